@@ -1,0 +1,71 @@
+"""Configuration: one frozen dataclass a command, parsed from the command line and YAML by jsonargparse.
+
+A command's dataclass raises `UserError` in `__post_init__` for values that make no sense, so that a bad value in a YAML file and on the
+command line give the same line.
+"""
+
+import dataclasses
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+
+from paced_exp.errors import UserError
+
+Config = TypeVar("Config")
+
+# jsonargparse names options after fields (--per_bin); people type --per-bin and -K.
+_SHORT = {"-K": "--K"}
+
+
+def _normalise(argument: str) -> str:
+    argument = _SHORT.get(argument, argument)
+    name, equals, value = argument.partition("=")
+    return (name[:2] + name[2:].replace("-", "_") if name.startswith("--") else name) + equals + value
+
+
+def parse(config_class: type[Config], argv: Sequence[str] | None, prog: str, description: str) -> Config:
+    """Parse `argv` (default: the process's) into `config_class`.
+
+    `--config FILE` reads YAML as written by `--print_config` or a run folder's config.yaml; later options override it.
+    Raises `UserError` for anything jsonargparse refuses, in one line that names the option.
+    """
+    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False)
+    parser.add_argument("--config", action="config", help="YAML file with any of the options below")
+    parser.add_class_arguments(config_class)
+    arguments = [_normalise(argument) for argument in (sys.argv[1:] if argv is None else argv)]
+    try:
+        values = parser.parse_args(arguments)
+    except (ArgumentError, TypeError, ValueError) as error:
+        # jsonargparse lists every type it tried, over many lines; the first two say which option and why.
+        reason = re.sub(r"\s+", " ", str(error)).strip()
+        raise UserError(f"{reason[:300]} (see: python -m {prog} --help)") from error
+    fields = values.as_dict()
+    fields.pop("config", None)
+    return config_class(**fields)
+
+
+def as_dict(config: Any) -> dict[str, Any]:
+    """A config dataclass as plain values, tuples as lists: what config.yaml and record.json hold."""
+    values = dataclasses.asdict(config)
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def to_yaml(config: Any) -> str:
+    """A config dataclass as YAML that `--config` reads back to an equal object."""
+    return yaml.safe_dump(as_dict(config), sort_keys=False, allow_unicode=True)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises `UserError` naming the file when it holds anything else."""
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not readable YAML ({error}); delete it or restore it") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} holds {type(values).__name__}, not a mapping of options; delete it or restore it")
+    return values

@@ -1,0 +1,69 @@
+"""Pretraining examples: prompts of all three kinds with their worked responses, made on the fly and batched by length."""
+
+import random
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from paced_exp import prompts
+from paced_exp.lab import solutions
+from paced_exp.lab.families import FAMILIES, MATHEMATICS, RETENTION
+from paced_exp.lab.recipes import Recipe
+from paced_exp.lab.splits import SPLITS, draw, to_problem
+from paced_exp.lab.tokenizer import ASSISTANT, END, USER
+
+IGNORE = -100
+
+
+@dataclass(frozen=True)
+class Batch:
+    """ids and labels, both (rows, tokens) and right-padded; labels are the next token where it belongs to a response, else IGNORE."""
+
+    ids: torch.Tensor
+    labels: torch.Tensor
+
+
+def pool_texts(recipe: Recipe, index: int) -> list[tuple[str, str]]:
+    """The (prompt, response) texts of pool `index`, laid out as the chat template lays them out; a function of seed and index alone."""
+    rng = random.Random(f"corpus/{recipe.seed}/{index}")
+    texts = []
+    for _ in range(recipe.pool_size):
+        families = RETENTION if rng.random() < recipe.retention else MATHEMATICS
+        name, level, entry = draw(SPLITS["pretrain"], rng, families)
+        problem = to_problem("", "pretrain", name, level, entry)
+        kind_draw = rng.random()
+        kind: prompts.PromptKind = "plain"
+        response = problem.solution or ""
+        if kind_draw < recipe.privileged:
+            kind = "privileged"
+        elif kind_draw < recipe.privileged + recipe.concise:
+            kind, response = "concise", solutions.concise(FAMILIES[name].steps, entry)
+        texts.append((f"{USER}{prompts.user_message(problem, kind)}{ASSISTANT}", f"{response}{END}"))
+    return texts
+
+
+def pool_batches(recipe: Recipe, index: int, tokenizer: PreTrainedTokenizerFast) -> list[Batch]:
+    """Pool `index` sorted by length, cut into batches of at most `tokens_per_step` padded tokens, the batches shuffled."""
+    texts = pool_texts(recipe, index)
+    prompt_ids = tokenizer([prompt for prompt, _ in texts], add_special_tokens=False)["input_ids"]
+    response_ids = tokenizer([response for _, response in texts], add_special_tokens=False)["input_ids"]
+    pairs = sorted(zip(prompt_ids, response_ids, strict=True), key=lambda pair: len(pair[0]) + len(pair[1]))
+    groups: list[list[tuple[list[int], list[int]]]] = [[]]
+    for pair in pairs:
+        if (len(groups[-1]) + 1) * (len(pair[0]) + len(pair[1])) > recipe.tokens_per_step:
+            groups.append([])
+        groups[-1].append(pair)
+    random.Random(f"order/{recipe.seed}/{index}").shuffle(groups)
+    return [collate(group, tokenizer.pad_token_id) for group in groups]
+
+
+def collate(pairs: list[tuple[list[int], list[int]]], pad_id: int) -> Batch:
+    """Right-padded ids and next-token labels of (prompt, response) id pairs; only response tokens are labelled."""
+    width = max(len(prompt) + len(response) for prompt, response in pairs)
+    ids = torch.full((len(pairs), width), pad_id)
+    labels = torch.full((len(pairs), width), IGNORE)
+    for row, (prompt, response) in enumerate(pairs):
+        ids[row, : len(prompt) + len(response)] = torch.tensor(prompt + response)
+        labels[row, len(prompt) - 1 : len(prompt) + len(response) - 1] = torch.tensor(response)
+    return Batch(ids, labels)

@@ -1,0 +1,140 @@
+"""Pretraining of the lab's checkpoints: resumable, logged, rebuilt from the recipe's seed.
+
+Hidden matrices learn by Muon (torch's own), which reached a given loss in under half of AdamW's steps here; the embedding and the norms
+by AdamW. Progress is measured without sampling: the probability that temperature-1 sampling writes the worked solution token by token
+is exp(sum of log-probabilities), a lower bound of the pass rate.
+"""
+
+import itertools
+import json
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from paced_exp import prompts
+from paced_exp.config import as_dict
+from paced_exp.lab.corpus import IGNORE, Batch, collate, pool_batches
+from paced_exp.lab.recipes import Recipe, build_model
+from paced_exp.lab.splits import lab_problems
+from paced_exp.lab.tokenizer import END, save_tokenizer
+from paced_exp.progress import progress
+from paced_exp.run_folder import RunFolder, read_json, write_atomically, write_json
+
+EVALUATION_PROBLEMS = 200
+EVALUATION_SEED = 1_000_003
+STATE = "state.pt"
+
+
+def optimizers(model: PreTrainedModel, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """Muon for the hidden matrices, AdamW for embedding and norms, each group remembering its peak rate as `peak`."""
+    hidden = [p for name, p in model.named_parameters() if p.ndim == 2 and not name.startswith(("model.embed_tokens", "lm_head"))]
+    chosen = {id(p) for p in hidden}
+    rest = [p for p in model.parameters() if id(p) not in chosen]
+    made: list[torch.optim.Optimizer] = [
+        torch.optim.Muon(hidden, lr=recipe.muon_lr, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, lr=recipe.adam_lr, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+    for optimizer in made:
+        for group in optimizer.param_groups:
+            group["peak"] = group["lr"]
+    return made
+
+
+def rate(recipe: Recipe, pools_done: float) -> float:
+    """Share of the peak learning rate after `pools_done` pools: linear warm-up over one pool, constant, linear decay to zero."""
+    left = (recipe.pools - pools_done) / (recipe.decay * recipe.pools)
+    return max(0.0, min(1.0, pools_done, left))
+
+
+def response_loss(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+    """Mean cross-entropy over response tokens, in nats; the head runs on labelled positions only."""
+    hidden = model.model(input_ids=batch.ids, use_cache=False).last_hidden_state
+    labelled = batch.labels != IGNORE
+    return F.cross_entropy(model.lm_head(hidden[labelled]), batch.labels[labelled])
+
+
+@torch.no_grad()
+def solution_probability(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, split: str, kind: prompts.PromptKind) -> float:
+    """Mean probability, over a split's problems, that sampling writes exactly the worked solution: a lower bound of the pass rate."""
+    problems = list(itertools.islice(lab_problems(split, EVALUATION_SEED), EVALUATION_PROBLEMS))
+    pairs = [
+        (prompts.prompt_ids(tokenizer, p, kind), tokenizer(f"{p.solution}{END}", add_special_tokens=False)["input_ids"]) for p in problems
+    ]
+    pairs.sort(key=lambda pair: len(pair[0]) + len(pair[1]))
+    total = 0.0
+    for start in range(0, len(pairs), 50):
+        batch = collate(pairs[start : start + 50], tokenizer.pad_token_id)
+        logits = model(input_ids=batch.ids, use_cache=False).logits
+        log_probability = -F.cross_entropy(logits.transpose(1, 2), batch.labels, ignore_index=IGNORE, reduction="none").sum(1)
+        total += float(log_probability.exp().sum())
+    return total / len(pairs)
+
+
+def _save_state(path: Path, model: PreTrainedModel, made: Iterable[torch.optim.Optimizer], pools: int) -> None:
+    temporary = path.with_suffix(".tmp")
+    torch.save({"model": model.state_dict(), "optimizers": [o.state_dict() for o in made], "pools": pools}, temporary)
+    temporary.replace(path)
+
+
+def pretrain(name: str, recipe: Recipe, folder: Path, threads: int) -> Path:
+    """Train `recipe` in `folder`, resuming from its last finished pool, and write the checkpoint to folder/checkpoint in bfloat16.
+
+    Returns the checkpoint's path. Same seed, same thread count, same machine type: same weights.
+    """
+    torch.set_num_threads(threads)
+    run = RunFolder(folder, recipe).open()
+    checkpoint = run / "checkpoint"
+    tokenizer = save_tokenizer(checkpoint)
+    model = build_model(recipe, tokenizer)
+    made = optimizers(model, recipe)
+    done = 0
+    if (run / STATE).exists():
+        state = torch.load(run / STATE, weights_only=True)
+        model.load_state_dict(state["model"])
+        for optimizer, saved in zip(made, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        done = state["pools"]
+    # A kill may fall between a pool's line and its state: lines of pools that will be trained again are dropped.
+    metrics = run / "metrics.jsonl"
+    lines = metrics.read_text().splitlines()[:done] if metrics.exists() else []
+    write_atomically(metrics, "".join(f"{line}\n" for line in lines))
+    bar = progress(recipe.pools, "pools", f"pretrain {name}", initial=done)
+    for pool in range(done, recipe.pools):
+        started = time.perf_counter()
+        batches = pool_batches(recipe, pool, tokenizer)
+        losses = []
+        for position, batch in enumerate(batches):
+            scale = rate(recipe, pool + (position + 1) / len(batches))
+            for optimizer in made:
+                for group in optimizer.param_groups:
+                    group["lr"] = group["peak"] * scale
+            loss = response_loss(model, batch)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            for optimizer in made:
+                optimizer.step()
+                optimizer.zero_grad()
+            losses.append(loss.item())
+        line = {
+            "pool": pool + 1,
+            "loss": sum(losses) / len(losses),
+            "plain": solution_probability(model, tokenizer, "train", "plain"),
+            "privileged": solution_probability(model, tokenizer, "train", "privileged"),
+            "retention": solution_probability(model, tokenizer, "retention", "plain"),
+            "seconds": time.perf_counter() - started,
+        }
+        with metrics.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        _save_state(run / STATE, model, made, pool + 1)
+        bar.set_postfix({key: f"{line[key]:.3f}" for key in ("loss", "plain", "privileged", "retention")})
+        bar.update()
+    bar.close()
+    # bfloat16 halves what is shipped; the model card's figures are measured on what is shipped.
+    model.to(torch.bfloat16).save_pretrained(checkpoint)
+    seconds = sum(json.loads(line)["seconds"] for line in metrics.read_text().splitlines())
+    write_json(run.record_path, {"name": name, "recipe": as_dict(recipe), "seconds": seconds} | read_json(run / "provenance.json"))
+    return checkpoint

@@ -1,0 +1,129 @@
+"""Worked solutions for the lab's problems, written from reasoning-gym's own metadata.
+
+Each function takes a reasoning-gym entry and returns the lines of work that lead to the answer; `worked` adds the boxed answer and
+`concise` keeps the least work (what "answer concisely" asks for). The lines are short on purpose: a 1 M-parameter model learns them.
+"""
+
+import math
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+Entry = dict[str, Any]
+Steps = Callable[[Entry], list[str]]
+
+
+def worked(steps: Steps, entry: Entry) -> str:
+    """The full worked solution: every line of work, then the boxed answer."""
+    return "\n".join([*steps(entry), f"\\boxed{{{entry['answer']}}}"])
+
+
+def concise(steps: Steps, entry: Entry) -> str:
+    """The concise solution: the second half of the work (rounded up), then the boxed answer."""
+    lines = steps(entry)
+    return "\n".join([*lines[len(lines) // 2 :], f"\\boxed{{{entry['answer']}}}"])
+
+
+def direct(entry: Entry) -> list[str]:
+    """No work: the answer is read off the prompt."""
+    return []
+
+
+def _running_totals(tokens: list[str], value: Callable[[str], Any]) -> list[str]:
+    """`a + b - c` as the lines `a + b = s`, `s - c = t`; exact, since `value` is int or Decimal."""
+    total, lines = value(tokens[0]), []
+    for operator, term in zip(tokens[1::2], tokens[2::2], strict=True):
+        result = total + value(term) if operator == "+" else total - value(term)
+        lines.append(f"{total} {operator} {term} = {result}")
+        total = result
+    return lines
+
+
+def chain_sum(entry: Entry) -> list[str]:
+    """Left to right, one addition or subtraction a line."""
+    return _running_totals(entry["metadata"]["expression"].split(), int)
+
+
+def decimal_chain_sum(entry: Entry) -> list[str]:
+    """Left to right in exact decimals, one addition or subtraction a line."""
+    return _running_totals(entry["metadata"]["expression"].split(), Decimal)
+
+
+def _multiply(left: int, right: int) -> list[str]:
+    """One product; two many-digit factors are split over the digits of the right one, and the partial products added up."""
+    if right < 10 or left < 10:
+        return [f"{left} * {right} = {left * right}"]
+    parts = [int(digit) * 10**power for power, digit in enumerate(reversed(str(right))) if digit != "0"][::-1]
+    lines = [f"{left} * {part} = {left * part}" for part in parts]
+    if len(parts) > 1:
+        lines += _running_totals(" + ".join(str(left * part) for part in parts).split(), int)
+    return lines
+
+
+def products(entry: Entry) -> list[str]:
+    """Left to right, one product a line, many-digit factors by partial products."""
+    numbers = [int(number) for number in entry["metadata"]["expression"].split(" * ")]
+    total, lines = numbers[0], []
+    for number in numbers[1:]:
+        lines += _multiply(total, number)
+        total *= number
+    return lines
+
+
+def _euclid(a: int, b: int) -> list[str]:
+    """Euclid's algorithm, larger number first: `48 = 2 * 18 + 12` until the remainder is 0."""
+    a, b = max(a, b), min(a, b)
+    lines = []
+    while b:
+        lines.append(f"{a} = {a // b} * {b} + {a % b}")
+        a, b = b, a % b
+    return lines
+
+
+def gcd(entry: Entry) -> list[str]:
+    """Euclid's algorithm on the two numbers."""
+    first, second = entry["metadata"]["numbers"]
+    return _euclid(first, second)
+
+
+def fraction_simplification(entry: Entry) -> list[str]:
+    """Euclid's algorithm on numerator and denominator, then both divided by their greatest common divisor."""
+    numerator, denominator = entry["metadata"]["numerator"], entry["metadata"]["denominator"]
+    divisor = math.gcd(numerator, denominator)
+    lines = _euclid(numerator, denominator)
+    if divisor > 1:
+        lines += [f"{numerator} / {divisor} = {numerator // divisor}", f"{denominator} / {divisor} = {denominator // divisor}"]
+    return lines
+
+
+def simple_equations(entry: Entry) -> list[str]:
+    """Isolate the term with the unknown, then divide by its coefficient.
+
+    reasoning-gym writes a*x = c, a*x + b = c, a*x - b = c or b - a*x = c, with `a*` left out when a = 1 and `-x` for a = -1.
+    """
+    x = entry["metadata"]["variable"]
+    left, right = entry["metadata"]["equation"].split(" = ")
+    terms, value = left.split(), int(right)
+    position = next(i for i, term in enumerate(terms) if term.endswith(x))
+    unknown = terms[position]
+    lines = []
+    if len(terms) == 3:
+        constant = int(terms[2 - position])
+        if position == 2 and terms[1] == "-":  # b - a*x = c  ->  a*x = b - c
+            lines.append(f"{unknown} = {constant} - {value} = {constant - value}" if value >= 0 else f"{unknown} = {constant} + {-value} = {constant - value}")
+            value = constant - value
+        else:
+            sign, back = ("+", "-") if terms[1] == "+" else ("-", "+")
+            result = value - constant if sign == "+" else value + constant
+            lines.append(f"{unknown} = {value} {back} {constant} = {result}")
+            value = result
+    coefficient = unknown.removesuffix(x).removesuffix("*")
+    if coefficient:
+        lines.append(f"{x} = {value} / {'-1' if coefficient == '-' else coefficient} = {entry['answer']}")
+    return lines
+
+
+def letter_counting(entry: Entry) -> list[str]:
+    """The count of the letter in each word, then the sum."""
+    target = entry["metadata"]["target_letter"]
+    return [", ".join(f"{word} {word.lower().count(target)}" for word in entry["metadata"]["span"])]

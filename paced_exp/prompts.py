@@ -1,0 +1,45 @@
+"""The three prompts of a problem: plain (student), privileged (teacher that sees the expert solution), concise (OPSDC's teacher).
+
+The texts are one user message each, laid out by the model's own chat template. Student and teacher read different prompts and the
+same response tokens: response ids are appended to `prompt_ids`, never re-tokenised from text (a decoded response need not tokenise
+back to the ids that were sampled).
+"""
+
+from typing import Any, Literal
+
+from paced_exp.errors import UserError
+from paced_exp.problems import Problem
+
+PromptKind = Literal["plain", "privileged", "concise"]
+
+MATH_INSTRUCTION = "Reason step by step and put the final answer in \\boxed{}."
+PRIVILEGED = "Expert solution:\n{solution}\nNow solve the problem yourself."
+CONCISE = "Answer concisely."
+
+
+def user_message(problem: Problem, kind: PromptKind = "plain") -> str:
+    """Text of the user's message for `problem`.
+
+    Problems graded by math-verify get the instruction to box the answer; lab problems need none, since the lab's models know one format.
+    Raises `UserError` for a privileged prompt of a problem without a solution.
+    """
+    parts = [problem.prompt]
+    if problem.grader == "math":
+        parts.append(MATH_INSTRUCTION)
+    if kind == "privileged":
+        if not problem.solution:
+            raise UserError(
+                f"problem {problem.id!r} has no expert solution, which the privileged prompt needs; "
+                "give a source with a solution column or drop the problem"
+            )
+        parts.append(PRIVILEGED.format(solution=problem.solution))
+    elif kind == "concise":
+        parts.append(CONCISE)
+    return "\n".join(parts)
+
+
+def prompt_ids(tokenizer: Any, problem: Problem, kind: PromptKind = "plain") -> list[int]:
+    """Token ids of the prompt under the tokenizer's chat template, ending where the response begins."""
+    messages = [{"role": "user", "content": user_message(problem, kind)}]
+    # enable_thinking must be the same for student and teacher, or the first response token's KL is spurious.
+    return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False, enable_thinking=False))

@@ -1,0 +1,152 @@
+"""A run's folder: configuration, provenance, and the record whose presence means "finished"."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from paced_exp import config as configs
+from paced_exp.errors import UserError
+
+_PACKAGES = ("paced", "torch", "transformers", "tokenizers", "numpy", "scipy", "pandas", "reasoning-gym", "math-verify")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write `text` so that after a crash the file holds either the old content or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically; NaN and infinity are refused, since JSON has none."""
+    write_atomically(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file. Raises `UserError` naming the file when it is corrupted."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is corrupted ({error}); delete it to make it again") from error
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that can change a number."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """What the run ran on: processor, cores this process may use, GPU if any."""
+    import torch
+
+    return {
+        "system": platform.system(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def git_state() -> dict[str, Any]:
+    """Commit of the source tree and whether it was dirty; nulls where the package is not run from a git checkout."""
+    here = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=30, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit, status = git("rev-parse", "HEAD"), git("status", "--porcelain")
+    return {"commit": commit, "dirty": None if commit is None or status is None else bool(status)}
+
+
+def provenance(seed: int | None) -> dict[str, Any]:
+    """Command, seed, git state, versions and machine of this process."""
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "seed": seed,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "git": git_state(),
+        "versions": versions(),
+        "machine": machine(),
+    }
+
+
+class RunFolder:
+    """The folder of one run. The same configuration resumes it; another one is refused, naming the fields that differ."""
+
+    def __init__(self, path: str | Path, config: Any) -> None:
+        self.path = Path(path)
+        self.config = config
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    @property
+    def record_path(self) -> Path:
+        """record.json: written last, so its presence means the run finished."""
+        return self.path / "record.json"
+
+    def open(self) -> "RunFolder":
+        """Create the folder with config.yaml and provenance.json, or check that it belongs to the same configuration.
+
+        Raises `UserError` when the folder belongs to another configuration or cannot be written.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"--out {self.path} is a file; name a folder")
+        config_path = self.path / "config.yaml"
+        provenance_path = self.path / "provenance.json"
+        if config_path.exists():
+            self._check_same(configs.read_yaml(config_path))
+        elif self.path.exists() and any(not name.name.endswith(".tmp") for name in self.path.iterdir()):
+            raise UserError(f"--out {self.path} is not empty and is no run folder (it has no config.yaml); name an empty or new folder")
+        try:
+            # config.yaml first: a kill between the two leaves a folder that the same command still recognises as its own.
+            if not config_path.exists():
+                write_atomically(config_path, configs.to_yaml(self.config))
+            if not provenance_path.exists():
+                write_json(provenance_path, provenance(getattr(self.config, "seed", None)))
+        except PermissionError as error:
+            raise UserError(f"--out {self.path} cannot be written ({error.strerror}); name another folder") from error
+        return self
+
+    def _check_same(self, stored: dict[str, Any]) -> None:
+        ours = configs.as_dict(self.config)
+        differing = [
+            f"{name} ({stored.get(name, 'absent')!r} there, {ours.get(name, 'absent')!r} now)"
+            for name in sorted(set(stored) | set(ours))
+            if name != "out" and stored.get(name, "absent") != ours.get(name, "absent")
+        ]
+        if differing:
+            raise UserError(
+                f"--out {self.path} holds a run of another configuration; differing: {', '.join(differing)}; name another folder, or delete this one"
+            )
