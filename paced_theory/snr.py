@@ -82,11 +82,13 @@ def estimate_snr_from_gram(
     confidence: float = 0.95,
     replicates: int = 2000,
     seed: int = 0,
+    deviations: ArrayLike | None = None,
 ) -> SNREstimate:
     """Unbiased SNR from the (n, n) Gram matrix of inner products of gradients, with a bootstrap interval over problems.
 
     The diagonal must hold exact squared norms; off-diagonal entries may come from a sketch. `sum_norm_squared` is the exact
     ||sum g||^2 where it is known apart from the sketch: then point estimates are exact and only the interval's width is sketched.
+    `deviations` are draws of `bootstrap_deviations` where the caller has them already; else `replicates` are drawn from `seed`.
     Raises ValueError for a matrix that is not square, symmetric and finite, or has no noise.
     """
     matrix = _checked_gram(gram)
@@ -94,10 +96,10 @@ def estimate_snr_from_gram(
     total = float(matrix.sum()) if sum_norm_squared is None else sum_norm_squared
     signal, noise = signal_and_noise(n, max(total, 0.0), float(np.trace(matrix)))
     _check_noise(noise)
-    deviations = bootstrap_deviations(matrix, replicates=replicates, rng=np.random.default_rng(seed))
+    draws = bootstrap_deviations(matrix, replicates=replicates, rng=np.random.default_rng(seed)) if deviations is None else deviations
     tail = (1 - confidence) / 2
     # The basic bootstrap: the deviations are skewed to the right without signal, and the interval must be skewed to the left then.
-    low_deviation, high_deviation = np.quantile(deviations, [tail, 1 - tail])
+    low_deviation, high_deviation = np.quantile(np.asarray(draws), [tail, 1 - tail])
     ratio = signal / noise
     return _make(n, signal, noise, ratio - high_deviation, ratio - low_deviation)
 

@@ -46,7 +46,7 @@ def optimizers(model: PreTrainedModel, recipe: Recipe) -> list[torch.optim.Optim
 
 def rate(recipe: Recipe, pools_done: float) -> float:
     """Share of the peak learning rate after `pools_done` pools: linear warm-up over one pool, constant, linear decay to zero."""
-    left = (recipe.pools - pools_done) / (recipe.decay * recipe.pools)
+    left = (recipe.pools - pools_done) / (recipe.decay * recipe.pools) if recipe.decay else 1.0
     return max(0.0, min(1.0, pools_done, left))
 
 

@@ -27,24 +27,24 @@ class Recipe:
     seed: int
     heads: int = 4
     pool_size: int = 4096
-    tokens_per_step: int = 8192
-    privileged: float = 0.35
-    concise: float = 0.10
-    retention: float = 0.20
+    tokens_per_step: int = 2048
+    privileged: float = 0.30
+    concise: float = 0.05
+    retention: float = 0.25
     muon_lr: float = 6e-3
     adam_lr: float = 3e-3
     weight_decay: float = 0.01
     decay: float = 0.3
 
 
-_STUDENT = Recipe(architecture="qwen3", hidden=128, layers=4, intermediate=384, pools=30, seed=1)
-_TEACHER = replace(_STUDENT, hidden=192, heads=6, intermediate=512, pools=80, seed=2)
-
+_TEACHER = Recipe(architecture="qwen3", hidden=128, layers=4, intermediate=384, pools=120, seed=1)
+_TEACHER_LLAMA = replace(_TEACHER, architecture="llama", seed=2)
+# A student is its teacher's own run stopped early, before any decay: one recipe, two lengths.
 RECIPES: dict[str, Recipe] = {
-    "student": _STUDENT,
     "teacher": _TEACHER,
-    "student-llama": replace(_STUDENT, architecture="llama", seed=3),
-    "teacher-llama": replace(_TEACHER, architecture="llama", seed=4),
+    "student": replace(_TEACHER, pools=24, decay=0.0),
+    "teacher-llama": _TEACHER_LLAMA,
+    "student-llama": replace(_TEACHER_LLAMA, pools=24, decay=0.0),
 }
 
 

@@ -122,8 +122,3 @@ def simple_equations(entry: Entry) -> list[str]:
         lines.append(f"{x} = {value} / {'-1' if coefficient == '-' else coefficient} = {entry['answer']}")
     return lines
 
-
-def letter_counting(entry: Entry) -> list[str]:
-    """The count of the letter in each word, then the sum."""
-    target = entry["metadata"]["target_letter"]
-    return [", ".join(f"{word} {word.lower().count(target)}" for word in entry["metadata"]["span"])]

@@ -1,0 +1,53 @@
+# Every target installs what it needs first; `make setup` alone does just that. A second run of any target reinstalls nothing.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+OUT ?= runs/probe
+
+.DEFAULT_GOAL := help
+.PHONY: help setup probe probe-smoke verify figures test lint lab mutation lock clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "error: PACED needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "; run: make setup PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+setup: $(INSTALLED)  ## create .venv and install the locked versions
+
+probe: $(INSTALLED)  ## the main job: the gradient-SNR probe on the lab's models, to a finished figure 2 in $(OUT)
+	$(PY) -m paced_exp.snr_probe --out $(OUT)
+
+probe-smoke: $(INSTALLED)  ## the same at a tiny budget, to see that everything works
+	rm -rf runs/probe-smoke
+	$(PY) -m paced_exp.snr_probe -K 4 --bins 5 --per-bin 8 --candidates 2 --out runs/probe-smoke
+
+verify: $(INSTALLED)  ## check every theoretical claim, symbolically and numerically
+	$(PY) -m paced_theory.verify
+
+figures: $(INSTALLED)  ## redraw every figure from results/ and the theory into figures/out
+	@set -e; for script in figures/figure*.py figures/theory_*.py; do [ -e "$$script" ] || continue; \
+	  echo "$$script"; $(PY) -m figures.$$(basename $$script .py) --out figures/out; done
+
+test: $(INSTALLED)  ## run the tests
+	$(PY) -m pytest
+
+lint: $(INSTALLED)  ## ruff and mypy (strict on paced_theory)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+lab: $(INSTALLED)  ## rebuild the shipped lab checkpoints from their seeds into runs/lab (hours on 2 cores)
+	set -e; for name in teacher student teacher-llama student-llama; do $(PY) -m paced_exp.lab pretrain $$name; done
+
+lock: $(INSTALLED)  ## write requirements.lock from what .venv holds
+	{ echo "# Exact versions that the Makefile installs. Made by: make lock"; $(PY) -m pip freeze --all --exclude-editable | grep -vE '^(pip|paced)==' | sed 's/+cpu//'; } > requirements.lock.new
+	mv requirements.lock.new requirements.lock
+
+clean:  ## remove .venv and caches; runs/ and results/ stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

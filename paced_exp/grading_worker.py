@@ -1,0 +1,89 @@
+"""The child process that runs math-verify, started by path (`python -P grading_worker.py CPU_SECONDS MEMORY_BYTES`), never imported.
+
+Protocol: one JSON request `[gold, answer]` a line on stdin; on stdout `ready` once, then `true` or `false` a request. The parent reads
+nothing else, so that a hostile answer has no channel back to it.
+
+Limits, all set by the kernel rather than by Python code that a deep parser could swallow: address space (RLIMIT_AS) and CPU time a
+grading (ITIMER_PROF with its default action, which ends the process). CPU time, not wall time, so that a busy machine does not fail
+right answers; for the same reason math-verify's own alarms, which count wall time, are off. An orphan (parent killed) ends by the same
+timer or at the end of its stdin.
+"""
+
+import json
+import logging
+import os
+import re
+import resource
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+GOLD_CACHE = 4096
+
+
+def limit_process(memory_bytes: int) -> None:
+    """No more than `memory_bytes` of address space, no core files, no Ctrl-C of the terminal's group (the parent decides)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # macOS refuses RLIMIT_AS; there the CPU limit alone holds.
+    if sys.platform == "linux":
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        allowed = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (allowed, hard))
+
+
+def make_verifier() -> Callable[[str, str], bool]:
+    """math-verify as a function (gold, answer) -> bool. Both are wrapped in a box, so that exactly the answer is compared.
+
+    math-verify reads LaTeX with a grammar; the plain-expression extractor, tried where LaTeX fails, hands sympy only strings made of
+    digits, spaces and the operators + - * / ^ ( ).
+    """
+    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
+
+    config = [LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig()]
+
+    def read(text: str) -> list[Any]:
+        # A sentence's full stop inside the box ("\boxed{104.}") is not part of a number; math-verify would not read it as one.
+        text = re.sub(r"(?<=[\d)}$])\.$", "", text.strip())
+        return list(parse(f"\\boxed{{{text}}}", extraction_config=config, parsing_timeout=None))
+
+    read_gold = lru_cache(maxsize=GOLD_CACHE)(read)
+
+    def verifier(gold: str, answer: str) -> bool:
+        # Gold first: verify is not symmetric (it reads assignments and intervals the way the gold answer writes them).
+        return bool(verify(read_gold(gold), read(answer), timeout_seconds=None))
+
+    return verifier
+
+
+def main() -> None:
+    cpu_seconds, memory_bytes = float(sys.argv[1]), int(sys.argv[2])
+    replies = os.dup(1)
+    # Whatever a library prints must not reach the protocol, nor model output the user's terminal.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+    limit_process(memory_bytes)
+    try:
+        verifier = make_verifier()
+        verifier("1", "2")  # compiles math-verify's regular expressions before the first timed grading
+    except Exception as error:
+        os.write(replies, f"{type(error).__name__}: {error}"[:500].encode())
+        sys.exit(1)
+    os.write(replies, b"ready\n")
+    for line in sys.stdin.buffer:
+        gold, answer = json.loads(line)
+        signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
+        try:
+            correct = verifier(gold, answer)
+        except Exception:
+            correct = False
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        os.write(replies, b"true\n" if correct else b"false\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""One style for every figure: colour-blind safe (Okabe and Ito 2008), told apart in grey by line and marker, print width, deterministic."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+COLORS = {
+    "blue": "#0072B2",
+    "orange": "#D55E00",
+    "green": "#009E73",
+    "purple": "#CC79A7",
+    "yellow": "#E69F00",
+    "sky": "#56B4E9",
+    "grey": "#7F7F7F",
+    "black": "#000000",
+}
+MARKERS = ("o", "s", "^", "D", "v", "P")
+LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
+WIDTHS = {"single": 3.4, "double": 7.0}
+
+RC = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "legend.fontsize": 7,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.5,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 3.5,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "savefig.dpi": 200,
+    "pdf.fonttype": 42,
+    "font.family": "DejaVu Sans",
+    "mathtext.fontset": "dejavusans",
+}
+
+
+def new_figure(width: Literal["single", "double"] = "single", height_in: float = 2.4, **subplots: Any) -> tuple[Figure, Any]:
+    """A figure of a print column's width (inches) in the shared style, and its axes; further arguments go to `plt.subplots`."""
+    with plt.rc_context(RC):
+        figure, axes = plt.subplots(figsize=(WIDTHS[width], height_in), **subplots)
+    return figure, axes
+
+
+def save_figure(figure: Figure, name: str, folder: str | Path, *, caption: str) -> list[Path]:
+    """Write folder/NAME.pdf, .png and .txt (the caption, which stands alone), without dates, so that equal data gives equal files."""
+    out = Path(folder)
+    out.mkdir(parents=True, exist_ok=True)
+    paths = [out / f"{name}.pdf", out / f"{name}.png", out / f"{name}.txt"]
+    with plt.rc_context(RC):
+        figure.savefig(paths[0], metadata={"CreationDate": None, "Producer": None, "Creator": None})
+        figure.savefig(paths[1], metadata={"Software": None})
+    plt.close(figure)
+    paths[2].write_text(" ".join(caption.split()) + "\n", encoding="utf-8")
+    return paths

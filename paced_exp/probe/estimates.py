@@ -1,0 +1,208 @@
+"""From each bin's gradient sums to the curve of SNR over the pass rate, its nulls, its fit and a verdict for each end.
+
+The rule for the verdict was fixed before any run: the middle is the mean SNR^2 of the bins whose pass rate lies in [0.3, 0.7]; an end
+collapses when the 95 % interval of SNR^2(end) - SNR^2(middle) / 2 lies below zero, does not when it lies above, and is not decided
+otherwise, or when the middle itself cannot be told from zero.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from paced_theory.representation import compare_models, fit_leading_order_linear
+from paced_theory.snr import (
+    SNREstimate,
+    bootstrap_deviations,
+    effective_rank,
+    estimate_snr_from_gram,
+    gram_from_sketch,
+    permutation_null,
+    problems_needed,
+    sign_flip_null,
+)
+from scipy.special import ndtri
+
+from paced_exp.gradients import GradientSums
+
+MIDDLE = (0.3, 0.7)
+COLLAPSE_SHARE = 0.5
+CONFIDENCE = 0.95
+MINIMUM = 3  # gradients; fewer give no interval
+NULL_REPLICATES = 200
+
+
+@dataclass(frozen=True)
+class BinData:
+    """One bin's problems: mean p-hat, mean posterior pass rate (Jeffreys), gradients, and how many problems had fallen into the bin."""
+
+    pass_rate: float
+    posterior_pass_rate: float
+    sums: GradientSums
+    offered: int
+
+
+@dataclass(frozen=True)
+class BinEstimate:
+    """One row of the result. See `SNREstimate` for the estimates; null_low..null_high: 95 % of what label permutation gives (SNR);
+    zero_high: 97.5 % quantile of SNR under random signs, what no common direction would show."""
+
+    pass_rate: float
+    n: int
+    offered: int
+    snr: float
+    snr_low: float
+    snr_high: float
+    snr_squared: float
+    snr_squared_low: float
+    snr_squared_high: float
+    snr_naive: float
+    floor: float
+    null_low: float
+    null_high: float
+    zero_high: float
+    clipped: bool
+    effective_rank: float
+    posterior_pass_rate: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The whole result: rows for bins with enough problems, the fit (None where there is no signal to fit), the verdict of each end."""
+
+    bins: list[BinEstimate]
+    fit: dict[str, Any] | None
+    models: list[dict[str, Any]]
+    verdict: dict[str, Any]
+
+
+def _root(value: float) -> float:
+    return math.sqrt(max(0.0, value))
+
+
+def estimate_curve(data: list[BinData], *, replicates: int, seed: int) -> Curve:
+    """Estimate every bin, fit the leading order, judge both ends. Bins of fewer than three problems are left out."""
+    usable = [bin_data for bin_data in data if len(bin_data.sums.norms_squared) >= MINIMUM]
+    rng = np.random.default_rng(seed)
+    estimates: list[SNREstimate] = []
+    deviations: list[np.ndarray] = []
+    zero_high: list[float] = []
+    ranks: list[float] = []
+    for bin_data in usable:
+        gram = gram_from_sketch(bin_data.sums.sketches, bin_data.sums.norms_squared)
+        draws = bootstrap_deviations(gram, replicates=replicates, rng=rng)
+        estimates.append(
+            estimate_snr_from_gram(gram, sum_norm_squared=bin_data.sums.sum_norm_squared, confidence=CONFIDENCE, deviations=draws)
+        )
+        deviations.append(draws)
+        zero_high.append(_root(float(np.quantile(sign_flip_null(gram, replicates=replicates, rng=rng), 0.975))))
+        ranks.append(effective_rank(gram))
+    null = _null_band(usable, rng)
+    rows = [
+        BinEstimate(
+            pass_rate=bin_data.pass_rate,
+            n=estimate.n,
+            offered=bin_data.offered,
+            snr=estimate.snr,
+            snr_low=estimate.snr_low,
+            snr_high=estimate.snr_high,
+            snr_squared=estimate.snr_squared,
+            snr_squared_low=estimate.snr_squared_low,
+            snr_squared_high=estimate.snr_squared_high,
+            snr_naive=estimate.naive_snr,
+            floor=estimate.floor,
+            null_low=_root(low),
+            null_high=_root(high),
+            zero_high=zero,
+            clipped=estimate.clipped,
+            effective_rank=rank,
+            posterior_pass_rate=bin_data.posterior_pass_rate,
+        )
+        for bin_data, estimate, (low, high), zero, rank in zip(usable, estimates, null, zero_high, ranks, strict=True)
+    ]
+    fit, models = _fit(rows)
+    return Curve(rows, fit, models, {end: _judge(rows, deviations, end) for end in ("low", "high")})
+
+
+def _null_band(usable: list[BinData], rng: np.random.Generator) -> list[tuple[float, float]]:
+    if not usable:
+        return []
+    pool = np.concatenate([bin_data.sums.sketches for bin_data in usable])
+    draws = permutation_null(pool, [len(bin_data.sums.norms_squared) for bin_data in usable], replicates=NULL_REPLICATES, rng=rng)
+    return [(float(low), float(high)) for low, high in np.quantile(draws, [0.025, 0.975], axis=0).T]
+
+
+def _fit(rows: list[BinEstimate]) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+    """SNR^2 = c p^a (1-p)^b on the posterior pass rates (p-hat itself is 0 and 1 at the ends, where the form is 0 whatever a and b)."""
+    if len(rows) < 4:
+        return None, []
+    z = float(ndtri(0.5 + CONFIDENCE / 2))
+    rates = [row.posterior_pass_rate for row in rows]
+    values = [row.snr_squared for row in rows]
+    errors = [(row.snr_squared_high - row.snr_squared_low) / (2 * z) for row in rows]
+    try:
+        fit = fit_leading_order_linear(rates, values, errors)
+    except ValueError:  # no exponents give a positive scale: there is no signal to fit, which the record says by its absence
+        return None, []
+    kept = ("log_c", "a", "a_low", "a_high", "b", "b_low", "b_high", "r_squared", "chi_squared", "oscillation", "guaranteed_efficiency")
+    summary = {name: _finite(getattr(fit, name)) for name in kept} | {"at_bound": list(fit.at_bound)}
+    models = [
+        {"name": model.name, "parameters": {k: _finite(v) for k, v in model.parameters.items()}, "aic": model.aic, "bic": model.bic, "delta_aic": model.delta_aic}
+        for model in compare_models(rates, values, errors)
+    ]
+    return summary, models
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _judge(rows: list[BinEstimate], deviations: list[np.ndarray], end: str) -> dict[str, Any]:
+    """The verdict of one end by the rule at the head of this file, with the numbers behind it."""
+    middle = [i for i, row in enumerate(rows) if MIDDLE[0] <= row.pass_rate <= MIDDLE[1]]
+    edge = 0 if end == "low" else len(rows) - 1
+    reached = bool(rows) and (rows[edge].pass_rate <= 0.1 if end == "low" else rows[edge].pass_rate >= 0.9)
+    name = f"p -> {0 if end == 'low' else 1}"
+    if not middle or not reached:
+        return {"end": name, "verdict": "not decided", "words": f"{name}: not decided, the bins there or in the middle hold too few problems", "difference": None}
+    middle_value = float(np.mean([rows[i].snr_squared for i in middle]))
+    middle_draws = np.mean([deviations[i] for i in middle], axis=0)
+    middle_low, middle_high = _basic(middle_value, middle_draws)
+    difference = rows[edge].snr_squared - COLLAPSE_SHARE * middle_value
+    low, high = _basic(difference, deviations[edge] - COLLAPSE_SHARE * middle_draws)
+    n = rows[edge].n
+    if middle_low <= 0:
+        verdict, because = "not decided", f"the middle's own SNR^2 {middle_value:.4f} [{middle_low:.4f}, {middle_high:.4f}] is not told from zero"
+    else:
+        verdict = "collapses" if high < 0 else "does not collapse" if low > 0 else "not decided"
+        because = (
+            f"SNR^2 {rows[edge].snr_squared:.4f} [{rows[edge].snr_squared_low:.4f}, {rows[edge].snr_squared_high:.4f}] at p = {rows[edge].pass_rate:.2f} "
+            f"against {middle_value:.4f} [{middle_low:.4f}, {middle_high:.4f}] in the middle"
+        )
+    result: dict[str, Any] = {
+        "end": name,
+        "verdict": verdict,
+        "words": f"{name}: {verdict} with {n} problems a bin ({because})",
+        "snr_squared": rows[edge].snr_squared,
+        "middle": middle_value,
+        "middle_low": middle_low,
+        "middle_high": middle_high,
+        "difference": difference,
+        "difference_low": low,
+        "difference_high": high,
+    }
+    if verdict == "not decided" and middle_value > 0:
+        # Telling a half from a whole of the middle's SNR^2 is at least as hard as telling half of it from zero.
+        result["problems_needed"] = problems_needed(COLLAPSE_SHARE * middle_value, effective_rank=rows[edge].effective_rank)
+    return result
+
+
+def _basic(value: float, draws: np.ndarray) -> tuple[float, float]:
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return value - float(high), value - float(low)
+
+
+def curve_record(curve: Curve) -> dict[str, Any]:
+    """The curve as plain values for record.json."""
+    return {"bins": [asdict(row) for row in curve.bins], "fit": curve.fit, "models": curve.models, "verdict": curve.verdict}

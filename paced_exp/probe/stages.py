@@ -1,0 +1,231 @@
+"""The probe's stages, each continuing from what its files already hold."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from paced_exp.alignment import check_fits, pad_responses, response_logits
+from paced_exp.errors import UserError
+from paced_exp.gradients import GradientSums, PerProblemGradients, Sketch
+from paced_exp.grading import Grader
+from paced_exp.losses import divergence, mean_over_tokens
+from paced_exp.models import LoadedModel
+from paced_exp.probe.binning import Bins
+from paced_exp.probe.estimates import BinData
+from paced_exp.problems import Problem
+from paced_exp.progress import progress
+from paced_exp.prompts import prompt_ids
+from paced_exp.references import Reference, make_references
+from paced_exp.rollouts.engine import Prompt
+from paced_exp.rollouts.hf import HFEngine
+from paced_exp.rollouts.store import ChunkStore
+from paced_exp.run_folder import RunFolder
+from paced_exp.sources import stream_problems
+
+ROUND = 256  # problems drawn and rolled out at a time; whether the bins are full is looked at after each
+
+
+def fill_bins(config: Any, run: RunFolder, student: LoadedModel, grader: Grader) -> tuple[Bins, dict[str, Problem], dict[str, Any]]:
+    """Roll out problems in the source's order until every bin is full, the budget is spent or the source ends.
+
+    Returns the bins, the kept problems by id, and a summary of the rollouts for the record.
+    """
+    store = ChunkStore(run.path, "rollouts")
+    stored = _passes_by_problem(store)
+    engine = HFEngine(student)
+    bins = Bins(config.bins, config.per_bin, config.K)
+    problems: dict[str, Problem] = {}
+    source = itertools.islice(stream_problems(config.problems, seed=config.seed), config.max_problems)
+    drawn = 0
+    bar = progress(len(bins.reachable) * config.per_bin, "problems kept", "rollouts")
+    while not bins.full:
+        chunk = list(itertools.islice(source, ROUND))
+        if not chunk:
+            break
+        drawn += len(chunk)
+        todo = {problem.id: problem for problem in chunk if problem.id not in stored}
+        prompts = [Prompt(problem.id, prompt_ids(student.tokenizer, problem)) for problem in todo.values()]
+        for group in engine.generate(
+            prompts, samples=config.K, max_new_tokens=config.max_new_tokens, temperature=config.temperature, seed=config.seed
+        ):
+            problem = todo[group[0].problem_id]
+            texts = [student.tokenizer.decode(rollout.token_ids, skip_special_tokens=True) for rollout in group]
+            graded = grader.grade([problem] * len(group), texts)
+            rows = [
+                {
+                    "problem_id": rollout.problem_id,
+                    "sample": rollout.sample,
+                    "token_ids": list(rollout.token_ids),
+                    "finished": rollout.finished,
+                    "correct": bool(rollout.finished and correct),
+                }
+                for rollout, correct in zip(group, graded, strict=True)
+            ]
+            store.append(rows)
+            stored[problem.id] = sum(row["correct"] for row in rows)
+        for problem in chunk:
+            if bins.offer(problem.id, stored[problem.id]):
+                problems[problem.id] = problem
+        bar.update(bins.kept - bar.n)
+        bar.set_postfix(drawn=drawn, emptiest=min(len(bins.members[index]) for index in bins.reachable))
+    bar.close()
+    if bins.kept == 0:
+        raise UserError(f"--problems {config.problems} gave no problem to probe; name a source with problems in it")
+    summary = {
+        "problems_drawn": drawn,
+        "rollouts": drawn * config.K,
+        "offered": bins.offered,
+        "kept": [len(members) for members in bins.members],
+        "full": bins.full,
+        "mean_pass_rate": sum(stored.values()) / (len(stored) * config.K),
+    }
+    return bins, problems, summary
+
+
+def _passes_by_problem(store: ChunkStore) -> dict[str, int]:
+    frame = store.rows()
+    return {} if len(frame) == 0 else {str(name): int(passes) for name, passes in frame.groupby("problem_id")["correct"].sum().items()}
+
+
+def references_for(
+    config: Any, run: RunFolder, bins: Bins, problems: dict[str, Problem], teacher: LoadedModel, grader: Grader
+) -> dict[str, Reference]:
+    """The teacher's fixed reference response of every kept problem."""
+    kept = [problems[name] for members in bins.members for name, _ in members]
+    store = ChunkStore(run.path, "references")
+    done = store.done_ids()
+    bar = progress(len(kept), "references", "references", initial=sum(problem.id in done for problem in kept))
+    references = make_references(
+        kept,
+        teacher,
+        HFEngine(teacher),
+        grader,
+        store,
+        candidates=config.candidates,
+        max_new_tokens=config.max_new_tokens,
+        temperature=config.temperature,
+        fallback=config.fallback,
+        seed=config.seed,
+        on_problem=bar.update,
+    )
+    bar.close()
+    return references
+
+
+def bin_gradients(
+    config: Any,
+    run: RunFolder,
+    bins: Bins,
+    problems: dict[str, Problem],
+    references: dict[str, Reference],
+    student: LoadedModel,
+    teacher: LoadedModel,
+) -> list[GradientSums | None]:
+    """Each bin's gradient sums, one bin in memory at a time, finished bins read back from their files; None for an empty bin."""
+    folder = run / "gradients"
+    sketch = Sketch(student.model, config.sketch_size, config.seed)
+    bar = progress(bins.kept, "gradients", "gradients")
+    results: list[GradientSums | None] = []
+    for index, members in enumerate(bins.members):
+        names = [name for name, _ in members if references[name].token_ids]
+        path = folder / f"bin-{index:03d}.npz"
+        if not names:
+            results.append(None)
+            continue
+        if not path.exists():
+            engine = PerProblemGradients(student.model, sketch)
+            for batch in _batches([(problems[name], references[name]) for name in names], student, teacher, config.batch_tokens):
+                engine.accumulate(len(batch.rows), lambda batch=batch: batch_losses(batch, student, teacher, config.divergence))
+                bar.update(len(batch.rows))
+            _save(path, engine.sums())
+        else:
+            bar.update(len(names))
+        results.append(_load(path))
+    bar.close()
+    return results
+
+
+class Batch:
+    """Prompts of student and teacher and the reference responses of some problems, all as token ids."""
+
+    def __init__(self, rows: list[tuple[list[int], list[int], list[int]]]) -> None:
+        self.rows = rows
+        self.student_prompts = [row[0] for row in rows]
+        self.teacher_prompts = [row[1] for row in rows]
+        self.responses = [row[2] for row in rows]
+
+
+def _batches(
+    pairs: list[tuple[Problem, Reference]], student: LoadedModel, teacher: LoadedModel, batch_tokens: int
+) -> Iterator[Batch]:
+    """Batches of similar length, at most `batch_tokens` padded student tokens each (one problem at least)."""
+    rows = []
+    for problem, reference in pairs:
+        plain, privileged = prompt_ids(student.tokenizer, problem), prompt_ids(teacher.tokenizer, problem, "privileged")
+        check_fits(student.model, plain, reference.token_ids, problem.id)
+        check_fits(teacher.model, privileged, reference.token_ids, problem.id)
+        rows.append((plain, privileged, reference.token_ids))
+    rows.sort(key=lambda row: len(row[0]) + len(row[2]))
+    batch: list[tuple[list[int], list[int], list[int]]] = []
+    for row in rows:
+        if batch and (len(batch) + 1) * (len(row[0]) + len(row[2])) > batch_tokens:
+            yield Batch(batch)
+            batch = []
+        batch.append(row)
+    if batch:
+        yield Batch(batch)
+
+
+def batch_losses(batch: Batch, student: LoadedModel, teacher: LoadedModel, name: str) -> torch.Tensor:
+    """Per-problem losses (B,): mean over response tokens of the divergence, the teacher frozen and reading the expert solution."""
+    responses = pad_responses(batch.responses, student.model.device)
+    student_logits = response_logits(student.model, batch.student_prompts, batch.responses)
+    with torch.no_grad():
+        teacher_logits = response_logits(teacher.model, batch.teacher_prompts, batch.responses)
+    width = min(student_logits.shape[-1], teacher_logits.shape[-1])  # padded heads may be wider than the shared vocabulary
+    values = divergence(name)(student_logits[..., :width], teacher_logits[..., :width], responses.tokens)
+    return mean_over_tokens(values, responses.mask)
+
+
+def _save(path: Path, sums: GradientSums) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            np.savez(file, norms_squared=sums.norms_squared, sketches=sums.sketches, sum_norm_squared=np.array(sums.sum_norm_squared))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _load(path: Path) -> GradientSums:
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            return GradientSums(data["norms_squared"], data["sketches"], float(data["sum_norm_squared"]))
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path} is corrupted ({error}); delete it and run the same command again") from error
+
+
+def bin_data(config: Any, bins: Bins, sums: list[GradientSums | None]) -> list[BinData]:
+    """What the estimates need of each bin that has problems."""
+    data = []
+    for members, offered, bin_sums in zip(bins.members, bins.offered, sums, strict=True):
+        if bin_sums is None:
+            continue
+        passes = np.mean([count for _, count in members])
+        data.append(
+            BinData(
+                pass_rate=float(passes / config.K),
+                posterior_pass_rate=float((passes + 0.5) / (config.K + 1)),
+                sums=bin_sums,
+                offered=offered,
+            )
+        )
+    return data

@@ -1,0 +1,83 @@
+"""Reference responses: what the teacher, with the expert solution in its context, writes for each problem.
+
+K candidates are sampled and the first graded correct is kept; where none is, the worked solution stands in if that is asked for. The
+choice is recorded a problem. Student and teacher later read the same ids, never re-tokenised text.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from paced_exp.errors import UserError
+from paced_exp.grading import Grader
+from paced_exp.models import LoadedModel
+from paced_exp.problems import Problem
+from paced_exp.prompts import prompt_ids
+from paced_exp.rollouts.engine import Prompt, RolloutEngine
+from paced_exp.rollouts.store import ChunkStore
+
+Fallback = Literal["solution", "drop"]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A problem's reference response. origin: `teacher`, `solution` (the worked one), or `none` (no correct candidate and no fallback)."""
+
+    problem_id: str
+    token_ids: list[int]
+    origin: str
+    candidates: int
+    correct: int
+
+
+def make_references(
+    problems: list[Problem],
+    teacher: LoadedModel,
+    engine: RolloutEngine,
+    grader: Grader,
+    store: ChunkStore,
+    *,
+    candidates: int,
+    max_new_tokens: int,
+    temperature: float,
+    fallback: Fallback,
+    seed: int,
+    on_problem: Any = None,
+) -> dict[str, Reference]:
+    """A reference for each problem, by id, continuing from what `store` holds; `on_problem()` is called as each is done.
+
+    Raises `UserError` for candidates < 1 and for a problem without an expert solution.
+    """
+    if candidates < 1:
+        raise UserError(f"--candidates {candidates} must be at least 1")
+    done = store.done_ids()
+    todo = {problem.id: problem for problem in problems if problem.id not in done}
+    prompts = [Prompt(problem.id, prompt_ids(teacher.tokenizer, problem, "privileged")) for problem in todo.values()]
+    for group in engine.generate(prompts, samples=candidates, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed):
+        problem = todo[group[0].problem_id]
+        texts = [teacher.tokenizer.decode(rollout.token_ids, skip_special_tokens=True) for rollout in group]
+        passed = [
+            rollout.finished and correct
+            for rollout, correct in zip(group, grader.grade([problem] * len(group), texts), strict=True)
+        ]
+        if any(passed):
+            chosen = Reference(problem.id, list(group[passed.index(True)].token_ids), "teacher", len(group), sum(passed))
+        elif fallback == "solution":
+            ids = teacher.tokenizer(problem.solution, add_special_tokens=False)["input_ids"]
+            chosen = Reference(problem.id, [*ids, teacher.eos_ids[0]], "solution", len(group), 0)
+        else:
+            chosen = Reference(problem.id, [], "none", len(group), 0)
+        store.append([asdict(chosen)])
+        if on_problem is not None:
+            on_problem()
+    return read_references(store)
+
+
+def read_references(store: ChunkStore) -> dict[str, Reference]:
+    """The references a store holds, by problem id."""
+    return {row["problem_id"]: Reference(**{**row, "token_ids": [int(i) for i in row["token_ids"]]}) for row in _rows(store)}
+
+
+def _rows(store: ChunkStore) -> Iterable[dict[str, Any]]:
+    frame = store.rows()
+    return frame.to_dict("records") if len(frame) else []

@@ -1,0 +1,192 @@
+"""The gradient-SNR probe: is the cross-problem gradient SNR a bell over the student's pass rate?
+
+    python -m paced_exp.snr_probe                                   # lab models, 100 problems a bin, minutes on a laptop
+    python -m paced_exp.snr_probe --student Qwen/Qwen3-1.7B --teacher Qwen/Qwen3-8B --problems hub:open-r1/DAPO-Math-17k-Processed \\
+        --max-new-tokens 8192 --device cuda                         # the paper's pair, same code
+
+Stages, each resumable: roll out the student until every pass-rate bin is full, write the teacher's reference responses, take one gradient
+a problem, estimate. Writes record.json, figure2_snr.pdf and .png into --out.
+"""
+
+import itertools
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paced_exp import config as configs
+from paced_exp.errors import UserError, exit_cleanly
+
+GRADIENT_FOLDER = "gradients"
+ROUND = 256  # problems drawn at a time
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """What to probe and how.
+
+    Attributes:
+        student: lab:NAME, a folder, or a hub id
+        teacher: likewise; it must read the student's tokens
+        problems: lab:SPLIT, a .jsonl or .parquet file, or hub:NAME
+        K: rollouts a problem, from which its pass rate is estimated
+        bins: pass-rate bins of equal width; K + 1 of them give each k its own
+        per_bin: problems wanted in each bin
+        max_problems: budget of problems rolled out to fill the bins
+        divergence: forward_kl, reverse_kl or cross_entropy, on the reference response
+        temperature: of rollouts and references
+        max_new_tokens: longest response; a rollout cut there counts as failed
+        candidates: teacher responses sampled a problem; the first correct one is the reference
+        fallback: solution (the worked solution stands in where no candidate is correct) or drop
+        batch_tokens: padded tokens in a gradient batch
+        sketch_size: dimensions of the gradient sketches behind intervals and nulls; point estimates are exact
+        replicates: bootstrap replicates
+        device: auto, cpu, cuda, ...
+        dtype: auto (float32 on a CPU), float32, bfloat16 or float64
+        seed: of everything random
+        out: folder of the run; the same command resumes it
+    """
+
+    student: str = "lab:student"
+    teacher: str = "lab:teacher"
+    problems: str = "lab:train"
+    K: int = 10
+    bins: int = 11
+    per_bin: int = 100
+    max_problems: int = 20_000
+    divergence: str = "forward_kl"
+    temperature: float = 1.0
+    max_new_tokens: int = 128
+    candidates: int = 4
+    fallback: str = "solution"
+    batch_tokens: int = 4096
+    sketch_size: int = 4096
+    replicates: int = 2000
+    device: str = "auto"
+    dtype: str = "auto"
+    seed: int = 0
+    out: str = "runs/snr_probe"
+
+    def __post_init__(self) -> None:
+        minimum = {"K": 1, "bins": 2, "per_bin": 2, "max_problems": 1, "max_new_tokens": 1, "candidates": 1, "batch_tokens": 1, "sketch_size": 1, "replicates": 100}
+        for name, least in minimum.items():
+            if getattr(self, name) < least:
+                option = "-K" if name == "K" else f"--{name.replace('_', '-')}"
+                raise UserError(f"{option} {getattr(self, name)} must be at least {least}")
+        if not 0 < self.temperature < float("inf"):
+            raise UserError(f"--temperature {self.temperature} must be positive and finite: at 0 a pass rate is 0 or 1 only")
+        if self.fallback not in ("solution", "drop"):
+            raise UserError(f"--fallback {self.fallback} is not known; known: solution, drop")
+        if self.seed < 0:
+            raise UserError(f"--seed {self.seed} must be at least 0")
+        from paced_exp.losses import divergence
+
+        divergence(self.divergence)
+
+
+def run_probe(config: ProbeConfig) -> dict[str, Any]:
+    """Run (or resume) the probe and return its record; see the module's docstring. Raises `UserError` for anything the user can mend."""
+    from paced_exp.grading import Grader
+    from paced_exp.models import check_same_vocabulary, load_model
+    from paced_exp.probe.estimates import curve_record, estimate_curve
+    from paced_exp.probe.stages import bin_data, bin_gradients, fill_bins, references_for
+    from paced_exp.run_folder import RunFolder, provenance, read_json, write_json
+
+    run = RunFolder(config.out, config).open()
+    if run.record_path.exists():
+        return read_json(run.record_path)
+    clock = StageClock(run / "seconds.json")
+    with clock("load"):
+        student = load_model(config.student, device=config.device, dtype=config.dtype)
+        teacher = load_model(config.teacher, device=config.device, dtype=config.dtype)
+        check_same_vocabulary(student, teacher)
+    with Grader() as grader:
+        with clock("rollouts"):
+            bins, problems, rollouts = fill_bins(config, run, student, grader)
+        with clock("references"):
+            references = references_for(config, run, bins, problems, teacher, grader)
+    with clock("gradients"):
+        sums = bin_gradients(config, run, bins, problems, references, student, teacher)
+    with clock("estimates"):
+        curve = estimate_curve(bin_data(config, bins, sums), replicates=config.replicates, seed=config.seed)
+    record = {
+        "kind": "snr_probe",
+        "config": configs.as_dict(config),
+        **curve_record(curve),
+        "rollouts": rollouts,
+        "references": {origin: sum(r.origin == origin for r in references.values()) for origin in ("teacher", "solution", "none")},
+        "models": curve_record(curve)["models"],
+        "student_parameters": int(sum(p.numel() for p in student.model.parameters())),
+        "seconds": clock.seconds,
+        "provenance": provenance(config.seed),
+    }
+    write_json(run.record_path, record)
+    return record
+
+
+class StageClock:
+    """Seconds by stage, kept in a file so that a resumed run adds to what it had spent before."""
+
+    def __init__(self, path: Path) -> None:
+        from paced_exp.run_folder import read_json
+
+        self._path = path
+        self.seconds: dict[str, float] = read_json(path) if path.exists() else {}
+        self._stage = ""
+        self._start = 0.0
+
+    def __call__(self, stage: str) -> "StageClock":
+        self._stage = stage
+        return self
+
+    def __enter__(self) -> "StageClock":
+        self._start = time.perf_counter()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        from paced_exp.run_folder import write_json
+
+        self.seconds[self._stage] = round(self.seconds.get(self._stage, 0.0) + time.perf_counter() - self._start, 3)
+        write_json(self._path, self.seconds)
+
+
+def table(record: dict[str, Any]) -> str:
+    """The record as a table for the terminal."""
+    lines = [f"{'pass rate':>9} {'n':>5} {'SNR':>7}  {'95 % interval':<17} {'naive':>7} {'floor':>7} {'null 95 %':<17} {'SNR^2':>9}"]
+    for row in record["bins"]:
+        lines.append(
+            f"{row['pass_rate']:>9.3f} {row['n']:>5d} {row['snr']:>7.4f}  [{row['snr_low']:.4f}, {row['snr_high']:.4f}]  {row['snr_naive']:>7.4f} "
+            f"{row['floor']:>7.4f} [{row['null_low']:.4f}, {row['null_high']:.4f}]  {row['snr_squared']:>9.5f}{' (clipped to SNR 0)' if row['clipped'] else ''}"
+        )
+    fit = record["fit"]
+    if fit is None:
+        lines.append("fit: none, the estimates show no signal that c p^a (1-p)^b could follow")
+    else:
+        lines.append(
+            f"fit SNR^2 = c p^a (1-p)^b: a = {fit['a']:.2f} [{fit['a_low']:.2f}, {fit['a_high']:.2f}], "
+            f"b = {fit['b']:.2f} [{fit['b_low']:.2f}, {fit['b_high']:.2f}] (the paper's kernel: a = b = 1)"
+        )
+    lines += [record["verdict"][end]["words"] for end in ("low", "high")]
+    spent = record["seconds"]
+    lines.append("seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in spent.items()) + f", total {sum(spent.values()):.1f}")
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point: parse, run, print the table, draw the figure."""
+    config = configs.parse(ProbeConfig, argv, "paced_exp.snr_probe", "Gradient SNR against the student's pass rate.")
+    record = run_probe(config)
+    from paced_exp.plotting.snr import plot_snr
+
+    print(table(record))
+    if record["bins"]:
+        for path in plot_snr(record, config.out):
+            print(path)
+
+
+if __name__ == "__main__":
+    exit_cleanly(lambda: main(sys.argv[1:]))

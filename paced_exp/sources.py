@@ -1,0 +1,156 @@
+"""Readers: the rows of a .jsonl or .parquet file or of a hub data set, made problems by their layout."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from paced_exp.errors import UserError
+from paced_exp.layouts import Origin, RowError, dapo, layout_of, plain
+from paced_exp.problems import Problem
+
+SUFFIXES = (".jsonl", ".parquet")
+
+# Configurations (all of them are read, in order; None: the only one) and default split of the known data sets. Without a default split
+# the data set's only one is taken, or the user must say which.
+HUB_DEFAULTS: dict[str, tuple[tuple[str | None, ...], str | None]] = {
+    "BytedTsinghua-SIA/DAPO-Math-17k": ((None,), "train"),
+    "open-r1/DAPO-Math-17k-Processed": (("all",), "train"),
+    "HuggingFaceH4/MATH-500": ((None,), "test"),
+    "HuggingFaceH4/aime_2024": ((None,), "train"),
+    "Maxwell-Jia/AIME_2024": ((None,), "train"),
+    "opencompass/AIME2025": (("AIME2025-I", "AIME2025-II"), "test"),
+    "math-ai/aime25": ((None,), "test"),
+    "openai/gsm8k": (("main",), None),
+    "cais/mmlu": (("all",), "test"),
+}
+HUB_TIMEOUT_SECONDS = 10.0
+
+
+def read_file(spec: str, columns: Mapping[str, str] | None = None) -> list[Problem]:
+    """All problems of a .jsonl or .parquet file. Raises `UserError`, naming the file and the line or row."""
+    path = Path(spec)
+    if path.suffix not in SUFFIXES:
+        raise UserError(f"problems = {spec!r}: expected lab:SPLIT, hub:OWNER/NAME, or a path ending in {' or '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise UserError(f"problems = {spec!r}: {'not a file' if path.exists() else 'no such file'}")
+    try:
+        rows = _jsonl_rows(path) if path.suffix == ".jsonl" else _parquet_rows(path)
+        return _problems(rows, path.stem, spec, path.stem, columns)
+    except PermissionError as error:
+        raise UserError(f"problems = {spec!r}: not readable ({error.strerror})") from None
+
+
+def read_hub(spec: str, columns: Mapping[str, str] | None = None) -> list[Problem]:
+    """All problems of `hub:OWNER/NAME[/CONFIG][:SPLIT]`, through `datasets` (code from the hub is never run).
+
+    Raises `UserError`, in one line: no hub reachable (a data set in the cache is used when HF_HUB_OFFLINE=1 is set), no such data set,
+    configuration or split.
+    """
+    identifier, _, split = spec.removeprefix("hub:").partition(":")
+    pieces = identifier.split("/")
+    if not 2 <= len(pieces) <= 3 or not all(pieces):
+        raise UserError(f"problems = {spec!r}: expected hub:OWNER/NAME, hub:OWNER/NAME:SPLIT or hub:OWNER/NAME/CONFIG:SPLIT")
+    name = "/".join(pieces[:2])
+    configs, default_split = HUB_DEFAULTS.get(name, ((None,), None))
+    if len(pieces) == 3:
+        configs = (pieces[2],)
+    rows = _hub_rows(spec, name, configs, split or default_split)
+    return _problems(rows, name.rpartition("/")[2], f"hub:{identifier}", split or default_split or "", columns)
+
+
+def _problems(
+    rows: Iterable[tuple[str, dict[str, Any]]], stem: str, source: str, split: str, columns: Mapping[str, str] | None
+) -> list[Problem]:
+    """rows: (where, row). Every row becomes a problem by the layout of the first."""
+    problems: list[Problem] = []
+    seen: set[str] = set()
+    layout = None
+    for number, (where, row) in enumerate(rows):
+        origin = Origin(f"{stem}-{number}", source, split)
+        try:
+            if columns:
+                problem = plain(row, origin, columns)
+            else:
+                layout = layout or layout_of(row)
+                problem = layout(row, origin)
+        except RowError as error:
+            raise UserError(f"{where}: {error}") from None
+        # DAPO-Math-17k was published with every problem about a hundred times over (github.com/BytedTsinghua-SIA/DAPO/issues/36).
+        if layout is dapo:
+            if problem.prompt in seen:
+                continue
+            seen.add(problem.prompt)
+        problems.append(problem)
+    if not problems:
+        raise UserError(f"{source}: no problems in it; give a file or split with at least one row")
+    return problems
+
+
+def _jsonl_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    # utf-8-sig drops a byte order mark, which some editors write.
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            where = f"{path} line {number}"
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                if not text.strip():
+                    continue
+                row = json.loads(text)
+            except UnicodeDecodeError as error:
+                raise UserError(f"{where}: not UTF-8 (byte {error.start}); save the file as UTF-8") from None
+            except (ValueError, RecursionError) as error:
+                raise UserError(f"{where}: not valid JSON ({error}); each line must be one JSON object") from None
+            if not isinstance(row, dict):
+                raise UserError(f"{where}: a JSON {type(row).__name__}; each line must be one JSON object with the columns as keys")
+            yield where, row
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            number = 0
+            for batch in file.iter_batches(batch_size=4096):
+                for row in batch.to_pylist():
+                    yield f"{path} row {number}", row
+                    number += 1
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path}: not a readable parquet file ({error})") from None
+
+
+def _hub_rows(spec: str, name: str, configs: tuple[str | None, ...], split: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    import datasets
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
+
+    # Ask once and soon: `datasets` itself retries for half a minute, logging every attempt, before it says that there is no network.
+    local = "a path to a .jsonl or .parquet file works without a hub"
+    try:
+        HfApi().dataset_info(name, timeout=HUB_TIMEOUT_SECONDS)
+    except OfflineModeIsEnabled:
+        pass  # then `datasets` looks in its cache only
+    except RepositoryNotFoundError:
+        raise UserError(
+            f"problems = {spec!r}: the hub has no data set {name!r} that you may read; check the name, or log in; {local}"
+        ) from None
+    except HfHubHTTPError as error:
+        raise UserError(f"problems = {spec!r}: the hub refused {name!r} ({str(error).splitlines()[0]}); {local}") from None
+    except Exception as error:  # the transport library's own errors, which change with its version
+        raise UserError(
+            f"problems = {spec!r}: no hub could be reached for the data set {name!r} ({type(error).__name__}: {error}); "
+            f"{local}, HF_HUB_OFFLINE=1 uses a copy in the cache"
+        ) from None
+    try:
+        for config in configs:
+            if split is None:
+                splits = datasets.get_dataset_split_names(name, config)
+                if len(splits) != 1:
+                    raise UserError(f"problems = {spec!r}: which split? There are {', '.join(splits)}; write hub:{name}:{splits[0]}")
+                split = splits[0]
+            for number, row in enumerate(datasets.load_dataset(name, config, split=split)):
+                yield f"hub:{name}{f'/{config}' if config else ''}:{split} row {number}", dict(row)
+    except (ValueError, ConnectionError, datasets.exceptions.DatasetsError) as error:
+        raise UserError(f"problems = {spec!r}: the data set could not be loaded ({error}); {local}") from None

@@ -1,0 +1,458 @@
+"""Weights as functions of the pass rate: the Beta kernel of PACED and its rivals behind one interface.
+
+A kernel maps a pass rate p in [0, 1] to a weight w(p) >= 0. Integrals are taken against a Beta(a, b) law of pass rates, `prior=(a, b)`;
+the default (1, 1) is the uniform law.
+
+Source: the Beta kernel, PACED (arXiv 2603.11178) Prop. 2; the rivals are the weights implied by the methods it is compared with (the square
+root sqrt(p(1-p)) by GRPO's division by the reward's standard deviation, the indicator by difficulty filters); closed forms are ours.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import betainc, betaincc, betaln, digamma, entr, xlog1py, xlogy
+
+from paced_theory._checks import (
+    FloatArray,
+    as_numpy,
+    check_choice,
+    check_fraction,
+    check_int,
+    check_nonnegative,
+    check_pass_rate,
+    check_positive,
+    check_prior,
+    check_real,
+)
+from paced_theory._quadrature import expectation
+from paced_theory.estimation import bernstein, posterior_weight
+
+Prior = tuple[float, float]
+
+
+class Kernel(ABC):
+    """A weight w(p) >= 0 of the pass rate p in [0, 1]; every method is vectorised and returns float64."""
+
+    #: Pass rates strictly inside (0, 1) at which the kernel is not smooth: quadrature splits there.
+    breakpoints: tuple[float, ...] = ()
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """A short label for tables and figures."""
+
+    @abstractmethod
+    def _value(self, p: FloatArray) -> FloatArray: ...
+
+    @abstractmethod
+    def _log(self, p: FloatArray) -> FloatArray: ...
+
+    @abstractmethod
+    def _derivative(self, p: FloatArray) -> FloatArray: ...
+
+    @abstractmethod
+    def mode(self) -> float:
+        """The pass rate of the largest weight; the midpoint of the interval where the maximum is attained more than once."""
+
+    def __call__(self, p: ArrayLike) -> FloatArray:
+        """w(p), same shape as `p`. ValueError if an entry is outside [0, 1] or NaN."""
+        return as_numpy(np.asarray(self._value(check_pass_rate("p", p))))
+
+    def log(self, p: ArrayLike) -> FloatArray:
+        """log w(p), -inf where the weight is zero; finite where w(p) underflows but is positive."""
+        return as_numpy(np.asarray(self._log(check_pass_rate("p", p))))
+
+    def derivative(self, p: ArrayLike) -> FloatArray:
+        """w'(p), one-sided at 0 and 1 (possibly +-inf there), NaN where the kernel jumps."""
+        return as_numpy(np.asarray(self._derivative(check_pass_rate("p", p))))
+
+    def moment(self, order_p: float = 0.0, order_q: float = 0.0, prior: Prior = (1.0, 1.0)) -> float:
+        """E[p^order_p (1-p)^order_q w(p)] for p ~ Beta(*prior), orders real and >= 0.
+
+        ValueError if an order is negative or `prior` is not a pair of positive numbers.
+        """
+        i, j = check_nonnegative("order_p", order_p), check_nonnegative("order_q", order_q)
+        a, b = check_prior(prior)
+        # p^i (1-p)^j Beta(a, b) is Beta(a+i, b+j) up to the ratio of the normalising constants.
+        return math.exp(betaln(a + i, b + j) - betaln(a, b)) * self._expectation((a + i, b + j))
+
+    def integral(self, prior: Prior = (1.0, 1.0)) -> float:
+        """E[w(p)] for p ~ Beta(*prior)."""
+        return self._expectation(check_prior(prior))
+
+    def _expectation(self, prior: Prior) -> float:
+        return expectation(self._value, prior, self.breakpoints)
+
+    def inner_product(self, other: "Kernel", prior: Prior = (1.0, 1.0)) -> float:
+        """E[w(p) v(p)] for p ~ Beta(*prior): a moment where one of the two is a Beta kernel, otherwise by quadrature."""
+        prior = check_prior(prior)
+        if isinstance(other, BetaKernel):
+            return self.moment(other.alpha, other.beta, prior)
+        if isinstance(self, BetaKernel):
+            return other.moment(self.alpha, self.beta, prior)
+        return expectation(lambda p: self._value(p) * other._value(p), prior, self.breakpoints + other.breakpoints)
+
+    def efficiency(self, optimum: "Kernel", prior: Prior = (1.0, 1.0)) -> float:
+        """E[w v]^2 / (E[w^2] E[v^2]) in [0, 1]: the share of the best progress per unit of noise that w keeps when v is optimal.
+
+        Invariant under rescaling of either kernel; 1 only if w is proportional to v. Source: ours, the aggregate form of PACED's robustness
+        theorem. ValueError if w is zero almost everywhere.
+        """
+        second = self.inner_product(self, prior)
+        if second == 0.0:
+            raise ValueError(f"self must be positive on a set of positive probability, got {self.name} under the prior {prior}")
+        return self.inner_product(optimum, prior) ** 2 / (second * optimum.inner_product(optimum, prior))
+
+    def normalised(
+        self, how: Literal["peak", "mean", "sum"], pass_rates: ArrayLike | None = None, prior: Prior | None = None
+    ) -> "ScaledKernel":
+        """The kernel rescaled so that its maximum is 1 ("peak"), its mean is 1 ("mean") or its sum is 1 ("sum").
+
+        Mean and sum are over `pass_rates`, an array of any shape; "mean" also accepts a Beta law `prior` instead. ValueError if the
+        arguments do not fit `how`, or if every weight is zero.
+        """
+        check_choice("how", how, ("peak", "mean", "sum"))
+        if how == "peak":
+            if pass_rates is not None or prior is not None:
+                raise ValueError("pass_rates and prior must be left out for how='peak', which depends on the kernel alone")
+            return ScaledKernel(self, -float(self._log(np.asarray(self.mode()))))
+        if (pass_rates is None) == (prior is None) or (how == "sum" and pass_rates is None):
+            needed = "pass_rates or prior, not both" if how == "mean" else "pass_rates, not prior"
+            raise ValueError(f"how={how!r} needs {needed}")
+        if prior is not None:
+            mean = self.integral(prior)
+            log_total = math.log(mean) if mean > 0 else -math.inf
+        else:
+            logs = self.log(np.asarray(pass_rates))
+            if logs.size == 0:
+                raise ValueError("pass_rates must have at least 1 entry, got none")
+            log_total = float(np.logaddexp.reduce(logs, axis=None)) - (math.log(logs.size) if how == "mean" else 0.0)
+        if log_total == -math.inf:
+            raise ValueError(f"pass_rates must give {self.name} at least one positive weight, got only zeros: nothing to normalise")
+        return ScaledKernel(self, -log_total)
+
+
+@dataclass(frozen=True)
+class ScaledKernel(Kernel):
+    """exp(log_scale) times another kernel: what `Kernel.normalised` returns. The scale is kept as a logarithm: it cannot overflow."""
+
+    kernel: Kernel
+    log_scale: float
+
+    @property
+    def name(self) -> str:
+        return self.kernel.name
+
+    @property
+    def breakpoints(self) -> tuple[float, ...]:  # type: ignore[override]
+        return self.kernel.breakpoints
+
+    def _value(self, p: FloatArray) -> FloatArray:
+        return np.exp(self._log(p))
+
+    def _log(self, p: FloatArray) -> FloatArray:
+        return self.kernel._log(p) + self.log_scale
+
+    def _derivative(self, p: FloatArray) -> FloatArray:
+        return math.exp(self.log_scale) * self.kernel._derivative(p)
+
+    def mode(self) -> float:
+        return self.kernel.mode()
+
+    def _expectation(self, prior: Prior) -> float:
+        return math.exp(self.log_scale) * self.kernel._expectation(prior)
+
+
+@dataclass(frozen=True)
+class BetaKernel(Kernel):
+    """PACED's kernel w(p) = p^alpha (1-p)^beta, alpha, beta >= 0. Source: PACED Prop. 2; the default alpha = beta = 1 is the paper's.
+
+    >>> float(BetaKernel()(0.5)), BetaKernel(2, 1).mode(), round(BetaKernel().integral(), 12)
+    (0.25, 0.6666666666666666, 0.166666666667)
+    """
+
+    alpha: float = 1.0
+    beta: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_nonnegative("alpha", self.alpha)
+        check_nonnegative("beta", self.beta)
+
+    @property
+    def name(self) -> str:
+        return f"Beta({self.alpha:g}, {self.beta:g})"
+
+    def _value(self, p: FloatArray) -> FloatArray:
+        return p**self.alpha * (1.0 - p) ** self.beta
+
+    def _log(self, p: FloatArray) -> FloatArray:
+        return np.asarray(xlogy(self.alpha, p) + xlog1py(self.beta, -p))
+
+    def _derivative(self, p: FloatArray) -> FloatArray:
+        q = 1.0 - p
+        slope = np.zeros_like(p)
+        with np.errstate(divide="ignore"):  # an exponent below 1 has an infinite slope at its boundary
+            if self.alpha > 0:
+                slope = slope + self.alpha * p ** (self.alpha - 1.0) * q**self.beta
+            if self.beta > 0:
+                slope = slope - self.beta * p**self.alpha * q ** (self.beta - 1.0)
+        return slope
+
+    def mode(self) -> float:
+        total = self.alpha + self.beta
+        return self.alpha / total if total > 0 else 0.5
+
+    def _expectation(self, prior: Prior) -> float:
+        a, b = prior
+        return math.exp(betaln(a + self.alpha, b + self.beta) - betaln(a, b))
+
+
+@dataclass(frozen=True)
+class Uniform(BetaKernel):
+    """w(p) = 1: no weighting, the Beta kernel with both exponents 0."""
+
+    alpha: float = field(default=0.0, init=False)
+    beta: float = field(default=0.0, init=False)
+
+    @property
+    def name(self) -> str:
+        return "uniform"
+
+
+@dataclass(frozen=True)
+class SqrtVariance(BetaKernel):
+    """w(p) = sqrt(p(1-p)), the standard deviation of a 0/1 reward: the weight implied by GRPO's normalised advantages."""
+
+    alpha: float = field(default=0.5, init=False)
+    beta: float = field(default=0.5, init=False)
+
+    @property
+    def name(self) -> str:
+        return "sqrt(p(1-p))"
+
+
+@dataclass(frozen=True)
+class Linear(Kernel):
+    """w(p) = at_zero (1-p) + at_one p, both ends >= 0 and not both 0; the default 1 - p favours problems the student fails."""
+
+    at_zero: float = 1.0
+    at_one: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_nonnegative("at_zero", self.at_zero)
+        check_nonnegative("at_one", self.at_one)
+        if self.at_zero == self.at_one == 0:
+            raise ValueError("at_zero and at_one must not both be 0: the kernel would vanish everywhere")
+
+    @property
+    def name(self) -> str:
+        return f"linear({self.at_zero:g} to {self.at_one:g})"
+
+    def _value(self, p: FloatArray) -> FloatArray:
+        return self.at_zero * (1.0 - p) + self.at_one * p
+
+    def _log(self, p: FloatArray) -> FloatArray:
+        with np.errstate(divide="ignore"):
+            return np.log(self._value(p))
+
+    def _derivative(self, p: FloatArray) -> FloatArray:
+        return np.full_like(p, self.at_one - self.at_zero)
+
+    def mode(self) -> float:
+        if self.at_zero == self.at_one:
+            return 0.5
+        return 0.0 if self.at_zero > self.at_one else 1.0
+
+    def _expectation(self, prior: Prior) -> float:
+        a, b = prior
+        return (self.at_zero * b + self.at_one * a) / (a + b)
+
+
+@dataclass(frozen=True)
+class HardFilter(Kernel):
+    """w(p) = 1 on [lo, hi] and 0 elsewhere, 0 <= lo < hi <= 1: keep a problem or drop it."""
+
+    lo: float = 0.2
+    hi: float = 0.8
+
+    def __post_init__(self) -> None:
+        check_pass_rate("lo", check_real("lo", self.lo))
+        check_pass_rate("hi", check_real("hi", self.hi))
+        if self.lo >= self.hi:
+            raise ValueError(f"lo must be smaller than hi, got lo={self.lo!r} and hi={self.hi!r}")
+
+    @property
+    def name(self) -> str:
+        return f"hard filter [{self.lo:g}, {self.hi:g}]"
+
+    @property
+    def breakpoints(self) -> tuple[float, ...]:  # type: ignore[override]
+        return tuple(edge for edge in (self.lo, self.hi) if 0.0 < edge < 1.0)
+
+    def _value(self, p: FloatArray) -> FloatArray:
+        return ((p >= self.lo) & (p <= self.hi)).astype(np.float64)
+
+    def _log(self, p: FloatArray) -> FloatArray:
+        return np.where(self._value(p) > 0, 0.0, -np.inf)
+
+    def _derivative(self, p: FloatArray) -> FloatArray:
+        return np.where(np.isin(p, self.breakpoints), np.nan, 0.0)
+
+    def mode(self) -> float:
+        return 0.5 * (self.lo + self.hi)
+
+    def _expectation(self, prior: Prior) -> float:
+        a, b = prior
+        if self.lo > a / (a + b):  # in the upper tail the difference of complements does not cancel
+            return float(betaincc(a, b, self.lo) - betaincc(a, b, self.hi))
+        return float(betainc(a, b, self.hi) - betainc(a, b, self.lo))
+
+
+@dataclass(frozen=True)
+class GaussianBump(Kernel):
+    """w(p) = exp(-(p - center)^2 / (2 sigma^2)), center in (0, 1).
+
+    With sigma=None the width is matched to PACED's kernel: as densities on [0, 1], the bump and p(1-p), that is Beta(2, 2), have
+    the same second moment about `center`, 1/20 at center 1/2. The rival then has the same spread and differs from PACED in its tails only.
+    """
+
+    center: float = 0.5
+    sigma: float | None = None
+
+    def __post_init__(self) -> None:
+        check_fraction("center", self.center)
+        if self.sigma is not None:
+            check_positive("sigma", self.sigma)
+
+    @cached_property
+    def width(self) -> float:
+        """The standard deviation in use: `sigma`, or the matched one."""
+        return self.sigma if self.sigma is not None else _matched_sigma(self.center)
+
+    @property
+    def name(self) -> str:
+        return f"Gaussian({self.center:g}, {self.width:.4g})"
+
+    def _value(self, p: FloatArray) -> FloatArray:
+        return np.exp(self._log(p))
+
+    def _log(self, p: FloatArray) -> FloatArray:
+        return -0.5 * ((p - self.center) / self.width) ** 2
+
+    def _derivative(self, p: FloatArray) -> FloatArray:
+        return -(p - self.center) / self.width**2 * self._value(p)
+
+    def mode(self) -> float:
+        return self.center
+
+    @property
+    def breakpoints(self) -> tuple[float, ...]:  # type: ignore[override]
+        # Smooth everywhere, but a narrow bump is invisible to a quadrature rule that does not know where it is.
+        offsets = (-40.0, -4.0, 0.0, 4.0, 40.0)
+        return tuple(x for x in (self.center + k * self.width for k in offsets) if 0.0 < x < 1.0)
+
+
+def _matched_sigma(center: float) -> float:
+    """The sigma for which the bump on [0, 1] has Beta(2, 2)'s second moment about `center`, 1/20 + (center - 1/2)^2."""
+    from scipy.optimize import brentq
+
+    target = 0.05 + (center - 0.5) ** 2
+
+    def excess(log_sigma: float) -> float:
+        sigma = math.exp(log_sigma)
+        low, high = -center / sigma, (1.0 - center) / sigma
+        mass = 0.5 * (math.erf(high / math.sqrt(2.0)) - math.erf(low / math.sqrt(2.0)))
+        edges = (high * math.exp(-0.5 * high * high) - low * math.exp(-0.5 * low * low)) / math.sqrt(2.0 * math.pi)
+        return sigma**2 * (1.0 - edges / mass) - target  # second moment of a truncated normal about its centre
+
+    # The moment grows with sigma from 0 to the uniform law's 1/12 + (center - 1/2)^2, which is above the target: one root.
+    return math.exp(brentq(excess, math.log(1e-3), math.log(1e2), xtol=1e-15))
+
+
+@dataclass(frozen=True)
+class BernoulliEntropy(Kernel):
+    """w(p) = -p log p - (1-p) log(1-p) in nats: the entropy of a pass/fail outcome."""
+
+    @property
+    def name(self) -> str:
+        return "Bernoulli entropy"
+
+    def _value(self, p: FloatArray) -> FloatArray:
+        return np.asarray(np.abs(entr(p) - xlog1py(1.0 - p, -p)))  # log1p keeps precision near p = 0; abs turns -0.0 into 0.0
+
+    def _log(self, p: FloatArray) -> FloatArray:
+        with np.errstate(divide="ignore"):
+            return np.log(self._value(p))
+
+    def _derivative(self, p: FloatArray) -> FloatArray:
+        with np.errstate(divide="ignore"):
+            return np.log1p(-p) - np.log(p)
+
+    def mode(self) -> float:
+        return 0.5
+
+    def _expectation(self, prior: Prior) -> float:
+        a, b = prior  # E[p log p] = a/(a+b) (digamma(a+1) - digamma(a+b+1)), by differentiating E[p^s] at s = 1
+        return float((a * (digamma(a + b + 1) - digamma(a + 1)) + b * (digamma(a + b + 1) - digamma(b + 1))) / (a + b))
+
+
+@dataclass(frozen=True)
+class PosteriorKernel(Kernel):
+    """The expected posterior weight as a function of the true pass rate, w(p) = sum_k C(K, k) p^k (1-p)^(K-k) w_k.
+
+    w_k = E[p^alpha (1-p)^beta | k of K] under a Beta(*assumed) prior, see `estimation.posterior_weight`. It is the weight a problem gets
+    on average over its K rollouts: a polynomial of degree K, positive at p = 0 and p = 1. Source: ours.
+    """
+
+    K: int
+    alpha: float = 1.0
+    beta: float = 1.0
+    assumed: Prior = (1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        check_int("K", self.K, 1)
+        check_nonnegative("alpha", self.alpha)
+        check_nonnegative("beta", self.beta)
+        check_prior(self.assumed, "assumed")
+
+    @property
+    def name(self) -> str:
+        return f"posterior K={self.K}"
+
+    @cached_property
+    def weights(self) -> FloatArray:
+        """w_k for k = 0..K, shape (K + 1,)."""
+        return np.asarray(posterior_weight(np.arange(self.K + 1), self.K, self.alpha, self.beta, self.assumed))
+
+    def _value(self, p: FloatArray) -> FloatArray:
+        return bernstein(self.weights, p)
+
+    def _log(self, p: FloatArray) -> FloatArray:
+        return np.asarray(np.log(self._value(p)))  # every w_k is positive, so the value is too
+
+    def _derivative(self, p: FloatArray) -> FloatArray:
+        return self.K * bernstein(np.diff(self.weights), p)
+
+    def mode(self) -> float:
+        # w_(k+1)/w_k decreases in k, so the weights rise then fall; Bernstein polynomials do not add changes of direction: one maximum.
+        if np.ptp(self.weights) <= 1e-12 * self.weights.max():
+            return 0.5
+        steps = np.diff(self.weights)
+        if steps[0] <= 0:
+            return 0.0
+        if steps[-1] >= 0:
+            return 1.0
+        from scipy.optimize import brentq
+
+        return float(brentq(lambda p: float(self._derivative(np.asarray(p))), 0.0, 1.0, xtol=1e-15))
+
+    def _expectation(self, prior: Prior) -> float:
+        a, b = prior
+        k = np.arange(self.K + 1)
+        log_choose = -np.log(self.K + 1) - betaln(k + 1, self.K - k + 1)
+        return float(self.weights @ np.exp(log_choose + betaln(k + a, self.K - k + b) - betaln(a, b)))

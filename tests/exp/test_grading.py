@@ -1,0 +1,485 @@
+"""Grading: right answers pass, wrong and hostile ones do not, and nothing hangs, leaks or outlives its parent."""
+
+import inspect
+import itertools
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import reasoning_gym
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from paced_exp import grading_pool
+from paced_exp.errors import UserError
+from paced_exp.grading import LAB_FAMILIES, MAX_ANSWER_CHARS, Grader, exact_match, extract_boxed, final_answer, lab_pass
+from paced_exp.grading_pool import WALL_FACTOR, GradingPool
+from paced_exp.lab import lab_problems
+from paced_exp.lab.families import FAMILIES
+from paced_exp.problems import Problem, load_problems
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+# A busy machine may take so long to start a worker and schedule it; only hangs are longer.
+SLACK_SECONDS = 90
+
+
+def problem(answer: str, grader: str = "math") -> Problem:
+    return Problem("id", "question", answer, None, "test", "test", grader)  # type: ignore[arg-type]
+
+
+def boxed(answer: str) -> str:
+    return f"Hence\n\\boxed{{{answer}}}"
+
+
+def shared(name: str) -> str:
+    if not (SHARED / name).exists():
+        pytest.skip(f"the data file {name} is not beside the repository")
+    return str(SHARED / name)
+
+
+@pytest.fixture(scope="module")
+def grader():
+    torch.ones(2) @ torch.ones(2)  # torch with its threads running in this process: the workers must not care
+    with Grader() as grader:
+        yield grader
+
+
+# The final answer of a response
+
+
+def brute_force_boxed(text: str) -> str | None:
+    """The definition, read off: for each opening of a box, last first, scan to its closing brace; quadratic."""
+    escaped = set()
+    index = 0
+    while index < len(text):
+        if text[index] == "\\":
+            escaped.add(index + 1)
+            index += 1
+        index += 1
+    for start in reversed([match.end() for match in re.finditer(r"boxed\s*\{", text)]):
+        if start - 1 in escaped or not re.search(r"\\boxed\s*$", text[: start - 1]):
+            continue
+        depth = 1
+        for position in range(start, len(text)):
+            if position not in escaped:
+                depth += {"{": 1, "}": -1}.get(text[position], 0)
+            if depth == 0:
+                return text[start:position].strip()
+    return None
+
+
+@given(st.lists(st.sampled_from(["\\boxed", "boxed", "{", "}", "{", "}", "\\", " ", "a", "\n"]), max_size=24).map("".join))
+@settings(max_examples=2000, deadline=None)
+def test_extract_boxed_agrees_with_brute_force(text):
+    assert extract_boxed(text) == brute_force_boxed(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "content"),
+    [
+        ("no box", None),
+        (r"\boxed{4}", "4"),
+        (r"\boxed{4} then \boxed{5}.", "5"),
+        (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),
+        (r"\boxed { 7 }", "7"),
+        (r"\boxed{1} but \boxed{2", "1"),
+        (r"\boxed{x \boxed{3}}", "3"),
+        (r"\boxed{\left\{ x \right.}", r"\left\{ x \right."),
+        (r"\boxed{\{1,2\}}", r"\{1,2\}"),
+        (r"\boxed 5", None),
+        (r"\boxed{}", ""),
+        (r"}}\boxed{4}{{", "4"),
+    ],
+)
+def test_extract_boxed_examples(text, content):
+    assert extract_boxed(text) == content
+
+
+@pytest.mark.parametrize(
+    "text", ["\\boxed{" * 15_000, "\\" * 100_000, "{" + " " * 100_000 + "{", "{ " * 50_000, "\\boxed{" * 5000 + "}" * 5000]
+)
+def test_extract_boxed_is_linear(text):
+    began = time.process_time()
+    extract_boxed(text)
+    assert time.process_time() - began < 2  # quadratic scans of these take minutes
+
+
+@pytest.mark.parametrize(
+    "response", ["\x00" + boxed("4"), boxed("4\x00"), boxed("4") + "\udc80", boxed(""), boxed("4" * (MAX_ANSWER_CHARS + 1))]
+)
+def test_final_answer_refuses(response):
+    assert final_answer(response) is None
+
+
+# Mathematics
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "correct"),
+    [
+        ("1450", "1,450", True),
+        ("1450", r"\$1,450", True),
+        ("1450", r"1450 \text{ dollars}", True),
+        ("73", "073", True),
+        ("104", "104.", True),
+        ("5", "$5$", True),
+        (r"\frac{1}{2}", "0.5", True),
+        (r"\frac{3}{2}", r"1\frac{1}{2}", True),
+        ("x^2+2x+1", "(x+1)^2", True),
+        (r"\{1,2\}", "2,1", True),
+        (r"\text{Evelyn}", "Evelyn", True),
+        ("204", "x = 204", True),
+        # Gold first: math-verify reads an interval as the set of a gold inequality, not the other way round.
+        ("1<x<2", "(1,2)", True),
+        ("(1,2)", "1<x<2", False),
+        ("5", "-5", False),
+        ("12", "12 or 13", False),
+        ("12", "garbage$ 12", False),
+        ("12", "the answer is 12", False),
+        ("12", "12.0001", False),
+        ("(1,2)", "(2,1)", False),
+        ("100000000", "100000001", False),
+        ("3", "٣", False),
+        ("4", "4\ufffd", False),
+        ("4", "4\x01", False),
+        ("12", r"\end{document}", False),
+        ("4", "__import__('os').system('true')", False),
+    ],
+)
+def test_math_examples(grader, gold, answer, correct):
+    assert grader.grade([problem(gold)], [boxed(answer)]) == [correct]
+
+
+def test_math_needs_a_box(grader):
+    assert grader.grade([problem("4")] * 3, ["The answer is 4.", "$4$", "\\boxed{4"]) == [False] * 3
+
+
+# Gold answers or worked solutions that math-verify does not accept, with the reason. None of the 500 is among them.
+MATH500_EXCEPTIONS: dict[str, str] = {}
+AIME2024_EXCEPTIONS = {"aime2024-15": r"the solution boxes \textbf{(073)}, which math-verify reads as text because of its leading zero"}
+
+
+def test_math500_gold_answers_grade_as_correct(grader):
+    problems = load_problems(shared("math500.jsonl"))
+    assert len(problems) == 500
+    against_themselves = grader.grade(problems, [boxed(problem.answer) for problem in problems])
+    against_solutions = grader.grade(problems, [problem.solution for problem in problems])
+    failed = {problem.id for problem, *passed in zip(problems, against_themselves, against_solutions, strict=True) if not all(passed)}
+    assert failed == set(MATH500_EXCEPTIONS)
+
+
+def test_math500_answers_of_other_problems_grade_as_wrong(grader):
+    problems = load_problems(shared("math500.jsonl"))
+    passed = grader.grade(problems, [problems[index - 1].solution for index in range(len(problems))])
+    pairs = [(problem.answer, problems[index - 1].answer) for index, problem in enumerate(problems) if passed[index]]
+    assert sorted(pairs) == [("3", "3"), ("7", "7"), ("x=5", "5")]
+
+
+def test_aime_and_gsm8k_solutions_grade_as_correct(grader):
+    aime = load_problems(shared("aime2024.jsonl"))
+    passed = grader.grade(aime, [problem.solution for problem in aime])
+    assert {problem.id for problem, correct in zip(aime, passed, strict=True) if not correct} == set(AIME2024_EXCEPTIONS)
+    gsm8k = load_problems(shared("gsm8k_test.jsonl"), limit=200)
+    assert all(grader.grade(gsm8k, [problem.solution for problem in gsm8k]))
+
+
+# Hostile answers
+
+HOSTILE = {
+    "tower, plain": "9**9**9**9",
+    "tower, LaTeX": "9^{9^{9^{9}}}",
+    "100 kB": "1" * 100_000,
+    "100 kB of LaTeX": r"\frac{1}{2}+" * 8_500,
+    "braces 10,000 deep": "{" * 10_000 + "}" * 10_000,
+    "braces as deep as the cap allows": "{" * 490 + "}" * 490,
+    "NUL": "4\x00",
+    "invalid UTF-8, as a lone surrogate": b"4\xff".decode("utf-8", "surrogateescape"),
+    "invalid UTF-8, as the replacement character": b"4\xff".decode("utf-8", "replace"),
+    "integral": r"\int_0^1 e^{e^{x^{x}}} dx",
+    "huge factorial": "1000000000!",
+}
+
+
+def test_hostile_answers_are_wrong_within_the_limit_and_leave_the_grader_usable(capfd):
+    limit = 0.5
+    problems, responses = [problem("4")] * (len(HOSTILE) + 2), [boxed("4"), *map(boxed, HOSTILE.values()), boxed("4")]
+    with Grader(time_limit=limit) as grader:
+        grader.grade(problems[:1], [boxed("5")])
+        began = time.monotonic()
+        assert grader.grade(problems, responses) == [True, *[False] * len(HOSTILE), True]
+        assert time.monotonic() - began < len(HOSTILE) * limit * WALL_FACTOR + SLACK_SECONDS
+        assert grader.grade(problems[:2], [boxed("4"), boxed("5")]) == [True, False]
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert "frac" not in captured.err and "9^" not in captured.err  # model output must not reach the terminal through a library's log
+
+
+def test_a_runaway_grading_is_counted_as_timed_out_and_its_worker_replaced():
+    with GradingPool(1, cpu_seconds=0.3, memory_bytes=1 << 30) as pool:
+        pool.verify([("4", "4")])
+        first = pool._workers[0].process
+        assert pool.verify([("4", "9^{9^{9^{9}}}"), ("4", "4")]) == [False, True]
+        assert (pool.timed_out, pool.died) == (1, 0)
+        assert first.returncode in (-signal.SIGPROF, -signal.SIGKILL)
+        assert pool._workers[0].process.pid != first.pid
+
+
+def test_the_parent_kills_a_worker_that_neither_answers_nor_uses_cpu():
+    with GradingPool(1, cpu_seconds=0.5, memory_bytes=1 << 30) as pool:
+        pool.verify([("4", "4")])
+        stopped = pool._workers[0].process
+        os.kill(stopped.pid, signal.SIGSTOP)
+        began = time.monotonic()
+        assert pool.verify([("4", "4")]) == [False]
+        assert 0.5 * WALL_FACTOR <= time.monotonic() - began < 0.5 * WALL_FACTOR + SLACK_SECONDS
+        assert (pool.timed_out, stopped.returncode) == (1, -signal.SIGKILL)
+        assert pool.verify([("4", "4")]) == [True]
+
+
+def test_an_item_whose_worker_is_killed_by_others_is_graded_by_another():
+    with GradingPool(1, cpu_seconds=5, memory_bytes=1 << 30) as pool:
+        pool.verify([("4", "4")])
+        pool._workers[0].process.kill()
+        assert pool.verify([("4", "4")]) == [True]
+        pid = pool._workers[0].process.pid
+        os.kill(pid, signal.SIGSTOP)
+        killer = threading.Timer(0.5, os.kill, (pid, signal.SIGKILL))
+        killer.start()
+        assert pool.verify([("4", "4"), ("5", "6")]) == [True, False]
+        killer.join()
+        assert (pool.timed_out, pool.died) == (0, 0)
+
+
+def test_an_item_that_ends_every_worker_is_wrong_and_the_others_are_graded(monkeypatch, tmp_path):
+    script = (
+        "import sys\nprint('ready', flush=True)\nfor line in sys.stdin:\n    print('true', flush=True) if 'good' in line else sys.exit(3)\n"
+    )
+    (tmp_path / "worker.py").write_text(script)
+    monkeypatch.setattr(grading_pool, "WORKER", tmp_path / "worker.py")
+    with GradingPool(2, cpu_seconds=5, memory_bytes=1 << 30) as pool:
+        assert pool.verify([("g", "good"), ("g", "bad"), ("g", "good"), ("g", "bad"), ("g", "good")]) == [True, False, True, False, True]
+        assert (pool.timed_out, pool.died) == (0, 2)
+
+
+def test_an_interrupted_call_leaves_no_stale_verdict(monkeypatch):
+    with GradingPool(1, cpu_seconds=5, memory_bytes=1 << 30) as pool:
+        pool.verify([("4", "4")])
+
+        def interrupt():
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(pool, "_enforce_deadlines", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                pool.verify([("4", "4")] * 5)
+        assert pool.verify([("4", "5"), ("4", "4")]) == [False, True]
+
+
+def test_workers_have_a_memory_limit():
+    code = "import grading_worker; grading_worker.limit_process(1 << 29); bytearray(1 << 28); print('ok', flush=True); bytearray(1 << 29)"
+    folder = str(Path(grading_pool.__file__).parent)
+    done = subprocess.run([sys.executable, "-P", "-c", f"import sys; sys.path.append({folder!r}); {code}"], capture_output=True, text=True)
+    assert done.stdout == "ok\n" and "MemoryError" in done.stderr
+
+
+def test_workers_end_with_the_grader_and_with_a_killed_parent():
+    with Grader(workers=2) as grader:
+        grader.grade([problem("4")] * 4, [boxed(str(number)) for number in range(4)])
+        processes = [worker.process for worker in grader._pool._workers]
+        assert len(processes) == 2
+    assert all(process.returncode is not None for process in processes)
+    code = (
+        "import os, signal\n"
+        "from paced_exp.grading_pool import GradingPool\n"
+        "pool = GradingPool(1, 5.0, 1 << 30)\n"
+        "pool.verify([('4', '4')])\n"
+        "print(pool._workers[0].process.pid, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == -signal.SIGKILL
+    worker, deadline = int(done.stdout), time.monotonic() + SLACK_SECONDS
+    while _runs(worker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _runs(worker)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("script", ["raise SystemExit(1)", "print('ready?', flush=True)"])
+def test_a_worker_that_cannot_start_is_one_clear_error(monkeypatch, tmp_path, script):
+    (tmp_path / "worker.py").write_text(script)
+    monkeypatch.setattr(grading_pool, "WORKER", tmp_path / "worker.py")
+    with GradingPool(2, cpu_seconds=1, memory_bytes=1 << 30) as pool, pytest.raises(UserError, match="grading worker did not start"):
+        pool.verify([("4", "4")])
+
+
+def test_too_little_memory_to_start_is_one_clear_error():
+    with Grader(memory_limit=40 << 20) as grader, pytest.raises(UserError, match="40 MiB of address space"):
+        grader.grade([problem("4")], [boxed("4")])
+
+
+# The lab
+
+
+@pytest.fixture(scope="module")
+def lab() -> list[Problem]:
+    return [item for split in ("train", "retention") for item in itertools.islice(lab_problems(split, seed=1), 3000)]
+
+
+def test_lab_solutions_pass_and_answers_of_other_problems_fail(lab):
+    with Grader() as grader:
+        assert all(grader.grade(lab, [item.solution for item in lab]))
+        others = [lab[index - 1] for index in range(len(lab))]
+        passed = grader.grade(lab, [other.solution for other in others])
+    for item, other, correct in zip(lab, others, passed, strict=True):
+        if correct:  # then the two really have the same answer
+            same_value = item.answer == other.answer or float(item.answer) == float(other.answer)
+            assert same_value, (item, other)
+
+
+def test_lab_families_are_covered_and_their_verifiers_evaluate_nothing():
+    assert set(FAMILIES) <= LAB_FAMILIES
+    for family in LAB_FAMILIES:
+        verifier = reasoning_gym.get_score_answer_fn(family)
+        dataset = type(verifier.__self__)
+        source = inspect.getsource(verifier) + inspect.getsource(getattr(dataset, "_extract_fraction", verifier))
+        assert not re.search(r"\b(eval|exec|compile|sympify|parse_expr|literal_eval|loads|sympy)\b", source), family
+    with pytest.raises(UserError, match="no lab verifier for the family 'number_sorting'; known: chain_sum"):
+        lab_pass(Problem("i", "q", "1", None, "lab:x", "s", "lab", {"family": "number_sorting", "entry": {}}), "1")
+
+
+def entry(family: str, answer: str, **metadata: object) -> Problem:
+    return Problem("id", "question", answer, None, f"lab:{family}", "test", "lab", {"family": family, "level": 1, "entry": metadata})
+
+
+FRACTION = {"numerator": 6, "denominator": 8, "simplified_numerator": 3, "simplified_denominator": 4}
+
+
+@pytest.mark.parametrize(
+    ("item", "answer", "correct"),
+    [
+        (entry("chain_sum", "74"), "74", True),
+        (entry("chain_sum", "74"), "+74.0", True),
+        (entry("chain_sum", "74"), "174", False),  # holds the gold answer: partial credit 2/3
+        (entry("chain_sum", "74"), "NaN", False),
+        (entry("chain_sum", "74"), "sNaN", False),
+        (entry("chain_sum", "74"), "1e999999999", False),
+        (entry("chain_sum", "74"), "1e-999999999", False),
+        (entry("chain_sum", "74"), "٧٤", False),  # Decimal reads Arabic-Indic digits
+        (entry("decimal_chain_sum", "7.50"), "7.5", True),
+        (entry("decimal_chain_sum", "7.50"), "Infinity", False),
+        (entry("gcd", "6"), "6", True),
+        (entry("gcd", "6"), "16", False),
+        (entry("fraction_simplification", "3/4", **FRACTION), "3/4", True),
+        (entry("fraction_simplification", "3/4", **FRACTION), r"\frac{3}{4}", True),
+        (entry("fraction_simplification", "3/4", **FRACTION), "6/8", False),  # partial credit 0.1
+        (entry("fraction_simplification", "3/4", **FRACTION), "1/2", False),  # partial credit 0.05
+        (entry("fraction_simplification", "3/4", **FRACTION), "3/" + "9" * 900, False),
+        (entry("spell_backward", "knil"), "knil", True),
+        (entry("spell_backward", "knil"), "\u212anil", False),  # the Kelvin sign lower-cases to k
+        (entry("spell_backward", "knil"), "kniL", True),
+        (entry("spell_backward", "knil"), "knilx", False),  # partial credit of all four letters
+        (entry("word_sequence_reversal", "aërial, this"), "aërial, this", True),
+        (entry("word_sequence_reversal", "aerial, this"), "aërial, this", False),
+    ],
+)
+def test_lab_examples(item, answer, correct):
+    began = time.process_time()
+    assert lab_pass(item, answer) is correct
+    assert time.process_time() - began < 5
+
+
+@given(
+    st.text(st.sampled_from("0123456789.,-+eENaIinfty/ _"), min_size=1, max_size=12),
+    st.sampled_from(["chain_sum", "gcd", "decimal_chain_sum"]),
+)
+@settings(max_examples=300, deadline=None)
+def test_lab_pass_is_the_verifiers_full_score(answer, family):
+    item = entry(family, "12.5" if family == "decimal_chain_sum" else "12")
+    score = reasoning_gym.get_score_answer_fn(family)(answer, {"question": "question", "answer": item.answer, "metadata": {}})
+    assert lab_pass(item, answer) == (score == 1.0)
+
+
+def test_lab_grading_is_fast_and_starts_no_process(lab, monkeypatch, tmp_path):
+    monkeypatch.setattr(grading_pool, "WORKER", tmp_path / "absent.py")
+    responses = [item.solution for item in lab]
+    with Grader() as grader:
+        grader.grade(lab[:100], responses[:100])
+        began = time.process_time()
+        grader.grade(lab, responses)
+        assert len(lab) / (time.process_time() - began) > 20_000
+        assert grader._pool._workers == []
+
+
+# All of it
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "correct"),
+    [
+        ("B", "B", True),
+        ("B", " B ", True),
+        ("B", r"\text{B}", True),
+        ("B", r"$\mathrm{B}$", True),
+        ("B", "b", False),
+        ("B", "B, C", False),
+        ("B", r"\text{B}\text{B}", False),
+    ],
+)
+def test_exact_match(gold, answer, correct):
+    assert exact_match(gold, answer) is correct
+
+
+def test_mixed_problems_keep_their_order(grader, lab):
+    items = [(problem(str(n)), boxed(str(n + n % 3)), n % 3 == 0) for n in range(30)]
+    items += [(problem("B", "exact"), boxed("BC"[n % 2]), n % 2 == 0) for n in range(30)]
+    items += [(item, item.solution if n % 2 else "no answer", bool(n % 2)) for n, item in enumerate(lab[:30])]
+    random.Random(0).shuffle(items)
+    problems, responses, expected = zip(*items, strict=True)
+    assert grader.grade(problems, responses) == list(expected)
+    assert grader.grade([], []) == []
+
+
+@given(st.lists(st.text(max_size=40), min_size=8, max_size=8))
+@settings(max_examples=10, deadline=None)
+def test_grading_never_raises_on_arbitrary_text(grader, texts):
+    problems = [
+        problem("\\text{none of these}"),
+        problem("B", "exact"),
+        entry("chain_sum", "74"),
+        entry("fraction_simplification", "3/4", **FRACTION),
+    ]
+    for wrap in (str, boxed):
+        responses = [wrap(text) for text in texts]
+        assert not any(grader.grade(problems * 2, responses))
+
+
+def test_bad_arguments(grader):
+    with pytest.raises(ValueError, match="2 problems but 1 responses"):
+        grader.grade([problem("4")] * 2, [boxed("4")])
+    for arguments in ({"workers": 0}, {"time_limit": 0}, {"time_limit": float("nan")}, {"memory_limit": -1}):
+        with pytest.raises(UserError, match=f"{next(iter(arguments))} = .* must be above 0"):
+            Grader(**arguments)
+
+
+def test_the_rate_and_the_failures_are_logged(caplog, grader):
+    with caplog.at_level("INFO", logger="paced_exp.grading"):
+        grader.grade([problem("4")], [boxed("4")])
+    assert re.search(r"graded 1 responses in \d+\.\d\d s \(\d+ items/s\)", caplog.text)
+    with Grader(workers=1, time_limit=0.2) as limited:
+        limited.grade([problem("4")], [boxed("9^{9^{9^{9}}}")])
+    assert "1 of 1 answers counted as not correct: 1 over the grading time limit of 0.2 s" in caplog.text
