@@ -8,7 +8,6 @@ Stages, each resumable: roll out the student until every pass-rate bin is full, 
 a problem, estimate. Writes record.json, figure2_snr.pdf and .png into --out.
 """
 
-import itertools
 import sys
 import time
 from collections.abc import Sequence
@@ -16,13 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from paced_exp import config as configs
 from paced_exp.errors import UserError, exit_cleanly
 
-GRADIENT_FOLDER = "gradients"
-ROUND = 256  # problems drawn at a time
 
 
 @dataclass(frozen=True)
@@ -33,6 +28,7 @@ class ProbeConfig:
         student: lab:NAME, a folder, or a hub id
         teacher: likewise; it must read the student's tokens
         problems: lab:SPLIT, a .jsonl or .parquet file, or hub:NAME
+        columns: names of a file's columns where they differ, such as {"prompt": "question"}
         K: rollouts a problem, from which its pass rate is estimated
         bins: pass-rate bins of equal width; K + 1 of them give each k its own
         per_bin: problems wanted in each bin
@@ -54,6 +50,7 @@ class ProbeConfig:
     student: str = "lab:student"
     teacher: str = "lab:teacher"
     problems: str = "lab:train"
+    columns: dict[str, str] | None = None
     K: int = 10
     bins: int = 11
     per_bin: int = 100
@@ -119,7 +116,6 @@ def run_probe(config: ProbeConfig) -> dict[str, Any]:
         **curve_record(curve),
         "rollouts": rollouts,
         "references": {origin: sum(r.origin == origin for r in references.values()) for origin in ("teacher", "solution", "none")},
-        "models": curve_record(curve)["models"],
         "student_parameters": int(sum(p.numel() for p in student.model.parameters())),
         "seconds": clock.seconds,
         "provenance": provenance(config.seed),

@@ -115,7 +115,7 @@ class SoftmaxStudent:
         check_nonnegative("kappa", self.kappa)
         check_positive("feature_noise", self.feature_noise)
         if not 0 <= check_nonnegative("teacher_error", self.teacher_error) < 1:
-            raise ValueError(f"teacher_error must be in [0, 1), got {self.teacher_error!r}")
+            raise ValueError(f"teacher_error must be in [0, 1), got {self.teacher_error:g}")
 
     @property
     def matched_pass_rate(self) -> float:
@@ -191,7 +191,7 @@ def _noise(shape: tuple[int, int], generator: np.random.Generator, degrees_of_fr
         return generator.standard_normal(shape)
     nu = check_positive("degrees_of_freedom", degrees_of_freedom)
     if nu <= 2:
-        raise ValueError(f"degrees_of_freedom must be > 2 for a finite variance, got {degrees_of_freedom!r}")
+        raise ValueError(f"degrees_of_freedom must be > 2 for a finite variance, got {degrees_of_freedom:g}")
     return np.asarray(generator.standard_t(nu, shape) * np.sqrt((nu - 2) / nu))
 
 
@@ -206,7 +206,7 @@ def _probabilities(teacher: ArrayLike) -> FloatArray:
     probabilities = check_array("teacher", teacher)
     if (probabilities < 0).any() or (np.abs(probabilities.sum(axis=-1) - 1) > 1e-9).any():
         raise ValueError(
-            f"teacher must hold probabilities that sum to one along the last axis, got least entry {probabilities.min()!r} and sums from "
-            f"{np.min(probabilities.sum(axis=-1))!r} to {np.max(probabilities.sum(axis=-1))!r}"
+            f"teacher must hold probabilities that sum to one along the last axis, got least entry {probabilities.min():g} and sums from "
+            f"{np.min(probabilities.sum(axis=-1)):g} to {np.max(probabilities.sum(axis=-1)):g}"
         )
     return probabilities

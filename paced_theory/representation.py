@@ -115,7 +115,7 @@ def remainder(pass_rate: ArrayLike, values: ArrayLike, a: float, b: float) -> Fl
     if f.shape != p.shape:
         raise ValueError(f"values must have the shape of pass_rate, {p.shape}, got {f.shape}")
     if (f <= 0).any():
-        raise ValueError(f"values must be positive for a logarithm, got {f[f <= 0].flat[0]!r}")
+        raise ValueError(f"values must be positive for a logarithm, got {f[f <= 0].flat[0]:g}")
     exponent_a, exponent_b = check_real("a", a), check_real("b", b)
     return np.asarray(np.log(f) - exponent_a * np.log(p) - exponent_b * np.log1p(-p))
 
@@ -144,7 +144,7 @@ def boundary_exponent(f: Callable[[FloatArray], FloatArray], *, depth: int = 40)
     values = np.asarray(f(np.exp2(-levels.astype(float))), dtype=float)
     if values.shape != levels.shape or not (np.isfinite(values).all() and (values > 0).all()):
         raise ValueError(
-            f"f must return one positive finite value for each x in 2^-1..2^-{depth}, got {values.min()!r} to {values.max()!r} in shape "
+            f"f must return one positive finite value for each x in 2^-1..2^-{depth}, got {values.min():g} to {values.max():g} in shape "
             f"{values.shape}; choose a smaller depth if f underflows"
         )
     log_f = np.log(values)
@@ -174,9 +174,9 @@ def log_log_slope(distance: ArrayLike, values: ArrayLike, standard_error: ArrayL
     if x.shape != y.shape:
         raise ValueError(f"values must have the shape of distance, {x.shape}, got {y.shape}")
     if (x <= 0).any() or (y <= 0).any():
-        raise ValueError(f"distance and values must be positive for a log-log slope, got least values {x.min()!r} and {y.min()!r}")
+        raise ValueError(f"distance and values must be positive for a log-log slope, got least values {x.min():g} and {y.min():g}")
     if np.unique(x).size < 2:
-        raise ValueError(f"distance must hold at least two different values, got {x[0]!r} only")
+        raise ValueError(f"distance must hold at least two different values, got {x[0]:g} only")
     log_x, log_y = np.log(x), np.log(y)
     weights = np.ones_like(y) if standard_error is None else (y / _errors(standard_error, y.shape)) ** 2
     centred = log_x - np.average(log_x, weights=weights)
@@ -200,7 +200,7 @@ def fit_leading_order(
     p, y, se = _points(pass_rate, snr_squared, standard_error)
     if (y <= 0).any():
         raise ValueError(
-            f"snr_squared must be positive for the log fit, got {y[y <= 0][0]!r} at index [{np.argmax(y <= 0)}]; use "
+            f"snr_squared must be positive for the log fit, got {y[y <= 0][0]:g} at index [{np.argmax(y <= 0)}]; use "
             "fit_leading_order_linear, which takes estimates of either sign"
         )
     quantile = _normal_quantile(confidence)
@@ -233,7 +233,7 @@ def fit_leading_order_linear(
     log_c, (a, b) = float(solution.log_c[0]), solution.theta[0]
     if not np.isfinite(log_c):
         raise ValueError(
-            f"snr_squared shows no positive signal: c = 0 fits best for every a, b (weighted mean {np.average(y, weights=se**-2)!r}); "
+            f"snr_squared shows no positive signal: c = 0 fits best for every a, b (weighted mean {np.average(y, weights=se**-2):g}); "
             "report the SNR as not distinguishable from zero"
         )
     mu = np.exp(log_c + family.features @ solution.theta[0])
@@ -285,7 +285,8 @@ def compare_models(pass_rate: ArrayLike, snr_squared: ArrayLike, standard_error:
 
     bump = solve(_gaussian_family(p), y[None, :], se)
     slope, minus_half_precision = bump.theta[0]
-    peak = float(np.exp(bump.log_c[0] - slope**2 / (4 * minus_half_precision)))
+    has_signal = np.isfinite(bump.log_c[0])
+    peak = float(np.exp(bump.log_c[0] - slope**2 / (4 * minus_half_precision))) if has_signal else 0.0
     centre, sigma = float(0.5 - slope / (2 * minus_half_precision)), float((-2 * minus_half_precision) ** -0.5)
     fits.append(("Gaussian bump", {"c": peak, "centre": centre, "sigma": sigma}, float(bump.chi_squared[0])))
 
@@ -399,7 +400,7 @@ def _interior(name: str, value: ArrayLike) -> FloatArray:
     outside = (p <= 0) | (p >= 1)
     if outside.any():
         raise ValueError(
-            f"{name} must lie strictly inside (0, 1) for a logarithm, got {p[outside].flat[0]!r}; for a bin of problems with no (or only) "
+            f"{name} must lie strictly inside (0, 1) for a logarithm, got {p[outside].flat[0]:g}; for a bin of problems with no (or only) "
             "successes give its posterior mean, (k + 1)/(K + 2) under a uniform prior"
         )
     return p
@@ -415,7 +416,7 @@ def _errors(standard_error: ArrayLike, shape: tuple[int, ...]) -> FloatArray:
     if se.shape != shape:
         raise ValueError(f"standard_error must have shape {shape}, one entry a point, got {se.shape}")
     if (se <= 0).any():
-        raise ValueError(f"standard_error must be positive, got {se[se <= 0][0]!r} at index [{np.argmax(se <= 0)}]")
+        raise ValueError(f"standard_error must be positive, got {se[se <= 0][0]:g} at index [{np.argmax(se <= 0)}]")
     return se
 
 

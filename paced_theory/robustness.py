@@ -213,7 +213,7 @@ def beta_misspecification_loss(
     if (first + 2 * shift_a <= 0).any() or (second + 2 * shift_b <= 0).any():
         raise ValueError(
             "d_alpha and d_beta must leave 2 (alpha + d_alpha) + a > 0 and 2 (beta + d_beta) + b > 0 (finite second moment of the weight), "
-            f"got least values {(first + 2 * shift_a).min()!r} and {(second + 2 * shift_b).min()!r}"
+            f"got least values {(first + 2 * shift_a).min():g} and {(second + 2 * shift_b).min():g}"
         )
     log_efficiency = (
         2 * special.betaln(first + shift_a, second + shift_b)
@@ -276,7 +276,7 @@ def _beta_arguments(
     a, b = check_prior(prior)
     first, second = 2 * check_real("alpha", alpha) + a, 2 * check_real("beta", beta) + b
     if first <= 0 or second <= 0:
-        raise ValueError(f"alpha and beta must leave 2 alpha + a > 0 and 2 beta + b > 0, got {first!r} and {second!r}")
+        raise ValueError(f"alpha and beta must leave 2 alpha + a > 0 and 2 beta + b > 0, got {first:g} and {second:g}")
     shift_a, shift_b = np.broadcast_arrays(check_array("d_alpha", d_alpha), check_array("d_beta", d_beta))
     return shift_a, shift_b, first, second
 
@@ -298,7 +298,7 @@ def _half_width(delta: ArrayLike, delta_high: ArrayLike | None) -> FloatArray:
 def _bounds(name: str, value: ArrayLike) -> FloatArray:
     d = check_array(name, value)
     if (d < 0).any():
-        raise ValueError(f"{name} must be finite numbers >= 0, got {d[d < 0].flat[0]!r}")
+        raise ValueError(f"{name} must be finite numbers >= 0, got {d[d < 0].flat[0]:g}")
     return d
 
 
@@ -309,5 +309,5 @@ def _masses(nu: ArrayLike | None, size: int) -> FloatArray:
     if masses.size != size:
         raise ValueError(f"nu must have one mass for each of the {size} values, got {masses.size}")
     if (masses < 0).any() or masses.sum() <= 0:
-        raise ValueError(f"nu must be non-negative with a positive sum, got least {masses.min()!r} and sum {masses.sum()!r}")
+        raise ValueError(f"nu must be non-negative with a positive sum, got least {masses.min():g} and sum {masses.sum():g}")
     return np.asarray(masses / masses.sum())

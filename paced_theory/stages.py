@@ -50,7 +50,8 @@ class StageOutcome:
 class PopulationOutcome:
     """Averages of `StageOutcome` over random teachers, with Student intervals over teachers (the starts of one teacher are no replicates).
 
-    *_over_forward, *_over_reverse: paired differences from the forward-only and reverse-only schedules, of the on_best share and of the mass.
+    *_over_forward, *_over_reverse: paired differences of the on_best share and of the mass from those of the forward-only and
+    reverse-only schedules.
     """
 
     schedule: str

@@ -67,9 +67,9 @@ class GaussianStudent:
         if not weights.shape == means.shape == scales.shape:
             raise ValueError(f"weights, means and scales must have equal lengths, got {weights.size}, {means.size} and {scales.size}")
         if (weights <= 0).any() or abs(weights.sum() - 1) > 1e-9:
-            raise ValueError(f"weights must be positive and sum to one, got least {weights.min()!r} and sum {weights.sum()!r}")
+            raise ValueError(f"weights must be positive and sum to one, got least {weights.min():g} and sum {weights.sum():g}")
         if (scales <= 0).any():
-            raise ValueError(f"scales must be positive, got {scales.min()!r}")
+            raise ValueError(f"scales must be positive, got {scales.min():g}")
         if (np.diff(means) <= 0).any():
             raise ValueError(f"means must increase strictly, got {tuple(means)}")
 
@@ -168,7 +168,7 @@ class SoftmaxFamily:
         if features.shape[1] >= teacher.size - 1:
             raise ValueError(f"features must have fewer than V - 1 = {teacher.size - 1} columns, got {features.shape[1]}")
         if (teacher <= 0).any() or abs(teacher.sum() - 1) > 1e-9:
-            raise ValueError(f"teacher must be positive and sum to one, got least {teacher.min()!r} and sum {teacher.sum()!r}")
+            raise ValueError(f"teacher must be positive and sum to one, got least {teacher.min():g} and sum {teacher.sum():g}")
 
     @property
     def parameters(self) -> int:

@@ -17,7 +17,7 @@ from paced_exp.losses import divergence, mean_over_tokens
 from paced_exp.models import LoadedModel
 from paced_exp.probe.binning import Bins
 from paced_exp.probe.estimates import BinData
-from paced_exp.problems import Problem
+from paced_exp.problems import Problem, save_problems, stream_problems
 from paced_exp.progress import progress
 from paced_exp.prompts import prompt_ids
 from paced_exp.references import Reference, make_references
@@ -25,7 +25,6 @@ from paced_exp.rollouts.engine import Prompt
 from paced_exp.rollouts.hf import HFEngine
 from paced_exp.rollouts.store import ChunkStore
 from paced_exp.run_folder import RunFolder
-from paced_exp.sources import stream_problems
 
 ROUND = 256  # problems drawn and rolled out at a time; whether the bins are full is looked at after each
 
@@ -40,7 +39,7 @@ def fill_bins(config: Any, run: RunFolder, student: LoadedModel, grader: Grader)
     engine = HFEngine(student)
     bins = Bins(config.bins, config.per_bin, config.K)
     problems: dict[str, Problem] = {}
-    source = itertools.islice(stream_problems(config.problems, seed=config.seed), config.max_problems)
+    source = itertools.islice(stream_problems(config.problems, seed=config.seed, columns=config.columns), config.max_problems)
     drawn = 0
     bar = progress(len(bins.reachable) * config.per_bin, "problems kept", "rollouts")
     while not bins.full:
@@ -76,6 +75,7 @@ def fill_bins(config: Any, run: RunFolder, student: LoadedModel, grader: Grader)
     bar.close()
     if bins.kept == 0:
         raise UserError(f"--problems {config.problems} gave no problem to probe; name a source with problems in it")
+    save_problems(list(problems.values()), run / "problems.parquet")
     summary = {
         "problems_drawn": drawn,
         "rollouts": drawn * config.K,
@@ -110,7 +110,7 @@ def references_for(
         max_new_tokens=config.max_new_tokens,
         temperature=config.temperature,
         fallback=config.fallback,
-        seed=config.seed,
+        seed=config.seed + 1,  # with the rollouts' own seed a model that teaches itself would reuse the very draws that made its pass rate
         on_problem=bar.update,
     )
     bar.close()

@@ -77,7 +77,7 @@ def brute_force_boxed(text: str) -> str | None:
 
 
 @given(st.lists(st.sampled_from(["\\boxed", "boxed", "{", "}", "{", "}", "\\", " ", "a", "\n"]), max_size=24).map("".join))
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_extract_boxed_agrees_with_brute_force(text):
     assert extract_boxed(text) == brute_force_boxed(text)
 
@@ -260,7 +260,7 @@ def test_an_item_whose_worker_is_killed_by_others_is_graded_by_another():
 
 def test_an_item_that_ends_every_worker_is_wrong_and_the_others_are_graded(monkeypatch, tmp_path):
     script = (
-        "import sys\nprint('ready', flush=True)\nfor line in sys.stdin:\n    print('true', flush=True) if 'good' in line else sys.exit(3)\n"
+        "import os, sys\nos.write(1, b'ready\\n')\nfor line in sys.stdin:\n    os.write(1, b'true\\n') if 'good' in line else sys.exit(3)\n"
     )
     (tmp_path / "worker.py").write_text(script)
     monkeypatch.setattr(grading_pool, "WORKER", tmp_path / "worker.py")
@@ -319,7 +319,7 @@ def _runs(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("script", ["raise SystemExit(1)", "print('ready?', flush=True)"])
+@pytest.mark.parametrize("script", ["raise SystemExit(1)", "print('something else', flush=True)"])
 def test_a_worker_that_cannot_start_is_one_clear_error(monkeypatch, tmp_path, script):
     (tmp_path / "worker.py").write_text(script)
     monkeypatch.setattr(grading_pool, "WORKER", tmp_path / "worker.py")

@@ -215,7 +215,7 @@ def test_interval_ends_solve_the_profile_likelihood_equation(relative, confidenc
 
 @pytest.mark.parametrize("relative", [0.05, 0.3])
 def test_linear_intervals_cover_at_their_nominal_rate(relative):
-    truth, trials = (1.0, 1.5), 400
+    truth, trials = (1.0, 1.5), 250
     hits = np.zeros(2, dtype=int)
     for seed in range(trials):
         fit = fit_leading_order_linear(BINS, *noisy(seed, relative))
@@ -249,13 +249,13 @@ def test_intervals_contain_their_estimate_and_widen_with_confidence(seed, relati
     assert wide.b_low <= narrow.b_low and narrow.b_high <= wide.b_high
 
 
-@pytest.mark.parametrize(("a", "b", "at_bound", "pinned"), [(14.0, 1.0, ("a",), 10.0), (1.0, -2.0, ("b",), -1.0)])
-def test_exponents_outside_the_box_are_flagged(a, b, at_bound, pinned):
+@pytest.mark.parametrize(("a", "b", "name", "pinned"), [(14.0, 1.0, "a", 10.0), (1.0, -2.0, "b", -1.0)])
+def test_exponents_outside_the_box_are_flagged(a, b, name, pinned):
     y = curve(BINS, 1.0, a, b)
     fit = fit_leading_order_linear(BINS, y, np.full(11, 1e-3 * y.max()))
-    assert fit.at_bound == at_bound
-    assert pinned == (fit.a if at_bound == ("a",) else fit.b)
-    assert pinned in (fit.a_low, fit.a_high, fit.b_low, fit.b_high)
+    assert name in fit.at_bound
+    assert getattr(fit, name) == pinned
+    assert pinned in (getattr(fit, f"{name}_low"), getattr(fit, f"{name}_high"))
 
 
 # --- rivals ---------------------------------------------------------------------------------------------------------------------------
@@ -396,14 +396,14 @@ GOOD = dict(pass_rate=BINS, snr_squared=np.ones(11), standard_error=np.full(11, 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"pass_rate": np.linspace(0, 1, 11)}, r"pass_rate must lie strictly inside \(0, 1\).*got 0.0.*posterior mean"),
+        ({"pass_rate": np.linspace(0, 1, 11)}, r"pass_rate must lie strictly inside \(0, 1\).*got 0;.*posterior mean"),
         ({"pass_rate": np.full(11, 1.5)}, r"pass_rate must be pass rates in \[0, 1\], got 1.5"),
         ({"pass_rate": np.full(11, math.nan)}, "pass_rate"),
         ({"pass_rate": np.repeat([0.2, 0.4, 0.6], [4, 4, 3])}, "at least 4 different values.*got 3"),
         ({"pass_rate": np.array([0.2, 0.4, 0.6])}, "pass_rate must have at least 4 entries"),
         ({"snr_squared": np.ones(10)}, r"snr_squared must have the shape of pass_rate, \(11,\), got \(10,\)"),
         ({"snr_squared": np.full(11, math.inf)}, "snr_squared must be .*finite"),
-        ({"standard_error": np.zeros(11)}, r"standard_error must be positive, got .*0.0.* at index \[0\]"),
+        ({"standard_error": np.zeros(11)}, r"standard_error must be positive, got 0 at index \[0\]"),
         ({"standard_error": 0.1}, r"standard_error must have shape \(11,\), one entry a point, got \(\)"),
     ],
 )
@@ -415,9 +415,7 @@ def test_bad_data_are_refused(fit, change, message):
 def test_other_bad_arguments_are_refused():
     y = np.ones(11)
     y[3] = -1
-    with pytest.raises(
-        ValueError, match=r"snr_squared must be positive for the log fit, got .*-1.0.* at index \[3\]; use fit_leading_order_linear"
-    ):
+    with pytest.raises(ValueError, match=r"must be positive for the log fit, got -1 at index \[3\]; use fit_leading_order_linear"):
         fit_leading_order(BINS, y, GOOD["standard_error"])
     for confidence in (0, 1, 1.5, math.nan):
         with pytest.raises(ValueError, match="confidence"):

@@ -1,0 +1,125 @@
+"""Measuring a lab checkpoint and writing its model card: the command that rebuilds it, and what it can and cannot do.
+
+All figures are pass rates of temperature-1 rollouts (or of the privileged prompt where said), graded by reasoning-gym's own verifiers.
+"""
+
+import itertools
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paced_exp import prompts
+from paced_exp.grading import Grader
+from paced_exp.lab.recipes import RECIPES
+from paced_exp.lab.splits import lab_problems
+from paced_exp.models import LoadedModel, load_model
+from paced_exp.problems import Problem
+from paced_exp.progress import progress
+from paced_exp.rollouts.engine import Prompt
+from paced_exp.rollouts.hf import HFEngine
+from paced_exp.run_folder import read_json, write_atomically, write_json
+
+SAMPLES = 8
+SEED = 7  # of the problems and rollouts measured on; not the seed of any evaluation elsewhere
+SIZES = {"train": 600, "mid": 300, "hard-a": 300, "hard-b": 300, "retention": 300}
+MAX_NEW_TOKENS = 128
+
+
+def pass_counts(model: LoadedModel, grader: Grader, problems: list[Problem], kind: prompts.PromptKind) -> tuple[np.ndarray, float]:
+    """Passes of `SAMPLES` rollouts for each problem, and the mean response length in tokens."""
+    by_id = {problem.id: problem for problem in problems}
+    asked = [Prompt(problem.id, prompts.prompt_ids(model.tokenizer, problem, kind)) for problem in problems]
+    passes: dict[str, int] = {}
+    tokens = 0
+    bar = progress(len(asked), "problems", f"{kind} {problems[0].split}")
+    for group in HFEngine(model).generate(asked, samples=SAMPLES, max_new_tokens=MAX_NEW_TOKENS, temperature=1.0, seed=SEED):
+        problem = by_id[group[0].problem_id]
+        texts = [model.tokenizer.decode(rollout.token_ids, skip_special_tokens=True) for rollout in group]
+        graded = grader.grade([problem] * len(group), texts)
+        passes[problem.id] = sum(rollout.finished and correct for rollout, correct in zip(group, graded, strict=True))
+        tokens += sum(len(rollout.token_ids) for rollout in group)
+        bar.update()
+    bar.close()
+    return np.array([passes[problem.id] for problem in problems]), tokens / (len(asked) * SAMPLES)
+
+
+def measure(model: LoadedModel) -> dict[str, Any]:
+    """Pass rate and its standard error over problems, by split, plain; on train also privileged and concise; and train's pass-rate fifths.
+
+    Fifths are [0, 0.2), [0.2, 0.4), ..., [0.8, 1] of k/8.
+    """
+    figures: dict[str, Any] = {}
+    with Grader() as grader:
+        for split, size in SIZES.items():
+            problems = list(itertools.islice(lab_problems(split, SEED), size))
+            kinds: tuple[prompts.PromptKind, ...] = ("plain", "privileged", "concise") if split == "train" else ("plain",)
+            for kind in kinds:
+                passes, tokens = pass_counts(model, grader, problems, kind)
+                rates = passes / SAMPLES
+                name = split if kind == "plain" else f"{split}, {kind}"
+                figures[name] = {
+                    "pass_rate": round(float(rates.mean()), 4),
+                    "standard_error": round(float(rates.std(ddof=1) / np.sqrt(len(rates))), 4),
+                    "problems": size,
+                    "response_tokens": round(tokens, 1),
+                }
+                if name == "train":
+                    counts = np.bincount(np.minimum((5 * passes) // SAMPLES, 4), minlength=5)
+                    figures[name]["share_in_each_fifth"] = [round(float(share), 4) for share in counts / len(passes)]
+    return figures
+
+
+def write_card(name: str, folder: Path) -> Path:
+    """Measure the checkpoint in `folder` and write card.json and README.md beside it; returns README.md's path."""
+    model = load_model(str(folder), device="cpu", dtype="float32")
+    trained = folder.parent / "record.json"
+    # A shipped checkpoint has no training record beside it any more, but an earlier card that kept its facts.
+    if trained.exists():
+        record = read_json(trained)
+        training = {"seconds": round(record["seconds"], 1), "versions": record["versions"], "machine": record["machine"]}
+    else:
+        training = read_json(folder / "card.json")["training"]
+    card = {
+        "name": f"lab:{name}",
+        "command": f"python -m paced_exp.lab pretrain {name}",
+        "recipe": asdict(RECIPES[name]),
+        "parameters": int(sum(p.numel() for p in model.model.parameters())),
+        "training": training,
+        "samples": SAMPLES,
+        "measured": measure(model),
+    }
+    write_json(folder / "card.json", card)
+    write_atomically(folder / "README.md", _markdown(card))
+    return folder / "README.md"
+
+
+def _markdown(card: dict[str, Any]) -> str:
+    recipe = card["recipe"]
+    lines = [
+        "---",
+        "license: mit",
+        "---",
+        f"# {card['name']}",
+        "",
+        f"A {recipe['architecture']} model of {card['parameters']:,} parameters for experiments on PACED: it solves and fails short arithmetic",
+        "problems of reasoning-gym. Pretrained from scratch on generated problems with worked solutions; no other data. Not useful elsewhere.",
+        "",
+        f"- Rebuild: `{card['command']}` (seed {recipe['seed']}, {recipe['pools']} pools of {recipe['pool_size']:,} examples)",
+        f"- Pretraining took {card['training']['seconds'] / 60:.0f} minutes of wall time on {card['training']['machine']['processor']}, "
+        "which other work shared",
+        "- Weights: safetensors, bfloat16",
+        "",
+        f"Measured with `python -m paced_exp.lab card {card['name'].removeprefix('lab:')}`: pass rate at temperature 1, {card['samples']} rollouts a problem.",
+        "",
+        "| problems | pass rate | standard error | problems | tokens a response |",
+        "|---|---|---|---|---|",
+    ]
+    for split, row in card["measured"].items():
+        lines.append(f"| {split} | {row['pass_rate']:.3f} | {row['standard_error']:.3f} | {row['problems']} | {row['response_tokens']} |")
+    fifths = ", ".join(f"{share:.3f}" for share in card["measured"]["train"]["share_in_each_fifth"])
+    lines += ["", f"Share of train problems in each fifth of the pass-rate range, from [0, 0.2) to [0.8, 1]: {fifths}.", "", "Recipe:", ""]
+    lines += ["```json", json.dumps(recipe, indent=1), "```", ""]
+    return "\n".join(lines)

@@ -1,0 +1,92 @@
+"""A key-value cache with room for a whole response, so that a decoding step copies one column and not the cache.
+
+transformers' own `DynamicLayer` concatenates: each step copies all keys and values, which costs a small model most of its time.
+"""
+
+import torch
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, LinearAttentionCacheLayerMixin
+
+from paced_exp.errors import UserError
+
+
+class PreallocatedLayer(DynamicLayer):
+    """Keys and values of one full-attention layer in buffers of shape (rows, heads, capacity, width); `keys` and `values` are views of
+    the rows and columns in use.
+
+    Starts as a filled layer with each row repeated `repeats` times in place (the K samples of a prompt share its prefill).
+    """
+
+    def __init__(self, layer: DynamicLayer, repeats: int, capacity: int) -> None:
+        super().__init__()
+        self.dtype, self.device, self.is_initialized = layer.dtype, layer.device, True
+        self._length = layer.keys.shape[2]
+        self._key_buffer = _repeated(layer.keys, repeats, capacity)
+        self._value_buffer = _repeated(layer.values, repeats, capacity)
+        self._show(len(self._key_buffer))
+
+    def _show(self, rows: int) -> None:
+        self.keys = self._key_buffer[:rows, :, : self._length]
+        self.values = self._value_buffer[:rows, :, : self._length]
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write new columns (rows, heads, new, width) and return all keys and values so far."""
+        rows, start = len(self.keys), self._length
+        self._length = start + key_states.shape[2]
+        self._key_buffer[:rows, :, start : self._length] = key_states
+        self._value_buffer[:rows, :, start : self._length] = value_states
+        self._show(rows)
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """Keep row indices[i] as row i. Only rows that change place are copied: see `compact`."""
+        moved = (indices != torch.arange(len(indices), device=indices.device)).nonzero()[:, 0]
+        self.keys[moved] = self.keys[indices[moved]]
+        self.values[moved] = self.values[indices[moved]]
+        self._show(len(indices))
+
+
+def _repeated(states: torch.Tensor, repeats: int, capacity: int) -> torch.Tensor:
+    rows, heads, length, width = states.shape
+    buffer = states.new_empty(rows, repeats, heads, capacity, width)
+    buffer[:, :, :, :length] = states[:, None]
+    return buffer.view(rows * repeats, heads, capacity, width)
+
+
+def new_cache(config: object) -> Cache:
+    """An empty cache for a prefill. Raises `UserError` for layers that carry a recurrent state instead of keys and values."""
+    cache = DynamicCache(config=config)
+    if any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in cache.layers):
+        raise UserError(f"model type {getattr(config, 'model_type', '?')!r} has linear-attention layers, which the hf engine cannot batch; take a model with attention layers only")
+    return cache
+
+
+def expand(cache: Cache, repeats: int, capacity: int) -> None:
+    """Repeat every row of a prefilled cache `repeats` times, in place, and make room for `capacity` columns in full-attention layers.
+
+    Layers of other kinds (sliding window) keep transformers' own class, which is correct and copies more.
+    """
+    for index, layer in enumerate(cache.layers):
+        if type(layer) is DynamicLayer:
+            cache.layers[index] = PreallocatedLayer(layer, repeats, capacity)
+        else:
+            layer.batch_repeat_interleave(repeats)
+
+
+def compact(live: torch.Tensor) -> torch.Tensor:
+    """Row indices that close the gaps left by finished rows, moving as few rows as there are gaps.
+
+    live: (rows,) bool. Returns (live rows,) int64: what to put at each row; live rows from the end fill the gaps.
+
+    >>> compact(torch.tensor([True, False, True, False, True])).tolist()
+    [0, 4, 2]
+    """
+    count = int(live.sum())
+    indices = torch.arange(count, device=live.device)
+    gaps = ~live[:count]
+    indices[gaps] = live[count:].nonzero()[:, 0] + count
+    return indices
+
+
+def bytes_per_token(cache: Cache, tokens: int) -> int:
+    """Bytes of keys and values that one token of one row holds in all layers of a cache filled with `tokens` tokens."""
+    return sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers) // tokens

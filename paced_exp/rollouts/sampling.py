@@ -1,0 +1,56 @@
+"""Sampling by inverse CDF, each rollout from a counter-based random stream of its own, so that the batch around it does not matter."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from paced_exp.errors import UserError
+
+_CELLS = 1 << 24  # float64 cells of one block of the CDF: 128 MiB
+
+
+class UniformStreams:
+    """One stream of uniform numbers in [0, 1) for each seed: Philox4x64 keyed by the seed (Salmon et al., SC 2011).
+
+    numpy keeps the raw output of its bit generators fixed across versions, unlike what `Generator` makes of it; the 53 high bits of
+    each 64-bit word are taken here.
+    """
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        self._generators = [np.random.Philox(key=seed) for seed in seeds]
+
+    def draw(self, rows: Sequence[int], count: int) -> np.ndarray:
+        """The next `count` numbers of each stream in `rows`: float64, shape (streams, count); streams not in `rows` get zeros."""
+        words = np.zeros((len(self._generators), count), dtype=np.uint64)
+        for row in rows:
+            words[row] = self._generators[row].random_raw(count)
+        return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def sample_tokens(logits: torch.Tensor, uniforms: torch.Tensor | None, temperature: float) -> torch.Tensor:
+    """A token id for each row: the first whose cumulative probability under softmax(logits / temperature) exceeds the row's uniform.
+
+    logits: (rows, vocabulary). uniforms: (rows,) float64 in [0, 1); None means temperature 0: the largest logit. Returns (rows,) int64.
+    The CDF is summed in float64, in the order of the ids. Raises `UserError` where a row of logits is NaN or infinite.
+    """
+    if uniforms is None:
+        best, tokens = logits.max(dim=-1)
+        _check_finite(best)
+        return tokens
+    rows = max(1, _CELLS // logits.shape[1])
+    if len(logits) > rows:
+        parts = zip(logits.split(rows), uniforms.split(rows), strict=True)
+        return torch.cat([sample_tokens(part, numbers, temperature) for part, numbers in parts])
+    cells = logits.double()
+    # The largest is subtracted before dividing, so that the smallest temperatures overflow to -inf only, never to NaN.
+    cells = (cells - cells.amax(dim=-1, keepdim=True)).div_(temperature).exp_().cumsum_(dim=-1)
+    total = cells[:, -1]
+    _check_finite(total)
+    # u * total < total, and the search is strict: the token found has positive probability.
+    return torch.searchsorted(cells, (uniforms * total)[:, None], right=True)[:, 0]
+
+
+def _check_finite(values: torch.Tensor) -> None:
+    if not bool(torch.isfinite(values).all()):
+        raise UserError("the model's logits are not finite; its weights are damaged or --dtype is too narrow for it (try --dtype float32)")

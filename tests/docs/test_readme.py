@@ -1,0 +1,56 @@
+"""The README and the docs cannot rot: their Python runs, and what they name exists."""
+
+import re
+import shlex
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+QUICK = 60  # seconds; commands marked "# quick" in a console block are run
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    found = []
+    for page in PAGES:
+        for number, text in enumerate(re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.M | re.S)):
+            found.append((f"{page.name}-{number}", text))
+    return found
+
+
+@pytest.mark.parametrize("code", [text for _, text in blocks("python")], ids=[name for name, _ in blocks("python")])
+def test_python_examples_run(code: str, tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    assert done.returncode == 0, done.stderr
+    expected = re.findall(r"^print\(.*\)  # (.*)$", code, re.M)
+    assert len(done.stdout.splitlines()) >= len(expected)
+    for line, wanted in zip(done.stdout.splitlines(), expected, strict=False):
+        assert line == wanted
+
+
+QUICK_COMMANDS = [
+    line.split("#")[0].strip() for _, text in blocks("console") for line in text.splitlines() if re.search(r"# quick\b", line)
+]
+
+
+@pytest.mark.parametrize("command", QUICK_COMMANDS)
+def test_quick_commands_run(command: str, tmp_path: Path) -> None:
+    words = shlex.split(command)
+    assert words[0] == "python"
+    done = subprocess.run([sys.executable, *words[1:]], capture_output=True, text=True, cwd=tmp_path, timeout=QUICK)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_named_targets_modules_and_files_exist(page: Path) -> None:
+    text = page.read_text()
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert set(re.findall(r"(?:^|[\s`])make ([a-z-]+)", text)) <= targets
+    for module in set(re.findall(r"python -m ((?:paced_\w+|figures)[\w.]*)", text)):
+        assert find_spec(module.rstrip(".")) is not None, module
+    for link in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text):
+        assert (page.parent / link).exists(), link
