@@ -1,6 +1,6 @@
 """Figure 2 from a committed probe record.
 
-    python -m figures.figure2_snr --out figures/out [--record results/desk/snr_probe/record.json]
+python -m figures.figure2_snr --out figures/out [--record results/desk/snr_probe/record.json]
 """
 
 import argparse

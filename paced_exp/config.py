@@ -18,14 +18,15 @@ from paced_exp.errors import UserError
 
 Config = TypeVar("Config")
 
-# jsonargparse names options after fields (--per_bin); people type --per-bin and -K.
-_SHORT = {"-K": "--K"}
-
 
 def _normalise(argument: str) -> str:
-    argument = _SHORT.get(argument, argument)
-    name, equals, value = argument.partition("=")
-    return (name[:2] + name[2:].replace("-", "_") if name.startswith("--") else name) + equals + value
+    """An argument as jsonargparse takes it: it names options after fields (--per_bin, --K); people type --per-bin, -K 8, -K8 and -K=8.
+
+    What follows a dot is a key of a mapping (--columns.prompt-text), and what follows an equals sign is a value: neither is touched.
+    """
+    if short := re.fullmatch(r"-K=?(.*)", argument, re.DOTALL):
+        return f"--K={short[1]}" if short[1] else "--K"
+    return re.sub(r"^--[^.=]*", lambda name: "--" + name[0][2:].replace("-", "_"), argument)
 
 
 def parse(config_class: type[Config], argv: Sequence[str] | None, prog: str, description: str) -> Config:
@@ -42,7 +43,7 @@ def parse(config_class: type[Config], argv: Sequence[str] | None, prog: str, des
         values = parser.parse_args(arguments)
     except (ArgumentError, TypeError, ValueError) as error:
         # jsonargparse lists every type it tried, over many lines; the first two say which option and why.
-        reason = re.sub(r"\s+", " ", str(error)).strip()
+        reason = re.sub(r"\s+", " ", re.sub(r'Parser key "(\w+)"', r"option --\1", str(error))).strip()
         raise UserError(f"{reason[:300]} (see: python -m {prog} --help)") from error
     fields = values.as_dict()
     fields.pop("config", None)

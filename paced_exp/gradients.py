@@ -5,9 +5,11 @@ give every problem's own weight gradient as one batched product. Embeddings add 
 it with the normalised input. A parameter used twice (a tied embedding and head) has its parts added before any norm is taken.
 
 Parameters are frozen while the hooks are on, so autograd computes activation gradients only and the cost stays near a plain backward
-pass. One layer's per-problem gradients (B x its size) are held at a time, more only for parameters used twice.
+pass; only in the first batch it computes theirs too, to which the sum of the per-problem gradients is compared. One layer's per-problem
+gradients (B x its size) are held at a time, more only for parameters used twice.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,18 +55,22 @@ class Sketch:
         out.index_add_(1, buckets, gradients * signs.to(gradients.dtype))
 
 
-class PerProblemGradients:
-    """Accumulates `GradientSums` over batches of one bin.
+# How far the sum of the per-problem gradients may be from autograd's own, relative to the norm of the whole gradient: rounding only.
+_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}
+_HALF_TOLERANCE = 5e-2
 
-    accumulate(losses, forward) runs the model under hooks; see `gradient_sums` for the whole loop. Raises `UserError` naming the first
-    parameter that no rule covers, or that was read outside its layer's forward (a norm would be silently wrong).
+
+class PerProblemGradients:
+    """Accumulates `GradientSums` over batches of one bin: `accumulate` runs a batch under hooks, `sums` gives the result.
+
+    Raises `UserError` naming the first parameter that no rule covers.
     """
 
-    def __init__(self, model: nn.Module, sketch: Sketch, trainable: Callable[[str], bool] = lambda name: True) -> None:
+    def __init__(self, model: nn.Module, sketch: Sketch) -> None:
         self.model = model
         self.sketch = sketch
-        self._names = {id(p): name for name, p in model.named_parameters() if trainable(name)}
-        self._parameters = {id(p): p for p in model.parameters() if id(p) in self._names}
+        self._names = {id(p): name for name, p in model.named_parameters()}
+        self._parameters = {id(p): p for p in model.parameters()}
         self._totals = {key: torch.zeros(p.shape, dtype=_wide(p.dtype), device=p.device) for key, p in self._parameters.items()}
         self._norms: list[torch.Tensor] = []
         self._sketches: list[torch.Tensor] = []
@@ -73,31 +79,40 @@ class PerProblemGradients:
         self._batch = 0
         for module in model.modules():
             for name, parameter in module.named_parameters(recurse=False):
-                if id(parameter) in self._names and _rule(module) is None:
+                if _rule(module) is None:
                     raise UserError(
                         f"parameter {self._names[id(parameter)]!r} belongs to a {type(module).__name__} ({name}), whose per-problem gradient "
                         "is not known here; use a model of Linear, Conv1D, Embedding, LayerNorm and RMSNorm layers"
                     )
 
     def accumulate(self, batch: int, losses: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """Run `losses` (a closure: one forward pass, returning (batch,) per-problem losses), and add their gradients. Returns the losses."""
+        """Run `losses` (a closure: one forward pass, returning (batch,) per-problem losses), and add their gradients. Returns the losses.
+
+        Raises `UserError` naming a parameter that was read outside its layer's own forward pass, or whose layer gave not one row a
+        problem (a norm would be silently wrong), and for a loss that is not finite. Do not go on accumulating after an error.
+        """
+        first = not self._norms
         self._batch = batch
         self._uses = dict.fromkeys(self._parameters, 0)
         self._parts = {}
         some = next(iter(self._parameters.values()))
         self._norms.append(torch.zeros(batch, dtype=torch.float64, device=some.device))
         self._sketches.append(torch.zeros(batch, self.sketch.size, dtype=_wide(some.dtype), device=some.device))
-        with self._hooked():
+        with self._hooked(frozen=not first):
             values = losses()
             if values.shape != (batch,):
                 raise ValueError(f"losses must have shape ({batch},), got {tuple(values.shape)}")
+            if not bool(torch.isfinite(values).all()):
+                row = int((~torch.isfinite(values)).nonzero()[0])
+                raise UserError(
+                    f"the loss of row {row} of a batch is {values[row].item()}; the model's weights are damaged or its dtype is too narrow (try --dtype float32)"
+                )
             values.sum().backward()
+            if first:
+                self._check_against_autograd()
         left = [key for key, uses in self._uses.items() if uses == 0 or key in self._parts]
         if left:
-            raise UserError(
-                f"parameter {self._names[left[0]]!r} was not used through its own layer's forward pass (a fused kernel, or a layer this loss "
-                "does not reach), so its per-problem gradient is unknown; use a plain forward pass over full logits"
-            )
+            raise self._read_elsewhere(left[0])
         return values.detach()
 
     def sums(self) -> GradientSums:
@@ -108,29 +123,48 @@ class PerProblemGradients:
             sum_norm_squared=float(sum(total.double().square().sum() for total in self._totals.values())),
         )
 
+    def _check_against_autograd(self) -> None:
+        """Compare the totals of the first batch with the gradients that autograd has just left in the parameters."""
+        scale = math.sqrt(sum(float(p.grad.double().square().sum()) for p in self._parameters.values() if p.grad is not None))
+        for key, parameter in self._parameters.items():
+            own = self._totals[key] if parameter.grad is None else self._totals[key] - parameter.grad
+            if float(own.double().norm()) > _TOLERANCE.get(parameter.dtype, _HALF_TOLERANCE) * scale:
+                raise self._read_elsewhere(key)
+
+    def _read_elsewhere(self, key: int) -> UserError:
+        return UserError(
+            f"parameter {self._names[key]!r} was not used through its own layer's forward pass alone (a fused kernel, or a layer this loss "
+            "does not reach), so its per-problem gradient is unknown; use a plain forward pass over full logits"
+        )
+
     @contextmanager
-    def _hooked(self) -> Iterator[None]:
-        required = {key: p.requires_grad for key, p in ((id(p), p) for p in self.model.parameters())}
+    def _hooked(self, *, frozen: bool) -> Iterator[None]:
+        """Hooks on; parameters frozen or not meanwhile. Their requires_grad and grad are put back at the end, after errors too."""
+        before = [(parameter, parameter.requires_grad, parameter.grad) for parameter in self.model.parameters()]
         handles = [
             module.register_forward_hook(self._forward_hook)
             for module in self.model.modules()
             if any(True for _ in module.parameters(recurse=False))
         ]
         try:
-            for parameter in self.model.parameters():
-                parameter.requires_grad_(False)
+            for parameter, _, _ in before:
+                parameter.requires_grad_(not frozen)
+                parameter.grad = None
             yield
         finally:
             for handle in handles:
                 handle.remove()
-            for parameter in self.model.parameters():
-                parameter.requires_grad_(required[id(parameter)])
+            for parameter, required, gradient in before:
+                parameter.requires_grad_(required)
+                parameter.grad = gradient
 
     def _forward_hook(self, module: nn.Module, inputs: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
+        if not torch.is_grad_enabled():  # a model that is its own teacher, read without gradients
+            return output
         if not output.requires_grad:  # the first layer, its weight being frozen: activation gradients start here
             output = output.detach().requires_grad_(True)
         if output.shape[0] != self._batch:
-            name = next(self._names.get(id(p), "?") for p in module.parameters(recurse=False))
+            name = next(self._names[id(p)] for p in module.parameters(recurse=False))
             raise UserError(
                 f"the layer of parameter {name!r} gave {output.shape[0]} rows for a batch of {self._batch}: "
                 "its per-problem gradient cannot be told apart; pass position_ids of the batch's shape"
@@ -139,13 +173,11 @@ class PerProblemGradients:
         rule = _rule(module)
         assert rule is not None  # __init__ refused the others
         for parameter in module.parameters(recurse=False):
-            if id(parameter) in self._uses:
-                self._uses[id(parameter)] += 1
+            self._uses[id(parameter)] += 1
 
         def receive(gradient: torch.Tensor) -> None:
             for parameter, per_problem in rule(module, x, gradient):
-                if id(parameter) in self._uses:
-                    self._collect(parameter, per_problem)
+                self._collect(parameter, per_problem)
 
         output.register_hook(receive)
         return output
@@ -208,7 +240,7 @@ def _layer_norm(module: Any, x: torch.Tensor, gradient: torch.Tensor) -> Iterato
 
 
 def _rms_norm(module: Any, x: torch.Tensor, gradient: torch.Tensor) -> Iterator[tuple[nn.Parameter, torch.Tensor]]:
-    wide = x.to(_wide(x.dtype))
+    wide = x.float()  # transformers normalises in float32, also where the model is float64
     normalised = (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + module.variance_epsilon)).to(x.dtype)
     yield module.weight, _over_positions(gradient * normalised)
 

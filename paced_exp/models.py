@@ -6,7 +6,10 @@ Files are untrusted: weights are safetensors only, a model that brings Python co
 
 import hashlib
 import json
+import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +17,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 from paced_exp.errors import UserError
 from paced_exp.hub import download
+
+logger = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
@@ -56,9 +62,10 @@ def load_model(spec: str, *, device: str = "auto", dtype: str = "auto") -> Loade
     config = _read_json(folder / "config.json", spec)
     _refuse_code(folder, config, spec)
     weights = _weight_files(folder, spec)
-    tokenizer = _load_tokenizer(folder, spec)
-    chosen: Any = DTYPES.get(dtype) or (torch.float32 if place.type == "cpu" else "auto")
-    model = _load_weights(folder, spec, chosen).to(place).eval()
+    with _quietly():
+        tokenizer = _load_tokenizer(folder, spec)
+        chosen: Any = DTYPES.get(dtype) or (torch.float32 if place.type == "cpu" else "auto")
+        model = _load_weights(folder, spec, chosen).to(place).eval()
     _check_tokenizer_fits(tokenizer, model, spec)
     eos_ids = _eos_ids(tokenizer, model, spec)
     pad_id = eos_ids[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
@@ -111,9 +118,9 @@ def _locate(spec: str) -> tuple[Path, str | None]:
             raise UserError(f"{spec} has no checkpoint at {folder}; rebuild it with: python -m paced_exp.lab pretrain {folder.name}")
         return folder, None
     folder = Path(spec).expanduser()
-    if folder.is_dir():
+    if spec and folder.is_dir():
         return folder, None
-    if folder.exists():
+    if spec and folder.exists():
         raise UserError(f"model {spec} is a file; name the folder that holds config.json and the safetensors weights")
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", spec):
         raise UserError(f"model {spec!r} is no folder and cannot be a hub id (OWNER/NAME); check the path")
@@ -137,28 +144,35 @@ def _refuse_code(folder: Path, config: dict[str, Any], spec: str) -> None:
     tokenizer_config = _read_json(tokenizer_path, spec) if tokenizer_path.exists() else {}
     for name, values in (("config.json", config), ("tokenizer_config.json", tokenizer_config)):
         if "auto_map" in values:
-            raise UserError(f"model {spec} brings its own Python code (auto_map in {name}), which is never run here; take a model that transformers itself implements")
+            raise UserError(
+                f"model {spec} brings its own Python code (auto_map in {name}), which is never run here; "
+                "take a model that transformers itself implements"
+            )
 
 
 def _weight_files(folder: Path, spec: str) -> list[Path]:
     """The safetensors files of the model, each opened to see that it is whole."""
     if (folder / _INDEX).exists():
-        shards = _read_json(folder / _INDEX, spec).get("weight_map", {}).values()
-        files = [folder / name for name in sorted(set(shards))]
+        shards = _read_json(folder / _INDEX, spec).get("weight_map")
+        if not isinstance(shards, dict) or not shards:
+            raise UserError(f"model {spec}: {folder / _INDEX} has no weight_map; copy or download it again")
+        files = [folder / str(name) for name in sorted(set(shards.values()))]
     else:
         files = [folder / "model.safetensors"]
     missing = [path for path in files if not path.exists()]
-    if missing or not files:
+    if missing:
         pickled = [name for name in _PICKLED if (folder / name).exists()]
         if pickled:
-            raise UserError(f"model {spec} has pickled weights only ({pickled[0]}), which can run code when loaded; convert them to safetensors")
-        raise UserError(f"model {spec} has no weights: {missing[0] if missing else folder / _INDEX} is missing; copy or download it again")
+            raise UserError(
+                f"model {spec} has pickled weights only ({pickled[0]}), which can run code when loaded; convert them to safetensors"
+            )
+        raise UserError(f"model {spec} has no weights: {missing[0]} is missing; copy or download it again")
     for path in files:
         try:
             with safe_open(path, framework="pt"):
                 pass
         except (SafetensorError, OSError) as error:
-            raise UserError(f"model {spec}: {path} is truncated or damaged ({_first_line(error)}); copy or download it again") from error
+            raise UserError(f"model {spec}: {path} is truncated or damaged ({error!s:.200}); copy or download it again") from error
     return files
 
 
@@ -168,30 +182,66 @@ def _load_tokenizer(folder: Path, spec: str) -> Any:
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # the tokenizers library raises plain Exception for a damaged file
-        raise UserError(f"model {spec}: its tokenizer in {folder} cannot be read ({_first_line(error)}); copy or download it again") from error
+        raise UserError(f"model {spec}: its tokenizer in {folder} cannot be read ({error!s:.200}); copy or download it again") from error
     if not tokenizer.chat_template:
         raise UserError(f"model {spec} has no chat template; take its instruction-tuned version, or add chat_template.jinja to {folder}")
     return tokenizer
 
 
 def _load_weights(folder: Path, spec: str, dtype: Any) -> Any:
+    auto_class: Any = AutoModelForCausalLM
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, trust_remote_code=False, use_safetensors=True, local_files_only=True, output_loading_info=True
+        # Tensors of the wrong shape are let through to be named below: the error transformers raises instead points to a log.
+        model, report = auto_class.from_pretrained(
+            folder,
+            dtype=dtype,
+            trust_remote_code=False,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
         )
     except (ValueError, KeyError, TypeError, RuntimeError, OSError) as error:
-        raise UserError(f"model {spec} in {folder} is no causal language model that transformers can load ({_first_line(error)})") from error
-    absent = sorted(report["missing_keys"])
+        raise UserError(f"model {spec} in {folder} is no causal language model that transformers can load ({error!s:.200})") from error
+    absent, wrong = sorted(report["missing_keys"]), sorted(report["mismatched_keys"])
+    if wrong:
+        name, stored, wanted = wrong[0]
+        raise UserError(
+            f"model {spec}: {len(wrong)} tensors of the weights in {folder} do not have the shapes of config.json, for example {name} is "
+            f"{list(stored)} and should be {list(wanted)}; take weights and config.json of one model"
+        )
     if absent:
-        raise UserError(f"model {spec}: the weights in {folder} lack {len(absent)} tensors that config.json asks for, for example {absent[0]}; copy or download it again")
+        raise UserError(
+            f"model {spec}: the weights in {folder} lack {len(absent)} tensors that config.json asks for, for example {absent[0]}; "
+            "copy or download it again"
+        )
+    if unused := sorted(report["unexpected_keys"]):
+        logger.warning("model %s: %d tensors of the weights are not used, for example %s", spec, len(unused), unused[0])
     return model
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without transformers' own bars and warnings: what matters of them is an error here."""
+    bars, verbosity = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
 
 
 def _check_tokenizer_fits(tokenizer: Any, model: Any, spec: str) -> None:
     rows = model.get_input_embeddings().num_embeddings
     token, largest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
     if largest >= rows:
-        raise UserError(f"model {spec}: its tokenizer has ids up to {largest} ({token!r}), but the model embeds {rows} tokens; use the tokenizer it was trained with")
+        raise UserError(
+            f"model {spec}: its tokenizer has ids up to {largest} ({token!r}), but the model embeds {rows} tokens; "
+            "use the tokenizer it was trained with"
+        )
 
 
 def _eos_ids(tokenizer: Any, model: Any, spec: str) -> tuple[int, ...]:
@@ -204,7 +254,9 @@ def _eos_ids(tokenizer: Any, model: Any, spec: str) -> tuple[int, ...]:
     rows = model.get_input_embeddings().num_embeddings
     outside = [token for token in found if not 0 <= token < rows]
     if outside:
-        raise UserError(f"model {spec}: end-of-sequence id {outside[0]} is outside the model's {rows} embeddings; mend eos_token_id in its config files")
+        raise UserError(
+            f"model {spec}: end-of-sequence id {outside[0]} is outside the model's {rows} embeddings; mend eos_token_id in its config files"
+        )
     return tuple(dict.fromkeys(found))
 
 
@@ -217,7 +269,3 @@ def _fingerprint(folder: Path, weights: list[Path]) -> str:
                 while part := file.read(1 << 22):
                     digest.update(part)
     return f"sha256:{digest.hexdigest()}"
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]

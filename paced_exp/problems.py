@@ -6,6 +6,7 @@ several are joined by commas. The columns of published data sets are recognised 
 
 import itertools
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -62,7 +63,10 @@ def stream_problems(spec: str, *, seed: int = 0, columns: dict[str, str] | None 
 
 
 def save_problems(problems: Sequence[Problem], path: Path) -> None:
-    """Write problems as parquet (metadata as JSON text) such that `load_problems(str(path))` gives equal problems back."""
+    """Write problems as parquet such that `load_problems(str(path))` gives equal problems back.
+
+    Metadata are stored as JSON text: their tuples come back as lists.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -78,7 +82,7 @@ def save_problems(problems: Sequence[Problem], path: Path) -> None:
 
 
 def _parts(spec: str, seed: int) -> list[str]:
-    parts = [spec] if Path(spec).is_file() else [part.strip() for part in spec.split(",")]  # a path may have a comma
+    parts = [spec] if os.path.isfile(spec) else [part.strip() for part in spec.split(",")]  # a path may have a comma
     if not all(parts):
         raise UserError(f"problems = {spec!r} names an empty source; give lab:SPLIT, a .jsonl or .parquet path, or hub:OWNER/NAME")
     if seed < 0:

@@ -42,4 +42,6 @@ def prompt_ids(tokenizer: Any, problem: Problem, kind: PromptKind = "plain") -> 
     """Token ids of the prompt under the tokenizer's chat template, ending where the response begins."""
     messages = [{"role": "user", "content": user_message(problem, kind)}]
     # enable_thinking must be the same for student and teacher, or the first response token's KL is spurious.
-    return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False, enable_thinking=False))
+    return list(
+        tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False, enable_thinking=False)
+    )

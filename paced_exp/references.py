@@ -4,7 +4,6 @@ K candidates are sampled and the first graded correct is kept; where none is, th
 choice is recorded a problem. Student and teacher later read the same ids, never re-tokenised text.
 """
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -56,10 +55,7 @@ def make_references(
     for group in engine.generate(prompts, samples=candidates, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed):
         problem = todo[group[0].problem_id]
         texts = [teacher.tokenizer.decode(rollout.token_ids, skip_special_tokens=True) for rollout in group]
-        passed = [
-            rollout.finished and correct
-            for rollout, correct in zip(group, grader.grade([problem] * len(group), texts), strict=True)
-        ]
+        passed = [rollout.finished and correct for rollout, correct in zip(group, grader.grade([problem] * len(group), texts), strict=True)]
         if any(passed):
             chosen = Reference(problem.id, list(group[passed.index(True)].token_ids), "teacher", len(group), sum(passed))
         elif fallback == "solution":
@@ -75,9 +71,5 @@ def make_references(
 
 def read_references(store: ChunkStore) -> dict[str, Reference]:
     """The references a store holds, by problem id."""
-    return {row["problem_id"]: Reference(**{**row, "token_ids": [int(i) for i in row["token_ids"]]}) for row in _rows(store)}
-
-
-def _rows(store: ChunkStore) -> Iterable[dict[str, Any]]:
-    frame = store.rows()
-    return frame.to_dict("records") if len(frame) else []
+    rows: list[dict[str, Any]] = [{str(name): value for name, value in row.items()} for row in store.rows().to_dict("records")]
+    return {row["problem_id"]: Reference(**row | {"token_ids": row["token_ids"].tolist()}) for row in rows}

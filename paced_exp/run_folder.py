@@ -76,15 +76,18 @@ def _processor() -> str:
 
 def git_state() -> dict[str, Any]:
     """Commit of the source tree and whether it was dirty; nulls where the package is not run from a git checkout."""
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve()
 
     def git(*arguments: str) -> str | None:
         try:
-            done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=30, check=False)
+            done = subprocess.run(["git", "-C", str(here.parent), *arguments], capture_output=True, text=True, timeout=30, check=False)
         except (OSError, subprocess.TimeoutExpired):
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
+    # A package installed into an environment inside somebody's own repository is not that repository's code.
+    if git("ls-files", "--error-unmatch", here.name) is None:
+        return {"commit": None, "dirty": None}
     commit, status = git("rev-parse", "HEAD"), git("status", "--porcelain")
     return {"commit": commit, "dirty": None if commit is None or status is None else bool(status)}
 
@@ -116,28 +119,52 @@ class RunFolder:
         """record.json: written last, so its presence means the run finished."""
         return self.path / "record.json"
 
+    def check(self) -> "RunFolder":
+        """Check, without writing, that the folder is new, empty, or of the same configuration. Raises `UserError` where it is not."""
+        try:
+            if self.path.exists() and not self.path.is_dir():
+                raise UserError(f"--out {self.path} is a file; name a folder")
+            if (self.path / "config.yaml").exists():
+                self._check_same(configs.read_yaml(self.path / "config.yaml"))
+            elif self.path.exists() and any(not name.name.endswith(".tmp") for name in self.path.iterdir()):
+                raise UserError(f"--out {self.path} is not empty and is no run folder (it has no config.yaml); name an empty or new folder")
+        except OSError as error:
+            raise self._unusable(error) from error
+        return self
+
     def open(self) -> "RunFolder":
-        """Create the folder with config.yaml and provenance.json, or check that it belongs to the same configuration.
+        """`check` the folder and create it with config.yaml and provenance.json where they are missing.
 
         Raises `UserError` when the folder belongs to another configuration or cannot be written.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"--out {self.path} is a file; name a folder")
-        config_path = self.path / "config.yaml"
-        provenance_path = self.path / "provenance.json"
-        if config_path.exists():
-            self._check_same(configs.read_yaml(config_path))
-        elif self.path.exists() and any(not name.name.endswith(".tmp") for name in self.path.iterdir()):
-            raise UserError(f"--out {self.path} is not empty and is no run folder (it has no config.yaml); name an empty or new folder")
+        self.check()
         try:
             # config.yaml first: a kill between the two leaves a folder that the same command still recognises as its own.
-            if not config_path.exists():
-                write_atomically(config_path, configs.to_yaml(self.config))
-            if not provenance_path.exists():
-                write_json(provenance_path, provenance(getattr(self.config, "seed", None)))
-        except PermissionError as error:
-            raise UserError(f"--out {self.path} cannot be written ({error.strerror}); name another folder") from error
+            if not (self.path / "config.yaml").exists():
+                write_atomically(self.path / "config.yaml", configs.to_yaml(self.config))
+            if not (self.path / "provenance.json").exists():
+                write_json(self.path / "provenance.json", provenance(getattr(self.config, "seed", None)))
+        except OSError as error:
+            raise self._unusable(error) from error
         return self
+
+    def claim(self, inputs: dict[str, str]) -> None:
+        """Remember the fingerprints of what the run reads (inputs.json); raise `UserError` if one has changed since the run began.
+
+        A configuration names models by folder or hub id; what is found there can change between a kill and the resumption.
+        """
+        path = self.path / "inputs.json"
+        if not path.exists():
+            write_json(path, inputs)
+        stored = read_json(path)
+        changed = [name for name in inputs if stored.get(name) != inputs[name]]
+        if changed:
+            raise UserError(
+                f"--out {self.path} holds a run begun before the {' and the '.join(changed)} changed; name another folder, or delete this one"
+            )
+
+    def _unusable(self, error: OSError) -> UserError:
+        return UserError(f"--out {self.path} cannot be used ({error.strerror or error}); free some space or name another folder")
 
     def _check_same(self, stored: dict[str, Any]) -> None:
         ours = configs.as_dict(self.config)

@@ -19,7 +19,6 @@ from paced_exp import config as configs
 from paced_exp.errors import UserError, exit_cleanly
 
 
-
 @dataclass(frozen=True)
 class ProbeConfig:
     """What to probe and how.
@@ -40,7 +39,7 @@ class ProbeConfig:
         fallback: solution (the worked solution stands in where no candidate is correct) or drop
         batch_tokens: padded tokens in a gradient batch
         sketch_size: dimensions of the gradient sketches behind intervals and nulls; point estimates are exact
-        replicates: bootstrap replicates
+        replicates: draws of the null without a common direction (random signs)
         device: auto, cpu, cuda, ...
         dtype: auto (float32 on a CPU), float32, bfloat16 or float64
         seed: of everything random
@@ -69,7 +68,17 @@ class ProbeConfig:
     out: str = "runs/snr_probe"
 
     def __post_init__(self) -> None:
-        minimum = {"K": 1, "bins": 2, "per_bin": 2, "max_problems": 1, "max_new_tokens": 1, "candidates": 1, "batch_tokens": 1, "sketch_size": 1, "replicates": 100}
+        minimum = {
+            "K": 1,
+            "bins": 2,
+            "per_bin": 2,
+            "max_problems": 1,
+            "max_new_tokens": 1,
+            "candidates": 1,
+            "batch_tokens": 1,
+            "sketch_size": 1,
+            "replicates": 100,
+        }
         for name, least in minimum.items():
             if getattr(self, name) < least:
                 option = "-K" if name == "K" else f"--{name.replace('_', '-')}"
@@ -91,25 +100,30 @@ def run_probe(config: ProbeConfig) -> dict[str, Any]:
     from paced_exp.models import check_same_vocabulary, load_model
     from paced_exp.probe.estimates import curve_record, estimate_curve
     from paced_exp.probe.stages import bin_data, bin_gradients, fill_bins, references_for
+    from paced_exp.problems import stream_problems
     from paced_exp.run_folder import RunFolder, provenance, read_json, write_json
 
-    run = RunFolder(config.out, config).open()
+    run = RunFolder(config.out, config).check()
     if run.record_path.exists():
         return read_json(run.record_path)
+    began = time.perf_counter()
+    source = stream_problems(config.problems, seed=config.seed, columns=config.columns)
+    student = load_model(config.student, device=config.device, dtype=config.dtype)
+    teacher = load_model(config.teacher, device=config.device, dtype=config.dtype)
+    check_same_vocabulary(student, teacher)
+    # The folder is taken only now: a command that is refused leaves none behind to be in the way of its correction.
+    run.open().claim({"student": student.fingerprint, "teacher": teacher.fingerprint})
     clock = StageClock(run / "seconds.json")
-    with clock("load"):
-        student = load_model(config.student, device=config.device, dtype=config.dtype)
-        teacher = load_model(config.teacher, device=config.device, dtype=config.dtype)
-        check_same_vocabulary(student, teacher)
+    clock.add("load", time.perf_counter() - began)
     with Grader() as grader:
         with clock("rollouts"):
-            bins, problems, rollouts = fill_bins(config, run, student, grader)
+            bins, problems, rollouts = fill_bins(config, run, source, student, grader)
         with clock("references"):
             references = references_for(config, run, bins, problems, teacher, grader)
     with clock("gradients"):
         sums = bin_gradients(config, run, bins, problems, references, student, teacher)
     with clock("estimates"):
-        curve = estimate_curve(bin_data(config, bins, sums), replicates=config.replicates, seed=config.seed)
+        curve = estimate_curve(bin_data(config, bins, references, sums), replicates=config.replicates, seed=config.seed)
     record = {
         "kind": "snr_probe",
         "config": configs.as_dict(config),
@@ -144,9 +158,13 @@ class StageClock:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.add(self._stage, time.perf_counter() - self._start)
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Add to a stage's seconds."""
         from paced_exp.run_folder import write_json
 
-        self.seconds[self._stage] = round(self.seconds.get(self._stage, 0.0) + time.perf_counter() - self._start, 3)
+        self.seconds[stage] = round(self.seconds.get(stage, 0.0) + seconds, 3)
         write_json(self._path, self.seconds)
 
 
@@ -168,7 +186,9 @@ def table(record: dict[str, Any]) -> str:
         )
     lines += [record["verdict"][end]["words"] for end in ("low", "high")]
     spent = record["seconds"]
-    lines.append("seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in spent.items()) + f", total {sum(spent.values()):.1f}")
+    lines.append(
+        "seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in spent.items()) + f", total {sum(spent.values()):.1f}"
+    )
     return "\n".join(lines)
 
 

@@ -1,6 +1,7 @@
 """Readers: the rows of a .jsonl or .parquet file or of a hub data set, made problems by their layout."""
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ HUB_DEFAULTS: dict[str, tuple[tuple[str | None, ...], str | None]] = {
     "cais/mmlu": (("all",), "test"),
 }
 HUB_TIMEOUT_SECONDS = 10.0
+LOCAL_WORKS = "a path to a .jsonl or .parquet file works without a hub"
 
 
 def read_file(spec: str, columns: Mapping[str, str] | None = None) -> list[Problem]:
@@ -32,8 +34,8 @@ def read_file(spec: str, columns: Mapping[str, str] | None = None) -> list[Probl
     path = Path(spec)
     if path.suffix not in SUFFIXES:
         raise UserError(f"problems = {spec!r}: expected lab:SPLIT, hub:OWNER/NAME, or a path ending in {' or '.join(SUFFIXES)}")
-    if not path.is_file():
-        raise UserError(f"problems = {spec!r}: {'not a file' if path.exists() else 'no such file'}")
+    if not os.path.isfile(path):  # unlike Path.is_file it is False, not an error, for a name that is too long
+        raise UserError(f"problems = {spec!r}: {'not a file' if os.path.exists(path) else 'no such file'}")
     try:
         rows = _jsonl_rows(path) if path.suffix == ".jsonl" else _parquet_rows(path)
         return _problems(rows, path.stem, spec, path.stem, columns)
@@ -55,8 +57,56 @@ def read_hub(spec: str, columns: Mapping[str, str] | None = None) -> list[Proble
     configs, default_split = HUB_DEFAULTS.get(name, ((None,), None))
     if len(pieces) == 3:
         configs = (pieces[2],)
-    rows = _hub_rows(spec, name, configs, split or default_split)
-    return _problems(rows, name.rpartition("/")[2], f"hub:{identifier}", split or default_split or "", columns)
+    _ask_hub(spec, name)
+
+    import datasets  # takes a second, and reads the cache only when HF_HUB_OFFLINE=1 is set
+
+    try:
+        split = split or default_split or _only_split(spec, name, configs[0])
+        tables = [(config, datasets.load_dataset(name, config, split=split)) for config in configs]
+    except (ValueError, ConnectionError, datasets.exceptions.DatasetsError) as error:
+        raise UserError(f"problems = {spec!r}: the data set could not be loaded ({error}); {LOCAL_WORKS}") from None
+    rows = (
+        (f"hub:{name}{f'/{config}' if config else ''}:{split} row {number}", dict(row))
+        for config, table in tables
+        for number, row in enumerate(table)
+    )
+    return _problems(rows, pieces[1], f"hub:{identifier}", split, columns)
+
+
+def _ask_hub(spec: str, name: str) -> None:
+    """Raise `UserError` unless the hub has the data set `name`, or is not to be asked (HF_HUB_OFFLINE=1).
+
+    Asked once and first: `datasets` itself retries for half a minute, logging every attempt, before it says that there is no network.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
+
+    try:
+        HfApi().dataset_info(name, timeout=HUB_TIMEOUT_SECONDS)
+    except OfflineModeIsEnabled:
+        return
+    except RepositoryNotFoundError:
+        problem = f"the hub has no data set {name!r} that you may read; check the name, or log in"
+    except (HfHubHTTPError, HFValidationError) as error:
+        problem = f"the hub refuses the data set {name!r} ({error})"
+    except Exception as error:  # the transport library's own errors, whose classes change with its version
+        problem = (
+            f"no hub could be reached for the data set {name!r} ({type(error).__name__}: {error}); HF_HUB_OFFLINE=1 uses a cached copy"
+        )
+    else:
+        return
+    raise UserError(f"problems = {spec!r}: {problem}; {LOCAL_WORKS}")
+
+
+def _only_split(spec: str, name: str, config: str | None) -> str:
+    import datasets
+
+    splits: list[str] = datasets.get_dataset_split_names(name, config)
+    if len(splits) != 1:
+        example = f"hub:{name}:{splits[0]}" if splits else "a split"
+        raise UserError(f"problems = {spec!r}: which split? There are {', '.join(splits) or 'none'}; write {example}")
+    return splits[0]
 
 
 def _problems(
@@ -119,38 +169,3 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                     number += 1
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: not a readable parquet file ({error})") from None
-
-
-def _hub_rows(spec: str, name: str, configs: tuple[str | None, ...], split: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
-    import datasets
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
-
-    # Ask once and soon: `datasets` itself retries for half a minute, logging every attempt, before it says that there is no network.
-    local = "a path to a .jsonl or .parquet file works without a hub"
-    try:
-        HfApi().dataset_info(name, timeout=HUB_TIMEOUT_SECONDS)
-    except OfflineModeIsEnabled:
-        pass  # then `datasets` looks in its cache only
-    except RepositoryNotFoundError:
-        raise UserError(
-            f"problems = {spec!r}: the hub has no data set {name!r} that you may read; check the name, or log in; {local}"
-        ) from None
-    except HfHubHTTPError as error:
-        raise UserError(f"problems = {spec!r}: the hub refused {name!r} ({str(error).splitlines()[0]}); {local}") from None
-    except Exception as error:  # the transport library's own errors, which change with its version
-        raise UserError(
-            f"problems = {spec!r}: no hub could be reached for the data set {name!r} ({type(error).__name__}: {error}); "
-            f"{local}, HF_HUB_OFFLINE=1 uses a copy in the cache"
-        ) from None
-    try:
-        for config in configs:
-            if split is None:
-                splits = datasets.get_dataset_split_names(name, config)
-                if len(splits) != 1:
-                    raise UserError(f"problems = {spec!r}: which split? There are {', '.join(splits)}; write hub:{name}:{splits[0]}")
-                split = splits[0]
-            for number, row in enumerate(datasets.load_dataset(name, config, split=split)):
-                yield f"hub:{name}{f'/{config}' if config else ''}:{split} row {number}", dict(row)
-    except (ValueError, ConnectionError, datasets.exceptions.DatasetsError) as error:
-        raise UserError(f"problems = {spec!r}: the data set could not be loaded ({error}); {local}") from None

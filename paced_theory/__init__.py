@@ -1,28 +1,78 @@
 """The mathematics of PACED (arXiv 2603.11178), every claim checked: `python -m paced_theory.verify` runs the ledger.
 
-Names are loaded on first use, so that importing the package is quick and needs neither scipy.optimize nor sympy.
+Names are loaded on first use: importing the package takes milliseconds, and only what is used loads scipy or sympy.
 """
+# ruff: noqa: I001 (one line a module in the block for type checkers)
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from paced_theory.kernels import BetaKernel as BetaKernel
+    from paced_theory.allocation import AllocationComparison as AllocationComparison, AllocationPolicy as AllocationPolicy
+    from paced_theory.allocation import allocation_policy as allocation_policy, best_policy as best_policy
+    from paced_theory.allocation import compare_allocation as compare_allocation, rollout_value as rollout_value
+    from paced_theory.collapse import LogisticStudent as LogisticStudent, SoftmaxStudent as SoftmaxStudent, forward_kl as forward_kl
+    from paced_theory.collapse import forward_kl_logit_gradient as forward_kl_logit_gradient
+    from paced_theory.connections import Connection as Connection, connections_table as connections_table
+    from paced_theory.connections import worst_case_against as worst_case_against
+    from paced_theory.convergence import breakeven_signal_exponent as breakeven_signal_exponent, quadratic as quadratic
+    from paced_theory.convergence import quadratic_mean_squared_gradient as quadratic_mean_squared_gradient, saturating as saturating
+    from paced_theory.convergence import sgd_bound as sgd_bound, simulate_sgd as simulate_sgd, steps_to_reach as steps_to_reach
+    from paced_theory.convergence import variance_ratio as variance_ratio, variance_ratio_of as variance_ratio_of
+    from paced_theory.estimation import DiscreteLaw as DiscreteLaw, EfficiencyRow as EfficiencyRow, count_moments as count_moments
+    from paced_theory.estimation import efficiency as efficiency, efficiency_table as efficiency_table
+    from paced_theory.estimation import empirical_bayes_weight as empirical_bayes_weight, expected_weight as expected_weight
+    from paced_theory.estimation import fit_beta_prior as fit_beta_prior, plugin_weight as plugin_weight
+    from paced_theory.estimation import posterior_weight as posterior_weight, unbiased_weight as unbiased_weight
+    from paced_theory.estimation import weight_bias as weight_bias, weight_variance as weight_variance
+    from paced_theory.kernels import BernoulliEntropy as BernoulliEntropy, BetaKernel as BetaKernel, GaussianBump as GaussianBump
+    from paced_theory.kernels import HardFilter as HardFilter, Kernel as Kernel, Linear as Linear, PosteriorKernel as PosteriorKernel
+    from paced_theory.kernels import SqrtVariance as SqrtVariance, Uniform as Uniform
+    from paced_theory.representation import LeadingOrderFit as LeadingOrderFit, ModelComparison as ModelComparison
+    from paced_theory.representation import boundary_exponents as boundary_exponents, compare_models as compare_models
+    from paced_theory.representation import counterexample as counterexample, fit_leading_order as fit_leading_order
+    from paced_theory.representation import fit_leading_order_batch as fit_leading_order_batch
+    from paced_theory.representation import fit_leading_order_linear as fit_leading_order_linear
+    from paced_theory.representation import guaranteed_efficiency as guaranteed_efficiency, remainder as remainder
+    from paced_theory.robustness import aggregate_efficiency as aggregate_efficiency
+    from paced_theory.robustness import beta_misspecification_loss as beta_misspecification_loss, find_adversary as find_adversary
+    from paced_theory.robustness import pointwise_loss_bound as pointwise_loss_bound, saddle_point as saddle_point
+    from paced_theory.robustness import worst_case_efficiency as worst_case_efficiency, worst_case_law as worst_case_law
+    from paced_theory.robustness import worst_case_loss as worst_case_loss
+    from paced_theory.snr import SNREstimate as SNREstimate, estimate_snr as estimate_snr
+    from paced_theory.snr import estimate_snr_from_gram as estimate_snr_from_gram, estimate_snr_from_sums as estimate_snr_from_sums
+    from paced_theory.snr import problems_needed as problems_needed, signal_and_noise as signal_and_noise
+    from paced_theory.stages import population_outcomes as population_outcomes, run_schedule as run_schedule
+    from paced_theory.stages import stage_outcomes as stage_outcomes
+    from paced_theory.toy_students import GaussianStudent as GaussianStudent, SoftmaxFamily as SoftmaxFamily
 
+#: What the package exports, by the module that defines it.
 _EXPORTS = {
-    "kernels": (
-        "BernoulliEntropy",
-        "BetaKernel",
-        "GaussianBump",
-        "HardFilter",
-        "Kernel",
-        "Linear",
-        "PosteriorKernel",
-        "SqrtVariance",
-        "Uniform",
+    "allocation": "AllocationComparison AllocationPolicy allocation_policy best_policy compare_allocation rollout_value",
+    "collapse": "LogisticStudent SoftmaxStudent forward_kl forward_kl_logit_gradient",
+    "connections": "Connection connections_table worst_case_against",
+    "convergence": (
+        "breakeven_signal_exponent quadratic quadratic_mean_squared_gradient saturating sgd_bound simulate_sgd "
+        "steps_to_reach variance_ratio variance_ratio_of"
     ),
+    "estimation": (
+        "DiscreteLaw EfficiencyRow count_moments efficiency efficiency_table empirical_bayes_weight expected_weight "
+        "fit_beta_prior plugin_weight posterior_weight unbiased_weight weight_bias weight_variance"
+    ),
+    "kernels": "BernoulliEntropy BetaKernel GaussianBump HardFilter Kernel Linear PosteriorKernel SqrtVariance Uniform",
+    "representation": (
+        "LeadingOrderFit ModelComparison boundary_exponents compare_models counterexample fit_leading_order "
+        "fit_leading_order_batch fit_leading_order_linear guaranteed_efficiency remainder"
+    ),
+    "robustness": (
+        "aggregate_efficiency beta_misspecification_loss find_adversary pointwise_loss_bound saddle_point "
+        "worst_case_efficiency worst_case_law worst_case_loss"
+    ),
+    "snr": "SNREstimate estimate_snr estimate_snr_from_gram estimate_snr_from_sums problems_needed signal_and_noise",
+    "stages": "population_outcomes run_schedule stage_outcomes",
+    "toy_students": "GaussianStudent SoftmaxFamily",
 }
-_HOME = {name: module for module, names in _EXPORTS.items() for name in names}
+_HOME = {name: module for module, names in _EXPORTS.items() for name in names.split()}
 
 __all__ = sorted(_HOME)
 

@@ -37,6 +37,6 @@ def expectation(function: Callable[[FloatArray], FloatArray], prior: tuple[float
         (half(b, a, lambda q: function(1.0 - q)), [1.0 - x for x in reversed(edges) if x >= 0.5]),
     ):
         limits = np.array([0.0, *cuts]) ** s
-        result = tanhsinh(integrand, limits[:-1], limits[1:], rtol=1e-13, atol=1e-300, maxlevel=12)
+        result = tanhsinh(integrand, limits[:-1], limits[1:], rtol=1e-13)
         total += float(np.sum(result.integral))
     return total

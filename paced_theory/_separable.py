@@ -148,7 +148,6 @@ def solve(
         theta[kept], f[kept], log_scale[kept] = trial[better], trial_f[better], trial_scale[better]
         c[kept], chi_squared[kept] = trial_c[better], trial_chi[better]
         damping[active] = np.where(better, damping[active] / 10, np.maximum(10 * damping[active], 1e-4))
-        damping[damping < 1e-7] = 0.0
         active = active[np.abs(step).max(axis=1) > _STEP_TOLERANCE * (1 + np.abs(trial).max(axis=1))]
     else:
         raise ArithmeticError(f"separable least squares: {active.size} of {rows} rows had not converged after {_MAX_STEPS} steps")

@@ -8,6 +8,7 @@ Source: ours.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -44,12 +45,14 @@ class AllocationPolicy:
     efficiency: float
 
 
+@lru_cache(maxsize=8)  # a sweep over prices asks for the same table hundreds of times
 def _state_weights(maximum: int, alpha: float, beta: float, prior: tuple[float, float]) -> FloatArray:
     """v(k, n) at [n, k] for 0 <= k <= n <= maximum; the entries k > n are unused and 0."""
     a, b = prior
     n, k = np.tril_indices(maximum + 1)
     table = np.zeros((maximum + 1, maximum + 1))
     table[n, k] = np.exp(betaln(k + a + alpha, n - k + b + beta) - betaln(k + a, n - k + b))
+    table.flags.writeable = False
     return table
 
 

@@ -142,6 +142,11 @@ def fit_beta_prior(k: ArrayLike, K: ArrayLike) -> tuple[float, float]:
     return float(np.exp(log_size) / (1.0 + np.exp(-logit))), float(np.exp(log_size) / (1.0 + np.exp(logit)))
 
 
+def empirical_bayes_weight(k: ArrayLike, K: ArrayLike, alpha: float = 1.0, beta: float = 1.0) -> FloatArray:
+    """The posterior weight under the prior that `fit_beta_prior` finds in the same counts, one problem an entry."""
+    return posterior_weight(k, K, alpha, beta, fit_beta_prior(k, K))
+
+
 def count_moments(K: int, law: Law = (1.0, 1.0), order_p: float = 0.0, order_q: float = 0.0) -> FloatArray:
     """E[p^order_p (1-p)^order_q 1{k passes}] for k = 0..K, shape (K + 1,): exact for a Beta law, a finite sum for a discrete one.
 

@@ -151,7 +151,7 @@ def worst_case_of_weight(
 
 
 def saddle_point(
-    nu: ArrayLike, delta: float, delta_high: float | None = None, *, grid: int = 21, tolerance: float = 1e-6, max_cuts: int = 300
+    nu: ArrayLike, delta: float, delta_high: float | None = None, *, grid: int = 21, tolerance: float = 1e-6, max_rounds: int = 300
 ) -> SaddlePoint:
     """Maximise the worst-case efficiency over all weights w(p): the game against an adversary limited to [-delta, delta_high].
 
@@ -159,12 +159,12 @@ def saddle_point(
     least norm with <w, v_j> >= 1 (least-distance programming by NNLS, Lawson and Hanson 1974, ch. 23); the adversary's best response
     to it becomes the next cut until the bounds meet within `tolerance`. The first cuts raise eps on one level each; w0 is not among the
     starts. Because the adversary may treat problems of equal pass rate differently, w0 itself (log_ratio = 0) is the answer.
-    Raises ArithmeticError if `max_cuts` do not suffice.
+    Raises ArithmeticError if `max_rounds` do not suffice.
     """
     from scipy import optimize
 
     check_positive("tolerance", tolerance)
-    check_int("max_cuts", max_cuts, 1)
+    check_int("max_rounds", max_rounds, 1)
     masses = _masses(nu, check_array("nu", nu, ndim=1).size)
     if (masses == 0).any():
         raise ValueError(f"nu must be positive at every level, got 0 at index [{np.argmin(masses)}]; drop that level")
@@ -180,7 +180,7 @@ def saddle_point(
     end_laws[:, :, 0] = 1.0
     end_laws[np.arange(n), np.arange(n), 0], end_laws[np.arange(n), np.arange(n), -1] = 0.0, 1.0
     cuts = [strategy(law) for law in end_laws]
-    for _ in range(max_cuts):
+    for _ in range(max_rounds):
         system = np.vstack([np.array(cuts).T, np.ones(len(cuts))])
         solution, _ = optimize.nnls(system, np.eye(n + 1)[n])
         residual = system @ solution - np.eye(n + 1)[n]
@@ -194,7 +194,7 @@ def saddle_point(
             return SaddlePoint(log_ratio - masses @ log_ratio, efficiency, upper_bound, len(cuts))
         cuts.append(strategy(law))
     raise ArithmeticError(
-        f"saddle point: bounds {efficiency:.9f} and {upper_bound:.9f} had not met after {max_cuts} cuts; give a larger max_cuts"
+        f"saddle point: bounds {efficiency:.9f} and {upper_bound:.9f} had not met after {max_rounds} rounds; give a larger max_rounds"
     )
 
 

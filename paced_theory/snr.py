@@ -7,18 +7,23 @@ itself. The unbiased estimates (theory notes, "Estimating SNR"; ours) are
 
     s^2 = (||sum g||^2 - sum ||g||^2) / (n (n - 1)),      n2 = (sum ||g||^2 - ||sum g||^2 / n) / (n - 1).
 
-s^2 is a U-statistic of order two: with no signal it is degenerate, and then the textbook bootstrap overstates its spread by sqrt(3) and
-centres it wrongly (a problem drawn twice correlates with itself). The bootstrap here resamples problems in the two parts of the Hoeffding
-decomposition, with the first scaled so that the total variance is the jackknife's: right with signal, at most sqrt(2) too wide without.
-Scaling it to its unbiased variance instead would be sharper without signal but covered only 86 % with a weak one (measured).
+Intervals are delete-one jackknife ones over problems, made on the scale of the naive SNR ||mean g|| / sqrt(n2) and carried to SNR^2 by
+SNR^2 = naive^2 - 1/n. On that scale the spread hardly depends on the signal (s^2 itself is a degenerate U-statistic without signal, and
+its spread grows as s with it), so the same interval holds for both: at nominal 95 % it covered 0.94 to 0.99 in simulations with n from
+10 to 300, and 0.91 to 0.93 at worst (norms of log-normal spread 0.7; a weak signal along the leading direction of noise of effective
+rank 16), where a bootstrap and a jackknife of SNR^2 itself covered 0.83 and 0.89, missing on one side. Independent bins are compared by
+MOVER (Zou and Donner 2008).
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
+
+from paced_theory._checks import check_fraction, check_int
 
 Array = NDArray[np.float64]
 
@@ -61,108 +66,88 @@ def signal_and_noise(n: int, sum_norm_squared: float, norms_squared_sum: float) 
     return signal, noise
 
 
-def estimate_snr(gradients: ArrayLike, *, confidence: float = 0.95, replicates: int = 2000, seed: int = 0) -> SNREstimate:
-    """Unbiased SNR of an (n, d) array of gradients with a bootstrap interval over its rows.
+def estimate_snr(gradients: ArrayLike, *, confidence: float = 0.95) -> SNREstimate:
+    """Unbiased SNR of an (n, d) array of gradients with a jackknife interval over its rows.
 
-    Raises ValueError for an array that is not (n >= 2, d >= 1), for non-finite entries, and when all gradients are equal (no noise).
+    Raises ValueError for an array that is not (n >= 3, d >= 1), for non-finite entries, and where `estimate_snr_from_sums` does.
     """
     g = np.asarray(gradients, dtype=np.float64)
-    if g.ndim != 2 or g.shape[0] < 2 or g.shape[1] < 1:
-        raise ValueError(f"gradients must be an (n, d) array with n >= 2 and d >= 1, got shape {g.shape}")
+    if g.ndim != 2 or g.shape[0] < 3 or g.shape[1] < 1:
+        raise ValueError(f"gradients must be an (n, d) array with n >= 3 and d >= 1, got shape {g.shape}")
     if not np.isfinite(g).all():
         raise ValueError("gradients must be finite, got NaN or infinity; drop or mend the problems they come from")
-    gram = g @ g.T
-    return estimate_snr_from_gram(gram, confidence=confidence, replicates=replicates, seed=seed)
+    return estimate_snr_from_sums((g**2).sum(axis=1), g @ g.sum(axis=0), confidence=confidence)
 
 
-def estimate_snr_from_gram(
-    gram: ArrayLike,
-    *,
-    sum_norm_squared: float | None = None,
-    confidence: float = 0.95,
-    replicates: int = 2000,
-    seed: int = 0,
-    deviations: ArrayLike | None = None,
-) -> SNREstimate:
-    """Unbiased SNR from the (n, n) Gram matrix of inner products of gradients, with a bootstrap interval over problems.
+def estimate_snr_from_gram(gram: ArrayLike, *, sum_norm_squared: float | None = None, confidence: float = 0.95) -> SNREstimate:
+    """Unbiased SNR from the (n, n) Gram matrix of inner products of gradients, with a jackknife interval over problems.
 
     The diagonal must hold exact squared norms; off-diagonal entries may come from a sketch. `sum_norm_squared` is the exact
     ||sum g||^2 where it is known apart from the sketch: then point estimates are exact and only the interval's width is sketched.
-    `deviations` are draws of `bootstrap_deviations` where the caller has them already; else `replicates` are drawn from `seed`.
-    Raises ValueError for a matrix that is not square, symmetric and finite, or has no noise.
+    Raises ValueError for a matrix that is not square, symmetric and finite, and where `estimate_snr_from_sums` does.
     """
     matrix = _checked_gram(gram)
-    n = len(matrix)
-    total = float(matrix.sum()) if sum_norm_squared is None else sum_norm_squared
-    signal, noise = signal_and_noise(n, max(total, 0.0), float(np.trace(matrix)))
-    _check_noise(noise)
-    draws = bootstrap_deviations(matrix, replicates=replicates, rng=np.random.default_rng(seed)) if deviations is None else deviations
-    tail = (1 - confidence) / 2
-    # The basic bootstrap: the deviations are skewed to the right without signal, and the interval must be skewed to the left then.
-    low_deviation, high_deviation = np.quantile(np.asarray(draws), [tail, 1 - tail])
-    ratio = signal / noise
-    return _make(n, signal, noise, ratio - high_deviation, ratio - low_deviation)
+    return estimate_snr_from_sums(np.diag(matrix), matrix.sum(axis=1), sum_norm_squared=sum_norm_squared, confidence=confidence)
 
 
-def estimate_snr_from_sums(norms_squared: ArrayLike, projections: ArrayLike, *, confidence: float = 0.95) -> SNREstimate:
-    """Unbiased SNR with a delete-one jackknife interval from 2n numbers: ||g_i||^2 and the projections g_i . (sum g).
+def estimate_snr_from_sums(
+    norms_squared: ArrayLike, projections: ArrayLike, *, sum_norm_squared: float | None = None, confidence: float = 0.95
+) -> SNREstimate:
+    """Unbiased SNR with a jackknife interval (see the module's docstring) from ||g_i||^2 and the projections g_i . (sum g), both (n,).
 
-    ||sum g||^2 is the sum of the projections. Conservative without signal (see the module's docstring).
-    Raises ValueError for arrays of different length, fewer than three gradients, non-finite values or no noise.
+    ||sum g||^2 is the sum of the projections unless `sum_norm_squared` gives it; the jackknife uses Student's t of n - 1 degrees.
+    Raises ValueError for arrays of different length, fewer than three gradients, non-finite values, or gradients that are all equal, also
+    when only one of them differs (left out, it leaves no noise).
     """
     norms, projected = np.asarray(norms_squared, dtype=np.float64), np.asarray(projections, dtype=np.float64)
     if norms.ndim != 1 or norms.shape != projected.shape or len(norms) < 3:
         raise ValueError(f"norms_squared and projections must be of one length >= 3, got shapes {norms.shape} and {projected.shape}")
     if not (np.isfinite(norms).all() and np.isfinite(projected).all()):
         raise ValueError("norms_squared and projections must be finite, got NaN or infinity")
-    n, total, trace = len(norms), float(projected.sum()), float(norms.sum())
-    signal, noise = signal_and_noise(n, max(total, 0.0), trace)
-    _check_noise(noise)
-    left_total = total - 2 * projected + norms
+    n, trace = len(norms), float(norms.sum())
+    # A sketch or rounding can bring the sum just below zero.
+    total = max(0.0, float(projected.sum())) if sum_norm_squared is None else sum_norm_squared
+    signal, noise = signal_and_noise(n, total, trace)
+    left_total = np.maximum(total - 2 * projected + norms, 0.0)
     left_trace = trace - norms
-    left_signal = (left_total - left_trace) / ((n - 1) * (n - 2))
     left_noise = (left_trace - left_total / (n - 1)) / (n - 2)
-    left_ratio = left_signal / left_noise
-    spread = math.sqrt((n - 1) / n * float(((left_ratio - left_ratio.mean()) ** 2).sum()))
-    half = float(ndtri(0.5 + confidence / 2)) * spread
-    ratio = signal / noise
-    return _make(n, signal, noise, ratio - half, ratio + half)
+    _check_noise(min(noise, float(left_noise.min())), trace / n)
+    left_naive = np.sqrt(left_total / left_noise) / (n - 1)
+    spread = math.sqrt((n - 1) / n * float(((left_naive - left_naive.mean()) ** 2).sum()))
+    half = float(stdtrit(n - 1, 0.5 + check_fraction("confidence", confidence) / 2)) * spread
+    naive = math.sqrt(total / noise) / n
+    low, high = max(0.0, naive - half) ** 2 - 1 / n, (naive + half) ** 2 - 1 / n
+    return SNREstimate(
+        n=n,
+        signal_squared=signal,
+        noise=noise,
+        snr_squared=signal / noise,
+        snr_squared_low=low,
+        snr_squared_high=high,
+        snr=_root(signal / noise),
+        snr_low=_root(low),
+        snr_high=_root(high),
+        naive_snr=naive,
+        floor=1 / math.sqrt(n),
+        clipped=signal < 0,
+    )
 
 
-def bootstrap_deviations(gram: ArrayLike, *, replicates: int, rng: np.random.Generator) -> Array:
-    """Draws of (estimated SNR^2 - SNR^2) by resampling problems, shape (replicates,).
+def combine(estimates: Sequence[SNREstimate], weights: Sequence[float]) -> tuple[float, float, float]:
+    """sum_i w_i SNR^2_i over independent bins with an interval of the estimates' own confidence: (value, low, high).
 
-    With R the estimate, the linearised kernel is H_ij = (G_ij (1 + R) - R (G_ii + G_jj) / 2) / n2, a U-statistic kernel of mean zero.
-    It splits into h_i + h_j and a degenerate rest D_ij; multinomial counts minus one, e, give
-        deviation = (2/n) lambda sum e_i h_i + sum_{i != j} e_i e_j D_ij / (n (n - 1)).
-    With zeta2 = mean D^2 and v = mean h^2, lambda^2 = 1 - zeta2 / (2 n v), clipped to [0, 1], makes the variance 4 v / n, the jackknife's.
+    MOVER (Zou and Donner 2008): value - low is the root of the summed squares of each term's distance to its unfavourable limit, which
+    keeps the limits' asymmetry. Raises ValueError for no estimates or another number of weights.
     """
-    matrix = _checked_gram(gram)
-    n = len(matrix)
-    if n < 3:
-        raise ValueError(f"a bootstrap needs at least 3 gradients, got {n}")
-    kernel = _linearised_kernel(matrix)
-    projection = kernel.sum(axis=1) / (n - 2)
-    degenerate = kernel - projection[:, None] - projection[None, :]
-    np.fill_diagonal(degenerate, 0.0)
-    plug_in = float((projection**2).mean())
-    second = float((degenerate**2).sum()) / (n * (n - 1))
-    shrink = math.sqrt(max(0.0, 1 - second / (2 * n * plug_in))) if plug_in > 0 else 0.0
-    counts = rng.multinomial(n, np.full(n, 1 / n), size=replicates) - 1.0
-    linear = (2 / n) * shrink * (counts @ projection)
-    quadratic = np.einsum("ri,ri->r", counts @ degenerate, counts) / (n * (n - 1))
-    deviations: Array = linear + quadratic
-    return deviations - deviations.mean()
-
-
-def standard_error(gram: ArrayLike) -> float:
-    """Standard error of the estimated SNR^2 from the Gram matrix: sqrt(4 (n-2) zeta1 + 2 zeta2) / sqrt(n (n-1)), zeta unbiased, zeta1 >= 0."""
-    matrix = _checked_gram(gram)
-    n = len(matrix)
-    if n < 3:
-        raise ValueError(f"a standard error needs at least 3 gradients, got {n}")
-    first, second = _variance_components(_linearised_kernel(matrix))
-    return math.sqrt((4 * (n - 2) * first + 2 * second) / (n * (n - 1)))
+    if not estimates or len(estimates) != len(weights):
+        raise ValueError(f"estimates and weights must be of one length >= 1, got {len(estimates)} and {len(weights)}")
+    value, below, above = 0.0, 0.0, 0.0
+    for estimate, weight in zip(estimates, weights, strict=True):
+        down, up = estimate.snr_squared - estimate.snr_squared_low, estimate.snr_squared_high - estimate.snr_squared
+        value += weight * estimate.snr_squared
+        below += (weight * (down if weight > 0 else up)) ** 2
+        above += (weight * (up if weight > 0 else down)) ** 2
+    return value, value - math.sqrt(below), value + math.sqrt(above)
 
 
 def gram_from_sketch(sketches: ArrayLike, norms_squared: ArrayLike) -> Array:
@@ -186,7 +171,7 @@ def permutation_null(vectors: ArrayLike, sizes: ArrayLike, *, replicates: int, r
         raise ValueError(f"sizes must be >= 2 and sum to the number of vectors, got {counts.tolist()} for {len(pool)}")
     norms = (pool.astype(np.float64) ** 2).sum(axis=1)
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    null = np.empty((replicates, len(counts)))
+    null = np.empty((check_int("replicates", replicates, 1), len(counts)))
     for replicate in range(replicates):
         order = rng.permutation(len(pool))
         totals = np.add.reduceat(pool[order], starts, axis=0).astype(np.float64)
@@ -196,7 +181,7 @@ def permutation_null(vectors: ArrayLike, sizes: ArrayLike, *, replicates: int, r
 
 def sign_flip_null(gram: ArrayLike, *, replicates: int, rng: np.random.Generator) -> Array:
     """SNR^2 of a bin when every gradient's sign is drawn at random, shape (replicates,): what no common direction would show."""
-    matrix = _checked_gram(gram)
+    matrix, replicates = _checked_gram(gram), check_int("replicates", replicates, 1)
     signs = rng.choice([-1.0, 1.0], size=(replicates, len(matrix)))
     totals = np.einsum("ri,ri->r", signs @ matrix, signs)
     return _ratios(totals, np.full(replicates, np.trace(matrix)), np.full(replicates, len(matrix)))
@@ -205,14 +190,14 @@ def sign_flip_null(gram: ArrayLike, *, replicates: int, rng: np.random.Generator
 def problems_needed(snr_squared: float, *, effective_rank: float, level: float = 0.025, power: float = 0.8) -> int:
     """How many problems a bin needs to tell SNR^2 from zero (one-sided test at `level`, with probability `power`).
 
-    Without signal the standard error is sqrt(2 / effective_rank) / n, with effective_rank = (tr Cov)^2 / tr(Cov^2) >= 1; the first-order
-    term of the alternative, at most 2 sqrt(SNR^2 / n) for an isotropic noise of that rank, is included. Ours.
-    Raises ValueError for snr_squared <= 0, effective_rank < 1, or level and power outside (0, 1).
+    Without signal the standard error is sqrt(2 / effective_rank) / n, with effective_rank = (tr Cov)^2 / tr(Cov^2) >= 1; with it the
+    first-order term 2 sqrt(SNR^2 / (effective_rank n)), that of isotropic noise of this rank, adds in squares. Ours.
+    Raises ValueError for snr_squared <= 0, effective_rank < 1, both also if infinite, or level and power outside (0, 1).
     """
-    if not snr_squared > 0:
-        raise ValueError(f"snr_squared must be positive, got {snr_squared}")
-    if not effective_rank >= 1:
-        raise ValueError(f"effective_rank must be at least 1, got {effective_rank}")
+    if not 0 < snr_squared < math.inf:
+        raise ValueError(f"snr_squared must be positive and finite, got {snr_squared}")
+    if not 1 <= effective_rank < math.inf:
+        raise ValueError(f"effective_rank must be at least 1 and finite, got {effective_rank}")
     for name, value in (("level", level), ("power", power)):
         if not 0 < value < 1:
             raise ValueError(f"{name} must lie strictly between 0 and 1, got {value}")
@@ -236,7 +221,8 @@ def problems_needed(snr_squared: float, *, effective_rank: float, level: float =
 def effective_rank(gram: ArrayLike) -> float:
     """(tr Cov)^2 / tr(Cov^2) of the gradients behind a Gram matrix: how many directions the noise spreads over, at least 1.
 
-    tr(Cov^2) by the mean of squared centred inner products of distinct pairs, whose bias is of order 1/n.
+    tr(Cov^2) by the mean of squared centred inner products of distinct pairs. Centring adds (tr Cov)^2 / n^2 to it, so the estimate stays
+    below n^2 whatever the rank: read it as a lower bound where it comes near that.
     """
     matrix = _checked_gram(gram)
     n = len(matrix)
@@ -254,32 +240,15 @@ def _checked_gram(gram: ArrayLike) -> Array:
         raise ValueError(f"gram must be a square matrix of at least two gradients, got shape {matrix.shape}")
     if not np.isfinite(matrix).all():
         raise ValueError("gram must be finite, got NaN or infinity; drop or mend the problems they come from")
+    if not np.allclose(matrix, matrix.T, rtol=1e-9, atol=1e-9 * float(np.abs(matrix).max())):
+        raise ValueError("gram must be symmetric: entry (i, j) is the inner product of gradients i and j")
     return matrix
 
 
-def _check_noise(noise: float) -> None:
-    if not noise > 0:
+def _check_noise(noise: float, mean_norm_squared: float) -> None:
+    # Equal gradients leave rounding errors of about 1e-16 of their squared norm, of either sign.
+    if not noise > 1e-13 * mean_norm_squared:
         raise ValueError(f"the gradients do not differ (tr Cov = {noise}), so SNR is undefined; give distinct problems")
-
-
-def _linearised_kernel(matrix: Array) -> Array:
-    """The delta method's kernel of R = s^2/n2, off-diagonal mean zero, diagonal zero (see `bootstrap_deviations`)."""
-    n, diagonal = len(matrix), np.diag(matrix)
-    off_diagonal_mean = (matrix.sum() - diagonal.sum()) / (n * (n - 1))
-    noise = diagonal.mean() - off_diagonal_mean
-    _check_noise(float(noise))
-    ratio = off_diagonal_mean / noise
-    kernel: Array = (matrix * (1 + ratio) - ratio * (diagonal[:, None] + diagonal[None, :]) / 2) / noise
-    np.fill_diagonal(kernel, 0.0)
-    return kernel
-
-
-def _variance_components(kernel: Array) -> tuple[float, float]:
-    """Unbiased zeta1 = Cov(H_12, H_13), clipped at zero, and zeta2 = E[H_12^2] of a mean-zero kernel."""
-    n = len(kernel)
-    squares = float((kernel**2).sum())
-    triples = float((kernel.sum(axis=1) ** 2).sum()) - squares
-    return max(0.0, triples / (n * (n - 1) * (n - 2))), squares / (n * (n - 1))
 
 
 def _ratios(sum_norms_squared: ArrayLike, norms_squared_sums: ArrayLike, n: ArrayLike) -> Array:
@@ -290,19 +259,5 @@ def _ratios(sum_norms_squared: ArrayLike, norms_squared_sums: ArrayLike, n: Arra
     return ratios
 
 
-def _make(n: int, signal: float, noise: float, low: float, high: float) -> SNREstimate:
-    naive_squared = (signal + noise / n) / noise
-    return SNREstimate(
-        n=n,
-        signal_squared=signal,
-        noise=noise,
-        snr_squared=signal / noise,
-        snr_squared_low=low,
-        snr_squared_high=high,
-        snr=math.sqrt(max(0.0, signal / noise)),
-        snr_low=math.sqrt(max(0.0, low)),
-        snr_high=math.sqrt(max(0.0, high)),
-        naive_snr=math.sqrt(max(0.0, naive_squared)),
-        floor=1 / math.sqrt(n),
-        clipped=signal < 0,
-    )
+def _root(value: float) -> float:
+    return math.sqrt(max(0.0, value))

@@ -15,7 +15,7 @@ from scipy import special
 
 from paced_theory._checks import FloatArray, check_array, check_int
 
-_HERMITE_NODES = 40
+_NODES = 241
 
 
 class Student(Protocol):
@@ -52,7 +52,7 @@ class GaussianStudent:
     """N(mu, sigma^2), theta = (mu, log sigma), for the teacher sum_c weights_c N(means_c, scales_c^2).
 
     Forward KL has gradient ((mu - m) / sigma^2, 1 - E_T (x - mu)^2 / sigma^2), zero only at the teacher's moments. The reverse gradient
-    is (-E[l'(x)], -1 - E[(x - mu) l'(x)]) with l = log teacher and x from the student, by Gauss-Hermite quadrature. The best mode is the
+    is (-E[l'(x)], -1 - E[(x - mu) l'(x)]) with l = log teacher and x from the student, by quadrature. The best mode is the
     component with the largest weight; its mass is the student's mass between the lowest points of the teacher's density that separate it
     from its neighbours.
     """
@@ -79,13 +79,15 @@ class GaussianStudent:
 
     def _log_teacher(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
         """log density and its derivative at x, both of x's shape."""
-        scales = np.array(self.scales)
-        z = (x[..., None] - np.array(self.means)) / scales
-        log_parts = -0.5 * z**2 + (np.log(self.weights) - np.log(scales) - 0.5 * np.log(2 * np.pi))
-        largest = log_parts.max(axis=-1)
-        parts = np.exp(log_parts - largest[..., None])
-        total = parts.sum(axis=-1)
-        return largest + np.log(total), -((parts * z) @ (1 / scales)) / total
+        # One contiguous array a component: four times as fast as a trailing axis of length two or three.
+        z = [(x - mean) / scale for mean, scale in zip(self.means, self.scales, strict=True)]
+        offsets = np.log(self.weights) - np.log(self.scales) - 0.5 * np.log(2 * np.pi)
+        log_parts = [offset - 0.5 * z_c**2 for offset, z_c in zip(offsets, z, strict=True)]
+        largest = np.maximum.reduce(log_parts)
+        parts = [np.exp(log_part - largest) for log_part in log_parts]
+        total = np.add.reduce(parts)
+        slope = np.add.reduce([part * z_c / scale for part, z_c, scale in zip(parts, z, self.scales, strict=True)])
+        return largest + np.log(total), -slope / total
 
     def moments(self) -> tuple[float, float]:
         """Mean and variance of the teacher: where forward KL is least."""
@@ -221,6 +223,11 @@ def random_softmax(generator: np.random.Generator, *, categories: int = 12, para
 
 @cache
 def _normal_quadrature() -> tuple[FloatArray, FloatArray]:
-    """Gauss-Hermite nodes and weights for expectations under N(0, 1)."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(_HERMITE_NODES)
-    return nodes, weights / np.sqrt(2 * np.pi)
+    """Nodes and weights of the trapezoidal rule for expectations under N(0, 1), normalised to sum to one.
+
+    The log of a mixture bends sharply between its modes. There even 96 Gauss-Hermite nodes are off by 0.3 in the gradient, enough to
+    invent broad stationary points of reverse KL; the trapezoidal rule, dense everywhere, is off by less than 0.002.
+    """
+    nodes = np.linspace(-7.0, 7.0, _NODES)
+    weights = np.exp(-0.5 * nodes**2)
+    return nodes, weights / weights.sum()

@@ -1,7 +1,7 @@
 """Command line of the lab.
 
-    python -m paced_exp.lab pretrain student        # rebuild a checkpoint from its seed into runs/lab/student/checkpoint
-    python -m paced_exp.lab card student --checkpoint runs/lab/student/checkpoint   # measure it and write its model card
+python -m paced_exp.lab pretrain student        # rebuild a checkpoint from its seed into runs/lab/student/checkpoint
+python -m paced_exp.lab card student --checkpoint runs/lab/student/checkpoint   # measure it and write its model card
 """
 
 import argparse
@@ -18,7 +18,9 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     pretrain = commands.add_parser("pretrain", help="train a checkpoint from its seed; resumes where it was stopped")
     pretrain.add_argument("name", choices=CHECKPOINTS)
     pretrain.add_argument("--out", type=Path, help="folder of the run (default: runs/lab/NAME)")
-    pretrain.add_argument("--threads", type=int, default=2, help="processor threads (default: 2); the weights depend on it in the last bits")
+    pretrain.add_argument(
+        "--threads", type=int, default=2, help="processor threads (default: 2); the weights depend on it in the last bits"
+    )
     card = commands.add_parser("card", help="measure a checkpoint and write README.md and card.json into it")
     card.add_argument("name", choices=CHECKPOINTS)
     card.add_argument("--checkpoint", type=Path, help="folder of the checkpoint (default: the shipped one)")

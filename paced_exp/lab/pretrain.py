@@ -134,7 +134,7 @@ def pretrain(name: str, recipe: Recipe, folder: Path, threads: int) -> Path:
         bar.update()
     bar.close()
     # bfloat16 halves what is shipped; the model card's figures are measured on what is shipped.
-    model.to(torch.bfloat16).save_pretrained(checkpoint)
+    model.bfloat16().save_pretrained(checkpoint)
     seconds = sum(json.loads(line)["seconds"] for line in metrics.read_text().splitlines())
     write_json(run.record_path, {"name": name, "recipe": as_dict(recipe), "seconds": seconds} | read_json(run / "provenance.json"))
     return checkpoint

@@ -110,7 +110,11 @@ def simple_equations(entry: Entry) -> list[str]:
     if len(terms) == 3:
         constant = int(terms[2 - position])
         if position == 2 and terms[1] == "-":  # b - a*x = c  ->  a*x = b - c
-            lines.append(f"{unknown} = {constant} - {value} = {constant - value}" if value >= 0 else f"{unknown} = {constant} + {-value} = {constant - value}")
+            lines.append(
+                f"{unknown} = {constant} - {value} = {constant - value}"
+                if value >= 0
+                else f"{unknown} = {constant} + {-value} = {constant - value}"
+            )
             value = constant - value
         else:
             sign, back = ("+", "-") if terms[1] == "+" else ("-", "+")
@@ -121,4 +125,3 @@ def simple_equations(entry: Entry) -> list[str]:
     if coefficient:
         lines.append(f"{x} = {value} / {'-1' if coefficient == '-' else coefficient} = {entry['answer']}")
     return lines
-

@@ -73,7 +73,11 @@ def build_tokenizer(seed: int = 0) -> PreTrainedTokenizerFast:
     )
     tokenizer.train_from_iterator([text for name in FAMILIES for text in texts[name]], trainer)
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, additional_special_tokens=[USER, ASSISTANT], clean_up_tokenization_spaces=False
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        eos_token=END,
+        additional_special_tokens=[USER, ASSISTANT],
+        clean_up_tokenization_spaces=False,
     )
     fast.chat_template = CHAT_TEMPLATE
     return fast

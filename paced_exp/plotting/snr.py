@@ -11,7 +11,7 @@ from paced_exp.plotting.style import COLORS, new_figure, save_figure
 def plot_snr(record: dict[str, Any], folder: str | Path, name: str = "figure2_snr") -> list[Path]:
     """Draw the probe's curve with its floor, null and fit (left), and SNR^2 with the paper's shape (right); writes PDF, PNG and caption."""
     rows = record["bins"]
-    figure, (left, right) = new_figure("double", 2.9, ncols=2)
+    figure, (left, right) = new_figure("double", 3.9, ncols=2)
     _draw_snr(left, rows)
     _draw_squared(right, rows, record["fit"])
     config = record["config"]
@@ -29,14 +29,16 @@ def _column(rows: list[dict[str, Any]], key: str) -> np.ndarray:
 
 def _draw_snr(axes: Any, rows: list[dict[str, Any]]) -> None:
     p, snr = _column(rows, "pass_rate"), _column(rows, "snr")
-    axes.fill_between(p, _column(rows, "null_low"), _column(rows, "null_high"), color=COLORS["grey"], alpha=0.25, lw=0, label="pass rates shuffled (95 %)")
+    axes.fill_between(
+        p, _column(rows, "null_low"), _column(rows, "null_high"), color=COLORS["grey"], alpha=0.25, lw=0, label="pass rates shuffled (95 %)"
+    )
     axes.plot(p, _column(rows, "zero_high"), color=COLORS["black"], ls=":", label="no common direction (97.5 %)")
     axes.plot(p, _column(rows, "floor"), color=COLORS["yellow"], ls="--", label="floor of the naive estimate, 1/√n")
     axes.plot(p, _column(rows, "snr_naive"), color=COLORS["orange"], ls="-.", marker="s", label="naive estimate")
     errors = np.stack([snr - _column(rows, "snr_low"), _column(rows, "snr_high") - snr]).clip(0)
     axes.errorbar(p, snr, errors, color=COLORS["blue"], marker="o", capsize=2, label="unbiased estimate, 95 % interval")
     axes.set(xlabel="pass rate of the student, k/K", ylabel="gradient SNR  ‖E g‖ / √tr Cov g", xlim=(-0.03, 1.03), ylim=(0, None))
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, columnspacing=1.0)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16))
 
 
 def _draw_squared(axes: Any, rows: list[dict[str, Any]], fit: dict[str, Any] | None) -> None:
@@ -56,7 +58,7 @@ def _draw_squared(axes: Any, rows: list[dict[str, Any]], fit: dict[str, Any] | N
         top = max(float((squared + errors[1]).max()), 1.2 * float(squared.max()))
         axes.set_ylim(min(0.0, float((squared - errors[0]).min())) * 1.05, top * 1.05)
     axes.set(xlabel="posterior pass rate, (k + ½)/(K + 1)", ylabel="SNR²", xlim=(-0.03, 1.03))
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18))
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16))
 
 
 def _caption(record: dict[str, Any]) -> str:
@@ -64,7 +66,7 @@ def _caption(record: dict[str, Any]) -> str:
     return (
         f"Gradient signal-to-noise ratio against the student's pass rate. Each problem gives one gradient of {config['divergence'].replace('_', ' ')} "
         f"({config['student']} against {config['teacher']} on its fixed reference response); its pass rate is k/K from K = {config['K']} rollouts; "
-        f"bins hold {min(sizes)} to {max(sizes)} problems. Left: the unbiased estimate with 95 % bootstrap intervals over problems, the naive estimate "
+        f"bins hold {min(sizes)} to {max(sizes)} problems. Left: the unbiased estimate with 95 % jackknife intervals over problems, the naive estimate "
         "with its floor 1/√n, the band that shuffled pass rates give, and what gradients without any common direction would reach. "
         "Right: unbiased SNR², the leading-order fit and the paper's shape p(1−p) at its best scale. "
         f"{record['verdict']['low']['words']}. {record['verdict']['high']['words']}."

@@ -23,7 +23,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
 WIDTHS = {"single": 3.4, "double": 7.0}
 
-RC = {
+RC: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
@@ -44,12 +44,13 @@ RC = {
     "font.family": "DejaVu Sans",
     "mathtext.fontset": "dejavusans",
 }
+# For the whole process, from import on: legends and texts are made between new_figure and save_figure, and a local context would miss them.
+plt.rcParams.update(RC)
 
 
 def new_figure(width: Literal["single", "double"] = "single", height_in: float = 2.4, **subplots: Any) -> tuple[Figure, Any]:
     """A figure of a print column's width (inches) in the shared style, and its axes; further arguments go to `plt.subplots`."""
-    with plt.rc_context(RC):
-        figure, axes = plt.subplots(figsize=(WIDTHS[width], height_in), **subplots)
+    figure, axes = plt.subplots(figsize=(WIDTHS[width], height_in), **subplots)
     return figure, axes
 
 
@@ -58,9 +59,8 @@ def save_figure(figure: Figure, name: str, folder: str | Path, *, caption: str) 
     out = Path(folder)
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / f"{name}.pdf", out / f"{name}.png", out / f"{name}.txt"]
-    with plt.rc_context(RC):
-        figure.savefig(paths[0], metadata={"CreationDate": None, "Producer": None, "Creator": None})
-        figure.savefig(paths[1], metadata={"Software": None})
+    figure.savefig(paths[0], metadata={"CreationDate": None, "Producer": None, "Creator": None})
+    figure.savefig(paths[1], metadata={"Software": None})
     plt.close(figure)
     paths[2].write_text(" ".join(caption.split()) + "\n", encoding="utf-8")
     return paths

@@ -10,10 +10,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtri
+
+from paced_exp.errors import UserError
+from paced_exp.gradients import GradientSums
 from paced_theory.representation import compare_models, fit_leading_order_linear
 from paced_theory.snr import (
     SNREstimate,
-    bootstrap_deviations,
+    combine,
     effective_rank,
     estimate_snr_from_gram,
     gram_from_sketch,
@@ -21,9 +25,6 @@ from paced_theory.snr import (
     problems_needed,
     sign_flip_null,
 )
-from scipy.special import ndtri
-
-from paced_exp.gradients import GradientSums
 
 MIDDLE = (0.3, 0.7)
 COLLAPSE_SHARE = 0.5
@@ -81,20 +82,21 @@ def _root(value: float) -> float:
 
 
 def estimate_curve(data: list[BinData], *, replicates: int, seed: int) -> Curve:
-    """Estimate every bin, fit the leading order, judge both ends. Bins of fewer than three problems are left out."""
+    """Estimate every bin, fit the leading order, judge both ends. Bins of fewer than three problems are left out.
+
+    replicates: draws of the random-sign null. Raises `UserError` for a bin whose gradients do not differ or are not finite.
+    """
     usable = [bin_data for bin_data in data if len(bin_data.sums.norms_squared) >= MINIMUM]
     rng = np.random.default_rng(seed)
     estimates: list[SNREstimate] = []
-    deviations: list[np.ndarray] = []
     zero_high: list[float] = []
     ranks: list[float] = []
     for bin_data in usable:
         gram = gram_from_sketch(bin_data.sums.sketches, bin_data.sums.norms_squared)
-        draws = bootstrap_deviations(gram, replicates=replicates, rng=rng)
-        estimates.append(
-            estimate_snr_from_gram(gram, sum_norm_squared=bin_data.sums.sum_norm_squared, confidence=CONFIDENCE, deviations=draws)
-        )
-        deviations.append(draws)
+        try:
+            estimates.append(estimate_snr_from_gram(gram, sum_norm_squared=bin_data.sums.sum_norm_squared, confidence=CONFIDENCE))
+        except ValueError as error:
+            raise UserError(f"the {bin_data.offered} problems of pass rate {bin_data.pass_rate:.2f} give no SNR: {error}") from error
         zero_high.append(_root(float(np.quantile(sign_flip_null(gram, replicates=replicates, rng=rng), 0.975))))
         ranks.append(effective_rank(gram))
     null = _null_band(usable, rng)
@@ -121,7 +123,7 @@ def estimate_curve(data: list[BinData], *, replicates: int, seed: int) -> Curve:
         for bin_data, estimate, (low, high), zero, rank in zip(usable, estimates, null, zero_high, ranks, strict=True)
     ]
     fit, models = _fit(rows)
-    return Curve(rows, fit, models, {end: _judge(rows, deviations, end) for end in ("low", "high")})
+    return Curve(rows, fit, models, {end: _judge(rows, estimates, end) for end in ("low", "high")})
 
 
 def _null_band(usable: list[BinData], rng: np.random.Generator) -> list[tuple[float, float]]:
@@ -140,15 +142,25 @@ def _fit(rows: list[BinEstimate]) -> tuple[dict[str, Any] | None, list[dict[str,
     rates = [row.posterior_pass_rate for row in rows]
     values = [row.snr_squared for row in rows]
     errors = [(row.snr_squared_high - row.snr_squared_low) / (2 * z) for row in rows]
-    try:
-        fit = fit_leading_order_linear(rates, values, errors)
-    except ValueError:  # no exponents give a positive scale: there is no signal to fit, which the record says by its absence
-        return None, []
+    # Noise can fit best by a shape one bin wide, whose curvature underflows (Newton's step is 0/0 and the search rests), or by a bump whose
+    # peak, far outside, overflows (`_finite` makes it null).
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        try:
+            fit = fit_leading_order_linear(rates, values, errors)
+        except ValueError:  # no exponents give a positive scale: there is no signal to fit, which the record says by its absence
+            return None, []
+        compared = compare_models(rates, values, errors)
     kept = ("log_c", "a", "a_low", "a_high", "b", "b_low", "b_high", "r_squared", "chi_squared", "oscillation", "guaranteed_efficiency")
     summary = {name: _finite(getattr(fit, name)) for name in kept} | {"at_bound": list(fit.at_bound)}
     models = [
-        {"name": model.name, "parameters": {k: _finite(v) for k, v in model.parameters.items()}, "aic": model.aic, "bic": model.bic, "delta_aic": model.delta_aic}
-        for model in compare_models(rates, values, errors)
+        {
+            "name": model.name,
+            "parameters": {k: _finite(v) for k, v in model.parameters.items()},
+            "aic": model.aic,
+            "bic": model.bic,
+            "delta_aic": model.delta_aic,
+        }
+        for model in compared
     ]
     return summary, models
 
@@ -157,22 +169,28 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _judge(rows: list[BinEstimate], deviations: list[np.ndarray], end: str) -> dict[str, Any]:
+def _judge(rows: list[BinEstimate], estimates: list[SNREstimate], end: str) -> dict[str, Any]:
     """The verdict of one end by the rule at the head of this file, with the numbers behind it."""
     middle = [i for i, row in enumerate(rows) if MIDDLE[0] <= row.pass_rate <= MIDDLE[1]]
     edge = 0 if end == "low" else len(rows) - 1
     reached = bool(rows) and (rows[edge].pass_rate <= 0.1 if end == "low" else rows[edge].pass_rate >= 0.9)
     name = f"p -> {0 if end == 'low' else 1}"
     if not middle or not reached:
-        return {"end": name, "verdict": "not decided", "words": f"{name}: not decided, the bins there or in the middle hold too few problems", "difference": None}
-    middle_value = float(np.mean([rows[i].snr_squared for i in middle]))
-    middle_draws = np.mean([deviations[i] for i in middle], axis=0)
-    middle_low, middle_high = _basic(middle_value, middle_draws)
-    difference = rows[edge].snr_squared - COLLAPSE_SHARE * middle_value
-    low, high = _basic(difference, deviations[edge] - COLLAPSE_SHARE * middle_draws)
+        return {
+            "end": name,
+            "verdict": "not decided",
+            "words": f"{name}: not decided, the bins there or in the middle hold too few problems",
+            "difference": None,
+        }
+    in_middle, share = [estimates[i] for i in middle], 1 / len(middle)
+    middle_value, middle_low, middle_high = combine(in_middle, [share] * len(middle))
+    difference, low, high = combine([estimates[edge], *in_middle], [1.0, *[-COLLAPSE_SHARE * share] * len(middle)])
     n = rows[edge].n
     if middle_low <= 0:
-        verdict, because = "not decided", f"the middle's own SNR^2 {middle_value:.4f} [{middle_low:.4f}, {middle_high:.4f}] is not told from zero"
+        verdict, because = (
+            "not decided",
+            f"the middle's own SNR^2 {middle_value:.4f} [{middle_low:.4f}, {middle_high:.4f}] is not told from zero",
+        )
     else:
         verdict = "collapses" if high < 0 else "does not collapse" if low > 0 else "not decided"
         because = (
@@ -195,12 +213,6 @@ def _judge(rows: list[BinEstimate], deviations: list[np.ndarray], end: str) -> d
         # Telling a half from a whole of the middle's SNR^2 is at least as hard as telling half of it from zero.
         result["problems_needed"] = problems_needed(COLLAPSE_SHARE * middle_value, effective_rank=rows[edge].effective_rank)
     return result
-
-
-def _basic(value: float, draws: np.ndarray) -> tuple[float, float]:
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail])
-    return value - float(high), value - float(low)
 
 
 def curve_record(curve: Curve) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 import itertools
 import os
+import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from paced_exp.losses import divergence, mean_over_tokens
 from paced_exp.models import LoadedModel
 from paced_exp.probe.binning import Bins
 from paced_exp.probe.estimates import BinData
-from paced_exp.problems import Problem, save_problems, stream_problems
+from paced_exp.problems import Problem, save_problems
 from paced_exp.progress import progress
 from paced_exp.prompts import prompt_ids
 from paced_exp.references import Reference, make_references
@@ -29,7 +31,9 @@ from paced_exp.run_folder import RunFolder
 ROUND = 256  # problems drawn and rolled out at a time; whether the bins are full is looked at after each
 
 
-def fill_bins(config: Any, run: RunFolder, student: LoadedModel, grader: Grader) -> tuple[Bins, dict[str, Problem], dict[str, Any]]:
+def fill_bins(
+    config: Any, run: RunFolder, source: Iterator[Problem], student: LoadedModel, grader: Grader
+) -> tuple[Bins, dict[str, Problem], dict[str, Any]]:
     """Roll out problems in the source's order until every bin is full, the budget is spent or the source ends.
 
     Returns the bins, the kept problems by id, and a summary of the rollouts for the record.
@@ -39,40 +43,39 @@ def fill_bins(config: Any, run: RunFolder, student: LoadedModel, grader: Grader)
     engine = HFEngine(student)
     bins = Bins(config.bins, config.per_bin, config.K)
     problems: dict[str, Problem] = {}
-    source = itertools.islice(stream_problems(config.problems, seed=config.seed, columns=config.columns), config.max_problems)
+    source = itertools.islice(source, config.max_problems)
     drawn = 0
-    bar = progress(len(bins.reachable) * config.per_bin, "problems kept", "rollouts")
-    while not bins.full:
-        chunk = list(itertools.islice(source, ROUND))
-        if not chunk:
-            break
-        drawn += len(chunk)
-        todo = {problem.id: problem for problem in chunk if problem.id not in stored}
-        prompts = [Prompt(problem.id, prompt_ids(student.tokenizer, problem)) for problem in todo.values()]
-        for group in engine.generate(
-            prompts, samples=config.K, max_new_tokens=config.max_new_tokens, temperature=config.temperature, seed=config.seed
-        ):
-            problem = todo[group[0].problem_id]
-            texts = [student.tokenizer.decode(rollout.token_ids, skip_special_tokens=True) for rollout in group]
-            graded = grader.grade([problem] * len(group), texts)
-            rows = [
-                {
-                    "problem_id": rollout.problem_id,
-                    "sample": rollout.sample,
-                    "token_ids": list(rollout.token_ids),
-                    "finished": rollout.finished,
-                    "correct": bool(rollout.finished and correct),
-                }
-                for rollout, correct in zip(group, graded, strict=True)
-            ]
-            store.append(rows)
-            stored[problem.id] = sum(row["correct"] for row in rows)
-        for problem in chunk:
-            if bins.offer(problem.id, stored[problem.id]):
-                problems[problem.id] = problem
-        bar.update(bins.kept - bar.n)
-        bar.set_postfix(drawn=drawn, emptiest=min(len(bins.members[index]) for index in bins.reachable))
-    bar.close()
+    with progress(len(bins.reachable) * config.per_bin, "problems kept", "rollouts") as bar:
+        while not bins.full:
+            chunk = list(itertools.islice(source, ROUND))
+            if not chunk:
+                break
+            drawn += len(chunk)
+            todo = {problem.id: problem for problem in chunk if problem.id not in stored}
+            prompts = [Prompt(problem.id, prompt_ids(student.tokenizer, problem)) for problem in todo.values()]
+            for group in engine.generate(
+                prompts, samples=config.K, max_new_tokens=config.max_new_tokens, temperature=config.temperature, seed=config.seed
+            ):
+                problem = todo[group[0].problem_id]
+                texts = [student.tokenizer.decode(rollout.token_ids, skip_special_tokens=True) for rollout in group]
+                graded = grader.grade([problem] * len(group), texts)
+                rows = [
+                    {
+                        "problem_id": rollout.problem_id,
+                        "sample": rollout.sample,
+                        "token_ids": list(rollout.token_ids),
+                        "finished": rollout.finished,
+                        "correct": bool(rollout.finished and correct),
+                    }
+                    for rollout, correct in zip(group, graded, strict=True)
+                ]
+                store.append(rows)
+                stored[problem.id] = sum(bool(row["correct"]) for row in rows)
+            for problem in chunk:
+                if bins.offer(problem.id, stored[problem.id]):
+                    problems[problem.id] = problem
+            bar.update(bins.kept - bar.n)
+            bar.set_postfix(drawn=drawn, emptiest=min(len(bins.members[index]) for index in bins.reachable))
     if bins.kept == 0:
         raise UserError(f"--problems {config.problems} gave no problem to probe; name a source with problems in it")
     save_problems(list(problems.values()), run / "problems.parquet")
@@ -99,22 +102,21 @@ def references_for(
     kept = [problems[name] for members in bins.members for name, _ in members]
     store = ChunkStore(run.path, "references")
     done = store.done_ids()
-    bar = progress(len(kept), "references", "references", initial=sum(problem.id in done for problem in kept))
-    references = make_references(
-        kept,
-        teacher,
-        HFEngine(teacher),
-        grader,
-        store,
-        candidates=config.candidates,
-        max_new_tokens=config.max_new_tokens,
-        temperature=config.temperature,
-        fallback=config.fallback,
-        seed=config.seed + 1,  # with the rollouts' own seed a model that teaches itself would reuse the very draws that made its pass rate
-        on_problem=bar.update,
-    )
-    bar.close()
-    return references
+    with progress(len(kept), "references", "references", initial=sum(problem.id in done for problem in kept)) as bar:
+        return make_references(
+            kept,
+            teacher,
+            HFEngine(teacher),
+            grader,
+            store,
+            candidates=config.candidates,
+            max_new_tokens=config.max_new_tokens,
+            temperature=config.temperature,
+            fallback=config.fallback,
+            # With the rollouts' own seed a model that teaches itself would reuse the very draws that made its pass rate.
+            seed=config.seed + 1,
+            on_problem=bar.update,
+        )
 
 
 def bin_gradients(
@@ -129,24 +131,23 @@ def bin_gradients(
     """Each bin's gradient sums, one bin in memory at a time, finished bins read back from their files; None for an empty bin."""
     folder = run / "gradients"
     sketch = Sketch(student.model, config.sketch_size, config.seed)
-    bar = progress(bins.kept, "gradients", "gradients")
     results: list[GradientSums | None] = []
-    for index, members in enumerate(bins.members):
-        names = [name for name, _ in members if references[name].token_ids]
-        path = folder / f"bin-{index:03d}.npz"
-        if not names:
-            results.append(None)
-            continue
-        if not path.exists():
-            engine = PerProblemGradients(student.model, sketch)
-            for batch in _batches([(problems[name], references[name]) for name in names], student, teacher, config.batch_tokens):
-                engine.accumulate(len(batch.rows), lambda batch=batch: batch_losses(batch, student, teacher, config.divergence))
-                bar.update(len(batch.rows))
-            _save(path, engine.sums())
-        else:
-            bar.update(len(names))
-        results.append(_load(path))
-    bar.close()
+    with progress(sum(bool(reference.token_ids) for reference in references.values()), "gradients", "gradients") as bar:
+        for index, members in enumerate(bins.members):
+            names = [name for name, _ in members if references[name].token_ids]
+            path = folder / f"bin-{index:03d}.npz"
+            if not names:
+                results.append(None)
+                continue
+            if not path.exists():
+                engine = PerProblemGradients(student.model, sketch)
+                for batch in _batches([(problems[name], references[name]) for name in names], student, teacher, config.batch_tokens):
+                    engine.accumulate(len(batch.rows), partial(batch_losses, batch, student, teacher, config.divergence))
+                    bar.update(len(batch.rows))
+                _save(path, engine.sums())
+            else:
+                bar.update(len(names))
+            results.append(_load(path))
     return results
 
 
@@ -160,9 +161,7 @@ class Batch:
         self.responses = [row[2] for row in rows]
 
 
-def _batches(
-    pairs: list[tuple[Problem, Reference]], student: LoadedModel, teacher: LoadedModel, batch_tokens: int
-) -> Iterator[Batch]:
+def _batches(pairs: list[tuple[Problem, Reference]], student: LoadedModel, teacher: LoadedModel, batch_tokens: int) -> Iterator[Batch]:
     """Batches of similar length, at most `batch_tokens` padded student tokens each (one problem at least)."""
     rows = []
     for problem, reference in pairs:
@@ -207,19 +206,19 @@ def _save(path: Path, sums: GradientSums) -> None:
 
 def _load(path: Path) -> GradientSums:
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
             return GradientSums(data["norms_squared"], data["sketches"], float(data["sum_norm_squared"]))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is corrupted ({error}); delete it and run the same command again") from error
 
 
-def bin_data(config: Any, bins: Bins, sums: list[GradientSums | None]) -> list[BinData]:
-    """What the estimates need of each bin that has problems."""
+def bin_data(config: Any, bins: Bins, references: dict[str, Reference], sums: list[GradientSums | None]) -> list[BinData]:
+    """What the estimates need of each bin that has problems with a reference."""
     data = []
     for members, offered, bin_sums in zip(bins.members, bins.offered, sums, strict=True):
         if bin_sums is None:
             continue
-        passes = np.mean([count for _, count in members])
+        passes = np.mean([count for name, count in members if references[name].token_ids])
         data.append(
             BinData(
                 pass_rate=float(passes / config.K),

@@ -80,14 +80,17 @@ def check_request(
             raise UserError(f"the prompt of problem {prompt.problem_id!r} has no tokens; check the problem and the chat template")
         if context is not None and length >= context:
             raise UserError(
-                f"the prompt of problem {prompt.problem_id!r} has {length} tokens, but the model's context is {context}; drop the problem or take a model with a longer context"
+                f"the prompt of problem {prompt.problem_id!r} has {length} tokens, but the model's context is {context}; "
+                "drop the problem or take a model with a longer context"
             )
         if context is not None and length + max_new_tokens > context:
             raise UserError(
-                f"the prompt of problem {prompt.problem_id!r} ({length} tokens) and --max-new-tokens {max_new_tokens} exceed the model's context of {context}; at most {context - length} new tokens fit"
+                f"the prompt of problem {prompt.problem_id!r} ({length} tokens) and --max-new-tokens {max_new_tokens} exceed the "
+                f"model's context of {context}; at most {context - length} new tokens fit"
             )
         outside = next((token for token in prompt.token_ids if not 0 <= token < vocabulary), None)
         if outside is not None:
             raise UserError(
-                f"the prompt of problem {prompt.problem_id!r} holds token id {outside}, outside the model's {vocabulary} embeddings; use the model's own tokenizer"
+                f"the prompt of problem {prompt.problem_id!r} holds token id {outside}, outside the model's {vocabulary} embeddings; "
+                "use the model's own tokenizer"
             )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers.cache_utils import Cache
 
 from paced_exp.errors import UserError
 from paced_exp.models import LoadedModel
@@ -21,7 +22,7 @@ from paced_exp.rollouts.sampling import UniformStreams, sample_tokens
 # Keys and values may take this share of the machine's memory. Of the total, not of what is free: the same machine makes the same chunks.
 _GPU_SHARE = 0.4
 _CPU_SHARE = 1 / 16
-_CPU_BYTES = 512 << 20  # more rows than this holds make a lab model no faster
+_CPU_BYTES = 256 << 20  # some 400 rows of a lab model; more make it no faster (measured up to 1 GiB)
 _BLOCK = 64  # decoding steps for which uniforms are drawn at once
 
 
@@ -32,12 +33,16 @@ class _Sampling:
     temperature: float
     seed: int
 
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0
+
 
 class HFEngine:
     """The default engine.
 
     loaded: the model. max_batch_tokens: largest rows x (prompt + max_new_tokens) decoded at once, which bounds memory; default: what
-    fits in 40 % of a GPU's memory, or on a CPU in a sixteenth of the machine's and 512 MiB.
+    fits in 40 % of a GPU's memory, or on a CPU in a sixteenth of the machine's and 256 MiB, whichever is less.
     """
 
     def __init__(self, loaded: LoadedModel, *, max_batch_tokens: int | None = None) -> None:
@@ -61,7 +66,8 @@ class HFEngine:
         needed = max((len(prompt.token_ids) for prompt in prompts), default=0) + max_new_tokens
         if prompts and needed > self.max_batch_tokens:
             raise UserError(
-                f"one rollout needs {needed} tokens (prompt and --max-new-tokens {max_new_tokens}), over --max-batch-tokens {self.max_batch_tokens}; raise that if the memory allows, or lower --max-new-tokens"
+                f"one rollout needs {needed} tokens (prompt and --max-new-tokens {max_new_tokens}), over --max-batch-tokens "
+                f"{self.max_batch_tokens}; raise that if the memory allows, or lower --max-new-tokens"
             )
         return self._generate(prompts, _Sampling(range(samples), max_new_tokens, temperature, seed))
 
@@ -70,7 +76,7 @@ class HFEngine:
         ordered = sorted(prompts, key=lambda prompt: (-len(prompt.token_ids), prompt.problem_id))
         while ordered:
             rows = self.max_batch_tokens // (len(ordered[0].token_ids) + sampling.max_new_tokens)
-            count = max(1, rows // len(sampling.samples))
+            count = max(1, rows // (1 if sampling.greedy else len(sampling.samples)))
             chunk, ordered = ordered[:count], ordered[count:]
             # A prompt with more samples than rows fit is decoded in several passes.
             passes = [self._decode(chunk, part, sampling) for part in _split(sampling.samples, rows)]
@@ -80,16 +86,19 @@ class HFEngine:
     def _decode(self, prompts: Sequence[Prompt], samples: range, sampling: _Sampling) -> list[list[Rollout]]:
         """Rollouts `samples` of each prompt, in one batch."""
         seeds = [[rollout_seed(sampling.seed, prompt.problem_id, sample) for sample in samples] for prompt in prompts]
-        greedy = sampling.temperature == 0
         # Greedy rollouts of a prompt are all the same, so one row is decoded for all.
-        streams = None if greedy else UniformStreams([number for group in seeds for number in group])
-        responses = self._responses(
-            [prompt.token_ids for prompt in prompts], 1 if greedy else len(samples), streams, sampling.max_new_tokens, sampling.temperature
-        )
+        streams = None if sampling.greedy else UniformStreams([number for group in seeds for number in group])
+        repeats = 1 if sampling.greedy else len(samples)
+        try:
+            responses = self._responses([prompt.token_ids for prompt in prompts], repeats, streams, sampling)
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"{self._device} is out of memory with --max-batch-tokens {self.max_batch_tokens}; give half of that, finished work is kept"
+            ) from error
         eos = set(self._loaded.eos_ids)
         made = []
         for index, prompt in enumerate(prompts):
-            own = [responses[index]] * len(samples) if greedy else responses[index * len(samples) : (index + 1) * len(samples)]
+            own = responses[index * repeats : (index + 1) * repeats] * (len(samples) // repeats)
             made.append(
                 [
                     Rollout(prompt.problem_id, sample, list(ids), ids[-1] in eos, number)
@@ -99,83 +108,74 @@ class HFEngine:
         return made
 
     @torch.inference_mode()
-    def _responses(
-        self, prompts: list[list[int]], repeats: int, streams: UniformStreams | None, max_new_tokens: int, temperature: float
-    ) -> list[list[int]]:
+    def _responses(self, prompts: list[list[int]], repeats: int, streams: UniformStreams | None, sampling: _Sampling) -> list[list[int]]:
         """Token ids of `repeats` responses to each prompt: row r answers prompt r // repeats."""
-        device = self._device
-        logits, cache, mask = self._prefill(prompts, repeats, max_new_tokens)
+        device, limit = self._device, sampling.max_new_tokens
+        cache = kv_cache.new_cache(self._model.config)
+        ids, mask = self._left_padded(prompts, limit)
+        width = ids.shape[1]
+        # One prefill a prompt; its row is then repeated for its samples.
+        positions = torch.arange(width, device=device) - torch.tensor([[width - len(prompt)] for prompt in prompts], device=device)
+        logits = self._forward(ids, mask, positions.clamp(min=0), cache).repeat_interleave(repeats, dim=0)
+        kv_cache.expand(cache, repeats, width + limit)
+        mask = None if mask is None else mask.repeat_interleave(repeats, dim=0)
+        position = (positions[:, -1:] + 1).repeat_interleave(repeats, dim=0)
+
         rows = len(logits)
-        prompt_lengths = torch.tensor([len(ids) for ids in prompts], device=device).repeat_interleave(repeats)
-        width = int(prompt_lengths.max())
-        written = torch.empty(rows, max_new_tokens, dtype=torch.int32, device=device)
-        lengths = torch.full((rows,), max_new_tokens, device=device)
+        written = torch.empty(rows, limit, dtype=torch.int32, device=device)
+        lengths = torch.full((rows,), limit, device=device)
         live = torch.arange(rows, device=device)  # which row of `written` each row of the batch is
         uniforms = None
-        for step in range(max_new_tokens):
+        for step in range(limit):
             if streams is not None:
                 if step % _BLOCK == 0:
-                    drawn = streams.draw(live.tolist(), min(_BLOCK, max_new_tokens - step))
-                    block = torch.from_numpy(drawn).to(device)
+                    block = torch.from_numpy(streams.draw(live.tolist(), min(_BLOCK, limit - step))).to(device)
                 uniforms = block[live, step % _BLOCK]
-            tokens = sample_tokens(logits, uniforms, temperature)
+            tokens = sample_tokens(logits, uniforms, sampling.temperature)
             written[live, step] = tokens.int()
             ended = torch.isin(tokens, self._eos)
-            if bool(ended.any()):
-                lengths[live[ended]] = step + 1
-                kept = kv_cache.compact(~ended)
-                if len(kept) == 0:
-                    break
-                live, tokens = live[kept], tokens[kept]
-                mask = None if mask is None else mask[kept]
-                if step + 1 < max_new_tokens:
-                    cache.batch_select_indices(kept)
-            if step + 1 == max_new_tokens:
+            lengths[live[ended]] = step + 1
+            if step + 1 == limit or bool(ended.all()):
                 break
-            logits = self._model(
-                input_ids=tokens[:, None],
-                attention_mask=None if mask is None else mask[:, : width + step + 1],
-                position_ids=(prompt_lengths[live] + step)[:, None],
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            ).logits[:, -1]
-        ids, ends = written.tolist(), lengths.tolist()
-        return [row[:end] for row, end in zip(ids, ends, strict=True)]
+            if bool(ended.any()):
+                kept = kv_cache.compact(~ended)
+                cache.batch_select_indices(kept)
+                live, tokens, position = live[kept], tokens[kept], position[kept]
+                mask = None if mask is None else mask[kept]
+            logits = self._forward(tokens[:, None], mask, position + step, cache)
+        return [row[:length] for row, length in zip(written.tolist(), lengths.tolist(), strict=True)]
 
-    def _prefill(
-        self, prompts: list[list[int]], repeats: int, max_new_tokens: int
-    ) -> tuple[torch.Tensor, kv_cache.Cache, torch.Tensor | None]:
-        """Logits after each prompt (rows, vocabulary), the cache, and the mask (rows, prompt + max_new_tokens), None without padding.
+    def _left_padded(self, prompts: list[list[int]], room: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Ids (prompts, width) padded on the left, and the mask (prompts, width + room) of what may be attended to.
 
-        Every prompt is run once; its row is then repeated for its samples.
+        The mask comes from lengths: comparing ids with the pad id would hide real tokens where that is also a token of the text. It is
+        None where nothing is padded, since attention takes its fastest path without one.
         """
-        width = max(len(ids) for ids in prompts)
-        ids = torch.full((len(prompts), width), self._loaded.pad_id)
-        mask = torch.zeros(len(prompts), width + max_new_tokens, dtype=torch.bool)
-        for row, prompt in enumerate(prompts):
-            ids[row, width - len(prompt) :] = torch.tensor(prompt)
-            mask[row, width - len(prompt) :] = True
-        ids, mask = ids.to(self._device), mask.to(self._device)
-        padded = any(len(prompt) < width for prompt in prompts)
-        cache = kv_cache.new_cache(self._model.config)
-        logits = self._model(
+        width = max(len(prompt) for prompt in prompts)
+        ids = torch.tensor([[self._loaded.pad_id] * (width - len(prompt)) + prompt for prompt in prompts], device=self._device)
+        starts = torch.tensor([[width - len(prompt)] for prompt in prompts], device=self._device)
+        padded = bool(starts.any())
+        return ids, torch.arange(width + room, device=self._device) >= starts if padded else None
+
+    def _forward(self, ids: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor, cache: Cache) -> torch.Tensor:
+        """Logits (rows, vocabulary) after the last of the new tokens `ids` (rows, new), whose keys and values `cache` takes up."""
+        seen = cache.get_seq_length() + ids.shape[1]
+        output = self._model(
             input_ids=ids,
-            attention_mask=mask[:, :width] if padded else None,
-            position_ids=(mask[:, :width].cumsum(dim=1) - 1).clamp(min=0),
+            attention_mask=None if mask is None else mask[:, :seen],
+            position_ids=positions,
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
-        ).logits[:, -1]
-        kv_cache.expand(cache, repeats, width + max_new_tokens)
-        # Without a mask attention takes its fastest path, so an unpadded chunk has none.
-        return logits.repeat_interleave(repeats, dim=0), cache, mask.repeat_interleave(repeats, dim=0) if padded else None
+        )
+        logits: torch.Tensor = output.logits[:, -1]
+        return logits
 
     @torch.inference_mode()
     def _fitting_tokens(self) -> int:
         cache = kv_cache.new_cache(self._model.config)
-        ids = torch.full((1, 2), self._loaded.pad_id, device=self._device)
-        self._model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        ids = torch.tensor([[self._loaded.pad_id, self._loaded.pad_id]], device=self._device)
+        self._forward(ids, None, torch.tensor([[0, 1]], device=self._device), cache)
         return max(1, _memory_budget(self._device) // kv_cache.bytes_per_token(cache, 2))
 
 

@@ -3,6 +3,8 @@
 transformers' own `DynamicLayer` concatenates: each step copies all keys and values, which costs a small model most of its time.
 """
 
+from typing import Any
+
 import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, LinearAttentionCacheLayerMixin
 
@@ -16,7 +18,10 @@ class PreallocatedLayer(DynamicLayer):
     Starts as a filled layer with each row repeated `repeats` times in place (the K samples of a prompt share its prefill).
     """
 
-    def __init__(self, layer: DynamicLayer, repeats: int, capacity: int) -> None:
+    keys: torch.Tensor
+    values: torch.Tensor
+
+    def __init__(self, layer: Any, repeats: int, capacity: int) -> None:
         super().__init__()
         self.dtype, self.device, self.is_initialized = layer.dtype, layer.device, True
         self._length = layer.keys.shape[2]
@@ -28,7 +33,7 @@ class PreallocatedLayer(DynamicLayer):
         self.keys = self._key_buffer[:rows, :, : self._length]
         self.values = self._value_buffer[:rows, :, : self._length]
 
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object) -> tuple[torch.Tensor, torch.Tensor]:
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Write new columns (rows, heads, new, width) and return all keys and values so far."""
         rows, start = len(self.keys), self._length
         self._length = start + key_states.shape[2]
@@ -52,11 +57,14 @@ def _repeated(states: torch.Tensor, repeats: int, capacity: int) -> torch.Tensor
     return buffer.view(rows * repeats, heads, capacity, width)
 
 
-def new_cache(config: object) -> Cache:
+def new_cache(config: Any) -> Cache:
     """An empty cache for a prefill. Raises `UserError` for layers that carry a recurrent state instead of keys and values."""
     cache = DynamicCache(config=config)
     if any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in cache.layers):
-        raise UserError(f"model type {getattr(config, 'model_type', '?')!r} has linear-attention layers, which the hf engine cannot batch; take a model with attention layers only")
+        raise UserError(
+            f"model type {getattr(config, 'model_type', '?')!r} has linear-attention layers, which the hf engine cannot batch; "
+            "take a model with attention layers only"
+        )
     return cache
 
 
@@ -65,9 +73,10 @@ def expand(cache: Cache, repeats: int, capacity: int) -> None:
 
     Layers of other kinds (sliding window) keep transformers' own class, which is correct and copies more.
     """
-    for index, layer in enumerate(cache.layers):
+    layers: list[Any] = cache.layers
+    for index, layer in enumerate(layers):
         if type(layer) is DynamicLayer:
-            cache.layers[index] = PreallocatedLayer(layer, repeats, capacity)
+            layers[index] = PreallocatedLayer(layer, repeats, capacity)
         else:
             layer.batch_repeat_interleave(repeats)
 
@@ -89,4 +98,5 @@ def compact(live: torch.Tensor) -> torch.Tensor:
 
 def bytes_per_token(cache: Cache, tokens: int) -> int:
     """Bytes of keys and values that one token of one row holds in all layers of a cache filled with `tokens` tokens."""
-    return sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers) // tokens
+    layers: list[Any] = cache.layers
+    return sum(layer.keys.nbytes + layer.values.nbytes for layer in layers) // tokens

@@ -5,19 +5,24 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from paced_theory.claims.ledger import Comparison, Outcome, Section, number
+from paced_theory.connections import connections_table
 
 
 def comparison_text(comparison: Comparison) -> str:
     """`found = expected +- tolerance`, or one-sided."""
     found, expected = number(comparison.value, comparison.tolerance), number(comparison.expected, comparison.tolerance)
     margin = f" (tolerance {comparison.tolerance:g})" if comparison.tolerance else ""
-    return f"{found} {comparison.relation} {expected}{margin}"
+    verdict = "" if comparison.holds else ", which fails"
+    return f"{found} {comparison.relation} {expected}{margin}{verdict}"
 
 
 def table_row(outcome: Outcome, position: int, total: int) -> str:
     """One line of the table printed while the ledger runs, and one for each condition or problem."""
     width = len(str(total))
-    found = comparison_text(outcome.evidence.main) if outcome.evidence else outcome.error
+    found = outcome.error
+    if outcome.evidence:
+        main = outcome.evidence.main
+        found = f"{main.what}: {comparison_text(main)}" if main.what else comparison_text(main)
     lines = [f"[{position:{width}}/{total}] {outcome.claim.id:38} {outcome.status:11} {found}  {outcome.seconds:.1f} s"]
     if not outcome.as_recorded:
         lines.append(f"      NOT AS RECORDED: the ledger says {outcome.claim.recorded!r}")
@@ -32,7 +37,7 @@ def _problems(outcome: Outcome) -> list[str]:
     if outcome.evidence is None:
         return [outcome.error]
     evidence = outcome.evidence
-    found = [f"failed: {c.what or 'value'}: {comparison_text(c)}" for c in (evidence.main, *evidence.also) if not c.holds]
+    found = [f"{c.what or 'value'}: {comparison_text(c)}" for c in (evidence.main, *evidence.also) if not c.holds]
     if evidence.derivation and not evidence.derivation.holds:
         found.append(f"failed: derivation: {evidence.derivation.identity}")
     return found + [f"broken by: {attack.what}" for attack in evidence.attacks if attack.drops is None and not attack.survived]
@@ -101,6 +106,7 @@ def markdown(sections: Iterable[Section], outcomes: Sequence[Outcome]) -> str:
     chosen = [(section, [by_id[claim.id] for claim in section.claims if claim.id in by_id]) for section in sections]
     for _, group in chosen:
         lines += [f"| [{o.claim.id}](#{_anchor(o.claim.id)}) | {_cell(o.claim.statement)} | {o.status} |" for o in group]
+    lines += ["", *_connections()]
     for section, group in chosen:
         if group:
             lines += [
@@ -112,6 +118,21 @@ def markdown(sections: Iterable[Section], outcomes: Sequence[Outcome]) -> str:
         for outcome in group:
             lines += ["", *_entry(outcome)]
     return "\n".join(lines) + "\n"
+
+
+def _connections() -> list[str]:
+    """The table of the weights implied by other methods (theory section 9)."""
+    lines = [
+        "## Connections: the weights of other methods",
+        "",
+        "Efficiency of each weight if SNR^2 ~ p(1-p) with uniform p, and its worst case if SNR^2 ~ p(1-p) e^eps, |eps| <= 0.3.",
+        "",
+        "| Method | Optimal if SNR^2 is proportional to | Efficiency | Worst case |",
+        "|---|---|---|---|",
+    ]
+    return lines + [
+        f"| {row.method} | {row.implied_snr_squared} | {row.efficiency:.4f} | {row.worst_case:.4f} |" for row in connections_table()
+    ]
 
 
 def _entry(outcome: Outcome) -> list[str]:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from paced_theory.claims.ledger import Attack, Comparison, Derivation, Evidence, Section
+from paced_theory.connections import worst_case_against
 from paced_theory.kernels import BernoulliEntropy, BetaKernel, GaussianBump, HardFilter, Kernel, SqrtVariance, Uniform
 from paced_theory.robustness import (
     aggregate_efficiency,
@@ -282,21 +283,6 @@ def _() -> Evidence:
 _RIVALS: tuple[Kernel, ...] = (Uniform(), HardFilter(), GaussianBump(), BernoulliEntropy(), SqrtVariance())
 
 
-def _worst_threshold(kernel: Kernel, delta: float, points: int = 20_000) -> float:
-    """Least efficiency of a kernel when p(1-p) e^eps is optimal: eps = +delta exactly where p(1-p)/w exceeds a threshold.
-
-    For fixed E[w w*] the adversary's E[w*^2] is largest when the upper value goes where it buys most, which is such a set.
-    """
-    p = (np.arange(points) + 0.5) / points
-    base, used = p * (1 - p), kernel(p)
-    order = np.argsort(np.where(used > 0, base / np.maximum(used, 1e-300), np.inf))[::-1]
-    base, used = base[order], used[order]
-    low, high = math.exp(-delta), math.exp(delta)
-    first = low * (used @ base) + (high - low) * np.concatenate([[0.0], np.cumsum(used * base)])
-    second = low**2 * (base @ base) + (high**2 - low**2) * np.concatenate([[0.0], np.cumsum(base**2)])
-    return float(np.min(first**2 / second) / (used @ used))
-
-
 @section.claim(
     "angles-add",
     statement="Two errors at most add as angles: a kernel at angle t from p(1-p) keeps cos^2(t + gd(delta)) when p(1-p) e^eps is optimal.",
@@ -310,8 +296,8 @@ def _() -> Evidence:
     excess = []
     for kernel in _RIVALS:
         angle = math.acos(math.sqrt(kernel.efficiency(BetaKernel())))
-        excess.append(_worst_threshold(kernel, 0.3) - math.cos(angle + tilt) ** 2)
+        excess.append(worst_case_against(kernel, BetaKernel(), 0.3) - math.cos(angle + tilt) ** 2)
     return Evidence(
         Comparison(min(excess), 0.0, 0.0, ">=", what="smallest excess over the bound"),
-        (Comparison(_worst_threshold(BetaKernel(), 0.3), 1 / math.cosh(0.3) ** 2, 1e-4, what="the kernel itself"),),
+        (Comparison(worst_case_against(BetaKernel(), BetaKernel(), 0.3), 1 / math.cosh(0.3) ** 2, 1e-4, what="the kernel itself"),),
     )

@@ -393,6 +393,9 @@ FRACTION = {"numerator": 6, "denominator": 8, "simplified_numerator": 3, "simpli
         (entry("spell_backward", "knil"), "\u212anil", False),  # the Kelvin sign lower-cases to k
         (entry("spell_backward", "knil"), "kniL", True),
         (entry("spell_backward", "knil"), "knilx", False),  # partial credit of all four letters
+        # Rounded sums of the letters' shares: 0.9999999999999999 and, above a full score, 1.0000000000000002.
+        (entry("spell_backward", "retnis"), "retnisx", False),
+        (entry("spell_backward", "retupmocs"), "retupmocsx", False),
         (entry("word_sequence_reversal", "aërial, this"), "aërial, this", True),
         (entry("word_sequence_reversal", "aerial, this"), "aërial, this", False),
     ],

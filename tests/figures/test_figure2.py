@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from paced_exp.gradients import GradientSums
 from paced_exp.plotting.snr import plot_snr
 from paced_exp.probe.estimates import BinData, curve_record, estimate_curve

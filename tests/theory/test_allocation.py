@@ -1,5 +1,6 @@
 """Adaptive allocation: optimality by brute force, exact performance by simulation, and the saving it brings."""
 
+import inspect
 import itertools
 
 import numpy as np
@@ -29,6 +30,7 @@ def test_rollout_value_is_the_variance_of_the_updated_weight(n, prior, alpha, be
 def test_rollout_value_keeps_shapes():
     assert isinstance(allocation.rollout_value(1, 4), float)
     assert allocation.rollout_value([[0], [1]], [2, 3]).shape == (2, 2)
+    assert allocation.rollout_value(1, 4) == allocation.rollout_value(1, 4, 1.0, 1.0, (1.0, 1.0))
 
 
 def value_of_rule(proceed, prior, price, maximum):
@@ -131,7 +133,8 @@ def test_best_policy_takes_the_last_rule_under_the_budget():
     policy = allocation.best_policy(8, 64)
     cheaper = allocation.allocation_policy(policy.price * (1 - 1e-6), 64)
     assert policy.expected_rollouts == pytest.approx(7.12669, abs=1e-4) and cheaper.expected_rollouts > 8
-    assert allocation.best_policy(100.0, 5).expected_rollouts == pytest.approx(5)
+    # Worth nothing, and not bought even free of charge: a fifth rollout after 2 of 4, by symmetry. That is one problem in five.
+    assert allocation.best_policy(100.0, 5).expected_rollouts == pytest.approx(4.8)
 
 
 @pytest.mark.parametrize(("K", "saving"), [(2, 0.456), (4, 0.223), (8, 0.198), (16, 0.157)])
@@ -141,6 +144,35 @@ def test_saving_under_uniform_pass_rates(K, saving):
     assert result.saving == pytest.approx(saving, abs=1e-3)
     assert result.adaptive_rollouts == pytest.approx(K * (1 - result.saving), rel=1e-12)
     assert result.adaptive_efficiency > result.uniform_efficiency
+
+
+def test_best_policy_and_comparison_use_the_exponents_and_the_prior():
+    prior, exponents = (0.6, 2.2), (2.0, 0.5)
+    for policy in (allocation.best_policy(1e-6, 6, *exponents, prior), allocation.best_policy(3.0, 6, *exponents, prior)):
+        again = allocation.allocation_policy(policy.price, 6, *exponents, prior)
+        assert policy.expected_rollouts == again.expected_rollouts and policy.efficiency == again.efficiency
+    everything = allocation.best_policy(50.0, 6, *exponents, prior)
+    assert everything.efficiency == pytest.approx(efficiency_table(6, prior, alpha=2.0, beta=0.5, assumed=prior)[0].posterior, rel=1e-12)
+    result = allocation.compare_allocation(3, max_factor=2, alpha=2.0, beta=0.5, prior=prior)
+    table = efficiency_table(3, prior, alpha=2.0, beta=0.5, assumed=prior)[0]
+    assert result.uniform_efficiency == table.posterior
+    free = allocation.allocation_policy(0.0, 6, *exponents, prior)
+    assert result.uniform_efficiency < result.adaptive_efficiency < free.efficiency
+
+
+def test_frontier_is_increasing_and_ends_with_every_rollout_taken():
+    points = allocation._frontier(8, 1.0, 1.0, (0.7, 2.0))
+    assert (np.diff(points[:, 0]) > 0).all() and (np.diff(points[:, 1]) > -1e-12).all()
+    assert points[0, 0] == 0 and points[-1, 0] == pytest.approx(8, abs=1e-6)
+    free = allocation.allocation_policy(0.0, 8, prior=(0.7, 2.0))
+    assert points[-1].tolist() == [free.expected_rollouts, free.efficiency]
+
+
+def test_no_problem_gets_more_than_max_factor_times_the_average():
+    assert inspect.signature(allocation.compare_allocation).parameters["max_factor"].default == 8
+    capped, free = (allocation.compare_allocation(8, max_factor=factor) for factor in (1, 2))
+    assert capped.adaptive_efficiency == pytest.approx(capped.uniform_efficiency, rel=1e-12)
+    assert capped.adaptive_efficiency < free.adaptive_efficiency
 
 
 def test_saving_is_never_negative_and_grows_with_the_cap():

@@ -42,7 +42,7 @@ def test_scalar_bounds(check, accepted, refused):
     for value in accepted:
         assert check("x", value) == value
     for value in refused:
-        with pytest.raises(ValueError, match="^x must be "):
+        with pytest.raises(ValueError, match=r"^x must be "):
             check("x", value)
 
 

@@ -144,7 +144,7 @@ def test_softmax_exponents_are_recovered_near_the_boundaries(student):
 
 
 def test_exponents_are_recovered_from_simulated_gradients():
-    student, rng = LogisticStudent(), np.random.default_rng(3)
+    student, rng = LogisticStudent(dimension=4), np.random.default_rng(3)
     for distances, reflect, expected, tolerance in (
         (np.geomspace(0.005, 0.05, 6), False, 1.0, 0.06),
         (np.geomspace(0.02, 0.08, 6), True, 2.0, 0.15),

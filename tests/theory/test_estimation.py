@@ -137,6 +137,19 @@ def test_efficiency_agrees_with_simulation():
     assert est.efficiency(weights, 6, (0.6, 1.4), beta=2.0) == pytest.approx(simulated, abs=4e-3)
 
 
+def test_table_for_other_exponents_is_made_of_the_single_values():
+    law, k = (0.6, 1.7), np.arange(6)
+    (row,) = est.efficiency_table(5, law, alpha=2.0, beta=0.5, assumed=(1.2, 0.9))
+    assert row.plugin == est.efficiency(est.plugin_weight(k, 5, 2.0, 0.5), 5, law, alpha=2.0, beta=0.5)
+    assert row.posterior == est.efficiency(est.posterior_weight(k, 5, 2.0, 0.5, (1.2, 0.9)), 5, law, alpha=2.0, beta=0.5)
+    assert row.best == pytest.approx(est.efficiency(est.posterior_weight(k, 5, 2.0, 0.5, law), 5, law, alpha=2.0, beta=0.5), rel=1e-12)
+
+
+def test_table_where_some_counts_cannot_occur():
+    (row,) = est.efficiency_table(3, est.DiscreteLaw([0.0, 1.0]), alpha=0.0, beta=0.0)
+    assert row == (3, pytest.approx(1.0), pytest.approx(1.0), pytest.approx(1.0)) and row.best <= 1.0
+
+
 def test_efficiency_of_a_discrete_law_by_hand():
     law = est.DiscreteLaw([0.5, 1.0], [0.25, 0.75])
     # k = 0 with mass 1/8, k = 1 with mass 7/8; the oracle is 1/4 at p = 1/2 and 0 at p = 1.
@@ -144,13 +157,16 @@ def test_efficiency_of_a_discrete_law_by_hand():
     assert np.allclose(est.count_moments(1, law, 1.0, 1.0), [0.125 / 4, 0.125 / 4])
     assert est.efficiency([1.0, 0.0], 1, law) == pytest.approx((0.125 / 4) ** 2 / (0.125 * 0.25 / 16), rel=1e-12)
     assert est.DiscreteLaw([0.2, 0.4]).probabilities.tolist() == [0.5, 0.5]
+    assert est.DiscreteLaw([0.2, 0.4], [0.0, 1.0]).probabilities.tolist() == [0.0, 1.0]
 
 
 @common
 @given(st.integers(1, 30), priors, st.floats(0, 4), st.floats(0, 4))
 def test_count_moments_sum_to_the_moment_of_p(K, law, i, j):
     a, b = law
-    total = math.exp(math.lgamma(a + i) + math.lgamma(b + j) - math.lgamma(a + b + i + j) + math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b))
+    total = math.exp(
+        math.lgamma(a + i) + math.lgamma(b + j) - math.lgamma(a + b + i + j) + math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
+    )
     assert est.count_moments(K, law, i, j).sum() == pytest.approx(total, rel=1e-9)
 
 
@@ -287,6 +303,20 @@ def test_fitted_prior_gains_over_the_uniform_one():
     assert est.efficiency_table(4, law, assumed=fitted)[0].posterior == pytest.approx(reached, rel=1e-12)
 
 
+def test_empirical_bayes_weight_uses_the_fitted_prior():
+    k = np.random.default_rng(4).binomial(6, 0.7, 40)
+    k[:9] = 1
+    expected = est.posterior_weight(k, 6, 2.0, 0.5, est.fit_beta_prior(k, 6))
+    assert est.empirical_bayes_weight(k, 6, 2.0, 0.5).tolist() == expected.tolist()
+    assert est.empirical_bayes_weight(k, 6).tolist() == est.posterior_weight(k, 6, prior=est.fit_beta_prior(k, 6)).tolist()
+
+
+def test_two_rollouts_a_problem_suffice_for_a_fit():
+    # With K = 2 the beta-binomial is saturated: its three probabilities can be matched exactly, here 0.3, 0.3 and 0.4.
+    a, b = est.fit_beta_prior([0] * 30 + [1] * 30 + [2] * 40, 2)
+    assert np.allclose(stats.betabinom(2, a, b).pmf([0, 1, 2]), [0.3, 0.3, 0.4], atol=1e-5)
+
+
 def test_fitted_prior_at_the_bounds():
     low, high = est.CONCENTRATION_BOUNDS
     equal = est.fit_beta_prior([4] * 50, 8)
@@ -338,6 +368,11 @@ def test_fit_errors(k, K, message):
         (lambda: est.expected_weight([1, np.nan], 0.5), "^weights_by_k must be"),
         (lambda: est.weight_variance([1, 2], 1.5), "^p must be pass rates"),
         (lambda: est.weight_bias([1, 2], -0.5), "^p must be pass rates"),
+        (lambda: est.weight_bias([1, 2], 0.5, -1.0), "^alpha must be"),
+        (lambda: est.weight_bias([1, 2], 0.5, 1.0, -1.0), "^beta must be"),
+        (lambda: est.expected_weight([1, 2], 1.5), "^p must be pass rates"),
+        (lambda: est.DiscreteLaw([[0.5]]), "^pass_rates must be a 1-dimensional array"),
+        (lambda: est.DiscreteLaw([0.5], [[1.0]]), "^probabilities must be a 1-dimensional array"),
         (lambda: est.DiscreteLaw([]), "^pass_rates must have at least 1 entries"),
         (lambda: est.DiscreteLaw([1.5]), "^pass_rates must be pass rates"),
         (lambda: est.DiscreteLaw([0.5, 0.6], [0.5, 0.6]), "^probabilities must be 2 numbers >= 0 that sum to 1, got 2 with .* sum 1.1"),

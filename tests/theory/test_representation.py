@@ -311,6 +311,12 @@ def test_comparison_follows_its_definitions():
     assert tuple(bump.parameters.values()) == pytest.approx(best, rel=1e-4)
 
 
+def test_a_bump_of_data_without_a_peak_is_as_wide_as_allowed():
+    rows = {row.name: row for row in compare_models(BINS, 1 + 4 * (BINS - 0.5) ** 2, np.full(11, 0.1))}
+    bump = rows["Gaussian bump"].parameters
+    assert bump["sigma"] == pytest.approx(10) and math.isfinite(bump["c"]) and math.isfinite(bump["centre"])
+
+
 def test_data_without_signal_give_a_zero_scale_for_every_rival():
     rows = compare_models(BINS, -np.ones(11), np.ones(11))
     assert all(row.parameters["c"] == 0 for row in rows)
@@ -339,6 +345,21 @@ def test_fractional_corrections_are_extrapolated():
     assert plain.exponent == pytest.approx(1.5, abs=1e-4)
     assert not plain.is_power_law  # x^0.2 has not decayed at 2^-40
     assert boundary_exponent(lambda x: x**1.5 / (1 + x**0.2), depth=200).is_power_law
+
+
+def test_the_function_is_asked_at_dyadic_points_and_drift_follows_its_definition():
+    asked = []
+
+    def f(x):
+        asked.append(x)
+        return counterexample(x)
+
+    found = boundary_exponent(f, depth=20)
+    levels = np.arange(1, 21)
+    assert asked[0].tolist() == (0.5**levels).tolist()
+    constants = np.log(counterexample(0.5**levels)) + found.exponent * math.log(2) * levels
+    assert found.log_constant == pytest.approx(constants[19])
+    assert found.drift == pytest.approx(abs(constants[19] - constants[9]))
 
 
 def test_counterexample_vanishes_at_both_ends_but_is_no_power_law_at_zero():
@@ -387,6 +408,10 @@ def test_log_log_slope_equals_scipy_and_numpy(seed):
     assert log_log_slope(x, y, se) == pytest.approx((coefficients[0], math.sqrt(covariance[0, 0])))
 
 
+def test_two_distances_suffice_for_a_slope():
+    assert log_log_slope([0.1, 0.1, 0.2], [1.0, 1.0, 4.0])[0] == pytest.approx(2)
+
+
 # --- bad input ------------------------------------------------------------------------------------------------------------------------
 
 GOOD = dict(pass_rate=BINS, snr_squared=np.ones(11), standard_error=np.full(11, 0.1))
@@ -416,6 +441,9 @@ def test_other_bad_arguments_are_refused():
     y = np.ones(11)
     y[3] = -1
     with pytest.raises(ValueError, match=r"must be positive for the log fit, got -1 at index \[3\]; use fit_leading_order_linear"):
+        fit_leading_order(BINS, y, GOOD["standard_error"])
+    y[3] = 0
+    with pytest.raises(ValueError, match=r"got 0 at index \[3\]"):
         fit_leading_order(BINS, y, GOOD["standard_error"])
     for confidence in (0, 1, 1.5, math.nan):
         with pytest.raises(ValueError, match="confidence"):

@@ -201,9 +201,15 @@ def test_every_other_weight_has_a_worse_worst_case(seed, delta):
     assert worst_case_of_weight(h, nu, delta)[0] < worst_case_efficiency(delta) - 1e-4
 
 
+def test_three_values_of_eps_suffice():
+    assert find_adversary(0.3, grid=3).eps.tolist() == [-0.3, 0, 0.3]
+    assert worst_case_of_weight([0.0, 0.0], [1, 1], 0.3, grid=3)[0] == pytest.approx(0.9151369618)
+    assert saddle_point([1, 2], 0.3, grid=3).efficiency == pytest.approx(0.9151369618, abs=1e-6)
+
+
 def test_saddle_point_reports_too_few_cuts():
-    with pytest.raises(ArithmeticError, match="had not met after 2 cuts; give a larger max_cuts"):
-        saddle_point(np.ones(6), 0.3, max_cuts=2)
+    with pytest.raises(ArithmeticError, match="had not met after 2 rounds; give a larger max_rounds"):
+        saddle_point([1, 4, 6, 5, 3, 1], 0.3, max_rounds=2)
 
 
 # --- Beta kernels with wrong exponents ------------------------------------------------------------------------------------------------
@@ -279,10 +285,15 @@ def test_curvature_is_the_leading_term(alpha, beta, angle, a, b):
         (lambda: aggregate_efficiency([0.1, 0.2], [0.0, 0.0]), "nu must be non-negative with a positive sum"),
         (lambda: saddle_point([0.5, 0.0, 0.5], 0.3), r"nu must be positive at every level, got 0 at index \[1\]"),
         (lambda: saddle_point([0.5, 0.5], 0.3, tolerance=0), "tolerance must be a finite number > 0"),
-        (lambda: saddle_point([0.5, 0.5], 0.3, max_cuts=0), "max_cuts must be an integer >= 1"),
+        (lambda: saddle_point([0.5, 0.5], 0.3, max_rounds=0), "max_rounds must be an integer >= 1"),
         (lambda: worst_case_of_weight([0.0], [1.0, 1.0], 0.3), "nu must have one mass for each of the 1 values"),
         (lambda: beta_misspecification_loss(-2, 0), r"2 \(alpha \+ d_alpha\) \+ a > 0.*got least values -1 and 3"),
-        (lambda: beta_misspecification_loss(0, 0, -1), "alpha and beta must leave 2 alpha"),
+        (lambda: beta_misspecification_loss(0, -2), r"2 \(beta \+ d_beta\) \+ b > 0.*got least values 3 and -1"),
+        (lambda: beta_misspecification_loss(-1.5, 0), "got least values 0 and 3"),
+        (lambda: beta_misspecification_loss(0, -1.5), "got least values 3 and 0"),
+        (lambda: beta_misspecification_loss(0, 0, -1), "alpha and beta must leave 2 alpha.*got -1 and 3"),
+        (lambda: beta_misspecification_loss(0, 0, -0.5, 1), "got 0 and 3"),
+        (lambda: beta_misspecification_loss(0, 0, 1, -0.5), "got 3 and 0"),
         (lambda: beta_misspecification_loss(0, 0, prior=(0, 1)), "prior must be"),
         (lambda: beta_misspecification_curvature(0, math.nan), "d_beta"),
     ],

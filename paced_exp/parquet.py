@@ -1,0 +1,48 @@
+"""Parquet files, written whole or not at all, with metadata beside the columns."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from paced_exp.errors import UserError
+
+
+def write_table(path: Path, table: pa.Table, metadata: Mapping[str, str] | None = None) -> None:
+    """Write `table` to `path` atomically, `metadata` into its schema; equal tables give equal bytes under one pyarrow version.
+
+    Raises `UserError` when the file cannot be written (a full disk, a read-only folder); an older file is then still there.
+    """
+    # pandas' own metadata would carry its version; the columns are all that readers need.
+    table = table.replace_schema_metadata({key: metadata[key] for key in sorted(metadata)} if metadata else None).combine_chunks()
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            pq.write_table(table, file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_table(path: Path) -> pa.Table:
+    """The table in a parquet file, its metadata in `schema.metadata`. Raises `UserError` for a file that is missing or damaged."""
+    try:
+        return pq.read_table(path, memory_map=False)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; check the path, or make it with: python -m paced_exp.rollout") from None
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path} is no readable parquet file ({error!s:.200}); delete it to make it again") from error
+
+
+def cannot_write(path: Path, error: OSError) -> UserError:
+    """The one line for a failed write."""
+    return UserError(
+        f"{path} cannot be written ({error.strerror or error}); free some space or mend the folder and run the same command again, finished work is kept"
+    )

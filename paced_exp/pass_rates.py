@@ -1,0 +1,160 @@
+"""From rollouts to pass rates: k of K rollouts correct, an interval, a posterior, and a fingerprint of what they are pass rates of.
+
+A pass rate belongs to one student, prompt template, temperature and length limit. The four go with the rates into the parquet file, and
+reading the file for another student or sampler is refused: weights from stale rates would be wrong without a sign of it.
+"""
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from scipy.special import betaincinv
+
+from paced_exp import prompts
+from paced_exp.errors import UserError
+from paced_exp.models import LoadedModel
+from paced_exp.parquet import read_table, write_table
+
+COLUMNS = ("problem_id", "k", "K", "p_hat", "jeffreys_low", "jeffreys_high", "posterior_mean", "truncated_share", "mean_tokens")
+FINGERPRINT_KEY = "paced_fingerprint"
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a pass rate is a property of: student (its files' hash), template (`template_hash`), temperature and max_new_tokens."""
+
+    student: str
+    template: str
+    temperature: float
+    max_new_tokens: int
+
+    @classmethod
+    def of(cls, model: LoadedModel, *, temperature: float, max_new_tokens: int) -> "Fingerprint":
+        """Fingerprint of rollouts by `model`."""
+        return cls(model.fingerprint, template_hash(model.tokenizer), float(temperature), int(max_new_tokens))
+
+
+def template_hash(tokenizer: Any) -> str:
+    """Hash of everything that turns a problem into the student's prompt: the chat template and this package's instruction."""
+    return "sha256:" + hashlib.sha256(json.dumps([tokenizer.chat_template, prompts.MATH_INSTRUCTION]).encode()).hexdigest()
+
+
+def jeffreys_interval(k: np.ndarray, K: np.ndarray, confidence: float = CONFIDENCE) -> tuple[np.ndarray, np.ndarray]:
+    """Equal-tailed interval for a binomial proportion from the posterior Beta(k + 1/2, K - k + 1/2) under Jeffreys' prior.
+
+    The lower end is 0 at k = 0 and the upper end 1 at k = K, without which coverage falls to zero at the boundary (Brown, Cai and
+    DasGupta, Statistical Science 2001, section 4.1.2). k, K: counts of one shape. Returns (low, high) of that shape.
+    """
+    k, K = np.asarray(k, dtype=float), np.asarray(K, dtype=float)
+    tail = (1 - confidence) / 2
+    low = np.where(k == 0, 0.0, betaincinv(k + 0.5, K - k + 0.5, tail))
+    high = np.where(k == K, 1.0, betaincinv(k + 0.5, K - k + 0.5, 1 - tail))
+    return low, high
+
+
+def pass_rates(rollouts: pd.DataFrame, prior: tuple[float, float] = (1.0, 1.0)) -> pd.DataFrame:
+    """Pass rates of the problems in `rollouts`, in the order in which they first occur.
+
+    rollouts: one row each, with problem_id, sample, token_ids, finished and correct. prior: (a, b) of the Beta prior behind
+    posterior_mean = (k + a) / (K + a + b); the default is uniform. Returns the columns `COLUMNS`: k correct of K, p_hat = k / K, the
+    95 % Jeffreys interval, the posterior mean, the share of rollouts cut at the length limit, and the mean response length in tokens.
+    Raises `UserError` for no rollouts, for a (problem_id, sample) that occurs twice, and for a prior that is no Beta distribution.
+    """
+    if not (min(prior) > 0 and all(map(math.isfinite, prior))):
+        raise UserError(f"prior {prior} must be two positive finite numbers, the a and b of a Beta distribution")
+    if len(rollouts) == 0:
+        raise UserError("there are no rollouts to take pass rates of; check that --problems names a source with problems in it")
+    repeated = rollouts.duplicated(["problem_id", "sample"])
+    if repeated.any():
+        row = rollouts[repeated].iloc[0]
+        raise UserError(f"rollout {row['sample']} of problem {row['problem_id']!r} occurs twice; roll out into a new folder")
+    frame = pd.DataFrame(
+        {
+            "problem_id": rollouts["problem_id"],
+            "correct": rollouts["correct"].astype("int64"),
+            "truncated": ~rollouts["finished"].astype(bool),
+            "tokens": rollouts["token_ids"].map(len),
+        }
+    )
+    groups = frame.groupby("problem_id", sort=False)
+    k, K = groups["correct"].sum(), groups.size()
+    low, high = jeffreys_interval(k.to_numpy(), K.to_numpy())
+    return pd.DataFrame(
+        {
+            "problem_id": k.index.to_numpy(),
+            "k": k.to_numpy(),
+            "K": K.to_numpy(),
+            "p_hat": (k / K).to_numpy(),
+            "jeffreys_low": low,
+            "jeffreys_high": high,
+            "posterior_mean": ((k + prior[0]) / (K + sum(prior))).to_numpy(),
+            "truncated_share": groups["truncated"].mean().to_numpy(),
+            "mean_tokens": groups["tokens"].mean().to_numpy(),
+        }
+    )
+
+
+def write_pass_rates(path: Path, rates: pd.DataFrame, fingerprint: Fingerprint) -> None:
+    """Write `rates` with their fingerprint, atomically. Raises `UserError` when the file cannot be written."""
+    table = pa.Table.from_pandas(rates, preserve_index=False)
+    write_table(path, table, {FINGERPRINT_KEY: json.dumps(asdict(fingerprint), sort_keys=True)})
+
+
+def read_pass_rates(path: str | Path, expected: Fingerprint | None) -> pd.DataFrame:
+    """Read a pass_rates.parquet, checking its values, and that it belongs to `expected` (None, for looking at rates: any student).
+
+    Raises `UserError`, naming the file and the problem, for a file that is missing or damaged, has columns missing, a problem twice,
+    counts or rates that cannot be, or another fingerprint (naming the fields that differ).
+    """
+    path = Path(path)
+    table = read_table(path)
+    if expected is not None:
+        _check_fingerprint(path, table, expected)
+    rates: pd.DataFrame = table.to_pandas()
+    missing = [name for name in COLUMNS if name not in rates.columns]
+    if missing:
+        raise UserError(f"{path} has no column {missing[0]!r}, so it is no file of pass rates; make it with: python -m paced_exp.rollout")
+    _check_values(path, rates)
+    return rates
+
+
+def _check_fingerprint(path: Path, table: pa.Table, expected: Fingerprint) -> None:
+    again = "roll out again with: python -m paced_exp.rollout"
+    stored = (table.schema.metadata or {}).get(FINGERPRINT_KEY.encode())
+    if stored is None:
+        raise UserError(f"{path} does not say of which student its pass rates are (no {FINGERPRINT_KEY} in its metadata); {again}")
+    found = json.loads(stored)
+    differing = [
+        f"{name} ({found.get(name)!r} there, {value!r} wanted)" for name, value in asdict(expected).items() if found.get(name) != value
+    ]
+    if differing:
+        raise UserError(f"{path} holds pass rates of other rollouts; differing: {', '.join(differing)}; {again}")
+
+
+def _check_values(path: Path, rates: pd.DataFrame) -> None:
+    numbers = [name for name in COLUMNS if name != "problem_id"]
+    for name in numbers:
+        if not pd.api.types.is_numeric_dtype(rates[name]):
+            raise UserError(f"{path}: column {name!r} holds {rates[name].dtype}, not numbers; make the file again")
+
+    def refuse(wrong: pd.Series, name: str, allowed: str) -> None:
+        if wrong.any():
+            row = rates[wrong].iloc[0]
+            raise UserError(f"{path}: {name} = {row[name]} of problem {row['problem_id']!r} {allowed}; mend the row or make the file again")
+
+    refuse(rates["problem_id"].duplicated(), "problem_id", "occurs more than once")
+    refuse(rates["K"].isna() | (rates["K"] < 1) | (rates["K"] % 1 != 0), "K", "must be a whole number of at least 1")
+    refuse(rates["k"].isna() | (rates["k"] < 0) | (rates["k"] % 1 != 0), "k", "must be a whole number of at least 0")
+    refuse(rates["k"] > rates["K"], "k", "exceeds its K")
+    for name in ("p_hat", "jeffreys_low", "jeffreys_high", "posterior_mean", "truncated_share"):
+        refuse(~rates[name].between(0, 1), name, "is outside [0, 1]")
+    refuse((rates["p_hat"] - rates["k"] / rates["K"]).abs() > 1e-12, "p_hat", "is not k / K")
+    refuse(~((rates["jeffreys_low"] <= rates["p_hat"]) & (rates["p_hat"] <= rates["jeffreys_high"])), "p_hat", "lies outside its interval")
+    refuse(~(rates["mean_tokens"] >= 0), "mean_tokens", "must be at least 0")

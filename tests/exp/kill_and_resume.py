@@ -1,0 +1,63 @@
+"""Run the rollout command in children that are killed with SIGKILL as they go, then to the end: `kill_and_resume.py SEED KILLS ARGUMENTS...`.
+
+The children are forked from one process that has imported everything, so that a kill costs no start-up. Prints how many were killed.
+"""
+
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+from paced_exp import grading, rollout
+from paced_exp.models import load_model
+from paced_exp.problems import Problem
+
+
+class LengthGrader:
+    """Passes responses of an even number of characters: random models solve nothing, and the real graders have tests of their own."""
+
+    def __enter__(self) -> "LengthGrader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def grade(self, problems: list[Problem], responses: list[str]) -> list[bool]:
+        return [len(response) % 2 == 0 for response in responses]
+
+
+def child(argv: list[str]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        rollout.main(argv)
+        sys.stdout.flush()
+        os._exit(0)
+    return pid
+
+
+def main() -> None:
+    seed, kills, argv = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+    grading.Grader = LengthGrader
+    journal = Path(argv[argv.index("--out") + 1]) / "rollouts.jsonl"
+    load_model(argv[argv.index("--student") + 1])  # imports what loading imports
+    rng, killed = random.Random(seed), 0
+    for _ in range(kills):
+        size = journal.stat().st_size if journal.exists() else 0
+        pid = child(argv)
+        # Some are killed while they load, the others once they have written something new.
+        if rng.random() < 0.7:
+            deadline = time.monotonic() + 20
+            while (not journal.exists() or journal.stat().st_size <= size) and time.monotonic() < deadline:
+                time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.05))
+        os.kill(pid, signal.SIGKILL)
+        killed += os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+    status = os.waitpid(child(argv), 0)[1]
+    print("killed", killed, flush=True)
+    sys.exit(os.waitstatus_to_exitcode(status))
+
+
+if __name__ == "__main__":
+    main()

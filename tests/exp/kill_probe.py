@@ -1,0 +1,100 @@
+"""Run the probe in children that kill themselves with SIGKILL, one at each point of `POINTS`: `kill_probe.py ARGUMENTS...`.
+
+The children are forked from one process that has imported everything, so that a kill costs no start-up. Fails where one ends otherwise.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from kill_and_resume import LengthGrader
+
+from paced_exp import grading, snr_probe
+from paced_exp.models import load_model
+from paced_exp.problems import Problem
+from paced_exp.rollouts.store import ChunkStore
+
+
+class HashGrader(LengthGrader):
+    """Passes 0, 1/4, ..., 4/4 of the responses to a problem, by checksums: random models solve nothing, and this fills every bin."""
+
+    def grade(self, problems: list[Problem], responses: list[str]) -> list[bool]:
+        return [
+            4 * (crc32(response.encode()) % 1000) < 1000 * (crc32(problem.id.encode()) % 5)
+            for problem, response in zip(problems, responses, strict=True)
+        ]
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def in_a_line(journal: str, number: int) -> Callable[[], None]:
+    """Killed when half of the `number`-th line of a journal of this run is written."""
+
+    def patch() -> None:
+        write, lines = ChunkStore._write, [0]
+
+        def half(self: ChunkStore, file: Any, line: bytes) -> None:
+            lines[0] += self.path.name == journal
+            if lines[0] == number:
+                file.write(line[: len(line) // 2])
+                kill()
+            write(self, file, line)
+
+        ChunkStore._write = half  # type: ignore[method-assign]
+
+    return patch
+
+
+def before_renaming(name: str) -> Callable[[], None]:
+    """Killed when a file is written under its temporary name."""
+
+    def patch() -> None:
+        replace = os.replace
+
+        def stop(source: Any, destination: Any) -> None:
+            if Path(destination).name == name:
+                kill()
+            replace(source, destination)
+
+        os.replace = stop  # type: ignore[assignment]
+
+    return patch
+
+
+POINTS = {
+    "configuration": before_renaming("config.yaml"),
+    "provenance": before_renaming("provenance.json"),
+    "inputs": before_renaming("inputs.json"),
+    "first rollouts": in_a_line("rollouts.jsonl", 1),
+    "rollouts": in_a_line("rollouts.jsonl", 17),
+    "references": in_a_line("references.jsonl", 3),
+    "first gradients": before_renaming("bin-000.npz"),
+    "gradients": before_renaming("bin-003.npz"),
+    "seconds": before_renaming("seconds.json"),
+    "record": before_renaming("record.json"),
+}
+
+
+def main() -> None:
+    argv = sys.argv[1:]
+    grading.Grader = HashGrader  # type: ignore[assignment, misc]
+    load_model(argv[argv.index("--student") + 1])  # imports what loading imports
+    for name, patch in POINTS.items():
+        pid = os.fork()
+        if pid == 0:
+            patch()
+            snr_probe.main(argv)
+            os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if status != -signal.SIGKILL:
+            sys.exit(f"at {name!r} the child ended with status {status}")
+
+
+if __name__ == "__main__":
+    main()

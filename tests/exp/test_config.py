@@ -1,0 +1,178 @@
+"""Command lines and YAML: option spellings, round trips, one line for whatever is refused."""
+
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import pytest
+
+from paced_exp import config
+from paced_exp.errors import UserError
+from paced_exp.snr_probe import ProbeConfig
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of a command.
+
+    Attributes:
+        K: rollouts
+        per_bin: problems
+        temperature: of sampling
+        name: a string
+        limit: a number or nothing
+        columns: a mapping
+        sizes: a tuple
+    """
+
+    K: int = 8
+    per_bin: int = 100
+    temperature: float = 1.0
+    name: str = "lab:train"
+    limit: int | None = None
+    columns: dict[str, str] | None = None
+    sizes: tuple[int, int] = (1, 2)
+
+    def __post_init__(self) -> None:
+        if self.per_bin < 2:
+            raise UserError(f"--per-bin {self.per_bin} must be at least 2")
+
+
+def parse(*argv: str) -> Options:
+    return config.parse(Options, argv, "paced_exp.command", "A command.")
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        ([], Options()),
+        (["--per-bin", "5"], Options(per_bin=5)),
+        (["--per_bin", "5"], Options(per_bin=5)),
+        (["--per-bin=5"], Options(per_bin=5)),
+        (["-K", "3"], Options(K=3)),
+        (["-K3"], Options(K=3)),
+        (["-K=3"], Options(K=3)),
+        (["--K", "3"], Options(K=3)),
+        (["-K", "3", "-K", "4"], Options(K=4)),
+        (["--temperature", "1e-3"], Options(temperature=1e-3)),
+        (["--limit", "7"], Options(limit=7)),
+        (["--limit", "null"], Options(limit=None)),
+        (["--name", "123"], Options(name="123")),
+        (["--name", "a-b--c=d"], Options(name="a-b--c=d")),
+        (["--name=--per-bin"], Options(name="--per-bin")),
+        (["--columns", '{"prompt": "problem-text"}'], Options(columns={"prompt": "problem-text"})),
+        (["--columns.problem-text=the-column"], Options(columns={"problem-text": "the-column"})),
+        (["--sizes", "[3, 4]"], Options(sizes=(3, 4))),
+    ],
+)
+def test_spellings(argv: list[str], expected: Options) -> None:
+    assert parse(*argv) == expected
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--per-bun", "5"], r"unrecognized arguments: --per_bun 5"),
+        (["stray"], r"unrecognized arguments: stray"),
+        (["-K", "many"], r"option --K: Expected a .*int.*many"),
+        (["-K", "2.5"], r"option --K: Expected a .*int.*2\.5"),
+        (["-K"], r"--K: expected one argument"),
+        (["--temperature", "warm"], r"option --temperature: .*warm"),
+        (["--temperature", "nan"], r"option --temperature: .*nan"),
+        (["--limit", "some"], r"option --limit: .*some"),
+        (["--columns", "prompt"], r"option --columns: .*prompt"),
+        (["--per-bin", "1"], r"--per-bin 1 must be at least 2"),
+        (["--config", "missing.yaml"], r"config.*missing\.yaml"),
+    ],
+)
+def test_what_is_refused_is_one_line_that_names_the_option(
+    argv: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message) as raised:
+        parse(*argv)
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("K: [1", "parsing"),
+        ("K: 2\nper_bun: 3\n", "per_bun"),
+        ("K: many\n", "--K.*many"),
+        ("K: true\n", "--K.*True"),
+        ("per_bin: 0\n", "--per-bin 0 must be at least 2"),
+        ("- 1\n", "config"),
+    ],
+)
+def test_a_bad_file_is_one_line_too(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as raised:
+        parse("--config", str(path))
+    assert "\n" not in str(raised.value)
+
+
+def test_printed_configuration_reads_back_to_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["-K", "3", "--temperature", "0.7", "--columns", '{"prompt": "q: \\"x\\""}', "--name", "true", "--sizes", "[5, 6]"]
+    with pytest.raises(SystemExit) as stopped:
+        parse(*argv, "--print_config")
+    assert stopped.value.code == 0
+    path = tmp_path / "printed.yaml"
+    path.write_text(capsys.readouterr().out)
+    assert parse("--config", str(path)) == parse(*argv)
+    assert parse("--config", str(path), "-K", "9") == Options(**{**as_fields(parse(*argv)), "K": 9}), "options after the file override it"
+
+
+def as_fields(options: Options) -> dict[str, object]:
+    return {field.name: getattr(options, field.name) for field in fields(options)}
+
+
+def test_stored_configuration_reads_back_to_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    for options in (Options(), Options(K=3, temperature=1e-7, name="lab:é, ü", limit=4, columns={"id": "№"}, sizes=(7, 8))):
+        path.write_text(config.to_yaml(options), encoding="utf-8")
+        assert parse("--config", str(path)) == options
+        assert config.read_yaml(path) == config.as_dict(options)
+
+
+@pytest.mark.parametrize("content", [b"K: [1", b"\xff\xfe\x00", b"- 1\n", b""])
+def test_a_damaged_stored_configuration_is_named(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"config\.yaml .*delete it or restore it"):
+        config.read_yaml(path)
+
+
+def test_help_tells_what_every_option_of_the_probe_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        config.parse(ProbeConfig, ["--help"], "paced_exp.snr_probe", "Probe.")
+    assert stopped.value.code == 0
+    text = re.sub(r"\s+", " ", capsys.readouterr().out)
+    for field in fields(ProbeConfig):
+        line = re.search(rf"--{field.name} \S+ (.*?)\(", text)
+        assert line and len(line[1]) > 8, field.name
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["-K", "0"], "-K 0 must be at least 1"),
+        (["--bins", "1"], "--bins 1 must be at least 2"),
+        (["--per-bin", "1"], "--per-bin 1 must be at least"),
+        (["--max-problems", "0"], "--max-problems 0 must be at least 1"),
+        (["--max-new-tokens", "0"], "--max-new-tokens 0 must be at least 1"),
+        (["--candidates", "0"], "--candidates 0 must be at least 1"),
+        (["--batch-tokens", "0"], "--batch-tokens 0 must be at least 1"),
+        (["--sketch-size", "0"], "--sketch-size 0 must be at least 1"),
+        (["--replicates", "99"], "--replicates 99 must be at least 100"),
+        (["--temperature", "0"], "--temperature 0.0 must be positive and finite"),
+        (["--temperature", "inf"], "--temperature"),
+        (["--fallback", "guess"], "--fallback guess is not known; known: solution, drop"),
+        (["--divergence", "jeffreys"], "--divergence jeffreys is not known; known: forward_kl"),
+        (["--seed", "-1"], "--seed -1 must be at least 0"),
+    ],
+)
+def test_values_of_the_probe_that_make_no_sense(argv: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        config.parse(ProbeConfig, argv, "paced_exp.snr_probe", "Probe.")

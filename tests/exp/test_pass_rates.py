@@ -1,0 +1,170 @@
+"""Pass rates against hand counts and mpmath; the file refused when stale or impossible."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import mpmath
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_models import loaded, tiny_model
+
+from paced_exp.errors import UserError
+from paced_exp.pass_rates import COLUMNS, Fingerprint, jeffreys_interval, pass_rates, read_pass_rates, template_hash, write_pass_rates
+
+FINGERPRINT = Fingerprint("sha256:student", "sha256:template", 1.0, 128)
+
+
+def rollouts_of(counts: dict[str, tuple[int, int]]) -> pd.DataFrame:
+    """k correct of K rollouts a problem; the last rollout of each is cut off, sample s has s + 1 tokens."""
+    return pd.DataFrame(
+        [
+            {"problem_id": name, "sample": s, "token_ids": np.arange(s + 1), "finished": s < K - 1, "correct": s < k}
+            for name, (k, K) in counts.items()
+            for s in range(K)
+        ]
+    )
+
+
+def test_counts_rates_and_means_by_hand() -> None:
+    rates = pass_rates(rollouts_of({"b": (1, 4), "a": (0, 2), "c": (3, 3)}))
+    assert tuple(rates.columns) == COLUMNS
+    assert rates["problem_id"].tolist() == ["b", "a", "c"]
+    assert rates[["k", "K"]].to_numpy().tolist() == [[1, 4], [0, 2], [3, 3]]
+    assert rates["p_hat"].tolist() == [0.25, 0.0, 1.0]
+    assert rates["posterior_mean"].tolist() == [2 / 6, 1 / 4, 4 / 5]
+    assert rates["truncated_share"].tolist() == [1 / 4, 1 / 2, 1 / 3]
+    assert rates["mean_tokens"].tolist() == [2.5, 1.5, 2.0]
+    assert pass_rates(rollouts_of({"b": (1, 4)}), prior=(0.5, 1.5))["posterior_mean"].tolist() == [1.5 / 6]
+
+
+@pytest.mark.parametrize(("k", "K"), [(1, 2), (3, 10), (7, 8), (50, 100), (1, 1000), (0, 8), (8, 8), (0, 1), (1, 1)])
+def test_jeffreys_interval_against_mpmath(k: int, K: int) -> None:
+    low, high = (float(end) for end in jeffreys_interval(np.array(k), np.array(K)))
+    a, b = k + 0.5, K - k + 0.5
+    assert low == 0 if k == 0 else float(mpmath.betainc(a, b, 0, low, regularized=True)) == pytest.approx(0.025, abs=1e-10)
+    assert high == 1 if k == K else float(mpmath.betainc(a, b, high, 1, regularized=True)) == pytest.approx(0.025, abs=1e-10)
+
+
+@pytest.mark.parametrize("K", [8, 16, 64])
+def test_jeffreys_interval_covers(K: int) -> None:
+    """Exact coverage, summed over all k, averaged over p: close to 95 % (Brown, Cai and DasGupta 2001, section 4.1)."""
+    low, high = jeffreys_interval(np.arange(K + 1), np.full(K + 1, K))
+    p = (np.arange(2000) + 0.5) / 2000
+    log_choose = np.array([float(mpmath.log(mpmath.binomial(K, k))) for k in range(K + 1)])
+    k = np.arange(K + 1)
+    pmf = np.exp(log_choose + k * np.log(p)[:, None] + (K - k) * np.log1p(-p)[:, None])
+    coverage = (pmf * ((low <= p[:, None]) & (p[:, None] <= high))).sum(axis=1)
+    assert 0.945 < coverage.mean() < 0.965
+    assert coverage.min() > 0.83
+
+
+@given(st.integers(1, 200).flatmap(lambda K: st.tuples(st.integers(0, K), st.just(K))))
+def test_interval_holds_the_rate_and_mirrors(counts: tuple[int, int]) -> None:
+    k, K = (np.array(count) for count in counts)
+    low, high = jeffreys_interval(k, K)
+    assert 0 <= low <= k / K <= high <= 1 and low < high
+    mirrored = jeffreys_interval(K - k, K)
+    np.testing.assert_allclose([1 - mirrored[1], 1 - mirrored[0]], [low, high], atol=1e-9)
+
+
+def test_rollouts_that_make_no_pass_rates_are_refused() -> None:
+    rollouts = rollouts_of({"a": (1, 2)})
+    with pytest.raises(UserError, match="no rollouts"):
+        pass_rates(rollouts[:0])
+    with pytest.raises(UserError, match="rollout 1 of problem 'a' occurs twice"):
+        pass_rates(pd.concat([rollouts, rollouts[1:]]))
+    for prior in ((0.0, 1.0), (1.0, float("inf")), (float("nan"), 1.0)):
+        with pytest.raises(UserError, match="prior"):
+            pass_rates(rollouts, prior=prior)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "pass_rates.parquet"
+    write_pass_rates(path, pass_rates(rollouts_of({"a": (1, 4), "b": (2, 4), "c": (4, 4)})), FINGERPRINT)
+    return path
+
+
+def test_a_written_file_reads_back(file: Path) -> None:
+    written = pass_rates(rollouts_of({"a": (1, 4), "b": (2, 4), "c": (4, 4)}))
+    pd.testing.assert_frame_equal(read_pass_rates(file, FINGERPRINT), written)
+    pd.testing.assert_frame_equal(read_pass_rates(str(file), None), written)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"student": "sha256:other"}, "student ('sha256:student' there, 'sha256:other' wanted)"),
+        ({"template": "x"}, "template"),
+        ({"temperature": 0.7}, "temperature (1.0 there, 0.7 wanted)"),
+        ({"max_new_tokens": 64, "temperature": 0.7}, "temperature (1.0 there, 0.7 wanted), max_new_tokens (128 there, 64 wanted)"),
+    ],
+)
+def test_rates_of_other_rollouts_are_refused(file: Path, change: dict[str, Any], named: str) -> None:
+    with pytest.raises(UserError) as caught:
+        read_pass_rates(file, replace(FINGERPRINT, **change))
+    assert named in str(caught.value) and str(file) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("p_hat", 1.2, r"p_hat = 1.2 of problem 'b' is outside \[0, 1\]"),
+        ("p_hat", -0.1, r"p_hat = -0.1 of problem 'b' is outside \[0, 1\]"),
+        ("p_hat", float("nan"), r"p_hat = nan of problem 'b' is outside \[0, 1\]"),
+        ("p_hat", 0.75, "p_hat = 0.75 of problem 'b' is not k / K"),
+        ("k", 5, "k = 5 of problem 'b' exceeds its K"),
+        ("k", -1, "k = -1 of problem 'b' must be"),
+        ("k", 1.5, "k = 1.5 of problem 'b' must be a whole number"),
+        ("K", 0, "K = 0 of problem 'b' must be"),
+        ("problem_id", "a", "problem_id = a of problem 'a' occurs more than once"),
+        ("jeffreys_low", 0.6, "p_hat = 0.5 of problem 'b' lies outside its interval"),
+        ("posterior_mean", 2.0, "posterior_mean = 2.0"),
+        ("truncated_share", -1.0, "truncated_share = -1.0"),
+        ("mean_tokens", float("nan"), "mean_tokens = nan"),
+    ],
+)
+def test_values_that_cannot_be_are_refused(file: Path, column: str, value: Any, message: str) -> None:
+    rates = read_pass_rates(file, FINGERPRINT)
+    rates[column] = rates[column].astype(object)
+    rates.loc[1, column] = value
+    rates[column] = rates[column].tolist()
+    write_pass_rates(file, rates, FINGERPRINT)
+    with pytest.raises(UserError, match=message) as caught:
+        read_pass_rates(file, FINGERPRINT)
+    assert str(file) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_pass_rates_are_refused(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none.parquet does not exist"):
+        read_pass_rates(tmp_path / "none.parquet", FINGERPRINT)
+    whole = file.read_bytes()
+    for content in (b"", b"text", whole[: len(whole) // 2]):
+        file.write_bytes(content)
+        with pytest.raises(UserError, match="no readable parquet file") as caught:
+            read_pass_rates(file, FINGERPRINT)
+        assert "\n" not in str(caught.value)
+    pq.write_table(pa.table({"problem_id": ["a"], "k": [1]}), file)
+    with pytest.raises(UserError, match="does not say of which student"):
+        read_pass_rates(file, FINGERPRINT)
+    with pytest.raises(UserError, match="no column 'K'"):
+        read_pass_rates(file, None)
+    text = pa.table({name: ["x"] for name in COLUMNS}, metadata={"paced_fingerprint": json.dumps({})})
+    pq.write_table(text, file)
+    with pytest.raises(UserError, match="column 'k' holds str"):
+        read_pass_rates(file, None)
+
+
+def test_the_fingerprint_follows_template_and_sampler() -> None:
+    model = loaded(tiny_model())
+    first = Fingerprint.of(model, temperature=1, max_new_tokens=8)
+    assert first == Fingerprint("sha256:tiny", template_hash(model.tokenizer), 1.0, 8)
+    model.tokenizer.chat_template += " "
+    assert Fingerprint.of(model, temperature=1, max_new_tokens=8).template != first.template

@@ -1,0 +1,453 @@
+"""Problems from every source: the published layouts, the user's own files, the hub, the lab; and one clear line for bad input."""
+
+import itertools
+import json
+import re
+import tempfile
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+
+import datasets
+import huggingface_hub
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from paced_exp.errors import UserError
+from paced_exp.grading import extract_boxed
+from paced_exp.lab import DEFAULT_SIZES
+from paced_exp.layouts import DAPO_INSTRUCTION, DAPO_REMINDER, Origin, RowError, dapo, gsm8k, mmlu, plain
+from paced_exp.problems import Problem, load_problems, save_problems, stream_problems
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+ORIGIN = Origin("file-3", "file.jsonl", "file")
+
+
+def shared(name: str) -> tuple[str, list[dict]]:
+    """A data file beside the repository and its rows; the test is skipped where it is absent."""
+    path = SHARED / name
+    if not path.exists():
+        pytest.skip(f"the data file {name} is not beside the repository")
+    return str(path), [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def write(path: Path, rows: list) -> str:
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def rows(count: int) -> list[dict]:
+    return [{"id": f"r{number}", "question": f"What is {number}?", "answer": number} for number in range(count)]
+
+
+# Published layouts
+
+
+def test_math500():
+    path, raw = shared("math500.jsonl")
+    problems = load_problems(path)
+    assert len(problems) == 500
+    for problem, row in zip(problems, raw, strict=True):
+        assert (problem.prompt, problem.answer, problem.solution) == (row["problem"], row["answer"], row["solution"])
+        assert (problem.id, problem.grader, problem.split) == (row["unique_id"], "math", "math500")
+        assert problem.metadata == {"subject": row["subject"], "level": row["level"]}
+        assert extract_boxed(problem.solution) is not None
+
+
+def test_aime():
+    path, raw = shared("aime2024.jsonl")
+    problems = load_problems(path)
+    assert [problem.answer for problem in problems] == [row["answer"] for row in raw]
+    # Solutions that frame the answer otherwise, or not at all, get it in a box at the end; the others stay as they are.
+    for problem, row in zip(problems, raw, strict=True):
+        added = problem.solution.removeprefix(row["solution"].rstrip())
+        assert added == (
+            f"\n\\boxed{{{row['answer']}}}" if "\\boxed" not in row["solution"] else row["solution"][len(row["solution"].rstrip()) :]
+        )
+    path, raw = shared("aime2025.jsonl")
+    assert [(problem.prompt, problem.answer, problem.solution) for problem in load_problems(path)] == [
+        (row["problem"], row["answer"], None) for row in raw
+    ]
+
+
+@pytest.mark.parametrize("name", ["gsm8k_test.jsonl", "gsm8k_train.jsonl"])
+def test_gsm8k(name):
+    path, raw = shared(name)
+    for problem, row in zip(load_problems(path), raw, strict=True):
+        gold = re.search(r"\n#### (.*)$", row["answer"]).group(1)
+        assert Decimal(problem.answer) == Decimal(gold.replace(",", ""))
+        assert problem.prompt == row["question"]
+        assert "<<" not in problem.solution and "####" not in problem.solution
+        assert problem.solution.endswith(f"\n\\boxed{{{problem.answer}}}")
+        assert problem.grader == "math"
+
+
+def test_gsm8k_row():
+    problem = gsm8k({"question": "Q", "answer": "5*300=<<5*300=1500>>1500\nso $1,500 <b>\n#### 1,500"}, ORIGIN)
+    assert problem == Problem("file-3", "Q", "1500", "5*300=1500\nso $1,500 <b>\n\\boxed{1500}", "file.jsonl", "file", "math")
+
+
+def test_mmlu():
+    path, raw = shared("mmlu_stem.jsonl")
+    problems = load_problems(path)
+    assert len(problems) == len(raw) == 3018
+    for problem, row in zip(problems, raw, strict=True):
+        assert problem.grader == "exact" and problem.solution is None and problem.metadata == {"subject": row["type"]}
+        assert f"\n{problem.answer}. {row['choices'][row['answer']]}\n" in problem.prompt
+        assert problem.prompt.startswith(row["question"] + "\nA. ") and problem.prompt.endswith("\\boxed{}.")
+
+
+def test_mmlu_row_of_the_hub():
+    problem = mmlu({"question": "Q", "subject": "law", "choices": ["w", "x", "y", "z"], "answer": 3}, ORIGIN)
+    prompt = "Q\nA. w\nB. x\nC. y\nD. z\nAnswer with the letter of the correct choice in \\boxed{}."
+    assert problem == Problem("file-3", prompt, "D", None, "file.jsonl", "file", "exact", {"subject": "law"})
+
+
+DAPO_ROW = {
+    "data_source": "math_dapo",
+    "prompt": [{"role": "user", "content": f"{DAPO_INSTRUCTION}What is $17+17$?{DAPO_REMINDER}"}],
+    "ability": "MATH",
+    "reward_model": {"ground_truth": "34", "style": "rule-lighteval/MATH_v2"},
+    "extra_info": {"index": "9a9b6eb4"},
+}
+DAPO_PROCESSED_ROW = DAPO_ROW | {"prompt": "What is $17+17$?", "solution": "34", "source_prompt": DAPO_ROW["prompt"]}
+
+
+@pytest.mark.parametrize("row", [DAPO_ROW, DAPO_PROCESSED_ROW], ids=["published", "processed"])
+def test_dapo_row(row):
+    assert dapo(row, ORIGIN) == Problem("9a9b6eb4", "What is $17+17$?", "34", None, "file.jsonl", "file", "math")
+
+
+def test_dapo_file_drops_the_published_repeats(tmp_path):
+    other = DAPO_ROW | {"prompt": [{"role": "user", "content": "Another?"}], "extra_info": {"index": "other"}}
+    path = tmp_path / "dapo.parquet"
+    pq.write_table(pa.Table.from_pylist([DAPO_ROW, other] * 100), path)
+    assert [problem.id for problem in load_problems(str(path))] == ["9a9b6eb4", "other"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"problem": "P", "answer": "204", "solution": "S \\boxed{204}", "unique_id": "7"},
+        {"ID": "7", "Problem": "P", "Answer": 204, "Solution": "S \\boxed{204}"},
+        {"id": 7, "problem": "P", "answer": "204", "solution": "S \\boxed{204}"},
+        {"id": "7", "question": "P", "answer": 204.0, "solution": "S \\boxed{204}"},
+        {"id": "7", "question": "P", "answer": Decimal(204), "solution": "S \\boxed{204}"},
+    ],
+    ids=["MATH-500", "Maxwell-Jia/AIME_2024", "HuggingFaceH4/aime_2024", "float", "decimal"],
+)
+def test_plain_column_names(row):
+    problem = plain(row, ORIGIN)
+    assert (problem.id, problem.prompt, problem.solution) == ("7", "P", "S \\boxed{204}")
+    assert Decimal(problem.answer) == 204
+
+
+@pytest.mark.parametrize(("value", "text"), [(7, "7"), (-2.5, "-2.5"), (1e-7, "0.0000001"), (1e22, "1" + "0" * 22), (" x ", "x")])
+def test_answers_become_text_without_an_exponent(value, text):
+    assert plain({"prompt": "P", "answer": value}, ORIGIN).answer == text
+
+
+def test_extra_columns_are_kept_when_they_are_plain_values():
+    row = {"prompt": "P", "answer": "1", "level": 3, "tags": ["a"], "missing": None, "hard": True}
+    assert plain(row, ORIGIN).metadata == {"level": 3, "hard": True}
+
+
+# Files
+
+
+def test_columns_are_mapped(tmp_path):
+    path = write(tmp_path / "mine.jsonl", [{"q": "Q1", "gold": "1", "steps": "because", "key": "k", "how": "exact", "answer": "no"}])
+    mapping = {"prompt": "q", "answer": "gold", "solution": "steps", "id": "key", "grader": "how"}
+    (problem,) = load_problems(path, columns=mapping)
+    assert problem == Problem("k", "Q1", "1", "because\n\\boxed{1}", path, "mine", "exact", {"answer": "no"})
+
+
+def test_jsonl_and_parquet_give_the_same_problems(tmp_path):
+    text = write(tmp_path / "same.jsonl", ["\ufeff" + json.dumps(rows(1)[0]), "", *rows(5)[1:], "  "])
+    pq.write_table(pa.Table.from_pylist(rows(5)), tmp_path / "same.parquet")
+    from_jsonl, from_parquet = load_problems(text), load_problems(str(tmp_path / "same.parquet"))
+    assert [vars(problem) | {"source": ""} for problem in from_jsonl] == [vars(problem) | {"source": ""} for problem in from_parquet]
+    assert [problem.id for problem in from_jsonl] == ["r0", "r1", "r2", "r3", "r4"]
+
+
+def test_rows_without_an_id_get_one_of_the_file(tmp_path):
+    path = write(tmp_path / "mine.jsonl", [{"question": "Q", "answer": "1"}, {"question": "Q", "answer": "1", "id": None}])
+    assert [problem.id for problem in load_problems(path)] == ["mine-0", "mine-1"]
+
+
+words = st.text(st.characters(codec="utf-8")).map(lambda text: "a" + text)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=5
+)
+
+
+@given(
+    st.lists(
+        st.builds(
+            Problem,
+            id=words,
+            prompt=words,
+            answer=words,
+            solution=st.none() | st.text(st.characters(codec="utf-8")),
+            source=words,
+            split=words,
+            grader=st.sampled_from(["math", "exact"]),
+            metadata=st.dictionaries(st.text(), values),
+        ),
+        min_size=1,
+        max_size=4,
+        unique_by=lambda problem: problem.id,
+    )
+)
+@settings(max_examples=20, deadline=None)
+def test_saved_problems_come_back_equal(problems):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "problems.parquet"
+        save_problems(problems, path)
+        assert load_problems(str(path)) == problems
+        assert [entry.name for entry in Path(folder).iterdir()] == ["problems.parquet"]
+
+
+def test_saved_lab_problems_come_back_equal(tmp_path):
+    problems = load_problems("lab:train,lab:retention", limit=200)
+    save_problems(problems, tmp_path / "problems.parquet")
+    as_json = [replace(problem, metadata=json.loads(json.dumps(problem.metadata))) for problem in problems]
+    assert load_problems(str(tmp_path / "problems.parquet")) == as_json
+
+
+def test_a_limit_is_a_seeded_sample_in_file_order_and_the_stream_begins_with_it(tmp_path):
+    path = write(tmp_path / "mine.jsonl", rows(50))
+    everything = load_problems(path)
+    sample = load_problems(path, limit=10, seed=3)
+    assert sample == load_problems(path, limit=10, seed=3) != load_problems(path, limit=10, seed=4)
+    assert len(sample) == 10 and sample == [problem for problem in everything if problem in sample]
+    stream = list(stream_problems(path, seed=3))
+    assert stream != everything and sorted(stream, key=everything.index) == everything
+    assert sorted(stream[:10], key=everything.index) == sample
+    assert load_problems(path, limit=1000) == everything
+
+
+# The lab and several sources
+
+
+def test_lab_problems_have_the_default_size_or_the_limit():
+    assert len(load_problems("lab:hard-a")) == DEFAULT_SIZES["hard-a"]
+    few = load_problems("lab:hard-a", limit=5, seed=2)
+    assert few == load_problems("lab:hard-a", limit=9, seed=2)[:5] == list(itertools.islice(stream_problems("lab:hard-a", seed=2), 5))
+    assert few != load_problems("lab:hard-a", limit=5, seed=3)
+
+
+def test_several_sources_follow_each_other_when_loaded_and_take_turns_in_a_stream(tmp_path):
+    path = write(tmp_path / "mine.jsonl", rows(3))
+    spec = f"lab:mid, {path},lab:hard-b"
+    assert [problem.split for problem in load_problems(spec, limit=2)] == ["mid"] * 2 + ["mine"] * 2 + ["hard-b"] * 2
+    stream = [problem.split for problem in itertools.islice(stream_problems(spec), 13)]
+    assert stream == ["mid", "mine", "hard-b"] * 3 + ["mid", "hard-b"] * 2
+
+
+def test_a_path_may_have_a_comma(tmp_path):
+    path = write(tmp_path / "one,two.jsonl", rows(2))
+    assert [problem.id for problem in load_problems(path)] == ["r0", "r1"]
+
+
+# The hub
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub in place of the real one: name -> {(configuration, split): rows}; what is loaded goes through `datasets`' own classes."""
+    content: dict[str, dict[tuple[str | None, str], list[dict]]] = {}
+
+    def dataset_info(self, name, timeout):
+        if name not in content:
+            raise huggingface_hub.errors.RepositoryNotFoundError("404", response=SimpleNamespace(headers={}, request=None))
+
+    def load_dataset(name, config, split):
+        if (config, split) not in content[name]:
+            raise ValueError(f'Unknown split "{split}". Should be one of {[key[1] for key in content[name]]}.')
+        return datasets.Dataset.from_list(content[name][config, split])
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", dataset_info)
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda name, config: [split for key, split in content[name] if key == config])
+    return content
+
+
+def test_hub_defaults_configurations_and_splits(hub):
+    hub["opencompass/AIME2025"] = {("AIME2025-I", "test"): rows(1), ("AIME2025-II", "test"): [rows(2)[1]]}
+    problems = load_problems("hub:opencompass/AIME2025")
+    assert [(problem.id, problem.source, problem.split) for problem in problems] == [
+        ("r0", "hub:opencompass/AIME2025", "test"),
+        ("r1", "hub:opencompass/AIME2025", "test"),
+    ]
+    choices = {"question": "Q", "subject": "law", "choices": ["x", "y"], "answer": 1}
+    hub["cais/mmlu"] = {("all", "test"): [choices] * 2, ("law", "dev"): [choices]}
+    assert [problem.id for problem in load_problems("hub:cais/mmlu")] == ["mmlu-0", "mmlu-1"]
+    assert [problem.source for problem in load_problems("hub:cais/mmlu/law:dev")] == ["hub:cais/mmlu/law"]
+    hub["openai/gsm8k"] = {("main", "train"): [{"question": "Q", "answer": "a\n#### 3"}], ("main", "test"): []}
+    assert load_problems("hub:openai/gsm8k:train")[0].answer == "3"
+    hub["BytedTsinghua-SIA/DAPO-Math-17k"] = {(None, "train"): [DAPO_ROW] * 3}
+    assert [problem.answer for problem in load_problems("hub:BytedTsinghua-SIA/DAPO-Math-17k")] == ["34"]
+    hub["some/one"] = {(None, "only"): rows(2)}
+    assert [problem.split for problem in load_problems("hub:some/one")] == ["only", "only"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("hub:nobody/nothing", r"the hub has no data set 'nobody/nothing'.*a path to a \.jsonl"),
+        ("hub:openai/gsm8k", "which split\\? There are train, test; write hub:openai/gsm8k:train"),
+        ("hub:openai/gsm8k:dev", 'could not be loaded \\(Unknown split "dev"'),
+        ("hub:openai/gsm8k:test", "hub:openai/gsm8k: no problems in it"),
+        ("hub:some/one", "hub:some/one:only row 1: no answer"),
+        ("hub:gsm8k", "expected hub:OWNER/NAME"),
+        ("hub:a/b/c/d", "expected hub:OWNER/NAME"),
+    ],
+)
+def test_hub_bad_input(hub, spec, message):
+    hub["openai/gsm8k"] = {("main", "train"): [{"question": "Q", "answer": "a\n#### 3"}], ("main", "test"): []}
+    hub["some/one"] = {(None, "only"): [rows(1)[0], rows(1)[0] | {"answer": None}]}
+    with pytest.raises(UserError, match=message):
+        load_problems(spec)
+
+
+def test_an_impossible_hub_name_is_not_called_a_network_failure():
+    with pytest.raises(UserError, match="the hub refuses the data set 'no spaces/allowed'"):
+        load_problems("hub:no spaces/allowed")
+
+
+def test_no_hub_reachable_is_one_line(monkeypatch, capfd):
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match="no hub could be reached for the data set 'openai/gsm8k'") as error:
+        load_problems("hub:openai/gsm8k:test")
+    assert "a path to a .jsonl or .parquet file works without a hub" in str(error.value) and "\n" not in str(error.value)
+    assert capfd.readouterr() == ("", "")
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([], r"bad\.jsonl: no problems in it"),
+        (["", "  "], r"bad\.jsonl: no problems in it"),
+        ([rows(1)[0], '{"question": "Q", '], r"bad\.jsonl line 2: not valid JSON"),
+        ([rows(1)[0], "", "[1]"], r"bad\.jsonl line 3: a JSON list; each line must be one JSON object"),
+        (["[" * 100_000], r"line 1: not valid JSON"),
+        ([rows(1)[0], {"id": "b", "question": "Q"}], r"line 2: no column for the answer; there are: id, question"),
+        ([rows(1)[0], {"question": "Q", "answer": None}], r"line 2: no answer"),
+        ([{"question": "Q", "answer": "  "}], r"line 1: no answer"),
+        ([{"question": "Q", "answer": float("nan")}], r"line 1: no answer"),
+        ([{"question": "Q", "answer": ["1"]}], r"line 1: the answer is a list; it must be text or a number"),
+        ([{"question": "Q", "answer": True}], r"line 1: the answer is a bool"),
+        ([{"question": "Q", "answer": "1" * 1001}], r"line 1: the answer has 1001 characters, over the 1000 that graders read"),
+        ([{"question": " ", "answer": "1"}], r"line 1: no prompt \(column 'question' is ' '\)"),
+        ([{"question": 5, "answer": "1"}], r"line 1: no prompt \(column 'question' is 5\)"),
+        ([{"text": "Q", "answer": "1"}], r"line 1: no column for the prompt; there are: text, answer; map one with columns prompt=COLUMN"),
+        ([{"question": "Q", "answer": "1", "solution": 5}], r"line 1: the solution is a int; it must be text"),
+        (['{"question": "\\ud800", "answer": "1"}'], r"line 1: the prompt is not valid Unicode text"),
+        ([{"question": "Q", "answer": "1", "grader": "lab"}], r"line 1: grader is 'lab'; allowed: math, exact"),
+        ([{"id": "same", "question": "Q", "answer": "1"}] * 2, r"problem id 'same' occurs twice in .*bad\.jsonl; ids must differ"),
+        ([rows(1)[0], {"question": "Q", "answer": "steps\n#### 5"}], r"line 2: the answer holds a GSM8K solution"),
+        ([{"question": "Q", "answer": "steps\n#### 5"}, rows(1)[0] | {"answer": "5"}], r"line 2: the answer has nothing after '####'"),
+        ([{"question": "Q", "answer": "steps\n####  "}], r"line 1: the answer has nothing after '####'"),
+        ([{"question": "Q", "choices": ["a"], "answer": 0}], r"line 1: choices is \['a'\]; it must list 2 to 26 answers"),
+        (
+            [{"question": "Q", "choices": ["a", "b"], "answer": 2}],
+            r"line 1: answer is 2; it must be the number of the correct choice, 0 to 1",
+        ),
+        ([{"question": "Q", "choices": ["a", "b"]}], r"line 1: answer is None"),
+        ([DAPO_ROW | {"prompt": []}], r"line 1: prompt must be text or a list of one chat message"),
+        ([DAPO_ROW | {"reward_model": {}}], r"line 1: no answer"),
+    ],
+)
+def test_bad_jsonl(tmp_path, content, message):
+    with pytest.raises(UserError, match=message):
+        load_problems(write(tmp_path / "bad.jsonl", content))
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"answer": "gold"}, r"line 1: no column 'gold' \(mapped to answer\); there are: id, question, answer"),
+        (
+            {"reply": "answer"},
+            r"line 1: columns maps 'reply', which is no field of a problem; allowed: id, prompt, answer, solution, grader",
+        ),
+    ],
+)
+def test_bad_columns(tmp_path, columns, message):
+    with pytest.raises(UserError, match=message):
+        load_problems(write(tmp_path / "mine.jsonl", rows(2)), columns=columns)
+
+
+def test_bad_bytes(tmp_path):
+    (tmp_path / "bad.jsonl").write_bytes(json.dumps(rows(1)[0]).encode() + b'\n{"question": "\xff"}\n')
+    with pytest.raises(UserError, match=r"bad\.jsonl line 2: not UTF-8 \(byte 14\)"):
+        load_problems(str(tmp_path / "bad.jsonl"))
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 not really")
+    with pytest.raises(UserError, match=r"bad\.parquet: not a readable parquet file"):
+        load_problems(str(tmp_path / "bad.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"grader": "lucky"}, "row 0: grader is 'lucky'; allowed: math, lab, exact"),
+        ({"metadata": "{"}, "row 0: metadata is not JSON"),
+        ({"metadata": "[]"}, "row 0: metadata must be a JSON object"),
+        ({"grader": "lab", "metadata": "{}"}, "with family and entry where the grader is lab"),
+        ({"answer": None}, r"row 0: no answer"),
+    ],
+)
+def test_bad_saved_problems(tmp_path, change, message):
+    good = {"id": "a", "prompt": "Q", "answer": "1", "solution": None, "source": "s", "split": "t", "grader": "math", "metadata": "{}"}
+    pq.write_table(pa.Table.from_pylist([good | change]), tmp_path / "bad.parquet")
+    with pytest.raises(UserError, match=message):
+        load_problems(str(tmp_path / "bad.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"spec": "absent.jsonl"}, r"problems = 'absent\.jsonl': no such file"),
+        ({"spec": "x" * 5000 + ".jsonl"}, "no such file"),
+        ({"spec": "data.csv"}, r"problems = 'data\.csv': expected lab:SPLIT, hub:OWNER/NAME, or a path ending in \.jsonl or \.parquet"),
+        ({"spec": ""}, "names an empty source"),
+        ({"spec": "lab:mid,"}, "names an empty source"),
+        ({"spec": "lab:easy"}, "lab:easy is not a lab split; known: .*lab:train, lab:mid"),
+        ({"spec": "lab:mid,lab:mid", "limit": 2}, "problem id 'mid-0-0000000' occurs twice"),
+        ({"spec": "lab:mid", "limit": 0}, "limit = 0 of the problems must be at least 1"),
+        ({"spec": "lab:mid", "seed": -1}, "seed = -1 of the problems must be 0 or above"),
+        ({"spec": "lab:mid", "columns": {"prompt": "q"}}, "only files and hub data sets have columns"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(UserError, match=message):
+        load_problems(**arguments)
+
+
+def test_a_folder_is_not_a_file(tmp_path):
+    (tmp_path / "folder.jsonl").mkdir()
+    with pytest.raises(UserError, match=r"folder\.jsonl': not a file"):
+        load_problems(str(tmp_path / "folder.jsonl"))
+
+
+def test_duplicate_ids_are_found_across_sources_and_in_streams(tmp_path):
+    one, two = write(tmp_path / "one.jsonl", rows(2)), write(tmp_path / "two.jsonl", rows(2))
+    with pytest.raises(UserError, match=r"problem id 'r0' occurs twice in .*one\.jsonl and .*two\.jsonl"):
+        load_problems(f"{one},{two}")
+    with pytest.raises(UserError, match="occurs twice"):
+        list(stream_problems(f"{one},{two}"))
+
+
+def test_row_functions_raise_without_a_place():
+    with pytest.raises(RowError, match=r"^no answer$"):
+        dapo(DAPO_ROW | {"reward_model": {"ground_truth": ""}}, ORIGIN)

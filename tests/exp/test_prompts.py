@@ -1,0 +1,49 @@
+"""The three prompts: what the user's message says, and that its ids are the chat template's."""
+
+import pytest
+from tiny_models import tiny_tokenizer
+
+from paced_exp.errors import UserError
+from paced_exp.problems import Problem
+from paced_exp.prompts import CONCISE, MATH_INSTRUCTION, PromptKind, prompt_ids, user_message
+
+LAB = Problem("p1", "2+2=", "4", "2 + 2 = 4\n\\boxed{4}", "lab:chain_sum", "train", "lab")
+MATH = Problem("p2", "{x} and {solution}?", "1", "So {x} is \\frac{1}{1}.\n\\boxed{1}", "hub:x", "test", "math")
+KINDS: tuple[PromptKind, ...] = ("plain", "privileged", "concise")
+
+
+def test_plain_prompts_ask_for_a_box_where_the_grader_needs_one() -> None:
+    assert user_message(LAB) == "2+2="
+    assert user_message(MATH) == f"{{x}} and {{solution}}?\n{MATH_INSTRUCTION}"
+    assert "\\boxed{}" in MATH_INSTRUCTION
+
+
+def test_the_privileged_prompt_holds_the_solution_as_it_is() -> None:
+    # Braces of LaTeX in the solution or the question are text, not places to fill in.
+    for problem in (LAB, MATH):
+        text = user_message(problem, "privileged")
+        assert text.startswith(user_message(problem)) and f"\nExpert solution:\n{problem.solution}\n" in text
+    assert user_message(LAB, "concise") == f"2+2=\n{CONCISE}"
+
+
+@pytest.mark.parametrize("solution", [None, ""])
+def test_a_privileged_prompt_without_a_solution_names_the_problem(solution: str | None) -> None:
+    problem = Problem("p7", "2+2=", "4", solution, "file", "", "exact")
+    with pytest.raises(UserError, match="problem 'p7' has no expert solution"):
+        user_message(problem, "privileged")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ids_end_where_the_response_begins(kind: PromptKind) -> None:
+    tokenizer = tiny_tokenizer()
+    ids = prompt_ids(tokenizer, LAB, kind)
+    assert isinstance(ids, list) and all(type(token) is int for token in ids)
+    assert ids == tokenizer(user_message(LAB, kind) + ">", add_special_tokens=False)["input_ids"]
+
+
+def test_thinking_is_off_for_templates_that_know_it() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = (
+        "{{ messages[0]['content'] }}{% if enable_thinking is not defined or enable_thinking %}={% else %}>{% endif %}"
+    )
+    assert tokenizer.decode(prompt_ids(tokenizer, LAB)).endswith(">")

@@ -1,0 +1,128 @@
+"""The theory figures are drawn, the same bytes each time, told apart in grey, and their captions say what the package computes."""
+
+import importlib
+import subprocess
+import sys
+from itertools import combinations, pairwise
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+
+from figures import theory_efficiency, theory_representation, theory_robustness, theory_stages
+from paced_theory.collapse import SoftmaxStudent
+from paced_theory.convergence import breakeven_signal_exponent, variance_ratio
+from paced_theory.estimation import efficiency_table
+from paced_theory.representation import compare_models, fit_leading_order_linear
+from paced_theory.robustness import saddle_point, worst_case_efficiency
+from paced_theory.stages import run_schedule
+
+NAMES = ("collapse", "efficiency", "representation", "robustness", "stages", "variance_ratio")
+
+
+def module(name):
+    return importlib.import_module(f"figures.theory_{name}")
+
+
+@pytest.fixture(autouse=True)
+def small_study(monkeypatch):
+    """The stages figure with two teachers of each kind: the drawing is what is tested here."""
+    monkeypatch.setattr(theory_stages, "TEACHERS", {"mixture": 2, "softmax": 2})
+    monkeypatch.setattr(theory_stages, "STARTS", 2)
+
+
+@pytest.fixture
+def drawn(monkeypatch, tmp_path):
+    """Draw a figure by name and return the matplotlib figure that would have been saved."""
+
+    def draw(name) -> Figure:
+        saved = []
+        monkeypatch.setattr(module(name), "save_figure", lambda figure, *args, **kwargs: saved.append(figure) or [])
+        module(name).draw(tmp_path)
+        return saved[0]
+
+    yield draw
+    plt.close("all")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_figure_is_written_as_pdf_png_and_caption_with_the_same_bytes_twice(name, tmp_path):
+    first, second = (module(name).draw(tmp_path / run) for run in "ab")
+    assert [path.name for path in first] == [f"theory_{name}.{suffix}" for suffix in ("pdf", "png", "txt")]
+    for left, right in zip(first, second, strict=True):
+        assert left.read_bytes() == right.read_bytes()
+    assert first[2].read_text() == " ".join(module(name).CAPTION.split()) + "\n"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_curves_differ_by_more_than_colour_and_axes_are_labelled(name, drawn):
+    """In grey, two labelled curves of one panel must still differ in line or marker."""
+    for axis in drawn(name).axes:
+        assert axis.get_xlabel() or axis.get_title()
+        curves = [(str(line.get_linestyle()), line.get_marker()) for line in axis.get_lines() if not line.get_label().startswith("_")]
+        for left, right in combinations(curves, 2):
+            assert left != right or name == "collapse"
+    if name == "collapse":  # panel (c) draws both models in two line styles; position on the axes tells the models apart
+        exponents = drawn(name).axes[2].get_lines()
+        ends = sorted(float(line.get_ydata()[0]) for line in exponents)
+        assert all(high / low > 2 for low, high in pairwise(ends))
+
+
+def test_collapse_points_lie_within_their_intervals_of_the_closed_form(drawn):
+    figure = drawn("collapse")
+    for axis in figure.axes[:2]:
+        closed_form = axis.get_lines()[0]
+        (container,) = axis.containers
+        bars = next(part for part in container.lines[2] if isinstance(part, LineCollection)).get_segments()
+        inside = 0
+        for (x, low), (_, high) in bars:
+            expected = float(np.interp(x, closed_form.get_xdata(), closed_form.get_ydata()))
+            inside += low - 1e-9 <= expected <= high + 1e-9
+        assert len(bars) == 11 and inside >= 9
+    labels = [text.get_text() for text in figure.axes[2].get_legend().get_texts()]
+    slopes = [float(label.rsplit(" ", 1)[1]) for label in labels]
+    assert slopes == pytest.approx([1, 2, 1, 2], abs=0.03)
+
+
+def test_captions_state_what_the_package_computes():
+    assert f"p = {SoftmaxStudent(teacher_error=0.1).matched_pass_rate:.2f}" in module("collapse").CAPTION
+    assert f"{float(worst_case_efficiency(0.3)):.4f}" in theory_robustness.CAPTION
+    nu = (theory_robustness.LEVELS * (1 - theory_robustness.LEVELS)) ** 2
+    assert np.abs(saddle_point(nu, theory_robustness.DELTA).log_ratio).max() < 0.01
+    assert float(variance_ratio(0.25)) == pytest.approx(27 / 32) and float(variance_ratio(0.5)) == pytest.approx(6 / 5)
+    assert f"{breakeven_signal_exponent():.4f}" in module("variance_ratio").CAPTION
+    rows = {row.K: row for row in efficiency_table((4, 8))}
+    assert rows[4].posterior > rows[8].plugin
+    for row in efficiency_table(theory_efficiency.ROLLOUTS[1:], theory_efficiency.HARD):  # K = 1 has no plug-in
+        assert row.plugin < row.posterior < row.best
+
+
+def test_representation_caption_matches_its_data(drawn):
+    figure = drawn("representation")
+    (container,) = figure.axes[0].containers
+    estimates = container.lines[0].get_ydata()
+    error = np.full(
+        estimates.size, theory_representation.RELATIVE_ERROR * theory_representation.STUDENT.snr_squared(theory_representation.BINS).max()
+    )
+    fit = fit_leading_order_linear(theory_representation.BINS, estimates, error)
+    assert fit.a_low > 1  # "that of a excludes 1"
+    assert theory_representation.STUDENT.boundary_exponents() == (1, 2)
+    widths = sorted(bar.get_width() for bar in figure.axes[2].patches)
+    assert widths == pytest.approx([row.delta_aic for row in compare_models(theory_representation.BINS, estimates, error)])
+
+
+def test_stages_example_ends_on_the_second_best_mode():
+    example = theory_stages.EXAMPLE
+    starts = example.draw_starts(24, np.random.default_rng(0))
+    assert not example.on_best_mode(run_schedule(example, starts, "forward-reverse")).any()
+    assert 0 < example.on_best_mode(run_schedule(example, starts, "reverse")).mean() < 1
+
+
+def test_the_command_prints_the_paths_it_wrote(tmp_path):
+    command = [sys.executable, "-m", "figures.theory_efficiency", "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).resolve().parents[2], check=True)
+    assert done.stdout.split() == [str(tmp_path / f"theory_efficiency.{suffix}") for suffix in ("pdf", "png", "txt")]
+    assert all((tmp_path / f"theory_efficiency.{suffix}").stat().st_size > 0 for suffix in ("pdf", "png", "txt"))
