@@ -1,4 +1,4 @@
-"""Coverage, then consolidation: what forward and reverse KL reach, alone and in either order (under a minute on one core).
+"""Coverage, then consolidation: what forward and reverse KL reach, alone and in either order, from the record of `study_stages`.
 
 python -m figures.theory_stages [--out figures/out]
 """
@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from figures.command import run
+from figures.study_stages import RECORD, STARTS, TEACHERS
 from figures.style import COLORS, LINES, MARKERS, new_figure, save_figure
-from paced_theory.stages import SCHEDULES, population_outcomes, run_schedule
-from paced_theory.toy_students import GaussianStudent, random_mixture, random_softmax
+from paced_exp.run_folder import read_json
+from paced_theory.stages import SCHEDULES, mean_interval, run_schedule
+from paced_theory.toy_students import GaussianStudent
 
 NAME = "theory_stages"
 EXAMPLE = GaussianStudent((0.55, 0.45), (-2.0, 2.0), (0.3, 0.9))
-TEACHERS = {"mixture": 100, "softmax": 200}
-STARTS = 16
 LABELS = {"forward": "forward", "reverse": "reverse", "forward-reverse": "forward,\nreverse", "reverse-forward": "reverse,\nforward"}
 CAPTION = f"""
 Forward KL, reverse KL and both orders of the two as gradient flows of equal total time, for students too small for their teachers. (a) One
@@ -52,13 +52,14 @@ def draw(out: Path) -> list[Path]:
     """Draw the example and the study into out/."""
     figure, axes = new_figure("double", 2.6, ncols=3)
     draw_example(axes[0])
-    studies = (
-        ("Gaussian for a mixture", random_mixture, TEACHERS["mixture"], "blue", MARKERS[0], -0.1),
-        ("softmax, 3 of 12", random_softmax, TEACHERS["softmax"], "orange", MARKERS[1], 0.1),
+    outcomes = read_json(RECORD)["outcomes"]
+    families = (
+        ("mixture", "Gaussian for a mixture", "blue", MARKERS[0], -0.1),
+        ("softmax", "softmax, 3 of 12", "orange", MARKERS[1], 0.1),
     )
-    for label, draw_student, teachers, color, marker, offset in studies:
-        outcomes = population_outcomes(draw_student, np.random.default_rng(1), teachers=teachers, starts=STARTS)
-        for axis, intervals in ((axes[1], [o.mean_mass for o in outcomes]), (axes[2], [o.stuck for o in outcomes])):
+    for family, label, color, marker, offset in families:
+        for axis, field in ((axes[1], "mass"), (axes[2], "stuck")):
+            intervals = [mean_interval(outcomes[family][schedule][field]) for schedule in SCHEDULES]
             value = np.array([i.value for i in intervals])
             error = np.array([[i.value - i.low, i.high - i.value] for i in intervals]).T
             axis.errorbar(np.arange(4) + offset, value, error, fmt=marker, color=COLORS[color], elinewidth=0.9, capsize=2, label=label)

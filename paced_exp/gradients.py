@@ -1,87 +1,94 @@
 """Each problem's exact gradient from one batched backward pass: its squared norm, the bin's sum, and a sketch for inner products.
 
-For a layer y = x W^T the gradient of problem i is sum_t dL/dy[i,t] (x) x[i,t]: input and output gradient, both at hand in a backward pass,
-give every problem's own weight gradient as one batched product. Embeddings add each token's output gradient to its row; norms multiply
-it with the normalised input. A parameter used twice (a tied embedding and head) has its parts added before any norm is taken.
+For a layer y = x W^T the gradient of problem i is sum_t dL/dy[i,t] (x) x[i,t]: a backward pass has both factors at hand, so every
+problem's own gradient, or its norm alone, costs about what the weight gradient of the whole batch costs. Hooks send each layer's output
+through an identity whose backward pass sees dL/dy; the model's class, its parameters and their .grad stay as they are. Autograd is asked
+for activation gradients only, and nothing of the size B x model is ever held (`paced_exp.per_problem`).
 
-Parameters are frozen while the hooks are on, so autograd computes activation gradients only and the cost stays near a plain backward
-pass; only in the first batch it computes theirs too, to which the sum of the per-problem gradients is compared. One layer's per-problem
-gradients (B x its size) are held at a time, more only for parameters used twice.
+Exact means: the loss of problem i depends on row i of the batch alone. Attention, norms and linear layers act row by row; batch norm, a
+balancing loss over the batch, or experts of limited capacity would not. So the first batches are checked, whatever the model: the loss
+of each row is scaled by its own power of two, which must scale that row's gradient by exactly as much, and the sum of the per-problem
+gradients must be autograd's own gradient of the batch.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 from paced_exp.errors import UserError
+from paced_exp.per_problem.fold import Fold, Uses, wide
+from paced_exp.per_problem.rules import Outer, Rows, Rule, rule_of
+from paced_exp.per_problem.sketch import Sketch
+
+__all__ = ["GradientSums", "PerProblemGradients", "Sketch"]
 
 
 @dataclass
 class GradientSums:
-    """What a bin needs of its problems' gradients. norms_squared (n,), sketches (n, m) and the exact ||sum g||^2; n is len(norms_squared)."""
+    """What a bin needs of its problems' gradients. norms_squared (n,), sketches (n, m) and the exact ||sum g||^2; n is len(norms_squared).
+
+    m is 0 where no sketch was asked for.
+    """
 
     norms_squared: np.ndarray
     sketches: np.ndarray
     sum_norm_squared: float
 
 
-class Sketch:
-    """A seeded count sketch: coordinate j is added with random sign into a random one of `size` buckets.
-
-    Inner products are kept without bias, E <Sx, Sy> = <x, y>, with variance at most (||x||^2 ||y||^2 + <x,y>^2) / size
-    (Charikar, Chen, Farach-Colton 2002; Weinberger et al. 2009). The bucket and sign of a coordinate depend on seed and parameter only.
-    """
-
-    def __init__(self, model: nn.Module, size: int, seed: int) -> None:
-        if size < 1:
-            raise UserError(f"sketch size {size} must be at least 1")
-        self.size = size
-        self._maps: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        generator = torch.Generator().manual_seed(seed)
-        for parameter in model.parameters():
-            buckets = torch.randint(size, (parameter.numel(),), generator=generator)
-            signs = torch.randint(2, (parameter.numel(),), generator=generator, dtype=torch.int8) * 2 - 1
-            self._maps[id(parameter)] = (buckets.to(parameter.device), signs.to(parameter.device))
-
-    def add(self, out: torch.Tensor, parameter: nn.Parameter, gradients: torch.Tensor) -> None:
-        """Add the sketch of `gradients` (B, parameter's size), one parameter's per-problem gradients, to `out` (B, size)."""
-        buckets, signs = self._maps[id(parameter)]
-        out.index_add_(1, buckets, gradients * signs.to(gradients.dtype))
-
-
 # How far the sum of the per-problem gradients may be from autograd's own, relative to the norm of the whole gradient: rounding only.
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}
 _HALF_TOLERANCE = 5e-2
+# Scaling a row's loss by a power of two changes exponents alone; what differs beyond this, relative to the row's own gradient or (times
+# _NOISE) to the largest of the batch, came from another row. A GPU's sums in changing order are far below.
+_ROW_TOLERANCE = 1e-4
+_NOISE = 1e-6
 
 
 class PerProblemGradients:
     """Accumulates `GradientSums` over batches of one bin: `accumulate` runs a batch under hooks, `sums` gives the result.
 
-    Raises `UserError` naming the first parameter that no rule covers.
+    sketch: the random projection of `GradientSums.sketches`; without one, norms and sums alone, which is cheaper where layers are wide and
+        texts short.
+    only: names of parameters or modules ("model.layers.3", "lm_head") to which the gradient is restricted; by default all parameters count,
+        whether they require a gradient or not.
+
+    Raises `UserError` naming the first counted parameter that no rule covers, a layer that joins the rows of a batch, or a name in `only`
+    that the model does not have.
     """
 
-    def __init__(self, model: nn.Module, sketch: Sketch) -> None:
+    def __init__(self, model: nn.Module, sketch: Sketch | None = None, only: Sequence[str] | None = None) -> None:
         self.model = model
         self.sketch = sketch
-        self._names = {id(p): name for name, p in model.named_parameters()}
-        self._parameters = {id(p): p for p in model.parameters()}
-        self._totals = {key: torch.zeros(p.shape, dtype=_wide(p.dtype), device=p.device) for key, p in self._parameters.items()}
+        self._names = _counted(model, only)
+        self._parameters = {id(p): p for p in model.parameters() if id(p) in self._names}
+        self._totals = self._zeros()
         self._norms: list[torch.Tensor] = []
         self._sketches: list[torch.Tensor] = []
-        self._uses: dict[int, int] = {}
-        self._parts: dict[int, tuple[int, torch.Tensor]] = {}
+        self._sum_checked = self._rows_checked = False
         self._batch = 0
-        for module in model.modules():
-            for name, parameter in module.named_parameters(recurse=False):
-                if _rule(module) is None:
+        self._uses: dict[int, Uses] = {}
+        self._walking = False  # a backward pass runs; a layer called meanwhile is recomputed by activation checkpointing
+        self._fold: Fold | None = None  # where that pass's contributions go
+        self._rows: list[torch.Tensor] | None = None  # where it notes each hooked output's gradient norm by row (B,), for the check of rows
+        self._anchor = torch.zeros((), device=next(iter(self._parameters.values())).device, requires_grad=True)
+        for name, module in model.named_modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                raise UserError(
+                    f"layer {name!r} is a {type(module).__name__}, which joins the problems of a batch, so a problem has no gradient of its own; "
+                    "use a model without batch norm"
+                )
+            for own, parameter in module.named_parameters(recurse=False):
+                if id(parameter) in self._names and rule_of(module) is None:
                     raise UserError(
-                        f"parameter {self._names[id(parameter)]!r} belongs to a {type(module).__name__} ({name}), whose per-problem gradient "
+                        f"parameter {self._names[id(parameter)]!r} belongs to a {type(module).__name__} ({own}), whose per-problem gradient "
                         "is not known here; use a model of Linear, Conv1D, Embedding, LayerNorm and RMSNorm layers"
                     )
 
@@ -89,30 +96,35 @@ class PerProblemGradients:
         """Run `losses` (a closure: one forward pass, returning (batch,) per-problem losses), and add their gradients. Returns the losses.
 
         Raises `UserError` naming a parameter that was read outside its layer's own forward pass, or whose layer gave not one row a
-        problem (a norm would be silently wrong), and for a loss that is not finite. Do not go on accumulating after an error.
+        problem (a norm would be silently wrong), where a row's loss depends on other rows, and for a loss that is not finite. Do not go
+        on accumulating after an error.
         """
-        first = not self._norms
+        check_sum, check_rows = not self._sum_checked, batch > 1 and not self._rows_checked
         self._batch = batch
-        self._uses = dict.fromkeys(self._parameters, 0)
-        self._parts = {}
-        some = next(iter(self._parameters.values()))
-        self._norms.append(torch.zeros(batch, dtype=torch.float64, device=some.device))
-        self._sketches.append(torch.zeros(batch, self.sketch.size, dtype=_wide(some.dtype), device=some.device))
-        with self._hooked(frozen=not first):
-            values = losses()
-            if values.shape != (batch,):
-                raise ValueError(f"losses must have shape ({batch},), got {tuple(values.shape)}")
-            if not bool(torch.isfinite(values).all()):
-                row = int((~torch.isfinite(values)).nonzero()[0])
-                raise UserError(
-                    f"the loss of row {row} of a batch is {values[row].item()}; the model's weights are damaged or its dtype is too narrow (try --dtype float32)"
-                )
-            values.sum().backward()
-            if first:
-                self._check_against_autograd()
-        left = [key for key, uses in self._uses.items() if uses == 0 or key in self._parts]
-        if left:
-            raise self._read_elsewhere(left[0])
+        self._uses = {key: Uses() for key in self._parameters}
+        try:
+            with self._hooked(trained=check_sum):
+                values = losses()
+                self._check_losses(values)
+                scale = 2.0 ** (torch.arange(batch, device=values.device) % 5).to(values.dtype)
+                scaled: list[torch.Tensor] = []
+                if check_rows:
+                    self._rows = scaled
+                    self._walk(values * scale, again=True)
+                    self._rows = []
+                self._fold = fold = Fold(batch, self._uses, self._totals, self.sketch)
+                gradients = self._walk(values, *(self._parameters.values() if check_sum else ()))
+                for key in fold.unfinished():
+                    raise self._read_elsewhere(key)
+                if check_sum:
+                    self._check_sum(gradients)
+                if check_rows:
+                    self._check_rows(scaled, self._rows, scale)
+        finally:
+            self._fold = self._rows = None
+        self._sum_checked, self._rows_checked = True, self._rows_checked or check_rows
+        self._norms.append(fold.norms_squared)
+        self._sketches.append(fold.sketches())
         return values.detach()
 
     def sums(self) -> GradientSums:
@@ -123,142 +135,152 @@ class PerProblemGradients:
             sum_norm_squared=float(sum(total.double().square().sum() for total in self._totals.values())),
         )
 
-    def _check_against_autograd(self) -> None:
-        """Compare the totals of the first batch with the gradients that autograd has just left in the parameters."""
-        scale = math.sqrt(sum(float(p.grad.double().square().sum()) for p in self._parameters.values() if p.grad is not None))
-        for key, parameter in self._parameters.items():
-            own = self._totals[key] if parameter.grad is None else self._totals[key] - parameter.grad
-            if float(own.double().norm()) > _TOLERANCE.get(parameter.dtype, _HALF_TOLERANCE) * scale:
+    def reset(self) -> None:
+        """Begin the next bin: forget the sums, but not that the model has passed the checks of its first batches."""
+        self._totals = self._zeros()
+        self._norms, self._sketches = [], []
+
+    def _zeros(self) -> dict[int, torch.Tensor]:
+        return {key: torch.zeros(p.shape, dtype=wide(p.dtype), device=p.device) for key, p in self._parameters.items()}
+
+    def _check_losses(self, values: torch.Tensor) -> None:
+        if values.shape != (self._batch,):
+            raise ValueError(f"losses must have shape ({self._batch},), got {tuple(values.shape)}")
+        if not bool(torch.isfinite(values).all()):
+            row = int((~torch.isfinite(values)).nonzero()[0])
+            raise UserError(
+                f"the loss of row {row} of a batch is {values[row].item()}; the model's weights are damaged or its dtype is too narrow (try --dtype float32)"
+            )
+        for key, uses in self._uses.items():
+            if not uses:
                 raise self._read_elsewhere(key)
+
+    def _walk(self, values: torch.Tensor, *trained: nn.Parameter, again: bool = False) -> tuple[torch.Tensor | None, ...]:
+        """One backward pass, in which `_receive` is called for every hooked layer; `again` keeps the graph for another one.
+
+        Returns autograd's own gradients of the parameters `trained`.
+        """
+        self._walking = True
+        try:
+            # Asked for the anchor's gradient, autograd visits every hooked layer, but computes no weight's gradient unless asked for it.
+            return torch.autograd.grad(values.sum(), (self._anchor, *trained), retain_graph=again, allow_unused=True)[1:]
+        finally:
+            self._walking = False
+
+    def _check_sum(self, gradients: Sequence[torch.Tensor | None]) -> None:
+        """The totals of the first batch must be the gradients that autograd finds."""
+        size = math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients if gradient is not None))
+        for (key, parameter), gradient in zip(self._parameters.items(), gradients, strict=True):
+            difference = self._totals[key] if gradient is None else self._totals[key] - gradient
+            if float(difference.double().norm()) > _TOLERANCE.get(parameter.dtype, _HALF_TOLERANCE) * size:
+                raise self._read_elsewhere(key)
+
+    def _check_rows(self, scaled: list[torch.Tensor], found: list[torch.Tensor], scale: torch.Tensor) -> None:
+        """A loss scaled by a power of two must scale the gradient of its own row, at every hooked layer, by that and no other."""
+        for with_scale, without in zip(scaled, found, strict=True):
+            expected = without * scale.to(without.dtype)
+            off = (with_scale - expected).abs() > _ROW_TOLERANCE * (expected + _NOISE * expected.max())
+            if bool(off.any()):
+                raise UserError(
+                    f"the gradient of row {int(off.nonzero()[0])} of a batch changes with the losses of other rows, so a problem has no gradient of "
+                    "its own; use a model and a loss that treat each row alone (no batch norm, balancing loss or routing across rows)"
+                )
 
     def _read_elsewhere(self, key: int) -> UserError:
         return UserError(
-            f"parameter {self._names[key]!r} was not used through its own layer's forward pass alone (a fused kernel, or a layer this loss "
-            "does not reach), so its per-problem gradient is unknown; use a plain forward pass over full logits"
+            f"parameter {self._names[key]!r} was not used through its own layer's forward pass alone (a fused kernel, reentrant activation "
+            "checkpointing, or a layer this loss does not reach), so its per-problem gradient is unknown; use a plain forward pass over full logits"
         )
 
     @contextmanager
-    def _hooked(self, *, frozen: bool) -> Iterator[None]:
-        """Hooks on; parameters frozen or not meanwhile. Their requires_grad and grad are put back at the end, after errors too."""
-        before = [(parameter, parameter.requires_grad, parameter.grad) for parameter in self.model.parameters()]
+    def _hooked(self, *, trained: bool) -> Iterator[None]:
+        """Hooks on; counted parameters require a gradient meanwhile where `trained`. Both are put back at the end, after errors too."""
+        before = [(parameter, parameter.requires_grad) for parameter in self._parameters.values()]
         handles = [
             module.register_forward_hook(self._forward_hook)
             for module in self.model.modules()
-            if any(True for _ in module.parameters(recurse=False))
+            if any(id(parameter) in self._parameters for parameter in module.parameters(recurse=False))
         ]
         try:
-            for parameter, _, _ in before:
-                parameter.requires_grad_(not frozen)
-                parameter.grad = None
+            for parameter, required in before:
+                parameter.requires_grad_(required or trained)
             yield
         finally:
             for handle in handles:
                 handle.remove()
-            for parameter, required, gradient in before:
+            for parameter, required in before:
                 parameter.requires_grad_(required)
-                parameter.grad = gradient
 
     def _forward_hook(self, module: nn.Module, inputs: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
         if not torch.is_grad_enabled():  # a model that is its own teacher, read without gradients
             return output
-        if not output.requires_grad:  # the first layer, its weight being frozen: activation gradients start here
-            output = output.detach().requires_grad_(True)
+        own = {name: p for name, p in module.named_parameters(recurse=False) if id(p) in self._parameters}
         if output.shape[0] != self._batch:
-            name = next(self._names[id(p)] for p in module.parameters(recurse=False))
             raise UserError(
-                f"the layer of parameter {name!r} gave {output.shape[0]} rows for a batch of {self._batch}: "
+                f"the layer of parameter {self._names[id(next(iter(own.values())))]!r} gave {output.shape[0]} rows for a batch of {self._batch}: "
                 "its per-problem gradient cannot be told apart; pass position_ids of the batch's shape"
             )
-        x = inputs[0].detach()
-        rule = _rule(module)
-        assert rule is not None  # __init__ refused the others
-        for parameter in module.parameters(recurse=False):
-            self._uses[id(parameter)] += 1
+        x, use = inputs[0].detach(), 0
+        if not self._walking:
+            kind = _rule(module).weight
+            for name, parameter in own.items():
+                uses = self._uses[id(parameter)]
+                if name == "weight" and kind is Rows:
+                    use = len(uses.rows)
+                    uses.rows.append(x.flatten(1))
+                elif name == "weight" and kind is Outer:
+                    uses.outer += 1
+                else:
+                    uses.whole += 1
+        return _Identity.apply(output, self._anchor, x, partial(self._receive, module, own, use))  # type: ignore[no-untyped-call]
 
-        def receive(gradient: torch.Tensor) -> None:
-            for parameter, per_problem in rule(module, x, gradient):
-                self._collect(parameter, per_problem)
-
-        output.register_hook(receive)
-        return output
-
-    def _collect(self, parameter: nn.Parameter, per_problem: torch.Tensor) -> None:
-        """Take one use's (B, *shape) gradients; once all uses of the parameter are in, fold their sum into norms, total and sketch."""
-        key = id(parameter)
-        received, whole = 1, per_problem.to(_wide(per_problem.dtype)).flatten(1)
-        if key in self._parts:
-            before, part = self._parts.pop(key)
-            received, whole = before + 1, part + whole
-        if received < self._uses[key]:
-            self._parts[key] = (received, whole)
-            return
-        self._norms[-1] += whole.double().square().sum(1) if whole.dtype == torch.float64 else whole.square().sum(1).double()
-        self._totals[key] += whole.sum(0).view_as(self._totals[key])
-        self.sketch.add(self._sketches[-1], parameter, whole)
+    def _receive(self, module: nn.Module, own: dict[str, nn.Parameter], use: int, x: torch.Tensor, gradient: torch.Tensor) -> None:
+        if self._rows is not None:
+            self._rows.append(torch.linalg.vector_norm(gradient.flatten(1), dim=1, dtype=wide(gradient.dtype)))
+        if self._fold is not None:
+            for name, contribution in _rule(module).contributions(module, x, gradient):
+                if name in own:
+                    self._fold.receive(own[name], use, contribution)
 
 
-Rule = Callable[[nn.Module, torch.Tensor, torch.Tensor], Iterator[tuple[nn.Parameter, torch.Tensor]]]
+class _Identity(torch.autograd.Function):
+    """A layer's output, handed on; its backward pass shows the gradient there, with the layer's input, to `receive`.
 
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    """Half precisions are accumulated in float32."""
-    return dtype if dtype in (torch.float32, torch.float64) else torch.float32
-
-
-def _linear(module: Any, x: torch.Tensor, gradient: torch.Tensor) -> Iterator[tuple[nn.Parameter, torch.Tensor]]:
-    rows, inputs, outputs = x.shape[0], x.reshape(x.shape[0], -1, x.shape[-1]), gradient.reshape(x.shape[0], -1, gradient.shape[-1])
-    yield module.weight, torch.bmm(outputs.transpose(1, 2), inputs)
-    if module.bias is not None:
-        yield module.bias, outputs.sum(1).view(rows, -1)
-
-
-def _conv1d(module: Any, x: torch.Tensor, gradient: torch.Tensor) -> Iterator[tuple[nn.Parameter, torch.Tensor]]:
-    # GPT-2's Conv1D is a linear layer with its weight stored (in, out).
-    yield module.weight, torch.bmm(x.transpose(1, 2), gradient)
-    yield module.bias, gradient.sum(1)
-
-
-def _embedding(module: Any, x: torch.Tensor, gradient: torch.Tensor) -> Iterator[tuple[nn.Parameter, torch.Tensor]]:
-    rows, width = x.shape[0], gradient.shape[-1]
-    flat = gradient.new_zeros(rows * module.num_embeddings, width)
-    offsets = torch.arange(rows, device=x.device)[:, None] * module.num_embeddings
-    used = gradient if module.padding_idx is None else gradient.masked_fill((x == module.padding_idx)[..., None], 0)
-    flat.index_add_(0, (x + offsets).flatten(), used.reshape(-1, width))
-    yield module.weight, flat.view(rows, module.num_embeddings, width)
-
-
-def _over_positions(values: torch.Tensor) -> torch.Tensor:
-    """Sum over all but the first and last dimension: norms act on (B, T, H) or, per head, on (B, T, heads, H)."""
-    return values.flatten(1, -2).sum(1)
-
-
-def _layer_norm(module: Any, x: torch.Tensor, gradient: torch.Tensor) -> Iterator[tuple[nn.Parameter, torch.Tensor]]:
-    normalised = nn.functional.layer_norm(x, module.normalized_shape, eps=module.eps)
-    yield module.weight, _over_positions(gradient * normalised)
-    if module.bias is not None:
-        yield module.bias, _over_positions(gradient)
-
-
-def _rms_norm(module: Any, x: torch.Tensor, gradient: torch.Tensor) -> Iterator[tuple[nn.Parameter, torch.Tensor]]:
-    wide = x.float()  # transformers normalises in float32, also where the model is float64
-    normalised = (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + module.variance_epsilon)).to(x.dtype)
-    yield module.weight, _over_positions(gradient * normalised)
-
-
-def _rule(module: nn.Module) -> Rule | None:
-    """The per-problem gradient of a layer's own parameters, or None where it is not known.
-
-    RMSNorm classes differ from model to model in transformers but Llama's and Qwen's compute the same; Gemma's (1 + weight) names its
-    epsilon otherwise and so is not taken for one of them.
+    The input is saved the way autograd saves its own, so activation checkpointing drops and recomputes it too. The anchor requires a
+    gradient, so that the output of a first or a frozen layer does.
     """
-    if type(module) is nn.Linear:
-        return _linear
-    if type(module) is nn.Embedding and module.max_norm is None and not module.scale_grad_by_freq:
-        return _embedding
-    if type(module) is nn.LayerNorm and module.elementwise_affine and len(module.normalized_shape) == 1:
-        return _layer_norm
-    if type(module).__name__ == "Conv1D" and type(module).__module__ == "transformers.pytorch_utils":
-        return _conv1d
-    if type(module).__name__.endswith("RMSNorm") and hasattr(module, "variance_epsilon"):
-        return _rms_norm
-    return None
+
+    @staticmethod
+    def forward(ctx: Any, output: torch.Tensor, anchor: torch.Tensor, x: torch.Tensor, receive: Callable[..., None]) -> torch.Tensor:
+        ctx.receive = receive
+        ctx.save_for_backward(x)
+        return output.detach()  # an alias that the model may write into, as it may into the output itself
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        (x,) = ctx.saved_tensors
+        ctx.receive(x, gradient)
+        return gradient, None, None, None
+
+
+def _rule(module: nn.Module) -> Rule:
+    rule = rule_of(module)
+    assert rule is not None  # __init__ refused the others
+    return rule
+
+
+def _counted(model: nn.Module, only: Sequence[str] | None) -> dict[int, str]:
+    """Names of the counted parameters by id. A tied parameter counts under each of its names and is called by the first."""
+    first = {id(parameter): name for name, parameter in model.named_parameters()}
+    if only is None:
+        return first
+    chosen: set[int] = set()
+    for wanted in only:
+        found = {id(p) for name, p in model.named_parameters(remove_duplicate=False) if f"{name}.".startswith(f"{wanted}.")}
+        if not found:
+            raise UserError(
+                f"only {wanted!r} is no parameter or module of the model; its parameters are called like {next(iter(first.values()))!r}"
+            )
+        chosen |= found
+    return {key: name for key, name in first.items() if key in chosen}

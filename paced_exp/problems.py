@@ -4,6 +4,7 @@ A source is `lab:SPLIT`, a path ending in .jsonl or .parquet, or `hub:OWNER/NAME
 several are joined by commas. The columns of published data sets are recognised (`layouts`), others are mapped by option.
 """
 
+import hashlib
 import itertools
 import json
 import os
@@ -79,6 +80,14 @@ def save_problems(problems: Sequence[Problem], path: Path) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(buffer.getvalue().to_pybytes())
     partial.replace(path)
+
+
+def source_fingerprint(spec: str) -> str:
+    """SHA-256 over what `spec` names: the bytes of each file, the name itself of what only changes with its version (lab:, hub:)."""
+    digest = hashlib.sha256()
+    for part in _parts(spec, 0):
+        digest.update(Path(part).read_bytes() if os.path.isfile(part) else part.encode())
+    return f"sha256:{digest.hexdigest()}"
 
 
 def _parts(spec: str, seed: int) -> list[str]:

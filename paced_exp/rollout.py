@@ -109,9 +109,9 @@ def roll_out(config: RolloutConfig) -> tuple[Any, dict[str, Any]]:
         save_problems(problems, run / "problems.parquet")
         began, made, tokens = time.perf_counter(), 0, 0
         with progress(len(problems) * config.K, "rollouts", "rollouts", initial=len(store.done_ids()) * config.K) as bar:
-            for group in stored:
-                made, tokens = made + len(group), tokens + sum(len(rollout.token_ids) for rollout in group)
-                bar.update(len(group))
+            for rows in stored:
+                made, tokens = made + len(rows), tokens + sum(len(row["token_ids"]) for row in rows)
+                bar.update(len(rows))
         seconds = time.perf_counter() - began
 
     order = [problem.id for problem in problems]

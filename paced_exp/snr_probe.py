@@ -100,7 +100,7 @@ def run_probe(config: ProbeConfig) -> dict[str, Any]:
     from paced_exp.models import check_same_vocabulary, load_model
     from paced_exp.probe.estimates import curve_record, estimate_curve
     from paced_exp.probe.stages import bin_data, bin_gradients, fill_bins, references_for
-    from paced_exp.problems import stream_problems
+    from paced_exp.problems import source_fingerprint, stream_problems
     from paced_exp.run_folder import RunFolder, provenance, read_json, write_json
 
     run = RunFolder(config.out, config).check()
@@ -112,7 +112,7 @@ def run_probe(config: ProbeConfig) -> dict[str, Any]:
     teacher = load_model(config.teacher, device=config.device, dtype=config.dtype)
     check_same_vocabulary(student, teacher)
     # The folder is taken only now: a command that is refused leaves none behind to be in the way of its correction.
-    run.open().claim({"student": student.fingerprint, "teacher": teacher.fingerprint})
+    run.open().claim({"problems": source_fingerprint(config.problems), "student": student.fingerprint, "teacher": teacher.fingerprint})
     clock = StageClock(run / "seconds.json")
     clock.add("load", time.perf_counter() - began)
     with Grader() as grader:

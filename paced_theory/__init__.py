@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from paced_theory.allocation import AllocationComparison as AllocationComparison, AllocationPolicy as AllocationPolicy
     from paced_theory.allocation import allocation_policy as allocation_policy, best_policy as best_policy
     from paced_theory.allocation import compare_allocation as compare_allocation, rollout_value as rollout_value
+    from paced_theory.bootstrap import bootstrap_snr as bootstrap_snr, bootstrap_snr_from_gram as bootstrap_snr_from_gram
     from paced_theory.collapse import LogisticStudent as LogisticStudent, SoftmaxStudent as SoftmaxStudent, forward_kl as forward_kl
     from paced_theory.collapse import forward_kl_logit_gradient as forward_kl_logit_gradient
     from paced_theory.connections import Connection as Connection, connections_table as connections_table
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 #: What the package exports, by the module that defines it.
 _EXPORTS = {
     "allocation": "AllocationComparison AllocationPolicy allocation_policy best_policy compare_allocation rollout_value",
+    "bootstrap": "bootstrap_snr bootstrap_snr_from_gram",
     "collapse": "LogisticStudent SoftmaxStudent forward_kl forward_kl_logit_gradient",
     "connections": "Connection connections_table worst_case_against",
     "convergence": (

@@ -113,21 +113,21 @@ def check_prior(prior: tuple[float, float], name: str = "prior") -> tuple[float,
     return float(raw[0]), float(raw[1])
 
 
-def check_counts(k: ArrayLike, K: ArrayLike) -> tuple[IntArray, IntArray]:
-    """Successes `k` of `K` rollouts, broadcast against each other: integers with K >= 1 and 0 <= k <= K."""
-    successes = _as_float_array("k", k, "integers between 0 and K")
-    rollouts = _as_float_array("K", K, "integers >= 1")
+def check_counts(k: ArrayLike, K: ArrayLike, name: str = "K") -> tuple[IntArray, IntArray]:
+    """Successes `k` of `K` rollouts (called `name`), broadcast against each other: integers with K >= 1 and 0 <= k <= K."""
+    successes = _as_float_array("k", k, f"integers between 0 and {name}")
+    rollouts = _as_float_array(name, K, "integers >= 1")
     bad = ~((rollouts >= 1) & np.isfinite(rollouts)) | (np.floor(rollouts) != rollouts)
     if bad.any():
-        raise ValueError(f"K must be integers >= 1, got {_first_bad(rollouts, bad)}")
+        raise ValueError(f"{name} must be integers >= 1, got {_first_bad(rollouts, bad)}")
     try:
         successes, rollouts = np.broadcast_arrays(successes, rollouts)
     except ValueError:
-        raise ValueError(f"k and K must have shapes that broadcast, got {successes.shape} and {rollouts.shape}") from None
+        raise ValueError(f"k and {name} must have shapes that broadcast, got {successes.shape} and {rollouts.shape}") from None
     bad = ~((successes >= 0) & (successes <= rollouts)) | (np.floor(successes) != successes)
     if bad.any():
         where = _first_bad(successes, bad)
-        raise ValueError(f"k must be integers between 0 and K, got {where} where K is {int(rollouts[bad].flat[0])}")
+        raise ValueError(f"k must be integers between 0 and {name}, got {where} where {name} is {int(rollouts[bad].flat[0])}")
     return successes.astype(np.int64), rollouts.astype(np.int64)
 
 

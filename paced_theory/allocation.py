@@ -24,7 +24,7 @@ def rollout_value(k: ArrayLike, n: ArrayLike, alpha: float = 1.0, beta: float = 
 
     Success has predictive probability (k+a)/(n+a+b). ValueError for impossible counts, exponents or priors.
     """
-    passes, rollouts = check_counts(k, n)
+    passes, rollouts = check_counts(k, n, "n")
     a, b = check_prior(prior)
     success = (passes + a) / (rollouts + a + b)
     difference = posterior_weight(passes + 1, rollouts + 1, alpha, beta, prior) - posterior_weight(passes, rollouts + 1, alpha, beta, prior)
@@ -146,6 +146,7 @@ def compare_allocation(
     is the most one problem may get. ValueError for K < 1 or max_factor < 1.
     """
     K, maximum = check_int("K", K, 1), K * check_int("max_factor", max_factor, 1)
+    check_prior(prior)
     uniform = efficiency_table(K, prior, alpha=alpha, beta=beta, assumed=prior)[0].posterior
     frontier = _frontier(maximum, alpha, beta, prior)
     rollouts, reached = frontier[:, 0], frontier[:, 1]

@@ -164,7 +164,7 @@ def simulate_sgd(
     w, n2 = check_array("weight", weight, ndim=1), check_array("noise_variance", noise_variance, ndim=1)
     if w.shape != n2.shape or w.min() < 0 or w.sum() == 0 or n2.min() < 0:
         raise ValueError(f"weight and noise_variance must be >= 0, not all 0 and of equal length, got {w.size} and {n2.size} entries")
-    if tail is not None and not tail > 2:
+    if tail is not None and check_positive("tail", tail) <= 2:
         raise ValueError(f"tail must be > 2 for the noise to have a variance, got {tail!r}")
     w = w / w.mean()
     bins, dim = w.size, start.size

@@ -247,8 +247,9 @@ def efficiency_table(
     >>> [round(x, 4) for x in efficiency_table(4)[0][1:]]
     [0.7059, 0.881, 0.881]
     """
+    check_prior(assumed, "assumed")
     rows = []
-    for rollouts in [K] if isinstance(K, int | np.integer) else K:
+    for rollouts in [K] if np.ndim(K) == 0 else K:  # type: ignore[union-attr]
         n = check_int("K", rollouts, 1)
         k = np.arange(n + 1)
         plugin = plugin_weight(k, n, alpha, beta)

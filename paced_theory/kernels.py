@@ -128,7 +128,7 @@ class Kernel(ABC):
             mean = self.integral(prior)
             log_total = math.log(mean) if mean > 0 else -math.inf
         else:
-            logs = self.log(np.asarray(pass_rates))
+            logs = self._log(check_pass_rate("pass_rates", np.asarray(pass_rates)))
             if logs.size == 0:
                 raise ValueError("pass_rates must have at least 1 entry, got none")
             log_total = float(np.logaddexp.reduce(logs, axis=None)) - (math.log(logs.size) if how == "mean" else 0.0)

@@ -11,8 +11,8 @@ Intervals are delete-one jackknife ones over problems, made on the scale of the 
 SNR^2 = naive^2 - 1/n. On that scale the spread hardly depends on the signal (s^2 itself is a degenerate U-statistic without signal, and
 its spread grows as s with it), so the same interval holds for both: at nominal 95 % it covered 0.94 to 0.99 in simulations with n from
 10 to 300, and 0.91 to 0.93 at worst (norms of log-normal spread 0.7; a weak signal along the leading direction of noise of effective
-rank 16), where a bootstrap and a jackknife of SNR^2 itself covered 0.83 and 0.89, missing on one side. Independent bins are compared by
-MOVER (Zou and Donner 2008).
+rank 16), where a bootstrap and a jackknife of SNR^2 itself covered 0.83 and 0.89, missing on one side. `bootstrap` has a bootstrap
+on the scale used here. Independent bins are compared by MOVER (Zou and Donner 2008).
 """
 
 import math
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri, stdtrit
 
-from paced_theory._checks import check_fraction, check_int
+from paced_theory._checks import check_array, check_fraction, check_int, check_positive, check_real
 
 Array = NDArray[np.float64]
 
@@ -71,12 +71,10 @@ def estimate_snr(gradients: ArrayLike, *, confidence: float = 0.95) -> SNREstima
 
     Raises ValueError for an array that is not (n >= 3, d >= 1), for non-finite entries, and where `estimate_snr_from_sums` does.
     """
-    g = np.asarray(gradients, dtype=np.float64)
+    g = check_array("gradients", gradients)
     if g.ndim != 2 or g.shape[0] < 3 or g.shape[1] < 1:
         raise ValueError(f"gradients must be an (n, d) array with n >= 3 and d >= 1, got shape {g.shape}")
-    if not np.isfinite(g).all():
-        raise ValueError("gradients must be finite, got NaN or infinity; drop or mend the problems they come from")
-    return estimate_snr_from_sums((g**2).sum(axis=1), g @ g.sum(axis=0), confidence=confidence)
+    return estimate_snr_from_sums(np.einsum("ij,ij->i", g, g), g @ g.sum(axis=0), confidence=confidence)
 
 
 def estimate_snr_from_gram(gram: ArrayLike, *, sum_norm_squared: float | None = None, confidence: float = 0.95) -> SNREstimate:
@@ -194,14 +192,10 @@ def problems_needed(snr_squared: float, *, effective_rank: float, level: float =
     first-order term 2 sqrt(SNR^2 / (effective_rank n)), that of isotropic noise of this rank, adds in squares. Ours.
     Raises ValueError for snr_squared <= 0, effective_rank < 1, both also if infinite, or level and power outside (0, 1).
     """
-    if not 0 < snr_squared < math.inf:
-        raise ValueError(f"snr_squared must be positive and finite, got {snr_squared}")
-    if not 1 <= effective_rank < math.inf:
-        raise ValueError(f"effective_rank must be at least 1 and finite, got {effective_rank}")
-    for name, value in (("level", level), ("power", power)):
-        if not 0 < value < 1:
-            raise ValueError(f"{name} must lie strictly between 0 and 1, got {value}")
-    z_level, z_power = -float(ndtri(level)), float(ndtri(power))
+    check_positive("snr_squared", snr_squared)
+    if check_real("effective_rank", effective_rank) < 1:
+        raise ValueError(f"effective_rank must be at least 1, got {effective_rank}")
+    z_level, z_power = -float(ndtri(check_fraction("level", level))), float(ndtri(check_fraction("power", power)))
 
     def enough(n: int) -> bool:
         null = math.sqrt(2 / effective_rank) / n

@@ -14,6 +14,7 @@ from paced_exp.lab.splits import SPLITS, draw, to_problem
 from paced_exp.lab.tokenizer import ASSISTANT, END, USER
 
 IGNORE = -100
+_SLOWEST = {name: RETENTION[name] for name in ("number_filtering",)}
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,12 @@ class Batch:
 def pool_texts(recipe: Recipe, index: int) -> list[tuple[str, str]]:
     """The (prompt, response) texts of pool `index`, laid out as the chat template lays them out; a function of seed and index alone."""
     rng = random.Random(f"corpus/{recipe.seed}/{index}")
+    tail = index >= recipe.pools - recipe.tail
     texts = []
     for _ in range(recipe.pool_size):
-        families = RETENTION if rng.random() < recipe.retention else MATHEMATICS
+        families = RETENTION if rng.random() < (recipe.tail_retention if tail else recipe.retention) else MATHEMATICS
+        if tail and families is RETENTION and rng.random() < 0.5:
+            families = _SLOWEST
         name, level, entry = draw(SPLITS["pretrain"], rng, families)
         problem = to_problem("", "pretrain", name, level, entry)
         kind_draw = rng.random()

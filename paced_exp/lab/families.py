@@ -69,7 +69,9 @@ RETENTION: dict[str, Family] = {
         Family("spell_backward", tuple({"min_word_len": length, "max_word_len": length} for length in (3, 4, 5)), solutions.direct),
         Family(
             "number_filtering",
-            tuple({"min_numbers": count, "max_numbers": count, "max_decimals": 0} for count in (3, 4, 5)),
+            tuple(
+                {"min_numbers": count, "max_numbers": count, "max_decimals": 0, "min_value": 10.0, "max_value": 99.0} for count in (2, 3, 4)
+            ),
             solutions.direct,
         ),
         Family(

@@ -74,6 +74,15 @@ def solution_probability(model: PreTrainedModel, tokenizer: PreTrainedTokenizerF
     return total / len(pairs)
 
 
+def _probabilities(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> dict[str, float]:
+    """`solution_probability` of train, plain and with the solution in the context, and of the retention families."""
+    return {
+        "plain": solution_probability(model, tokenizer, "train", "plain"),
+        "privileged": solution_probability(model, tokenizer, "train", "privileged"),
+        "retention": solution_probability(model, tokenizer, "retention", "plain"),
+    }
+
+
 def _save_state(path: Path, model: PreTrainedModel, made: Iterable[torch.optim.Optimizer], pools: int) -> None:
     temporary = path.with_suffix(".tmp")
     torch.save({"model": model.state_dict(), "optimizers": [o.state_dict() for o in made], "pools": pools}, temporary)
@@ -122,9 +131,7 @@ def pretrain(name: str, recipe: Recipe, folder: Path, threads: int) -> Path:
         line = {
             "pool": pool + 1,
             "loss": sum(losses) / len(losses),
-            "plain": solution_probability(model, tokenizer, "train", "plain"),
-            "privileged": solution_probability(model, tokenizer, "train", "privileged"),
-            "retention": solution_probability(model, tokenizer, "retention", "plain"),
+            **_probabilities(model, tokenizer),
             "seconds": time.perf_counter() - started,
         }
         with metrics.open("a") as file:
@@ -133,8 +140,14 @@ def pretrain(name: str, recipe: Recipe, folder: Path, threads: int) -> Path:
         bar.set_postfix({key: f"{line[key]:.3f}" for key in ("loss", "plain", "privileged", "retention")})
         bar.update()
     bar.close()
-    # bfloat16 halves what is shipped; the model card's figures are measured on what is shipped.
+    # bfloat16 halves what is shipped. What that changes is kept in the record; the model card measures what is shipped.
+    float32 = _probabilities(model, tokenizer)
     model.bfloat16().save_pretrained(checkpoint)
-    seconds = sum(json.loads(line)["seconds"] for line in metrics.read_text().splitlines())
-    write_json(run.record_path, {"name": name, "recipe": as_dict(recipe), "seconds": seconds} | read_json(run / "provenance.json"))
+    record = {
+        "name": name,
+        "recipe": as_dict(recipe),
+        "seconds": sum(json.loads(line)["seconds"] for line in metrics.read_text().splitlines()),
+        "solution_probability": {"float32": float32, "bfloat16": _probabilities(model.float(), tokenizer)},
+    }
+    write_json(run.record_path, record | read_json(run / "provenance.json"))
     return checkpoint

@@ -1,9 +1,11 @@
 """The probe's stages, each continuing from what its files already hold."""
 
 import itertools
+import json
 import os
 import zipfile
 from collections.abc import Iterator
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,18 +19,19 @@ from paced_exp.gradients import GradientSums, PerProblemGradients, Sketch
 from paced_exp.grading import Grader
 from paced_exp.losses import divergence, mean_over_tokens
 from paced_exp.models import LoadedModel
+from paced_exp.pass_rates import Fingerprint, pass_rates, write_pass_rates
 from paced_exp.probe.binning import Bins
 from paced_exp.probe.estimates import BinData
 from paced_exp.problems import Problem, save_problems
 from paced_exp.progress import progress
 from paced_exp.prompts import prompt_ids
 from paced_exp.references import Reference, make_references
-from paced_exp.rollouts.engine import Prompt
+from paced_exp.rollouts.collect import collect
 from paced_exp.rollouts.hf import HFEngine
 from paced_exp.rollouts.store import ChunkStore
 from paced_exp.run_folder import RunFolder
 
-ROUND = 256  # problems drawn and rolled out at a time; whether the bins are full is looked at after each
+ROUND = 512  # problems drawn and rolled out at a time; whether the bins are full is looked at after each
 
 
 def fill_bins(
@@ -43,45 +46,40 @@ def fill_bins(
     engine = HFEngine(student)
     bins = Bins(config.bins, config.per_bin, config.K)
     problems: dict[str, Problem] = {}
+    order: list[str] = []
     source = itertools.islice(source, config.max_problems)
-    drawn = 0
     with progress(len(bins.reachable) * config.per_bin, "problems kept", "rollouts") as bar:
         while not bins.full:
             chunk = list(itertools.islice(source, ROUND))
             if not chunk:
                 break
-            drawn += len(chunk)
-            todo = {problem.id: problem for problem in chunk if problem.id not in stored}
-            prompts = [Prompt(problem.id, prompt_ids(student.tokenizer, problem)) for problem in todo.values()]
-            for group in engine.generate(
-                prompts, samples=config.K, max_new_tokens=config.max_new_tokens, temperature=config.temperature, seed=config.seed
+            order += [problem.id for problem in chunk]
+            for rows in collect(
+                chunk,
+                student,
+                engine,
+                grader,
+                store,
+                samples=config.K,
+                max_new_tokens=config.max_new_tokens,
+                temperature=config.temperature,
+                seed=config.seed,
             ):
-                problem = todo[group[0].problem_id]
-                texts = [student.tokenizer.decode(rollout.token_ids, skip_special_tokens=True) for rollout in group]
-                graded = grader.grade([problem] * len(group), texts)
-                rows = [
-                    {
-                        "problem_id": rollout.problem_id,
-                        "sample": rollout.sample,
-                        "token_ids": list(rollout.token_ids),
-                        "finished": rollout.finished,
-                        "correct": bool(rollout.finished and correct),
-                    }
-                    for rollout, correct in zip(group, graded, strict=True)
-                ]
-                store.append(rows)
-                stored[problem.id] = sum(bool(row["correct"]) for row in rows)
+                stored[rows[0]["problem_id"]] = sum(row["correct"] for row in rows)
             for problem in chunk:
                 if bins.offer(problem.id, stored[problem.id]):
                     problems[problem.id] = problem
             bar.update(bins.kept - bar.n)
-            bar.set_postfix(drawn=drawn, emptiest=min(len(bins.members[index]) for index in bins.reachable))
+            bar.set_postfix(drawn=len(order), emptiest=min(len(bins.members[index]) for index in bins.reachable))
     if bins.kept == 0:
         raise UserError(f"--problems {config.problems} gave no problem to probe; name a source with problems in it")
     save_problems(list(problems.values()), run / "problems.parquet")
+    fingerprint = Fingerprint.of(student, temperature=config.temperature, max_new_tokens=config.max_new_tokens)
+    store.finalise(order=order, metadata={"paced_fingerprint": json.dumps(asdict(fingerprint), sort_keys=True)})
+    write_pass_rates(run / "pass_rates.parquet", pass_rates(store.rows()).set_index("problem_id").loc[order].reset_index(), fingerprint)
     summary = {
-        "problems_drawn": drawn,
-        "rollouts": drawn * config.K,
+        "problems_drawn": len(order),
+        "rollouts": len(order) * config.K,
         "offered": bins.offered,
         "kept": [len(members) for members in bins.members],
         "full": bins.full,
@@ -103,7 +101,7 @@ def references_for(
     store = ChunkStore(run.path, "references")
     done = store.done_ids()
     with progress(len(kept), "references", "references", initial=sum(problem.id in done for problem in kept)) as bar:
-        return make_references(
+        made = make_references(
             kept,
             teacher,
             HFEngine(teacher),
@@ -117,6 +115,8 @@ def references_for(
             seed=config.seed + 1,
             on_problem=bar.update,
         )
+    store.finalise(order=[problem.id for problem in kept])
+    return made
 
 
 def bin_gradients(

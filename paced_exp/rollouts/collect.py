@@ -1,6 +1,7 @@
 """Rollouts of a list of problems: generated, graded and stored problem by problem, continuing from what the store holds."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from paced_exp.grading import Grader
 from paced_exp.models import LoadedModel
@@ -21,10 +22,10 @@ def collect(
     max_new_tokens: int,
     temperature: float,
     seed: int,
-) -> Iterator[list[Rollout]]:
-    """Roll out every problem that `store` lacks, `samples` times each from its plain prompt; yields a problem's rollouts once stored.
+) -> Iterator[list[dict[str, Any]]]:
+    """Roll out every problem that `store` lacks, `samples` times each from its plain prompt; yields a problem's rows once stored.
 
-    A stored row has problem_id, sample, seed, token_ids, finished, response (the text without special tokens) and correct. A rollout cut
+    A row has problem_id, sample, seed, token_ids, finished, response (the text without special tokens) and correct. A rollout cut
     at max_new_tokens is not correct whatever it says: the limit is part of what a pass rate is a property of. Nothing is generated before
     the first rollouts are asked for. Raises `UserError`: at once for a request without sense, later as the grader and the store do.
     """
@@ -37,22 +38,21 @@ def collect(
 
 def _graded_and_stored(
     generated: Iterator[list[Rollout]], problems: dict[str, Problem], model: LoadedModel, grader: Grader, store: ChunkStore
-) -> Iterator[list[Rollout]]:
+) -> Iterator[list[dict[str, Any]]]:
     for group in generated:
         responses = [model.tokenizer.decode(rollout.token_ids, skip_special_tokens=True) for rollout in group]
         passed = grader.grade([problems[rollout.problem_id] for rollout in group], responses)
-        store.append(
-            [
-                {
-                    "problem_id": rollout.problem_id,
-                    "sample": rollout.sample,
-                    "seed": rollout.seed,
-                    "token_ids": rollout.token_ids,
-                    "finished": rollout.finished,
-                    "response": response,
-                    "correct": rollout.finished and correct,
-                }
-                for rollout, response, correct in zip(group, responses, passed, strict=True)
-            ]
-        )
-        yield group
+        rows = [
+            {
+                "problem_id": rollout.problem_id,
+                "sample": rollout.sample,
+                "seed": rollout.seed,
+                "token_ids": rollout.token_ids,
+                "finished": rollout.finished,
+                "response": response,
+                "correct": rollout.finished and correct,
+            }
+            for rollout, response, correct in zip(group, responses, passed, strict=True)
+        ]
+        store.append(rows)
+        yield rows

@@ -1,19 +1,24 @@
-"""Per-problem gradients from one batched backward pass, against a loop of single backward passes and torch.func."""
+"""Per-problem gradients from one batched backward pass, against a loop of single backward passes, torch.func, Opacus and brute force.
 
-from collections.abc import Callable
+What is refused, restored and held in memory: test_gradients_checks.py.
+"""
+
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from opacus.grad_sample import GradSampleModuleFastGradientClipping
 from tiny_models import tiny_model
 from torch import nn
 
 from paced_exp.alignment import pad_responses, response_logits
-from paced_exp.errors import UserError
 from paced_exp.gradients import GradientSums, PerProblemGradients, Sketch
 from paced_exp.losses import cross_entropy, forward_kl, mean_over_tokens
+from paced_exp.per_problem import fold
 
 PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13], [0, 1, 2], [17, 18, 18]]
 RESPONSES = [[20, 21, 22, 23, 1], [30, 1], [31], [0, 0, 1], [40, 40, 40, 1]]
@@ -59,11 +64,12 @@ def accumulated(model: Any, teacher: Any, batches: list[list[int]], seed: int = 
 
 def sketched(model: Any, gradients: torch.Tensor, seed: int = 0) -> np.ndarray:
     """The count sketch of whole gradients (problems, parameters)."""
-    sketch, out, start = Sketch(model, SIZE, seed), torch.zeros(len(gradients), SIZE, dtype=gradients.dtype), 0
+    sketch, start = Sketch(model, SIZE, seed), 0
+    buffer = sketch.buffer(len(gradients), gradients.dtype, gradients.device)
     for parameter in model.parameters():
-        sketch.add(out, parameter, gradients[:, start : start + parameter.numel()])
+        sketch.add(buffer, parameter, gradients[:, start : start + parameter.numel()])
         start += parameter.numel()
-    return out.numpy()
+    return sketch.result(buffer).numpy()
 
 
 ALL = [0, 1, 2, 3, 4]
@@ -113,6 +119,94 @@ def test_agrees_with_torch_func(kind: str) -> None:
     assert engine.sums().sum_norm_squared == pytest.approx(flat.sum(0).square().sum().item(), rel=2e-6)
 
 
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing:UserWarning")  # Opacus' hook on the embedding, whose input is tokens
+@pytest.mark.parametrize("kind", ["qwen3", "qwen3-untied", "llama"])
+def test_agrees_with_opacus(kind: str) -> None:
+    model = model_of(kind, torch.float32)
+    found = accumulated(model, None, [ALL]).norms_squared
+    wrapped = GradSampleModuleFastGradientClipping(model.train(), use_ghost_clipping=False, strict=False, loss_reduction="sum")
+    wrapped.device = model.device
+    losses_of(wrapped, None, ALL).sum().backward()
+    np.testing.assert_allclose(found, wrapped.get_norm_sample().double().square().numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["gram", "direct", "direct in chunks"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_both_forms_of_a_linear_layer_are_exact(kind: str, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fold, "_ELEMENT_COST", 10**9 if form == "gram" else 0)
+    monkeypatch.setattr(fold, "_CHUNK", {"cpu": 3000 if form == "direct in chunks" else 1 << 20})
+    model, teacher = model_of(kind), tiny_model("qwen3", seed=1, dtype=torch.float64)
+    expected = single_gradients(model, teacher)
+    engine = PerProblemGradients(model)
+    engine.accumulate(5, partial(losses_of, model, teacher, ALL))
+    sums = engine.sums()
+    np.testing.assert_allclose(sums.norms_squared, expected.square().sum(1).numpy(), rtol=1e-10)
+    assert sums.sum_norm_squared == pytest.approx(expected.sum(0).square().sum().item(), rel=1e-10)
+    assert sums.sketches.shape == (5, 0)
+
+
+# ---- the same gradients, whatever the batch, its padding, the model's mode
+
+
+def padded_losses(model: Any, side: Literal["left", "right"]) -> torch.Tensor:
+    """Cross-entropy of the responses with padding on one side, behind an attention mask."""
+    rows = [[*prompt, *response] for prompt, response in zip(PROMPTS, RESPONSES, strict=True)]
+    width = max(map(len, rows))
+    ids, mask, target = torch.zeros(5, width, dtype=torch.long), torch.zeros(5, width, dtype=torch.long), torch.zeros(5, width)
+    for number, (row, response) in enumerate(zip(rows, RESPONSES, strict=True)):
+        start = width - len(row) if side == "left" else 0
+        ids[number, start : start + len(row)] = torch.tensor(row)
+        mask[number, start : start + len(row)] = 1
+        target[number, start + len(row) - len(response) : start + len(row)] = 1
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    logits = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits[:, :-1]
+    return mean_over_tokens(cross_entropy(logits, logits, ids[:, 1:]), target[:, 1:].bool())
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_padding_on_either_side_changes_nothing(kind: str, side: Literal["left", "right"]) -> None:
+    model = model_of(kind)
+    engine = PerProblemGradients(model)
+    engine.accumulate(5, partial(padded_losses, model, side))
+    np.testing.assert_allclose(engine.sums().norms_squared, single_gradients(model, None).square().sum(1).numpy(), rtol=1e-10)
+
+
+@pytest.mark.parametrize("batches", [[ALL], [ALL, ALL]], ids=["first batch", "later batch"])
+@pytest.mark.parametrize("kind", ["qwen3", "gpt2"])
+def test_activation_checkpointing_changes_nothing(kind: str, batches: list[list[int]]) -> None:
+    model = model_of(kind)
+    plain = accumulated(model, None, batches)
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    model.train()
+    if kind == "gpt2":
+        model.config.attn_pdrop = model.config.resid_pdrop = 0.0
+    checkpointed = accumulated(model, None, batches)
+    np.testing.assert_allclose(checkpointed.norms_squared, plain.norms_squared, rtol=1e-10)
+    np.testing.assert_allclose(checkpointed.sketches, plain.sketches, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_dropout_in_train_mode_gives_the_gradients_of_the_drawn_masks(checkpointing: bool) -> None:
+    model = model_of("gpt2").train()
+    if checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+    def losses() -> torch.Tensor:
+        torch.manual_seed(3)
+        return losses_of(model, None, ALL)
+
+    values = losses()
+    rows = [torch.autograd.grad(value, list(model.parameters()), retain_graph=True) for value in values]
+    engine = PerProblemGradients(model)
+    engine.accumulate(5, losses)
+    np.testing.assert_allclose(engine.sums().norms_squared, [sum(g.square().sum().item() for g in row) for row in rows], rtol=1e-10)
+    assert not np.allclose(engine.sums().norms_squared, single_gradients(model.eval(), None).square().sum(1).numpy(), rtol=1e-2)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_batch_around_a_problem_does_not_matter(kind: str) -> None:
     model, teacher = model_of(kind), tiny_model("llama", seed=1, dtype=torch.float64)
@@ -153,125 +247,7 @@ def test_a_model_may_be_its_own_teacher() -> None:
     np.testing.assert_array_equal(results[0].norms_squared, results[1].norms_squared)
 
 
-# ---- the model is left as it was
-
-
-def state_of(model: Any) -> tuple[list[bool], list[Any], int]:
-    hooks = sum(len(module._forward_hooks) + len(module._backward_hooks) for module in model.modules())
-    return [p.requires_grad for p in model.parameters()], [p.grad for p in model.parameters()], hooks
-
-
-@pytest.mark.parametrize("fails", [False, True])
-@pytest.mark.parametrize("batch", [1, 2], ids=["first batch", "second batch"])
-def test_hooks_requires_grad_and_grad_are_put_back(fails: bool, batch: int) -> None:
-    model = model_of("qwen3")
-    frozen = next(iter(model.parameters()))
-    frozen.requires_grad_(False)
-    model.lm_head.weight.grad = torch.ones_like(model.lm_head.weight)
-    before = state_of(model)
-    engine = PerProblemGradients(model, Sketch(model, SIZE, 0))
-
-    def failing() -> torch.Tensor:
-        losses_of(model, None, ALL)
-        raise RuntimeError("out of memory")
-
-    for number in range(1, batch + 1):
-        if fails and number == batch:
-            with pytest.raises(RuntimeError, match="out of memory"):
-                engine.accumulate(5, failing)
-        else:
-            engine.accumulate(5, partial(losses_of, model, None, ALL))
-    after = state_of(model)
-    assert after[0] == before[0] and after[2] == before[2] == 0
-    assert all(one is other for one, other in zip(before[1], after[1], strict=True))
-    frozen.requires_grad_(True)
-    torch.testing.assert_close(single_gradients(model, None), single_gradients(model_of("qwen3"), None))
-
-
-# ---- what cannot be done exactly is refused
-
-
-class Scale(nn.Module):
-    """A layer with a parameter of its own that no rule knows."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gain = nn.Parameter(torch.ones(4))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x * self.gain
-
-
-class OffsetRMSNorm(nn.Module):
-    """Named like Llama's norm, with its attribute, but it multiplies by 1 + 2 weight: the rule's formula would be wrong by a factor."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(4))
-        self.variance_epsilon = 1e-6
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon) * (1 + 2 * self.weight)
-
-
 INPUT = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0))
-
-
-def run(model: nn.Module, forward: Callable[[], torch.Tensor], rows: int = 3) -> None:
-    PerProblemGradients(model, Sketch(model, SIZE, 0)).accumulate(rows, forward)
-
-
-def test_an_unknown_layer_names_its_parameter() -> None:
-    model = nn.Sequential(nn.Linear(4, 4), Scale())
-    with pytest.raises(UserError, match=r"parameter '1.gain' belongs to a Scale \(gain\)"):
-        PerProblemGradients(model, Sketch(model, SIZE, 0))
-
-
-def test_a_layer_that_computes_something_else_than_its_rule_is_refused() -> None:
-    model = nn.Sequential(nn.Linear(4, 4), OffsetRMSNorm())
-    with pytest.raises(UserError, match=r"parameter '1.weight' was not used through its own layer's forward pass alone"):
-        run(model, lambda: model(INPUT).square().sum((1, 2)))
-
-
-def test_a_head_read_by_a_fused_kernel_is_refused_also_where_it_is_tied() -> None:
-    for kind, name in (("qwen3", "model.embed_tokens.weight"), ("qwen3-untied", "lm_head.weight")):
-        model = model_of(kind)
-        ids = torch.tensor([[5, 6, 7], [8, 9, 10]])
-        positions = torch.arange(3).expand_as(ids)
-
-        def fused(model: Any = model, ids: torch.Tensor = ids, positions: torch.Tensor = positions) -> torch.Tensor:
-            hidden = model.model(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
-            return (hidden @ model.lm_head.weight.T).logsumexp(-1).mean(1)
-
-        with pytest.raises(UserError, match=f"parameter '{name}' was not used through its own layer's forward pass"):
-            run(model, fused, rows=2)
-
-
-def test_a_weight_read_beside_its_layer_is_refused() -> None:
-    model = nn.Linear(4, 4)
-    with pytest.raises(UserError, match="parameter 'weight' was not used through its own layer's forward pass alone"):
-        run(model, lambda: model(INPUT).square().sum((1, 2)) + model.weight.square().sum())
-
-
-def test_a_layer_that_the_loss_does_not_reach_is_refused() -> None:
-    model = nn.ModuleDict({"used": nn.Linear(4, 4), "unused": nn.Linear(4, 4)})
-    with pytest.raises(UserError, match=r"parameter 'unused.weight' was not used"):
-        run(model, lambda: model["used"](INPUT).square().sum((1, 2)))
-
-
-def test_position_embeddings_broadcast_over_the_batch_are_refused() -> None:
-    model = model_of("gpt2")
-    ids = torch.tensor([[5, 6, 7], [8, 9, 10]])
-    with pytest.raises(UserError, match=r"parameter 'transformer.wpe.weight' gave 1 rows for a batch of 2.*pass position_ids"):
-        run(model, lambda: model(input_ids=ids, use_cache=False).logits.logsumexp(-1).mean(1), rows=2)
-
-
-def test_losses_that_are_not_finite_or_not_one_a_problem_are_refused() -> None:
-    model = nn.Linear(4, 4)
-    with pytest.raises(UserError, match="the loss of row 1 of a batch is nan"):
-        run(model, lambda: model(INPUT).square().sum((1, 2)) * torch.tensor([1.0, float("nan"), 1.0]))
-    with pytest.raises(ValueError, match=r"losses must have shape \(3,\), got \(3, 5\)"):
-        run(model, lambda: model(INPUT).square().sum(2))
 
 
 # ---- single rules on shapes that the language models do not have
@@ -306,3 +282,115 @@ def test_each_rule_alone(model: nn.Module, example: torch.Tensor) -> None:
         gradients = torch.autograd.grad(losses(example[row : row + 1]).sum(), list(model.parameters()))
         expected.append(sum(gradient.square().sum().item() for gradient in gradients))
     np.testing.assert_allclose(engine.sums().norms_squared, expected, rtol=1e-12)
+
+
+class Reused(nn.Module):
+    """An embedding read twice and tied to a head used twice, a linear layer and a norm used twice, and an in-place activation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.head = nn.Embedding(7, 4), nn.Linear(4, 7, bias=False)
+        self.head.weight = self.table.weight
+        self.mix, self.norm, self.relu = nn.Linear(4, 4), nn.LayerNorm(4), nn.ReLU(inplace=True)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        x = self.norm(self.mix(self.table(tokens)))
+        x = self.norm(self.relu(self.mix(x[:, :3])) + self.table(tokens[:, 1:4]))
+        first = self.head(x)
+        return first.square().sum((1, 2)) + self.head(x[:, :1] * first[:, :1, :4]).sin().sum((1, 2))
+
+
+@pytest.mark.parametrize("cost", [0, 10**9], ids=["direct", "gram"])
+def test_layers_used_more_than_once(cost: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fold, "_ELEMENT_COST", cost)
+    model = Reused().double()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, generator=torch.Generator().manual_seed(1))
+    tokens = torch.tensor([[0, 1, 1, 5], [6, 6, 6, 6], [2, 0, 3, 2]])
+    engine = PerProblemGradients(model)
+    engine.accumulate(3, lambda: model(tokens))
+    rows = [torch.autograd.grad(model(tokens[row : row + 1]).sum(), list(model.parameters())) for row in range(3)]
+    np.testing.assert_allclose(engine.sums().norms_squared, [sum(g.square().sum().item() for g in row) for row in rows], rtol=1e-12)
+
+
+# ---- a part of the parameters, and bins one after another
+
+
+@pytest.mark.parametrize("only", [["model.layers.1"], ["lm_head"], ["model.layers.0.mlp.up_proj.weight", "model.norm"]])
+@pytest.mark.parametrize("kind", ["qwen3", "qwen3-untied"])
+def test_the_gradient_of_some_parameters_alone(kind: str, only: list[str]) -> None:
+    model = model_of(kind)
+    chosen = {
+        id(parameter): parameter
+        for name, parameter in model.named_parameters(remove_duplicate=False)
+        if any(name == wanted or name.startswith(f"{wanted}.") for wanted in only)
+    }
+    engine = PerProblemGradients(model, Sketch(model, SIZE, 0), only=only)
+    for rows in ([0, 1, 2], [3, 4]):
+        engine.accumulate(len(rows), partial(losses_of, model, None, rows))
+    singles = [torch.autograd.grad(losses_of(model, None, [row]).sum(), list(chosen.values())) for row in ALL]
+    flat = torch.stack([torch.cat([gradient.flatten() for gradient in row]) for row in singles])
+    np.testing.assert_allclose(engine.sums().norms_squared, flat.square().sum(1).numpy(), rtol=1e-10)
+    assert engine.sums().sum_norm_squared == pytest.approx(flat.sum(0).square().sum().item(), rel=1e-10)
+
+
+def test_reset_begins_another_bin() -> None:
+    model = model_of("qwen3")
+    engine = PerProblemGradients(model, Sketch(model, SIZE, 0))
+    engine.accumulate(3, partial(losses_of, model, None, [0, 1, 2]))
+    engine.reset()
+    engine.accumulate(2, partial(losses_of, model, None, [3, 4]))
+    alone = accumulated(model, None, [[3, 4]])
+    np.testing.assert_array_equal(engine.sums().norms_squared, alone.norms_squared)
+    np.testing.assert_array_equal(engine.sums().sketches, alone.sketches)
+    assert engine.sums().sum_norm_squared == alone.sum_norm_squared
+
+
+def test_a_weight_on_the_loss_scales_the_gradient() -> None:
+    model = model_of("qwen3")
+    counts = torch.tensor([float(len(response)) for response in RESPONSES], dtype=torch.float64)
+    engine = PerProblemGradients(model)
+    engine.accumulate(5, lambda: losses_of(model, None, ALL) * counts)  # the sum over tokens instead of their mean
+    unweighted = accumulated(model, None, [ALL])
+    np.testing.assert_allclose(engine.sums().norms_squared, unweighted.norms_squared * counts.numpy() ** 2, rtol=1e-10)
+
+
+# ---- the fold alone, against gradients multiplied out
+
+
+@given(
+    st.integers(1, 4),
+    st.integers(1, 6),
+    st.integers(1, 5),
+    st.integers(1, 5),
+    st.booleans(),
+    st.sampled_from([None, 3, 8]),
+    st.integers(0, 2**31),
+)
+def test_a_tied_head_and_embedding_of_any_shape(
+    batch: int, length: int, vocabulary: int, width: int, head_first: bool, size: int | None, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    table = nn.Embedding(vocabulary, width).double()
+    left = torch.randn(batch, length + 1, vocabulary, generator=generator, dtype=torch.float64)
+    right = torch.randn(batch, length + 1, width, generator=generator, dtype=torch.float64)
+    values = torch.randn(batch, length, width, generator=generator, dtype=torch.float64)
+    tokens = torch.randint(vocabulary, (batch, length), generator=generator)
+    dense = torch.einsum("btv,btw->bvw", left, right)
+    for row in range(batch):
+        for position in range(length):
+            dense[row, tokens[row, position]] += values[row, position]
+    key, sketch = id(table.weight), Sketch(table, size, seed) if size else None
+    totals = {key: torch.zeros(vocabulary, width, dtype=torch.float64)}
+    folded = fold.Fold(batch, {key: fold.Uses(outer=1, rows=[tokens])}, totals, sketch)
+    parts = [fold.Outer(left, right), fold.Rows(tokens, values)]
+    for part in parts if head_first else reversed(parts):
+        assert folded.unfinished() == [key]
+        folded.receive(table.weight, 0, part)
+    assert folded.unfinished() == []
+    torch.testing.assert_close(folded.norms_squared, dense.square().sum((1, 2)), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(totals[key], dense.sum(0))
+    if sketch is not None:
+        buffer = sketch.buffer(batch, torch.float64, torch.device("cpu"))
+        sketch.add(buffer, table.weight, dense.flatten(1))
+        torch.testing.assert_close(folded.sketches(), sketch.result(buffer))

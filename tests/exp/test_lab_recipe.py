@@ -20,7 +20,7 @@ from paced_exp import prompts
 from paced_exp.errors import UserError
 from paced_exp.lab import __main__ as command
 from paced_exp.lab import lab_problems, pretrain
-from paced_exp.lab.corpus import IGNORE, pool_batches
+from paced_exp.lab.corpus import IGNORE, pool_batches, pool_texts
 from paced_exp.lab.recipes import CONTEXT, RECIPES, Recipe, build_model
 from paced_exp.lab.tokenizer import END
 
@@ -54,13 +54,29 @@ def test_models_come_from_the_recipes_seed_alone(architecture: Any, lab_tokenize
     assert one.config.max_position_embeddings == CONTEXT and one.config.eos_token_id == lab_tokenizer.eos_token_id
 
 
-def test_shipped_recipes_stay_small_and_students_are_their_teachers_stopped_early(lab_tokenizer: PreTrainedTokenizerFast) -> None:
+def test_shipped_recipes_stay_small_and_students_begin_as_their_teachers_run(lab_tokenizer: PreTrainedTokenizerFast) -> None:
     for name, recipe in RECIPES.items():
         assert sum(parameter.numel() for parameter in build_model(recipe, lab_tokenizer).parameters()) < 5_000_000
         if name.startswith("student"):
             teacher = RECIPES[name.replace("student", "teacher")]
-            assert replace(recipe, pools=teacher.pools, decay=teacher.decay) == teacher and recipe.pools < teacher.pools
+            assert replace(recipe, pools=teacher.pools, decay=teacher.decay, tail=0, tail_retention=teacher.tail_retention) == teacher
+            shared = recipe.pools - recipe.tail
+            assert 0 < shared < recipe.pools < (1 - teacher.decay) * teacher.pools, "the teacher's rate is still constant there"
+            assert pretrain.rate(recipe, shared) == 1 and pretrain.rate(recipe, recipe.pools - recipe.tail / 2) == pytest.approx(0.5)
     assert RECIPES["teacher"].seed != RECIPES["teacher-llama"].seed
+
+
+def test_the_tail_draws_more_retention_and_changes_nothing_before_it() -> None:
+    recipe = replace(TINY, pools=10, tail=2, tail_retention=0.9, pool_size=400, retention=0.1)
+    without = replace(recipe, tail=0)
+    assert pool_texts(recipe, 7) == pool_texts(without, 7) and pool_texts(recipe, 8) != pool_texts(without, 8)
+
+    def share(texts: list[tuple[str, str]], words: str) -> float:
+        return sum(words in prompt for prompt, _ in texts) / len(texts)
+
+    # number_filtering asks to keep or remove numbers "larger than" or "smaller than" one: 0.9 * (1/2 + 1/2 * 1/3), within 4 sigma.
+    assert share(pool_texts(recipe, 8), "er than") == pytest.approx(0.6, abs=4 * (0.24 / 400) ** 0.5)
+    assert share(pool_texts(recipe, 7), "er than") == pytest.approx(0.1 / 3, abs=4 * (0.0322 / 400) ** 0.5)
 
 
 # ---- optimisation

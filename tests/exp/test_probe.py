@@ -20,6 +20,7 @@ from paced_exp import config as configs
 from paced_exp import grading, snr_probe
 from paced_exp.errors import UserError, exit_cleanly
 from paced_exp.models import LoadedModel, load_model
+from paced_exp.pass_rates import read_pass_rates
 from paced_exp.probe import stages
 from paced_exp.problems import load_problems
 from paced_exp.references import read_references
@@ -137,8 +138,16 @@ def test_bins_hold_the_first_problems_of_their_pass_rate(whole: Path, problems: 
     assert summary["offered"] == [int((passes == k).sum()) for k in range(K + 1)]
     assert summary["kept"] == [min(PER_BIN, count) for count in summary["offered"]] == [row["n"] for row in record["bins"]]
     assert summary["mean_pass_rate"] == pytest.approx(passes.mean() / K)
+    rates = read_pass_rates(whole / "pass_rates.parquet", expected=None)
+    assert dict(zip(rates["problem_id"], rates["k"], strict=True)) == passes.to_dict()
+    assert len(pd.read_parquet(whole / "rollouts.parquet")) == len(rollouts)
     kept = load_problems(str(whole / "problems.parquet"))
-    assert len(kept) == sum(summary["kept"]) and {problem.id for problem in kept} <= {problem.id for problem in load_problems(str(problems))}
+    assert pd.read_parquet(whole / "references.parquet")["problem_id"].tolist() == [
+        problem.id for _, problem in sorted(enumerate(kept), key=lambda pair: (passes[pair[1].id], pair[0]))
+    ]
+    assert len(kept) == sum(summary["kept"]) and {problem.id for problem in kept} <= {
+        problem.id for problem in load_problems(str(problems))
+    }
     assert record["references"]["teacher"] + record["references"]["solution"] == len(kept) and record["references"]["none"] == 0
 
 
@@ -267,7 +276,9 @@ def test_other_divergences(divergence: str, models: Path, problems: Path, whole:
     assert [row["snr"] for row in record["bins"]] != [row["snr"] for row in record_of(whole)["bins"]]
 
 
-def test_problems_without_a_reference_drop_out_of_their_bin(models: Path, problems: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_problems_without_a_reference_drop_out_of_their_bin(
+    models: Path, problems: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Never(HashGrader):
         """Passes no candidate of the teacher's for some problems: those that hold a 7."""
 
@@ -276,7 +287,7 @@ def test_problems_without_a_reference_drop_out_of_their_bin(models: Path, proble
             return [passed and (student or "7" not in problems[0].prompt) for passed in super().grade(problems, responses)]
 
     monkeypatch.setattr(grading, "Grader", Never)
-    changes = {"fallback": "drop", "candidates": 9, "bins": 2}
+    changes = {"fallback": "drop", "candidates": 9, "bins": 2, "per-bin": 15}
     record = snr_probe.run_probe(config_of(arguments(models, problems, tmp_path / "run", **changes)))
     references = read_references(ChunkStore(tmp_path / "run", "references"))
     passes = ChunkStore(tmp_path / "run", "rollouts").rows().groupby("problem_id")["correct"].sum()
@@ -325,7 +336,9 @@ def spoilt_rows(**changes: Any) -> list[dict[str, Any]]:
         ({"bons": 3}, "unrecognized arguments: --bons 3"),
     ],
 )
-def test_bad_options(changes: dict[str, Any], message: str, models: Path, problems: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_options(
+    changes: dict[str, Any], message: str, models: Path, problems: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     argv = arguments(models, problems, tmp_path / "run", **changes)
     if message.startswith("lab:nowhere"):  # the lab's streams start with their first problem
         assert message in refused(lambda: snr_probe.main(argv), capsys, bars=True)
@@ -375,7 +388,9 @@ def test_a_truncated_weights_file(models: Path, problems: Path, tmp_path: Path, 
     assert "model.safetensors is truncated or damaged" in refused(lambda: snr_probe.main(argv), capsys)
 
 
-def test_a_folder_of_another_run_is_refused_and_left_alone(models: Path, problems: Path, whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_of_another_run_is_refused_and_left_alone(
+    models: Path, problems: Path, whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = {path.name: path.read_bytes() for path in whole.iterdir() if path.is_file()}
     line = refused(lambda: snr_probe.main(arguments(models, problems, whole, K=5, bins=6)), capsys)
     assert "another configuration; differing: K (4 there, 5 now), bins (5 there, 6 now)" in line
@@ -384,13 +399,19 @@ def test_a_folder_of_another_run_is_refused_and_left_alone(models: Path, problem
     assert "is a file; name a folder" in refused(lambda: snr_probe.main(arguments(models, problems, file)), capsys)
 
 
-def test_weights_that_changed_since_the_run_began_are_refused(models: Path, problems: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_weights_and_problems_that_changed_since_the_run_began_are_refused(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     save(tmp_path / "student")
-    argv = arguments(models, problems, tmp_path / "run", student=tmp_path / "student")
+    source = write_rows(tmp_path / "sums.jsonl", rows())
+    argv = arguments(models, source, tmp_path / "run", student=tmp_path / "student")
     snr_probe.main(argv)
     (tmp_path / "run" / "record.json").unlink()
     save(tmp_path / "student", seed=3)
     assert "holds a run begun before the student changed" in refused(lambda: snr_probe.main(argv), capsys)
+    save(tmp_path / "student")
+    write_rows(source, rows()[:-1])
+    assert "holds a run begun before the problems changed" in refused(lambda: snr_probe.main(argv), capsys)
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 cut", b"not an archive at all"])
@@ -405,7 +426,9 @@ def test_damaged_gradients_are_named(damage: bytes, models: Path, problems: Path
         stages._load(path)
 
 
-def test_a_damaged_journal_or_record_is_named(models: Path, problems: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_journal_or_record_is_named(
+    models: Path, problems: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "run"
     snr_probe.main(arguments(models, problems, out))
     (out / "record.json").write_text('{"bins": [')

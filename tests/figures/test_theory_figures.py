@@ -12,26 +12,20 @@ import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from figures import theory_efficiency, theory_representation, theory_robustness, theory_stages
+from figures import study_stages, theory_efficiency, theory_representation, theory_robustness, theory_stages
+from paced_exp.run_folder import read_json
 from paced_theory.collapse import SoftmaxStudent
 from paced_theory.convergence import breakeven_signal_exponent, variance_ratio
 from paced_theory.estimation import efficiency_table
 from paced_theory.representation import compare_models, fit_leading_order_linear
 from paced_theory.robustness import saddle_point, worst_case_efficiency
-from paced_theory.stages import run_schedule
+from paced_theory.stages import SCHEDULES, population_outcomes, run_schedule
 
 NAMES = ("collapse", "efficiency", "representation", "robustness", "stages", "variance_ratio")
 
 
 def module(name):
     return importlib.import_module(f"figures.theory_{name}")
-
-
-@pytest.fixture(autouse=True)
-def small_study(monkeypatch):
-    """The stages figure with two teachers of each kind: the drawing is what is tested here."""
-    monkeypatch.setattr(theory_stages, "TEACHERS", {"mixture": 2, "softmax": 2})
-    monkeypatch.setattr(theory_stages, "STARTS", 2)
 
 
 @pytest.fixture
@@ -126,3 +120,28 @@ def test_the_command_prints_the_paths_it_wrote(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).resolve().parents[2], check=True)
     assert done.stdout.split() == [str(tmp_path / f"theory_efficiency.{suffix}") for suffix in ("pdf", "png", "txt")]
     assert all((tmp_path / f"theory_efficiency.{suffix}").stat().st_size > 0 for suffix in ("pdf", "png", "txt"))
+
+
+@pytest.mark.parametrize("family", study_stages.FAMILIES)
+def test_the_stages_record_is_what_the_study_computes(family):
+    """The first teachers computed again, by the study and by the package's own summary; the record is complete."""
+    record = read_json(study_stages.RECORD)
+    assert (record["seed"], record["starts"], record["teachers"]) == (study_stages.SEED, study_stages.STARTS, study_stages.TEACHERS)
+    recorded, again = record["outcomes"][family], study_stages.outcomes_of(family, 2)
+    generator = np.random.default_rng(study_stages.SEED)
+    summary = population_outcomes(study_stages.FAMILIES[family], generator, teachers=2, starts=study_stages.STARTS)
+    for schedule, row in zip(SCHEDULES, summary, strict=True):
+        for field, mean in (("mass", row.mean_mass.value), ("stuck", row.stuck.value)):
+            values = recorded[schedule][field]
+            assert len(values) == study_stages.TEACHERS[family] and 0 <= min(values) <= max(values) <= 1
+            assert again[schedule][field] == pytest.approx(values[:2], abs=1e-3)
+            assert np.mean(values[:2]) == pytest.approx(mean, abs=1e-3)
+
+
+def test_the_study_writes_its_record(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(study_stages, "TEACHERS", {"mixture": 1})
+    monkeypatch.setattr(study_stages, "STARTS", 2)
+    study_stages.main(["--out", str(tmp_path / "new" / "stages.json")])
+    assert capsys.readouterr().out.strip() == str(tmp_path / "new" / "stages.json")
+    written = read_json(tmp_path / "new" / "stages.json")
+    assert written == study_stages.study() and list(written["outcomes"]["mixture"]) == list(SCHEDULES)

@@ -189,7 +189,7 @@ def test_one_rollout_is_worth_nothing_under_a_uniform_prior():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: allocation.rollout_value(3, 2), "^k must be integers between 0 and K"),
+        (lambda: allocation.rollout_value(3, 2), "^k must be integers between 0 and n"),
         (lambda: allocation.rollout_value(1, 2, prior=(0, 1)), "^prior must be a pair"),
         (lambda: allocation.allocation_policy(-1.0, 3), "^price must be a finite number >= 0, got -1.0"),
         (lambda: allocation.allocation_policy(0.1, 0), "^max_rollouts must be an integer >= 1, got 0"),

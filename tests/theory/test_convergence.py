@@ -347,7 +347,7 @@ def test_optimum_of_signal_per_noise_is_one_minus_a_s_when_gradients_align():
         (lambda: simulate(weight=[0]), "weight and noise_variance must be >= 0"),
         (lambda: simulate(noise_variance=[-1]), "weight and noise_variance must be >= 0"),
         (lambda: simulate(tail=2.0), "tail must be > 2 for the noise to have a variance, got 2.0"),
-        (lambda: simulate(tail=math.nan), "tail must be > 2"),
+        (lambda: simulate(tail=math.nan), "tail must be a finite number > 0, got nan"),
         (lambda: simulate(step_size=1.5), "step_size must be <= 1/smoothness = 1, got 1.5"),
         (lambda: simulate(trajectories=0), "trajectories must be an integer >= 1, got 0"),
         (lambda: simulate(steps=0), "steps must be an integer >= 1, got 0"),

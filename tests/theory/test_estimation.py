@@ -361,7 +361,7 @@ def test_fit_errors(k, K, message):
         (lambda: est.efficiency_table(True), "^K must be an integer >= 1, got True"),
         (lambda: est.efficiency_table((2, 2.5)), "^K must be an integer >= 1, got 2.5"),
         (lambda: est.efficiency_table(2, (0, 1)), "^law must be a pair"),
-        (lambda: est.efficiency_table(2, assumed=(0, 1)), "^prior must be a pair"),
+        (lambda: est.efficiency_table(2, assumed=(0, 1)), "^assumed must be a pair"),
         (lambda: est.count_moments(2, order_p=-1), "^order_p must be"),
         (lambda: est.count_moments(2, order_q=-1), "^order_q must be"),
         (lambda: est.expected_weight([1], 0.5), "^weights_by_k must have at least 2 entries"),

@@ -292,7 +292,7 @@ def test_normalising_survives_weights_that_underflow():
         (("sum", None, (1, 1)), "^how='sum' needs pass_rates, not prior"),
         (("sum", []), "^pass_rates must have at least 1 entry, got none"),
         (("sum", [0.0, 1.0]), "^pass_rates must give .* at least one positive weight, got only zeros"),
-        (("mean", [1.2]), "^p must be pass rates"),
+        (("mean", [1.2]), "^pass_rates must be pass rates"),
         (("mean", None, (1.0, 1e5)), "^pass_rates must give hard filter .* at least one positive weight, got only zeros"),
         (("mean", None, (0, 1)), "^prior must be a pair"),
     ],

@@ -1,0 +1,57 @@
+"""The study behind theory_stages: every schedule over many random teachers, written to results/theory/stages.json (about 50 s on one core).
+
+python -m figures.study_stages [--out results/theory/stages.json]
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paced_exp.errors import exit_cleanly
+from paced_exp.run_folder import write_json
+from paced_theory.stages import SCHEDULES, stage_outcomes
+from paced_theory.toy_students import random_mixture, random_softmax
+
+RECORD = Path(__file__).resolve().parent.parent / "results" / "theory" / "stages.json"
+FAMILIES = {"mixture": random_mixture, "softmax": random_softmax}
+TEACHERS = {"mixture": 100, "softmax": 200}
+STARTS = 16
+SEED = 1
+
+
+def outcomes_of(family: str, teachers: int) -> dict[str, dict[str, list[float]]]:
+    """For each schedule the mean mass on the best mode and the share of stuck starts, one value a teacher, the first `teachers` of them."""
+    generator = np.random.default_rng(SEED)
+    found: dict[str, dict[str, list[float]]] = {schedule: {"mass": [], "stuck": []} for schedule in SCHEDULES}
+    for number in range(teachers):
+        student = FAMILIES[family](generator)
+        for outcome in stage_outcomes(student, student.draw_starts(STARTS, generator)):
+            found[outcome.schedule]["mass"].append(round(outcome.mean_mass.value, 6))
+            found[outcome.schedule]["stuck"].append(outcome.stuck.value)
+        if sys.stderr.isatty():
+            print(f"\r{family}: {number + 1}/{teachers} teachers", end="", file=sys.stderr, flush=True)
+    return found
+
+
+def study() -> dict[str, Any]:
+    """The whole record: what was run, and its outcomes by family, schedule and teacher."""
+    families = {family: outcomes_of(family, teachers) for family, teachers in TEACHERS.items()}
+    return {"command": "python -m figures.study_stages", "seed": SEED, "starts": STARTS, "teachers": TEACHERS, "outcomes": families}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the study and print the path written."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=RECORD, help="where the record goes")
+    out = parser.parse_args(argv).out
+    record = study()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(out, record)
+    print(out)
+
+
+if __name__ == "__main__":
+    exit_cleanly(main)

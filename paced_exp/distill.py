@@ -1,0 +1,272 @@
+"""Distil a teacher into a student, each problem weighted by the student's pass rate.
+
+    python -m paced_exp.distill                                       # PACED on the lab's models, evaluation included, minutes
+    python -m paced_exp.distill --method uniform --out runs/uniform   # the unweighted baseline
+    python -m paced_exp.distill --teacher self --stages reverse_kl    # self-distillation on the student's own rollouts
+    python -m paced_exp.distill --stages forward_kl:0.5,reverse_kl:0.5                    # the paper's two stages
+    python -m paced_exp.distill --teacher self --teacher-prompt concise --method uniform --stages reverse_kl   # concise (OPSDC)
+    accelerate launch -m paced_exp.distill --student Qwen/Qwen3-1.7B --teacher Qwen/Qwen3-8B --problems hub:open-r1/DAPO-Math-17k-Processed \\
+        --max-new-tokens 8192 --micro-batch 1 --precision bf16 --teacher-statistics topk --evaluate hub:HuggingFaceH4/MATH-500
+
+Stages, each resumable: roll out the student for its pass rates, weigh, write the teacher's references, train, evaluate. Writes model/,
+metrics.jsonl (in training/), evaluation/ and record.json into --out. Killed at any moment, the same command continues and ends with the
+same weights.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from paced_exp import config as configs
+from paced_exp.errors import UserError, exit_cleanly
+from paced_exp.evaluate import LAB_TIERS
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """What to distil and how.
+
+    Attributes:
+        student: lab:NAME, a folder, or a hub id
+        teacher: likewise, reading the student's tokens; or `self`, the student itself
+        teacher_update: of a teacher that is the student itself: frozen, live, or ema
+        ema_decay: share of itself that an ema teacher keeps at an update
+        teacher_prompt: what the teacher reads before the response: privileged (the expert solution), plain, or concise
+        problems: lab:SPLIT, a .jsonl or .parquet file, hub:NAME, or several joined by commas
+        limit: at most so many problems of each source; all of them when left out (the lab: the split's default size)
+        columns: JSON object from a problem's field (id, prompt, answer, solution) to the column of your file that holds it
+        method: of weighting: uniform, paced, hard_filter, gaussian or grpo
+        alpha: exponent of the pass rate in paced
+        beta: exponent of the failure rate in paced
+        estimate: of paced's weight from k of K: plugin (the paper's), unbiased, posterior or empirical_bayes
+        lo: smallest pass rate that the hard filter keeps
+        hi: largest pass rate that the hard filter keeps
+        sigma: width of the gaussian; matched to paced's spread when left out
+        weight_by: loss (weighted in it) or sampling (problems drawn in proportion to their weights)
+        pass_rates: pass_rates.parquet of the same student; rolled out here when left out
+        K: rollouts a problem, from which its pass rate is estimated
+        recompute: pass rates again: never, stages (at their boundaries), or a number of updates
+        stages: DIVERGENCE[@references|@rollouts]:FRACTION joined by commas; forward_kl, reverse_kl, jsd, akl or cross_entropy
+        jsd_beta: 0 forward KL, 1 reverse KL, between them the generalised Jensen-Shannon divergence
+        loss_temperature: divides the logits of both models in the loss
+        loss_chunk: tokens whose softmaxes are held at a time; all of a micro-batch when left out
+        supervise: response tokens with a loss: all, steps, answer, or first:F
+        reference: teacher (sampled with the expert solution in its context) or solution (the worked solution itself)
+        candidates: teacher responses sampled a problem; the first correct one is the reference
+        fallback: solution (the worked one stands in where no candidate is correct) or drop
+        references: folder of another run, whose references of the same teacher are read first
+        teacher_statistics: of a frozen teacher on references: live, exact (all logits, cached) or topk (with a tail bucket, cached)
+        top_k: tokens a position that topk keeps
+        cache: folder of the cache, which runs may share; in the run's folder when left out
+        epochs: passes over the problems of positive weight
+        steps: updates, instead of epochs
+        batch: problems an update
+        micro_batch: problems in memory at once on each device, a divisor of the batch
+        learning_rate: peak, of AdamW
+        schedule: of the learning rate: constant, linear or cosine (both to zero)
+        warmup: updates of linear warm-up, at the start of every stage
+        weight_decay: of AdamW
+        max_grad_norm: gradients are clipped to this norm
+        rollout_every: updates that share one set of on-policy rollouts; 1 is strictly on-policy
+        temperature: of rollouts and references
+        max_new_tokens: longest response; a rollout cut there counts as failed
+        checkpoint_every: updates between checkpoints
+        precision: float32, or bf16 (autocast, weights and updates in float32)
+        report_to: none, tensorboard or wandb
+        training_arguments: JSON object of further transformers.TrainingArguments, such as {"fsdp": "full_shard"}
+        evaluate: problems to evaluate on, as --problems; none to skip
+        samples: responses a problem in the evaluation
+        evaluate_limit: at most so many evaluation problems of each source
+        base_evaluation: folder of the student's finished evaluation with the same options; evaluated here when left out
+        device: auto, cpu, cuda, cuda:N
+        dtype: of the teacher: auto (float32 on a CPU), float32, bfloat16 or float64; the student trains in float32, or float64 if that is given
+        seed: of everything random but the evaluation, whose seed is 0
+        out: folder of the run; the same command resumes it
+    """
+
+    student: str = "lab:student"
+    teacher: str = "lab:teacher"
+    teacher_update: str = "frozen"
+    ema_decay: float = 0.99
+    teacher_prompt: Literal["privileged", "plain", "concise"] = "privileged"
+    problems: str = "lab:train"
+    limit: int | None = None
+    columns: dict[str, str] | None = None
+    method: str = "paced"
+    alpha: float = 1.0
+    beta: float = 1.0
+    estimate: str = "plugin"
+    lo: float = 0.2
+    hi: float = 0.8
+    sigma: float | None = None
+    weight_by: str = "loss"
+    pass_rates: str | None = None
+    K: int = 8
+    recompute: str = "stages"
+    stages: str = "forward_kl"
+    jsd_beta: float = 0.5
+    loss_temperature: float = 1.0
+    loss_chunk: int | None = None
+    supervise: str = "all"
+    reference: str = "teacher"
+    candidates: int = 2
+    fallback: Literal["solution", "drop"] = "solution"
+    references: str | None = None
+    teacher_statistics: str = "exact"
+    top_k: int = 64
+    cache: str | None = None
+    epochs: float = 3.0
+    steps: int | None = None
+    batch: int = 32
+    micro_batch: int = 16
+    learning_rate: float = 3e-4
+    schedule: str = "linear"
+    warmup: int = 10
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    rollout_every: int = 8
+    temperature: float = 1.0
+    max_new_tokens: int = 128
+    checkpoint_every: int = 50
+    precision: str = "float32"
+    report_to: str = "none"
+    training_arguments: dict[str, Any] | None = None
+    evaluate: str = LAB_TIERS
+    samples: int = 4
+    evaluate_limit: int | None = None
+    base_evaluation: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    seed: int = 0
+    out: str = "runs/distill"
+
+    def __post_init__(self) -> None:
+        self._check_numbers()
+        self._check_names()
+        from paced_exp.losses import divergence
+        from paced_exp.training.masks import parse_mask
+        from paced_exp.training.segments import parse_recompute
+        from paced_exp.training.stages import parse_stages
+
+        for stage in parse_stages(self.stages):
+            divergence(stage.divergence, temperature=self.loss_temperature, jsd_beta=self.jsd_beta)
+        self.weighting()
+        parse_recompute(self.recompute)
+        parse_mask(self.supervise, lambda ids: "")
+        if self.batch % self.micro_batch:
+            raise UserError(f"--micro-batch {self.micro_batch} must divide --batch {self.batch}")
+
+    def _check_numbers(self) -> None:
+        whole = "limit K loss_chunk candidates top_k steps batch micro_batch rollout_every max_new_tokens checkpoint_every samples evaluate_limit"
+        for name in whole.split():
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{'-K' if name == 'K' else _option(name)} {value} must be at least 1")
+        for name in ("temperature", "epochs", "learning_rate", "max_grad_norm"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UserError(f"{_option(name)} {getattr(self, name)} must be positive and finite")
+        for name in ("warmup", "weight_decay", "seed"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise UserError(f"{_option(name)} {getattr(self, name)} must be at least 0")
+        if not 0 <= self.ema_decay < 1:
+            raise UserError(f"--ema-decay {self.ema_decay} must be at least 0 and below 1")
+
+    def _check_names(self) -> None:
+        known = {
+            "teacher_update": ("frozen", "live", "ema"),
+            "teacher_prompt": ("privileged", "plain", "concise"),
+            "weight_by": ("loss", "sampling"),
+            "reference": ("teacher", "solution"),
+            "fallback": ("solution", "drop"),
+            "teacher_statistics": ("live", "exact", "topk"),
+            "schedule": ("constant", "linear", "cosine"),
+            "precision": ("float32", "bf16"),
+        }
+        for name, values in known.items():
+            if getattr(self, name) not in values:
+                raise UserError(f"{_option(name)} {getattr(self, name)} is not known; known: {', '.join(values)}")
+        if self.teacher != "self" and self.teacher_update != "frozen":
+            raise UserError(
+                f"--teacher-update {self.teacher_update} needs --teacher self; {self.teacher} is another model and stays frozen"
+            )
+
+    def weighting(self) -> Any:
+        """The weight scheme. Raises `UserError` for an unknown method, listing the known ones."""
+        from paced_exp.weights import Weighting
+
+        return Weighting(self.method, self.alpha, self.beta, self.estimate, self.lo, self.hi, self.sigma)
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def distill(config: DistillConfig) -> dict[str, Any]:
+    """Run (or resume) a distillation and return its record. Raises `UserError` for anything the user can mend.
+
+    Under `accelerate launch` every process trains; the first one alone rolls out, evaluates and writes, and the others get an empty record.
+    """
+    from paced_exp.run_folder import RunFolder, provenance, read_json, write_json
+    from paced_exp.snr_probe import StageClock
+    from paced_exp.training.run import evaluate_run, train_run
+
+    run = RunFolder(config.out, config).check()
+    if run.record_path.exists():
+        return read_json(run.record_path)
+    trained = train_run(config, run)
+    if not trained.main_process:
+        return {}
+    clock = StageClock(run / "seconds.json")
+    with clock("evaluation"):
+        evaluation = evaluate_run(config, run)
+    record = {
+        "kind": "distillation",
+        "config": configs.as_dict(config),
+        **trained.record,
+        "evaluation": evaluation,
+        "seconds": clock.seconds,
+        "provenance": provenance(config.seed),
+    }
+    write_json(run.record_path, record)
+    return record
+
+
+def summary(record: dict[str, Any]) -> str:
+    """What training was made of, for the terminal."""
+    weights, training, spent = record["weights"], record["training"], record["seconds"]
+    lines = [
+        f"{weights['problems']} problems, {weights['dropped']} dropped (weight zero), effective number {weights['effective_problems']:.0f}; "
+        f"references: {', '.join(f'{count} {origin}' for origin, count in record['references'].items())}",
+        f"{training['updates']} updates of {record['config']['batch']} problems, {training['flops']:.3g} training FLOPs, loss {training['first_loss']:.4f} "
+        f"-> {training['last_loss']:.4f} nats a token",
+    ]
+    if record["cache"] is not None:
+        cache = record["cache"]
+        lines.append(
+            f"teacher cache: {cache['entries']} entries, {cache['bytes'] / 1e6:.1f} MB, error {cache['error']['mean_nats']:.2g} nats a token on "
+            f"average, at most {cache['error']['largest_nats']:.2g}"
+        )
+    lines.append(
+        "seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in spent.items()) + f", total {sum(spent.values()):.1f}"
+    )
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point: parse, distil, print the summary and the evaluation."""
+    config = configs.parse(DistillConfig, argv, "paced_exp.distill", "Weighted distillation of a teacher into a student.")
+    record = distill(config)
+    if not record:
+        return
+    from paced_exp.evaluate import table
+
+    if record["evaluation"] is not None:
+        print(table(record["evaluation"]))
+    print(summary(record))
+    print(Path(config.out) / "model")
+
+
+if __name__ == "__main__":
+    exit_cleanly(lambda: main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Numbers of an evaluation: pass@k, intervals over problems, paired differences."""

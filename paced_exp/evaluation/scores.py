@@ -1,0 +1,89 @@
+"""Scores of an evaluation: a row a problem; their summary by source, and the paired comparison with another model's scores."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from paced_exp.errors import UserError
+from paced_exp.evaluation.metrics import Interval, intervals, pass_at_k
+
+COLUMNS = ("problem_id", "source", "samples", "correct", "mean_tokens", "truncated_share")
+
+
+def scores(rollouts: pd.DataFrame, sources: dict[str, str]) -> pd.DataFrame:
+    """A row a problem from its rollouts, in the order of `sources` (problem id -> the source it was asked for under)."""
+    frame = pd.DataFrame(
+        {
+            "problem_id": rollouts["problem_id"],
+            "correct": rollouts["correct"].astype("int64"),
+            "tokens": rollouts["token_ids"].map(len),
+            "truncated": ~rollouts["finished"].astype(bool),
+        }
+    )
+    groups = frame.groupby("problem_id")
+    table = pd.DataFrame(
+        {
+            "samples": groups.size(),
+            "correct": groups["correct"].sum(),
+            "mean_tokens": groups["tokens"].mean(),
+            "truncated_share": groups["truncated"].mean(),
+        }
+    ).loc[list(sources)]
+    table.insert(0, "source", list(sources.values()))
+    return table.rename_axis("problem_id").reset_index()
+
+
+def summary(table: pd.DataFrame, *, replicates: int, seed: int) -> list[dict[str, Any]]:
+    """For each source: mean@n, pass@k for k = 1..n, mean response length in tokens, each with its 95 % interval, and the share cut off."""
+    rows: list[dict[str, Any]] = []
+    for number, (source, part) in enumerate(table.groupby("source", sort=False)):
+        values = _values(part)
+        found = intervals(np.column_stack(list(values.values())), replicates=replicates, rng=np.random.default_rng([seed, number]))
+        named = {name: interval._asdict() for name, interval in zip(values, found, strict=True)}
+        rows.append(
+            {
+                "source": source,
+                "problems": len(part),
+                "samples": int(part["samples"].iloc[0]),
+                "mean": named.pop("mean"),
+                "tokens": named.pop("tokens"),
+                "pass_at": named,
+                "truncated_share": float(part["truncated_share"].mean()),
+            }
+        )
+    return rows
+
+
+def comparison(table: pd.DataFrame, base: pd.DataFrame, *, replicates: int, seed: int, retention: list[str]) -> dict[str, Any]:
+    """Paired differences model - base by source: the same draws of problems on both sides. forgetting: base - model on the retention sources.
+
+    Raises `UserError` where the two were not evaluated on the same problems with the same number of samples.
+    """
+    if table["problem_id"].tolist() != base["problem_id"].tolist() or table["samples"].tolist() != base["samples"].tolist():
+        raise UserError("--against was evaluated on other problems or with other --samples; evaluate it again with the same options")
+    rows: list[dict[str, Any]] = []
+    for number, (source, part) in enumerate(table.groupby("source", sort=False)):
+        ours, theirs = _values(part), _values(base.loc[part.index])
+        differences = np.column_stack([ours[name] - theirs[name] for name in ours])
+        found = intervals(differences, replicates=replicates, rng=np.random.default_rng([seed, 1000 + number]))
+        named = {name: interval._asdict() for name, interval in zip(ours, found, strict=True)}
+        rows.append({"source": source, "mean": named.pop("mean"), "tokens": named.pop("tokens"), "pass_at": named})
+    forgotten = [
+        {"source": row["source"], "drop": Interval(*(_negative(row["mean"][end]) for end in ("value", "high", "low")))._asdict()}
+        for row in rows
+        if row["source"] in retention
+    ]
+    return {"differences": rows, "forgetting": forgotten}
+
+
+def _negative(number: float | None) -> Any:
+    return None if number is None else -number
+
+
+def _values(part: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Per-problem values behind every number of a source."""
+    samples = int(part["samples"].iloc[0])
+    correct = part["correct"].to_numpy()
+    values = {"mean": correct / samples, "tokens": part["mean_tokens"].to_numpy()}
+    return values | {str(k): pass_at_k(correct, samples, k) for k in range(1, samples + 1)}

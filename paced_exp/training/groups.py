@@ -1,0 +1,96 @@
+"""Generation in fixed groups of problems, each stored whole or not at all, so that a resumed run decodes the very same batches.
+
+A rollout depends on the batch around it through floating-point rounding, which can flip a token. Evaluation can bear that; training cannot
+if a killed and resumed run is to end with the same weights, bit for bit.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from paced_exp.progress import progress
+from paced_exp.rollouts.store import ChunkStore
+
+GROUP = 256
+
+Item = TypeVar("Item")
+
+
+class Buffer(ChunkStore):
+    """A store in memory: takes what a group's generation would write, to be stored in one line once the group is complete."""
+
+    def __init__(self) -> None:
+        self.buffered: list[dict[str, Any]] = []
+
+    def done_ids(self) -> set[str]:
+        return set()
+
+    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self.buffered += [dict(row) for row in rows]
+
+    def rows(self) -> pd.DataFrame:
+        # As a store on disk gives them back: lists as arrays.
+        return pd.DataFrame(
+            [{name: np.array(value) if isinstance(value, list) else value for name, value in row.items()} for row in self.buffered]
+        )
+
+
+def in_groups(
+    items: Sequence[Item],
+    name: Callable[[Item], str],
+    store: ChunkStore,
+    generate: Callable[[list[Item], Buffer], object],
+    size: int = GROUP,
+) -> Iterator[int]:
+    """Have `generate(group, buffer)` make the rows of every group that `store` lacks, and store them; yields each group's length.
+
+    Groups are cut from `items` in order; a group counts as done when the store has its first item.
+    """
+    done = store.done_ids()
+    for start in range(0, len(items), size):
+        group = list(items[start : start + size])
+        if name(group[0]) not in done:
+            buffer = Buffer()
+            generate(group, buffer)
+            store.append(buffer.buffered)
+        yield len(group)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process's part in a run of several: the main one makes what all need and writes it; `wait` is a barrier."""
+
+    main: bool = True
+    wait: Callable[[], None] = lambda: None
+
+
+def made_once(
+    folder: Path,
+    name: str,
+    items: Sequence[Item],
+    key: Callable[[Item], str],
+    generate: Callable[[list[Item], Buffer], object],
+    processes: Processes,
+    *,
+    description: str | None = None,
+    size: int = GROUP,
+) -> ChunkStore:
+    """The store `name` in `folder` with rows of all `items`: the main process makes what is missing (see `in_groups`) while others wait.
+
+    description: of the progress bar; without one there is no bar.
+    """
+    if processes.main:
+        groups = in_groups(items, key, ChunkStore(folder, name), generate, size)
+        if description is None:
+            for _ in groups:
+                pass
+        else:
+            with progress(len(items), "problems", description) as bar:
+                for count in groups:
+                    bar.update(count)
+    processes.wait()
+    return ChunkStore(folder, name)

@@ -1,0 +1,375 @@
+"""A distillation run put together: models, pass rates, supply, teachers, trainer; and the evaluation of what came out."""
+
+import json
+import math
+import os
+import shutil
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from transformers import TrainingArguments
+from transformers.utils import logging as transformers_logging
+
+from paced_exp import grading
+from paced_exp.errors import UserError
+from paced_exp.losses import divergence
+from paced_exp.models import LoadedModel, check_same_vocabulary, load_model
+from paced_exp.pass_rates import Fingerprint, pass_rates, read_pass_rates, write_pass_rates
+from paced_exp.problems import Problem, load_problems, save_problems
+from paced_exp.progress import progress
+from paced_exp.rollouts.store import ChunkStore
+from paced_exp.run_folder import RunFolder, read_json, write_json
+from paced_exp.snr_probe import StageClock
+from paced_exp.trainer import PacedTrainer
+from paced_exp.training.counts import Counts, counts_in, counts_of, roll_out
+from paced_exp.training.groups import Processes
+from paced_exp.training.masks import parse_mask
+from paced_exp.training.reference_supply import ReferenceOptions, ReferenceSupply
+from paced_exp.training.segments import make_segments
+from paced_exp.training.stages import Stage, parse_stages
+from paced_exp.training.supply import Supply, SupplyOptions
+from paced_exp.training.teacher_cache import CachedTeacher
+from paced_exp.training.teachers import EMATeacher, ModelTeacher, NoTeacher, Teacher, frozen_copy, matmul_parameters
+from paced_exp.weights import normalised
+
+DONE = "trained.json"  # written last, so that a run killed in its evaluation does not train again
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training: its part of the record, and whether this process is the one that writes."""
+
+    record: dict[str, Any]
+    main_process: bool
+
+
+def train_run(config: Any, run: RunFolder) -> Trained:
+    """Train (or resume, or find trained) the run of `config`, a `DistillConfig`, in its folder."""
+    transformers_logging.disable_progress_bar()  # a bar for every checkpoint's shards would drown this package's own
+    state = PartialState(**_process_options(config))
+    processes = Processes(state.is_main_process, state.wait_for_everyone)
+    if (run / DONE).exists():
+        return Trained(read_json(run / DONE), processes.main)
+    problems = load_problems(config.problems, limit=config.limit, seed=config.seed, columns=config.columns)
+    student = load_model(config.student, device=config.device, dtype="float64" if config.dtype == "float64" else "float32")
+    teacher = _initial_teacher(config, student)
+    # The folder is taken only now: a command that is refused leaves none behind to be in the way of its correction.
+    if processes.main:
+        run.open().claim({"student": student.fingerprint, "teacher": teacher.fingerprint})
+        save_problems(problems, run / "problems.parquet")
+    processes.wait()
+    clock = _Clock(run, processes)
+    with grading.Grader() as grader:
+        with clock("pass rates"):
+            counts = initial_counts(config, run, student, problems, grader, processes)
+        supply = make_supply(config, run, problems, student, teacher, counts, grader, processes)
+        with clock("references and training"):
+            trainer = make_trainer(config, run, supply, teacher, processes)
+            trainer.train_or_resume()
+        _save_model(trainer, run.path, processes)
+    record = _record(config, trainer, teacher)
+    if processes.main:
+        write_json(run / DONE, record)
+    processes.wait()
+    return Trained(record, processes.main)
+
+
+def _process_options(config: Any) -> dict[str, Any]:
+    # Processes wait while the first one rolls out, which can take hours.
+    options: dict[str, Any] = {"timeout": timedelta(days=2)} if int(os.environ.get("WORLD_SIZE", "1")) > 1 else {}
+    on_cpu = config.device == "cpu" or (config.device == "auto" and not torch.cuda.is_available())
+    return options | ({"cpu": True} if on_cpu else {})
+
+
+class _Clock:
+    """The seconds of stages, written by the main process only."""
+
+    def __init__(self, run: RunFolder, processes: Processes) -> None:
+        self._clock = StageClock(run / "seconds.json") if processes.main else None
+
+    def __call__(self, stage: str) -> "_Clock":
+        if self._clock is not None:
+            self._clock(stage)
+        return self
+
+    def __enter__(self) -> None:
+        if self._clock is not None:
+            self._clock.__enter__()
+
+    def __exit__(self, *exception: object) -> None:
+        if self._clock is not None:
+            self._clock.__exit__(*exception)
+
+
+def _initial_teacher(config: Any, student: LoadedModel) -> LoadedModel:
+    """The teacher as it is before training: another model, or a frozen copy of the student."""
+    if config.teacher == "self":
+        return replace(student, model=frozen_copy(student.model))
+    teacher = load_model(config.teacher, device=config.device, dtype=config.dtype)
+    check_same_vocabulary(student, teacher)
+    teacher.model.requires_grad_(False)
+    return teacher
+
+
+def initial_counts(
+    config: Any, run: RunFolder, student: LoadedModel, problems: list[Problem], grader: Any, processes: Processes
+) -> Counts | None:
+    """k and K of every problem before training, from --pass-rates or rolled out (and written to pass_rates.parquet); None if not needed."""
+    if not config.weighting().needs_pass_rates:
+        return None
+    fingerprint = Fingerprint.of(student, temperature=config.temperature, max_new_tokens=config.max_new_tokens)
+    if config.pass_rates is not None:
+        return counts_in(read_pass_rates(config.pass_rates, fingerprint), problems, config.pass_rates)
+    store = roll_out(
+        run.path,
+        0,
+        student,
+        problems,
+        grader,
+        processes,
+        K=config.K,
+        temperature=config.temperature,
+        max_new_tokens=config.max_new_tokens,
+        seed=config.seed,
+    )
+    if processes.main:
+        write_pass_rates(run / "pass_rates.parquet", pass_rates(store.rows()), fingerprint)
+    return counts_of(store, problems)
+
+
+def make_supply(
+    config: Any,
+    run: RunFolder,
+    problems: list[Problem],
+    student: LoadedModel,
+    teacher: LoadedModel,
+    counts: Counts | None,
+    grader: Any,
+    processes: Processes,
+) -> Supply:
+    """The supply of `config`; with epochs the number of updates follows from how many problems have a positive weight."""
+    weighting = config.weighting()
+    kept = len(problems) if counts is None else len(normalised(weighting.raw(*counts)).kept)
+    steps = config.steps if config.steps is not None else max(1, math.ceil(config.epochs * kept / config.batch))
+    segments = make_segments(parse_stages(config.stages), steps, config.recompute)
+    shared = {"temperature": config.temperature, "max_new_tokens": config.max_new_tokens, "seed": config.seed}
+    references = ReferenceSupply(
+        run.path,
+        ReferenceOptions(
+            source=config.reference,
+            candidates=config.candidates,
+            fallback=config.fallback,
+            prompt=config.teacher_prompt,
+            taken_from=config.references,
+            **shared,
+        ),
+        teacher,
+        student,
+        grader,
+        processes,
+    )
+    options = SupplyOptions(
+        weighting=weighting,
+        weight_by=config.weight_by,
+        K=config.K,
+        batch=config.batch,
+        rollout_every=config.rollout_every,
+        teacher_prompt=config.teacher_prompt,
+        **shared,
+    )
+    mask = parse_mask(config.supervise, student.tokenizer.decode)
+    return Supply(run.path, options, problems, segments, student, teacher, references, mask, grader, counts, processes)
+
+
+def make_trainer(config: Any, run: RunFolder, supply: Supply, teacher: LoadedModel, processes: Processes) -> PacedTrainer:
+    """The trainer of `config`, with a loss and a teacher for each stage."""
+    stages = parse_stages(config.stages)
+    teachers = _teachers(config, run, supply, teacher, stages)
+    losses = {
+        stage.name: divergence(
+            stage.divergence,
+            # Statistics of the top k tokens hold the temperature already.
+            temperature=1.0 if _cached(config, stage) and config.teacher_statistics == "topk" else config.loss_temperature,
+            jsd_beta=config.jsd_beta,
+            chunk=config.loss_chunk,
+        )
+        for stage in stages
+    }
+    steps = supply.segments[-1].end
+
+    def on_segment(step: int) -> None:
+        stage = supply.segments[supply.segment(step)].stage
+        cache = teachers[stage.name]
+        if isinstance(cache, CachedTeacher):
+            rows = supply.reference_rows(step)
+            if processes.main:
+                with progress(len(rows), "references", f"teacher cache, update {step}") as bar:
+                    cache.prepare(rows, bar.update)
+            processes.wait()
+            cache.refresh()
+
+    return PacedTrainer(
+        training_arguments(config, run.path / "training", steps, supply.student.device),
+        supply,
+        losses,
+        teachers,
+        schedule=config.schedule,
+        warmup=config.warmup,
+        on_segment=on_segment,
+    )
+
+
+def _cached(config: Any, stage: Stage) -> bool:
+    frozen = config.teacher != "self" or config.teacher_update == "frozen"
+    return frozen and stage.source == "references" and stage.divergence != "cross_entropy" and config.teacher_statistics != "live"
+
+
+def _teachers(config: Any, run: RunFolder, supply: Supply, initial: LoadedModel, stages: list[Stage]) -> dict[str, Teacher]:
+    live: Teacher
+    if config.teacher_update == "live":
+        live = ModelTeacher(supply.student.model)
+    elif config.teacher_update == "ema":
+        live = EMATeacher(supply.student.model, config.ema_decay)
+    else:
+        live = ModelTeacher(initial.model)
+    teachers: dict[str, Teacher] = {}
+    for stage in stages:
+        if stage.divergence == "cross_entropy":
+            teachers[stage.name] = NoTeacher()
+        elif _cached(config, stage):
+            teachers[stage.name] = CachedTeacher(
+                Path(config.cache) if config.cache is not None else run / "teacher_cache",
+                ModelTeacher(initial.model),
+                initial.fingerprint,
+                pad_id=initial.pad_id,
+                top_k=config.top_k if config.teacher_statistics == "topk" else None,
+                temperature=config.loss_temperature,
+            )
+        else:
+            teachers[stage.name] = live
+    return teachers
+
+
+def training_arguments(config: Any, folder: Path, steps: int, device: torch.device) -> TrainingArguments:
+    """Trainer's arguments. Raises `UserError` where processes do not divide the batch, or --training-arguments cannot be."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if config.batch % (config.micro_batch * processes):
+        raise UserError(f"--batch {config.batch} must be a multiple of --micro-batch {config.micro_batch} x {processes} processes")
+    ours: dict[str, Any] = {
+        "output_dir": str(folder),
+        "max_steps": steps,
+        "per_device_train_batch_size": config.micro_batch,
+        "gradient_accumulation_steps": config.batch // (config.micro_batch * processes),
+        "learning_rate": config.learning_rate,
+        "weight_decay": config.weight_decay,
+        "max_grad_norm": config.max_grad_norm,
+        "save_strategy": "steps",
+        "save_steps": config.checkpoint_every,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "report_to": config.report_to,
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "train_sampling_strategy": "sequential",
+        "dataloader_pin_memory": False,
+        "ddp_find_unused_parameters": False,
+        "use_cpu": device.type == "cpu",
+        "bf16": config.precision == "bf16",
+        "seed": config.seed,
+    }
+    theirs = config.training_arguments or {}
+    if taken := sorted(ours.keys() & theirs.keys()):
+        raise UserError(f"--training-arguments may not set {', '.join(taken)}: options of this command decide them")
+    try:
+        return TrainingArguments(**ours, **theirs)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"--training-arguments {theirs}: {error!s:.200}") from error
+
+
+def _save_model(trainer: PacedTrainer, folder: Path, processes: Processes) -> None:
+    """The trained student in transformers' layout, in folder/model, there when whole."""
+    partial = folder / ".model"
+    trainer.save_model(str(partial))
+    if processes.main:
+        trainer.supply.student.tokenizer.save_pretrained(partial)
+        (partial / "training_args.bin").unlink(missing_ok=True)  # a pickle, which nobody needs
+        shutil.rmtree(folder / "model", ignore_errors=True)
+        os.replace(partial, folder / "model")
+    processes.wait()
+
+
+def _record(config: Any, trainer: PacedTrainer, teacher: LoadedModel) -> dict[str, Any]:
+    supply, folder = trainer.supply, trainer.supply.folder
+    lines = [json.loads(line) for line in (folder / "training" / "metrics.jsonl").read_text().splitlines()]
+    supply.prepare(supply.segments[-1].start)
+    cache = None
+    preparing = 0.0
+    for segment in supply.segments:
+        cached = trainer.teachers[segment.stage.name]
+        if isinstance(cached, CachedTeacher):
+            rows = supply.reference_rows(segment.start)
+            loss = trainer.losses[segment.stage.name]
+            exact = divergence(segment.stage.divergence, temperature=config.loss_temperature, jsd_beta=config.jsd_beta)
+            preparing += 2.0 * matmul_parameters(teacher.model) * sum(row.teacher_tokens for row in rows)
+            cache = cached.size() | {"error": cached.error(supply.student.model, rows[:64], exact, loss)}
+    return {
+        "weights": supply.prepared[0].weights.summary(),
+        "segments": [
+            {
+                "start": segment.start,
+                "end": segment.end,
+                "stage": segment.stage.name,
+                "pass_rate": None if prepared.counts is None else float(np.mean(prepared.counts[0] / prepared.counts[1])),
+                **prepared.weights.summary(),
+            }
+            for segment, prepared in zip(supply.segments, supply.prepared, strict=True)
+        ],
+        "references": supply.references.summary(),
+        "cache": cache,
+        "training": {
+            "updates": supply.segments[-1].end,
+            "flops": lines[-1]["flops"],
+            "cache_flops": preparing,
+            "rollouts": _generated(folder),
+            "first_loss": lines[0]["loss"],
+            "last_loss": lines[-1]["loss"],
+            "seconds": sum(line["seconds"] for line in lines),
+        },
+    }
+
+
+def _generated(folder: Path) -> dict[str, int]:
+    """Responses and tokens that the run sampled from the student."""
+    found = {"responses": 0, "tokens": 0}
+    for journal in [*folder.glob("rollouts-*.jsonl"), *folder.glob("pass_rate_rollouts-*.jsonl")]:
+        rows = ChunkStore(folder, journal.stem).rows()
+        found["responses"] += len(rows)
+        found["tokens"] += int(rows["token_ids"].map(len).sum())
+    return found
+
+
+def evaluate_run(config: Any, run: RunFolder) -> dict[str, Any] | None:
+    """Evaluate the trained student against the one it started from; None where --evaluate is none."""
+    if config.evaluate == "none":
+        return None
+    from paced_exp.evaluate import EvaluateConfig, evaluate
+
+    return evaluate(
+        EvaluateConfig(
+            model=str(run / "model"),
+            problems=config.evaluate,
+            samples=config.samples,
+            limit=config.evaluate_limit,
+            columns=config.columns,
+            against=config.base_evaluation or config.student,
+            temperature=config.temperature,
+            max_new_tokens=config.max_new_tokens,
+            device=config.device,
+            out=str(run / "evaluation"),
+        )
+    )

@@ -1,0 +1,86 @@
+"""Segments of a run: stretches of updates with one stage and one set of weights; and which problem each update trains on.
+
+Every choice is a function of the update's number and the seed, so that processes, restarts and methods agree: an epoch is one permutation
+of all problems, the same for every method, in which problems of weight zero are passed over.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+from paced_exp.errors import UserError
+from paced_exp.training.stages import Stage, stage_ends
+from paced_exp.weights import Weights, sample_in_proportion
+
+WEIGHT_BY = ("loss", "sampling")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Updates start .. end-1 of `stage`. recompute: pass rates are taken again at its start, from the student as it is then."""
+
+    start: int
+    end: int
+    stage: Stage
+    recompute: bool
+
+
+def parse_recompute(text: str) -> int | None:
+    """`never` and `stages` -> None, N -> every N updates. Raises `UserError` for anything else."""
+    if text in ("never", "stages"):
+        return None
+    if text.isdigit() and int(text) > 0:
+        return int(text)
+    raise UserError(f"--recompute {text} is not known; known: never, stages (at their boundaries), or a number of updates of at least 1")
+
+
+def make_segments(stages: list[Stage], steps: int, recompute: str) -> list[Segment]:
+    """The segments of a run of `steps` updates: cut at stage boundaries and, for a number, every so many updates.
+
+    Raises `UserError` for fewer than one update and for a stage that gets none.
+    """
+    if steps < 1:
+        raise UserError(f"--steps {steps} must be at least 1")
+    every = parse_recompute(recompute)
+    ends = stage_ends(stages, steps)
+    cuts = sorted({0, *ends, *(range(0, steps, every) if every else ())})
+    segments = []
+    for start, end in itertools.pairwise(cuts):
+        stage = stages[next(index for index, stage_end in enumerate(ends) if start < stage_end)]
+        again = start > 0 and recompute != "never" and (every is None or start % every == 0)
+        segments.append(Segment(start, end, stage, again))
+    return segments
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The problems of a segment. indices (updates x batch,): in order. weights (problems,): what each counts for in the loss. cursor: where
+    in the stream of permutations the next segment goes on."""
+
+    indices: np.ndarray
+    weights: np.ndarray
+    cursor: int
+
+
+def make_plan(segment: Segment, weights: Weights, batch: int, weight_by: str, seed: int, cursor: int) -> Plan:
+    """The plan of `segment` for updates of `batch` problems.
+
+    weight_by `loss`: kept problems in the order of the permutations, weighted in the loss; `sampling`: drawn in proportion to their
+    weights, each with weight one.
+    """
+    size = (segment.end - segment.start) * batch
+    count = len(weights.values)
+    if weight_by == "sampling":
+        rng = np.random.default_rng([seed, 2, segment.start])
+        return Plan(sample_in_proportion(weights, size, rng), np.ones(count), cursor)
+    kept = weights.values > 0
+    indices: list[int] = []
+    while len(indices) < size:
+        epoch, offset = divmod(cursor, count)
+        order = np.random.default_rng([seed, 1, epoch]).permutation(count)[offset:]
+        chosen = np.flatnonzero(kept[order])[: size - len(indices)]
+        indices += order[chosen].tolist()
+        # Past the last problem taken; an epoch that is used up is left for the next one.
+        cursor += int(chosen[-1]) + 1 if len(indices) == size else len(order)
+    return Plan(np.array(indices), weights.in_training, cursor)

@@ -1,0 +1,82 @@
+"""Stages of a run: which divergence, on which tokens, for which share of the updates. `forward_kl:0.5,reverse_kl:0.5` is PACED's two stages."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from paced_exp.errors import UserError
+from paced_exp.losses import DIVERGENCES
+
+Source = Literal["references", "rollouts"]
+
+# Where a divergence is taken unless `@references` or `@rollouts` says otherwise: forward KL has the teacher's samples, reverse KL the student's.
+DEFAULT_SOURCE: dict[str, Source] = {
+    "forward_kl": "references",
+    "reverse_kl": "rollouts",
+    "cross_entropy": "references",
+    "jsd": "references",
+    "akl": "references",
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: the divergence's name, the responses it is taken on (the teacher's references, or the student's own rollouts), its share."""
+
+    divergence: str
+    source: Source
+    fraction: float
+
+    @property
+    def name(self) -> str:
+        """As the user writes it, without the share."""
+        return f"{self.divergence}@{self.source}"
+
+
+def parse_stages(text: str) -> list[Stage]:
+    """Stages from `DIVERGENCE[@references|@rollouts][:FRACTION],...`; a single stage needs no fraction.
+
+    >>> [(s.name, s.fraction) for s in parse_stages("forward_kl:0.5,reverse_kl:0.5")]
+    [('forward_kl@references', 0.5), ('reverse_kl@rollouts', 0.5)]
+
+    Raises `UserError` for an unknown divergence or source (listing the known ones), and for fractions that do not sum to one.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    stages = [_parse(part, text, alone=len(parts) == 1) for part in parts]
+    total = math.fsum(stage.fraction for stage in stages)
+    if abs(total - 1) > 1e-9:
+        raise UserError(f"--stages {text}: the fractions must sum to 1, got {total:g}")
+    return stages
+
+
+def _parse(part: str, text: str, alone: bool) -> Stage:
+    head, colon, number = part.partition(":")
+    name, at, source = head.partition("@")
+    if name not in DIVERGENCES:
+        raise UserError(f"--stages {text}: divergence {name!r} is not known; known: {', '.join(DIVERGENCES)}")
+    if at and source not in ("references", "rollouts"):
+        raise UserError(f"--stages {text}: source {source!r} is not known; known: references, rollouts")
+    if name == "cross_entropy" and source == "rollouts":
+        raise UserError(f"--stages {text}: cross_entropy on the student's own rollouts teaches it nothing; take cross_entropy@references")
+    if not colon and not alone:
+        raise UserError(f"--stages {text}: {part!r} has no fraction; write {part}:FRACTION, the fractions summing to 1")
+    try:
+        fraction = float(number) if colon else 1.0
+    except ValueError:
+        fraction = math.nan
+    if not 0 < fraction <= 1:
+        raise UserError(f"--stages {text}: fraction {number!r} of {head} must be a number above 0 and at most 1")
+    where = DEFAULT_SOURCE[name] if not at else ("references" if source == "references" else "rollouts")
+    return Stage(name, where, fraction)
+
+
+def stage_ends(stages: list[Stage], steps: int) -> list[int]:
+    """The update at which each stage ends, cumulative fractions of `steps` rounded; raises `UserError` where a stage gets no update."""
+    shares = [math.fsum(stage.fraction for stage in stages[: index + 1]) for index in range(len(stages))]
+    ends = [round(share * steps) for share in shares]
+    for stage, start, end in zip(stages, [0, *ends[:-1]], ends, strict=True):
+        if end == start:
+            raise UserError(
+                f"--stages: {stage.name} gets {stage.fraction:g} of {steps} updates, which is none; raise --steps or its fraction"
+            )
+    return ends

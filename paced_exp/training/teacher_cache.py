@@ -1,0 +1,179 @@
+"""Teacher statistics over fixed references, computed once and read from disk: all logits, or the k likeliest tokens plus one tail bucket.
+
+An entry is found by the hash of the teacher, of what is stored, and of the ids of its prompt and response: a cache made for anything else
+is not read, whatever its name. Entries are written a part at a time under a temporary name, so a kill costs one part, and several runs
+may share a folder.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from paced_exp.errors import UserError
+from paced_exp.losses import Divergence
+from paced_exp.training.batches import Batch, Row, collate, supervised_logits
+from paced_exp.training.teachers import Buckets, Dense, ModelTeacher, Targets, bucketed, token_losses
+
+PART = 256  # rows computed and written together, always the same ones, so that a resumed run computes the same numbers
+_BATCH = 16  # rows of a forward pass
+
+
+class CachedTeacher:
+    """A frozen teacher read through a cache.
+
+    fingerprint: of the teacher's files. top_k: None stores all logits (exact), in the teacher's own dtype; an integer stores that many
+    tokens and the tail, at `temperature`, in float32. `prepare` computes what is missing; after that `targets` never runs the teacher.
+    """
+
+    def __init__(
+        self, folder: Path, teacher: ModelTeacher, fingerprint: str, *, pad_id: int, top_k: int | None = None, temperature: float = 1.0
+    ) -> None:
+        if top_k is not None and top_k < 1:
+            raise UserError(f"--top-k {top_k} must be at least 1")
+        self._teacher = teacher
+        self._pad_id = pad_id
+        self._top_k = top_k
+        self._temperature = temperature
+        # Exact logits do not depend on the temperature that the loss divides them by.
+        stored = {"teacher": fingerprint, "top_k": top_k, "temperature": None if top_k is None else temperature, "format": 1}
+        stored["dtype"] = str(next(teacher.model.parameters()).dtype)
+        self._header = json.dumps(stored, sort_keys=True)
+        self.folder = folder / hashlib.sha256(self._header.encode()).hexdigest()[:16]
+        self._where: dict[str, tuple[Any, int, int]] = {}
+        self._opened: set[Path] = set()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Open the parts that have appeared since, from another process."""
+        for path in sorted(set(self.folder.glob("part-*.safetensors")) - self._opened):
+            self._open(path)
+
+    def _open(self, path: Path) -> None:
+        try:
+            part = safe_open(path, framework="pt")
+            metadata = part.metadata() or {}
+            spans = json.loads(metadata["entries"])
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            raise UserError(f"teacher cache {path} is damaged ({error!s:.200}); delete it, it will be made again") from error
+        if metadata.get("header") != self._header:
+            raise UserError(f"teacher cache {path} holds statistics of another teacher; delete it, it will be made again")
+        for key, (start, end) in spans.items():
+            self._where[key] = (part, start, end)
+        self._opened.add(path)
+
+    def prepare(self, rows: Sequence[Row], on_rows: Any = None) -> None:
+        """Compute and store what the cache lacks of `rows`; `on_rows(count)` is called as they are done."""
+        for start in range(0, len(rows), PART):
+            part = {_key(row): row for row in rows[start : start + PART]}
+            if any(key not in self._where for key in part):
+                self._write(part)
+            if on_rows is not None:
+                on_rows(len(rows[start : start + PART]))
+
+    def _write(self, rows: dict[str, Row]) -> None:
+        # By length, so that little is padded; the order within a part is decided by its rows alone.
+        keys = sorted(rows, key=lambda key: (rows[key].teacher_tokens, key))
+        found: dict[str, list[torch.Tensor]] = {}
+        for start in range(0, len(keys), _BATCH):
+            batch = collate([rows[key] for key in keys[start : start + _BATCH]], self._pad_id)
+            device = next(self._teacher.model.parameters()).device
+            for name, values in self._statistics(batch.to(device)).items():
+                found.setdefault(name, []).append(values.cpu())
+        spans, end = {}, 0
+        for key in keys:
+            count = sum(rows[key].supervised)
+            spans[key] = (end, end + count)
+            end += count
+        tensors = {name: torch.cat(values) for name, values in found.items()}
+        name = hashlib.sha256("".join(sorted(rows)).encode()).hexdigest()[:16]
+        path = self.folder / f"part-{name}.safetensors"
+        _write_bytes(path, save(tensors, metadata={"header": self._header, "entries": json.dumps(spans)}))
+        self._open(path)
+
+    @torch.no_grad()
+    def _statistics(self, batch: Batch) -> dict[str, torch.Tensor]:
+        logits = supervised_logits(self._teacher.model.eval(), batch.teacher)
+        if self._top_k is None:
+            return {"logits": logits}
+        tokens = logits.topk(min(self._top_k, logits.shape[-1] - 1), dim=-1).indices
+        return {"tokens": tokens.int(), "log_probabilities": bucketed(logits, tokens, self._temperature)}
+
+    def targets(self, batch: Batch) -> Targets:
+        """What is stored for the batch's rows. Raises `KeyError` for a row that `prepare` was not given."""
+        spans = [self._where[_key(row)] for row in batch.rows]
+
+        def read(name: str) -> torch.Tensor:
+            return torch.cat([part.get_slice(name)[start:end] for part, start, end in spans]).to(batch.tokens.device)
+
+        if self._top_k is None:
+            return Dense(read("logits"))
+        return Buckets(read("tokens").long(), read("log_probabilities"), self._temperature)
+
+    def flops(self, rows: Sequence[Row]) -> float:
+        """None: reading is free. What `prepare` cost is counted by its caller."""
+        return 0.0
+
+    def after_update(self, student: Any) -> None:
+        pass
+
+    def save(self, folder: Path) -> None:
+        pass
+
+    def load(self, folder: Path) -> None:
+        pass
+
+    def size(self) -> dict[str, int]:
+        """Entries, and bytes on disk."""
+        return {"entries": len(self._where), "bytes": sum(path.stat().st_size for path in self.folder.glob("part-*.safetensors"))}
+
+    def error(self, student: Any, rows: Sequence[Row], exact: Divergence, bucket: Divergence) -> dict[str, float]:
+        """What the cache costs in accuracy: |cached - exact| of the per-token divergence against `student`, in nats, over `rows`.
+
+        exact is the loss on logits, with its temperature; bucket the same loss at temperature 1 for statistics that hold it already.
+        """
+        differences = []
+        with torch.no_grad(), _evaluating(student):
+            for start in range(0, len(rows), _BATCH):
+                batch = collate(rows[start : start + _BATCH], self._pad_id).to(next(student.parameters()).device)
+                logits = supervised_logits(student, batch.student)
+                live = token_losses(exact, logits, self._teacher.targets(batch), batch.tokens)
+                loss = exact if self._top_k is None else bucket
+                differences.append((token_losses(loss, logits, self.targets(batch), batch.tokens) - live).abs())
+        joined = torch.cat(differences)
+        return {"mean_nats": float(joined.mean()), "largest_nats": float(joined.max())}
+
+
+def _key(row: Row) -> str:
+    content = [row.teacher_prompt, row.response, [int(flag) for flag in row.supervised]]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
+
+
+@contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,97 @@
+"""Tiny distillations for tests: two random models, forty sums, a grader that passes by checksum."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from kill_probe import HashGrader
+from tiny_models import loaded, tiny_model, tiny_tokenizer
+
+from paced_exp.distill import DistillConfig
+from paced_exp.models import LoadedModel
+from paced_exp.problems import Problem, load_problems
+from paced_exp.run_folder import RunFolder
+from paced_exp.trainer import PacedTrainer
+from paced_exp.training.groups import Processes
+from paced_exp.training.run import make_supply, make_trainer
+
+PROBLEMS = 40
+
+
+def save_models(folder: Path) -> Path:
+    """student (Qwen3) and teacher (Llama) checkpoints under `folder`."""
+    for name, kind, seed in (("student", "qwen3", 0), ("teacher", "llama", 1)):
+        tiny_model(kind, seed=seed, context=160).save_pretrained(folder / name)
+        tiny_tokenizer().save_pretrained(folder / name)
+    return folder
+
+
+def rows() -> list[dict[str, Any]]:
+    return [
+        {"id": f"sum{i:02}", "prompt": f"{i}+{i * i}=", "answer": str(i + i * i), "solution": f"\\boxed{{{i + i * i}}}", "grader": "exact"}
+        for i in range(PROBLEMS)
+    ]
+
+
+def write_problems(path: Path, content: list[dict[str, Any]] | None = None) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in (rows() if content is None else content)))
+    return path
+
+
+def arguments(models: Path, source: Path, out: Path, **changes: Any) -> list[str]:
+    """A command line of `paced_exp.distill` on the tiny models, without evaluation."""
+    options = {
+        "student": models / "student",
+        "teacher": models / "teacher",
+        "problems": source,
+        "K": 4,
+        "max-new-tokens": 12,
+        "batch": 8,
+        "micro-batch": 4,
+        "steps": 6,
+        "learning-rate": 1e-3,
+        "checkpoint-every": 2,
+        "evaluate": "none",
+        "device": "cpu",
+        "seed": 3,
+        "out": out,
+        **changes,
+    }
+    return [text for name, value in options.items() for text in ((f"-{name}" if name == "K" else f"--{name}"), str(value))]
+
+
+def tiny(kind: str, seed: int) -> LoadedModel:
+    return loaded(tiny_model(kind, seed=seed, context=160, dtype=torch.float64))
+
+
+def trainer(folder: Path, source: Path, *, counts: bool = True, **changes: Any) -> PacedTrainer:
+    """A trainer in float64 on tiny models, with pass counts made up unless the method needs none."""
+    config = DistillConfig(
+        problems=str(source),
+        **{
+            "max_new_tokens": 12,
+            "batch": 8,
+            "micro_batch": 8,
+            "steps": 3,
+            "reference": "solution",
+            "teacher_statistics": "live",
+            "learning_rate": 0.05,
+            "schedule": "constant",
+            "warmup": 0,
+            "max_grad_norm": 1e9,
+            "training_arguments": {"optim": "sgd"},
+            "device": "cpu",
+            "dtype": "float64",
+            "out": str(folder),
+            **changes,
+        },
+    )
+    problems: list[Problem] = load_problems(config.problems)
+    run = RunFolder(folder, config).open()
+    student, teacher = tiny("qwen3", 0), tiny("llama", 1)
+    passes = (np.arange(len(problems)) % 9, np.full(len(problems), 8)) if counts else None
+    processes = Processes()
+    supply = make_supply(config, run, problems, student, teacher, passes, HashGrader(), processes)
+    return make_trainer(config, run, supply, teacher, processes)

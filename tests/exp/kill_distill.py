@@ -1,0 +1,92 @@
+"""Run a distillation in children that kill themselves with SIGKILL, one at each point of `POINTS`: `kill_distill.py SEED ARGUMENTS...`.
+
+The children are forked from one process that has imported everything, so that a kill costs no start-up. Random points, drawn with SEED, are
+between micro-batches; the others are boundaries. Fails where a child ends otherwise than by its kill.
+"""
+
+import os
+import random
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from kill_probe import HashGrader, before_renaming, in_a_line, kill
+
+from paced_exp import distill, grading
+from paced_exp.models import load_model
+from paced_exp.trainer import PacedTrainer
+from paced_exp.training import run as training_run
+
+
+def at_micro_batch(update: int, number: int) -> Callable[[], None]:
+    """Killed before the `number`-th micro-batch of update `update` (0 first), or later if the child starts behind it."""
+
+    def patch() -> None:
+        compute, seen = PacedTrainer.compute_loss, [0]
+
+        def stop(self: PacedTrainer, *arguments: Any, **options: Any) -> Any:
+            if self.state.global_step >= update:
+                if seen[0] == number:
+                    kill()
+                seen[0] += 1
+            return compute(self, *arguments, **options)
+
+        PacedTrainer.compute_loss = stop  # type: ignore[method-assign]
+
+    return patch
+
+
+def in_a_checkpoint() -> None:
+    """Killed when a checkpoint has its weights and nothing else."""
+
+    def stop(self: PacedTrainer, folder: str) -> None:
+        kill()
+
+    PacedTrainer._save_optimizer_and_scheduler = stop  # type: ignore[method-assign]
+
+
+def before_saving_the_model() -> None:
+    """Killed between the last update and the model's folder."""
+    training_run._save_model = lambda *_: kill()  # type: ignore[assignment]
+
+
+def points(seed: int) -> dict[str, Callable[[], None]]:
+    rng = random.Random(seed)
+    # In ascending order, and before update 7: what is done at a point must not have been done when its child starts.
+    updates = sorted(rng.sample(range(1, 7), 5))
+    made: dict[str, Callable[[], None]] = {
+        "pass rates": in_a_line("pass_rate_rollouts-000000.jsonl", 1),
+        "references": in_a_line("references-000000.jsonl", 1),
+        "in a checkpoint": in_a_checkpoint,
+    }
+    made |= {f"update {update}": at_micro_batch(update, rng.randrange(2)) for update in updates if update < 4}
+    made["pass rates at the stage boundary"] = in_a_line("pass_rate_rollouts-000004.jsonl", 1)
+    made["rollouts at the stage boundary"] = in_a_line("rollouts-000004.jsonl", 1)
+    made |= {f"update {update}": at_micro_batch(update, rng.randrange(2)) for update in updates if update >= 4}
+    made["rollouts between updates"] = in_a_line("rollouts-000007.jsonl", 1)
+    made["before the model"] = before_saving_the_model
+    made["trained"] = before_renaming("trained.json")
+    made["record"] = before_renaming("record.json")
+    return made
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    seed, argv = int(sys.argv[1]), sys.argv[2:]
+    grading.Grader = HashGrader  # type: ignore[assignment, misc]
+    load_model(argv[argv.index("--student") + 1])  # imports what loading imports
+    for name, patch in points(seed).items():
+        pid = os.fork()
+        if pid == 0:
+            patch()
+            distill.main(argv)
+            os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if status != -signal.SIGKILL:
+            sys.exit(f"at {name!r} the child ended with status {status}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+"""`python -m paced_exp.distill` on tiny random models: a finished record, the same weights after kills, two processes, one line for bad input."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from distill_setup import PROBLEMS, arguments, rows, save_models, write_problems
+from kill_probe import HashGrader
+from safetensors.torch import load_file
+
+from paced_exp import config as configs
+from paced_exp import distill, grading
+from paced_exp.errors import UserError
+from paced_exp.run_folder import read_json
+
+HERE = Path(__file__).parent
+TWO_STAGES = {"stages": "forward_kl:0.5,reverse_kl:0.5", "steps": 8, "rollout-every": 3, "teacher-statistics": "exact"}
+
+
+@pytest.fixture(autouse=True)
+def hash_grader(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grading, "Grader", HashGrader)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Any:
+    """The same number of threads here and in the children, whose weights are compared bit for bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_problems(tmp_path_factory.mktemp("problems") / "sums.jsonl")
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model" / "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def whole(models: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A two-stage run that nothing interrupted."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grading, "Grader", HashGrader)
+        distill.main(arguments(models, source, out, **TWO_STAGES))
+    return out
+
+
+def child(script: str, *argv: str, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent.parent}"}
+    command = [sys.executable, *launcher, str(HERE / script), *argv]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
+
+
+def test_the_record(whole: Path, models: Path) -> None:
+    record = read_json(whole / "record.json")
+    assert [(segment["start"], segment["end"], segment["stage"]) for segment in record["segments"]] == [
+        (0, 4, "forward_kl@references"),
+        (4, 8, "reverse_kl@rollouts"),
+    ]
+    first = record["segments"][0]
+    assert 0 < first["pass_rate"] < 1 and first["problems"] == PROBLEMS and first["dropped"] == record["weights"]["dropped"] > 0
+    assert sum(record["references"].values()) == PROBLEMS - first["dropped"]
+    # Two times 4 rollouts a problem for pass rates, and 8 an update of the second stage.
+    assert record["training"]["rollouts"]["responses"] == 2 * 4 * PROBLEMS + 8 * 4
+    assert record["training"]["updates"] == 8 and record["training"]["flops"] > record["training"]["cache_flops"] > 0
+    assert record["cache"]["entries"] >= PROBLEMS - first["dropped"]
+    assert record["cache"]["error"]["largest_nats"] < 1e-5
+    assert set(record["seconds"]) == {"pass rates", "references and training", "evaluation"}
+    before = load_file(models / "student" / "model.safetensors")
+    after = weights_of(whole)
+    assert before.keys() == after.keys() and any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_kills_at_any_point_change_no_bit_of_the_weights(whole: Path, models: Path, source: Path, tmp_path: Path) -> None:
+    argv = arguments(models, source, tmp_path / "killed", **TWO_STAGES)
+    done = child("kill_distill.py", "11", *argv)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert not (tmp_path / "killed" / "record.json").exists()
+    distill.main(argv)
+    expected, found = weights_of(whole), weights_of(tmp_path / "killed")
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "killed" / "training" / "metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, 9))
+
+
+def test_two_processes_train_as_one(whole: Path, models: Path, source: Path, tmp_path: Path) -> None:
+    argv = arguments(models, source, tmp_path / "two", **TWO_STAGES)
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    done = child("two_processes.py", *argv, launcher=launcher)
+    assert done.returncode == 0, done.stderr[-3000:]
+    expected, found = weights_of(whole), weights_of(tmp_path / "two")
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], rtol=0, atol=1e-5)
+
+
+def test_a_finished_run_is_read_back(whole: Path, models: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (whole / "record.json").read_bytes()
+    distill.main(arguments(models, source, whole, **TWO_STAGES))
+    assert (whole / "record.json").read_bytes() == before
+    assert "8 updates of 8 problems" in capsys.readouterr().out
+
+
+def test_other_hyper_parameters_are_refused(whole: Path, models: Path, source: Path) -> None:
+    with pytest.raises(UserError, match=r"differing: learning_rate \(0.001 there, 0.1 now\)"):
+        distill.main(arguments(models, source, whole, **TWO_STAGES, **{"learning-rate": 0.1}))
+
+
+def test_pass_rates_and_references_of_another_run_are_taken(whole: Path, models: Path, source: Path, tmp_path: Path) -> None:
+    shared = {"pass-rates": whole / "pass_rates.parquet", "references": whole, "cache": whole / "teacher_cache", "steps": 2}
+    argv = arguments(models, source, tmp_path / "again", **shared)
+    distill.main(argv)
+    assert not list((tmp_path / "again").glob("*.jsonl"))
+    with pytest.raises(UserError, match=r"other references; differing: candidates \(2 there, 3 wanted\)"):
+        distill.main(arguments(models, source, tmp_path / "other", **shared, candidates=3))
+    with pytest.raises(UserError, match=r"holds pass rates of other rollouts; differing: temperature \(1.0 there, 0.5 wanted\)"):
+        distill.main(arguments(models, source, tmp_path / "third", **shared, temperature=0.5))
+
+
+def test_dropped_problems_make_an_epoch_shorter(models: Path, source: Path, tmp_path: Path) -> None:
+    updates = {}
+    for method in ("uniform", "hard_filter"):
+        argv = arguments(models, source, tmp_path / method, method=method, reference="solution", **{"teacher-statistics": "live"})
+        where = argv.index("--steps")
+        distill.main([*argv[:where], *argv[where + 2 :], "--epochs", "1"])
+        record = read_json(tmp_path / method / "record.json")
+        kept = PROBLEMS - record["weights"]["dropped"]
+        updates[method] = record["training"]["updates"]
+        assert updates[method] == -(-kept // 8)
+    assert updates["hard_filter"] < updates["uniform"] == 5
+
+
+def test_evaluation_follows_training(models: Path, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    options = {"evaluate": source, "samples": 2, "steps": 1, "reference": "solution", "teacher": "self", "method": "uniform"}
+    distill.main(arguments(models, source, out, **options))
+    evaluation = read_json(out / "record.json")["evaluation"]
+    assert evaluation["sources"][0]["problems"] == PROBLEMS
+    assert evaluation["against"]["model"] == str(models / "student")
+    assert "paired differences to" in capsys.readouterr().out
+
+
+def refused(argv: list[str]) -> str:
+    with pytest.raises(UserError) as caught:
+        distill.main(argv)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "pace"}, "--method pace is not known; known: uniform, paced, hard_filter, gaussian, grpo"),
+        ({"stages": "forward_kl:0.5,reverse_kl:0.4"}, "the fractions must sum to 1, got 0.9"),
+        ({"micro-batch": 3}, "--micro-batch 3 must divide --batch 8"),
+        ({"supervise": "half"}, "--supervise half is not known; known: all, steps, answer, first:F"),
+        ({"teacher-update": "live"}, "--teacher-update live needs --teacher self"),
+        ({"weight-by": "luck"}, "--weight-by luck is not known; known: loss, sampling"),
+        ({"learning-rate": "nan"}, "--learning-rate nan must be positive and finite"),
+        ({"steps": 0}, "--steps 0 must be at least 1"),
+        ({"K": 0}, "-K 0 must be at least 1"),
+        ({"recompute": "often"}, "--recompute often is not known"),
+        ({"loss-temperature": 0}, "--loss-temperature 0.0 must be positive"),
+        ({"ema-decay": 1}, "--ema-decay 1.0 must be at least 0 and below 1"),
+        ({"pass-rates": "nowhere.parquet"}, "nowhere.parquet does not exist"),
+        ({"references": "nowhere"}, "--references nowhere has no references.json"),
+    ],
+)
+def test_bad_options_are_refused_in_one_line(options: dict[str, Any], message: str, models: Path, source: Path, tmp_path: Path) -> None:
+    assert message in refused(arguments(models, source, tmp_path / "out", **options))
+
+
+def test_a_problem_without_a_solution_is_named_where_one_is_needed(models: Path, tmp_path: Path) -> None:
+    content = [{**row, "solution": None} if row["id"] == "sum07" else row for row in rows()]
+    path = write_problems(tmp_path / "bare.jsonl", content)
+    for options in ({"reference": "solution"}, {"stages": "reverse_kl"}):
+        assert "problem 'sum07' has no expert solution" in refused(
+            arguments(models, path, tmp_path / str(len(options)), method="uniform", batch=40, **{"micro-batch": 40}, **options)
+        )
+
+
+def test_all_weights_zero_is_refused(models: Path, source: Path, tmp_path: Path) -> None:
+    message = refused(arguments(models, source, tmp_path / "out", method="hard_filter", lo=0.9, hi=0.95))
+    assert "all 40 problems have weight zero" in message
+
+
+def test_a_teacher_with_another_end_of_sequence_is_refused(models: Path, source: Path, tmp_path: Path) -> None:
+    other = save_models(tmp_path)
+    settings = json.loads((other / "teacher" / "tokenizer_config.json").read_text())
+    (other / "teacher" / "tokenizer_config.json").write_text(json.dumps(settings | {"eos_token": "<end>"}))
+    message = refused(arguments(models, source, tmp_path / "out", teacher=other / "teacher"))
+    assert "end their responses with different tokens" in message
+
+
+def test_the_configuration_in_the_folder_repeats_the_run(whole: Path) -> None:
+    again = configs.parse(distill.DistillConfig, ["--config", str(whole / "config.yaml")], "test", "test")
+    assert configs.to_yaml(again) == (whole / "config.yaml").read_text()
+
+
+def test_bad_input_on_the_command_line_exits_2_without_a_traceback(models: Path, source: Path, tmp_path: Path) -> None:
+    argv = arguments(models, source, tmp_path / "out", method="pace")
+    command = [sys.executable, "-m", "paced_exp.distill", *argv]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: --method pace is not known") and done.stderr.count("\n") == 1

@@ -1,0 +1,199 @@
+"""The trainer: an update against a plain loop, accumulation, bad losses, metrics, schedule, precision."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from distill_setup import trainer, write_problems
+
+from paced_exp.errors import UserError
+from paced_exp.prompts import prompt_ids
+from paced_exp.references import solution_ids
+from paced_exp.trainer import checkpoints, rate
+from paced_exp.training.batches import Batch
+from paced_exp.training.teachers import Dense, EMATeacher, ModelTeacher, Targets
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_problems(tmp_path_factory.mktemp("problems") / "sums.jsonl")
+
+
+def parameters(model: Any) -> dict[str, torch.Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+
+def assert_close(found: Any, expected: dict[str, torch.Tensor], tolerance: float) -> None:
+    for name, parameter in found.named_parameters():
+        torch.testing.assert_close(parameter.detach(), expected[name], rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("method", ["paced", "uniform"])
+def test_an_update_is_that_of_a_plain_loop_over_problems(method: str, source: Path, tmp_path: Path) -> None:
+    """theta - rate * sum_i w_i grad l_i / batch, with w from the counts by hand and l_i one problem at a time."""
+    ours = trainer(tmp_path, source, method=method, steps=1)
+    student, supply = ours.supply.student, ours.supply
+    teacher = ours.teachers["forward_kl@references"].model  # type: ignore[attr-defined]
+    before = parameters(student.model)
+    rates = [(index % 9) / 8 for index in range(len(supply.problems))]
+    raw = [p * (1 - p) if method == "paced" else 1.0 for p in rates]
+    kept = [index for index, weight in enumerate(raw) if weight > 0]
+    mean = sum(raw) / len(kept)
+
+    total = torch.zeros((), dtype=torch.float64)
+    for index in supply.prepare(0).plan.indices.tolist():
+        problem = supply.problems[index]
+        response = solution_ids(problem, student)
+        log_p = []
+        for model, kind in ((student.model, "plain"), (teacher, "privileged")):
+            prompt = prompt_ids(student.tokenizer, problem, kind)  # type: ignore[arg-type]
+            logits = model(input_ids=torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1]
+            log_p.append(logits.log_softmax(-1))
+        kl = (log_p[1].exp() * (log_p[1] - log_p[0])).sum(-1).mean()
+        total = total + raw[index] / mean * kl / 8
+    gradients = torch.autograd.grad(total, list(student.model.parameters()))
+    expected = {name: before[name] - 0.05 * gradient for name, gradient in zip(before, gradients, strict=True)}
+
+    ours.train_or_resume()
+    assert_close(student.model, expected, 1e-12)
+    assert any(not torch.equal(expected[name], before[name]) for name in before)
+    line = json.loads((tmp_path / "training" / "metrics.jsonl").read_text())
+    assert line["loss"] == pytest.approx(total.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("stages", ["forward_kl", "reverse_kl"])
+def test_accumulated_micro_batches_give_the_update_of_one_large_batch(stages: str, source: Path, tmp_path: Path) -> None:
+    trained = []
+    for size in (8, 4, 1):
+        ours = trainer(tmp_path / str(size), source, micro_batch=size, stages=stages, rollout_every=2)
+        ours.train_or_resume()
+        trained.append(ours.supply.student.model)
+    assert_close(trained[1], parameters(trained[0]), 1e-9)
+    assert_close(trained[2], parameters(trained[0]), 1e-9)
+
+
+def test_metrics_say_what_each_update_was_made_of(source: Path, tmp_path: Path) -> None:
+    ours = trainer(tmp_path, source, stages="forward_kl:0.5,reverse_kl:0.5", steps=4, micro_batch=4, recompute="never")
+    ours.train_or_resume()
+    lines = [json.loads(line) for line in (tmp_path / "training" / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["stage"]) for line in lines] == [
+        (1, "forward_kl@references"),
+        (2, "forward_kl@references"),
+        (3, "reverse_kl@rollouts"),
+        (4, "reverse_kl@rollouts"),
+    ]
+    plan = ours.supply.prepare(0).plan
+    for line, indices in zip(lines, plan.indices.reshape(2, 8), strict=False):
+        assert line["mean_weight"] == pytest.approx(plan.weights[indices].mean(), rel=1e-6)
+        responses = [len(ours.supply.references.by_id[ours.supply.problems[index].id].token_ids) for index in indices]
+        assert line["supervised_tokens"] == sum(responses) and line["response_tokens"] == sum(responses) / 8
+    # p = 0 and 1 are dropped: 9 of 40 problems.
+    assert all(line["dropped_share"] == pytest.approx(9 / 40) for line in lines)
+    assert all(line["tokens_per_second"] > 0 and line["grad_norm"] > 0 for line in lines)
+    assert [line["flops"] for line in lines] == sorted({line["flops"] for line in lines})
+
+
+class Poisoned(ModelTeacher):
+    """NaN for one problem, from an update on."""
+
+    def __init__(self, model: Any, problem: str) -> None:
+        super().__init__(model)
+        self.problem = problem
+
+    def targets(self, batch: Batch) -> Targets:
+        found = super().targets(batch)
+        assert isinstance(found, Dense)
+        bad = torch.tensor([row.problem_id == self.problem for row in batch.rows])
+        rows = torch.arange(len(batch.rows))[:, None].expand_as(batch.layout)[batch.layout]
+        return Dense(torch.where(bad[rows][:, None], math.nan, found.logits))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_problem(source: Path, tmp_path: Path) -> None:
+    ours = trainer(tmp_path, source, checkpoint_every=1, micro_batch=4)
+    plan = ours.supply.prepare(2).plan.indices.reshape(3, 8)
+    culprit = next(index for index in plan[2].tolist() if index not in plan[:2])
+    name = ours.supply.problems[culprit].id
+    (stage,) = ours.teachers
+    ours.teachers[stage] = Poisoned(ours.teachers[stage].model, name)  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match=f"the loss of update 3 is not finite for problems '{name}'; the last checkpoint in"):
+        ours.train_or_resume()
+    assert [path.name for path in checkpoints(tmp_path / "training")] == ["checkpoint-2"]
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run(source: Path, tmp_path: Path) -> None:
+    ours = trainer(tmp_path, source)
+    parameter = next(iter(ours.supply.student.model.parameters()))
+    parameter.register_hook(lambda gradient: gradient * math.inf)
+    with pytest.raises(UserError, match="the gradient of update 1 is not finite for problems 'sum"):
+        ours.train_or_resume()
+
+
+def test_an_ema_teacher_follows_the_student_by_its_formula(source: Path, tmp_path: Path) -> None:
+    ours = trainer(tmp_path, source, teacher="self", teacher_update="ema", ema_decay=0.75, steps=3)
+    teacher = ours.teachers["forward_kl@references"]
+    assert isinstance(teacher, EMATeacher)
+    expected = parameters(teacher.model)
+    original = teacher.after_update
+
+    def follow(student: Any) -> None:
+        for name, parameter in student.named_parameters():
+            expected[name] = 0.75 * expected[name] + 0.25 * parameter.detach()
+        original(student)
+
+    teacher.after_update = follow  # type: ignore[method-assign]
+    ours.train_or_resume()
+    assert_close(teacher.model, expected, 1e-14)
+    stored = checkpoints(tmp_path / "training")[-1] / "teacher-0"
+    teacher.load(stored)
+    assert_close(teacher.model, expected, 1e-14)
+
+
+def test_a_frozen_teacher_stays_and_a_live_one_is_the_student(source: Path, tmp_path: Path) -> None:
+    frozen = trainer(tmp_path / "frozen", source, teacher="self")
+    teacher = frozen.teachers["forward_kl@references"].model  # type: ignore[attr-defined]
+    before = parameters(teacher)
+    frozen.train_or_resume()
+    assert_close(teacher, before, 0)
+    live = trainer(tmp_path / "live", source, teacher="self", teacher_update="live")
+    assert live.teachers["forward_kl@references"].model is live.supply.student.model  # type: ignore[attr-defined]
+
+
+def test_weights_stay_float32_under_bf16_autocast(source: Path, tmp_path: Path) -> None:
+    ours = trainer(tmp_path, source, precision="bf16")
+    ours.supply.student.model.float()
+    ours.teachers["forward_kl@references"].model.float()  # type: ignore[attr-defined]
+    before = parameters(ours.supply.student.model)
+    ours.train_or_resume()
+    after = parameters(ours.supply.student.model)
+    assert all(value.dtype == torch.float32 for value in after.values())
+    assert any(not torch.equal(after[name], before[name]) for name in before)
+    assert all(bool(torch.isfinite(value).all()) for value in after.values())
+
+
+def test_the_rate_warms_up_at_every_stage_and_follows_the_schedule() -> None:
+    assert [rate(step, 4, "linear", 0, [0]) for step in range(4)] == [1, 0.75, 0.5, 0.25]
+    assert [rate(step, 6, "constant", 2, [0, 3]) for step in range(6)] == pytest.approx([1 / 3, 2 / 3, 1, 1 / 3, 2 / 3, 1])
+    assert rate(2, 4, "cosine", 0, [0]) == pytest.approx(0.5)
+
+
+def test_the_trainers_rate_is_the_schedules(source: Path, tmp_path: Path) -> None:
+    ours = trainer(tmp_path, source, schedule="linear", warmup=1, steps=4)
+    ours.train_or_resume()
+    lines = [json.loads(line) for line in (tmp_path / "training" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["learning_rate"] for line in lines] == pytest.approx([0.05 * rate(step, 4, "linear", 1, [0]) for step in range(4)])
+
+
+def test_a_response_longer_than_the_context_is_refused_by_name(source: Path, tmp_path: Path) -> None:
+    ours = trainer(tmp_path, source)
+    with pytest.raises(UserError, match=r"problem 'sum05': prompt of .* exceed the model's context of 160"):
+        ours.supply.row(5, [7] * 200, 1.0)
+
+
+def test_training_arguments_of_this_command_may_not_be_set_twice(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--training-arguments may not set max_steps"):
+        trainer(tmp_path / "a", source, training_arguments={"max_steps": 3})
+    with pytest.raises(UserError, match="--training-arguments"):
+        trainer(tmp_path / "b", source, training_arguments={"no_such": 3})
