@@ -22,7 +22,7 @@ from paced_exp.rollouts.engine import Prompt
 from paced_exp.rollouts.hf import HFEngine
 from paced_exp.run_folder import read_json, write_atomically, write_json
 
-SAMPLES = 8
+SAMPLES = 10  # two values of k in each fifth but the last, which has three: with 8 the middle fifth would hold k = 4 alone
 SEED = 7  # of the problems and rollouts measured on; not the seed of any evaluation elsewhere
 SIZES = {"train": 600, "mid": 300, "hard-a": 300, "hard-b": 300, "retention": 300}
 MAX_NEW_TOKENS = 128
@@ -49,7 +49,7 @@ def pass_counts(model: LoadedModel, grader: Grader, problems: list[Problem], kin
 def measure(model: LoadedModel) -> dict[str, Any]:
     """Pass rate and its standard error over problems, by split, plain; on train also privileged and concise; and train's pass-rate fifths.
 
-    Fifths are [0, 0.2), [0.2, 0.4), ..., [0.8, 1] of k/8.
+    Fifths are [0, 0.2), [0.2, 0.4), ..., [0.8, 1] of k/10.
     """
     figures: dict[str, Any] = {}
     with Grader() as grader:

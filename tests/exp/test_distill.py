@@ -171,7 +171,7 @@ def refused(argv: list[str]) -> str:
         ({"supervise": "half"}, "--supervise half is not known; known: all, steps, answer, first:F"),
         ({"teacher-update": "live"}, "--teacher-update live needs --teacher self"),
         ({"weight-by": "luck"}, "--weight-by luck is not known; known: loss, sampling"),
-        ({"learning-rate": "nan"}, "--learning-rate nan must be positive and finite"),
+        ({"learning-rate": 0}, "--learning-rate 0.0 must be positive and finite"),
         ({"steps": 0}, "--steps 0 must be at least 1"),
         ({"K": 0}, "-K 0 must be at least 1"),
         ({"recompute": "often"}, "--recompute often is not known"),

@@ -39,8 +39,9 @@ class Survivor:
 
 def trimmed(before: str, after: str) -> tuple[str, str]:
     """Both lines without their common start and end, cut at word boundaries, with a little of what surrounds the change."""
-    start = len(re.sub(r"[\w.]*$", "", commonprefix([before, after])))
-    end = len(re.sub(r"^[\w.]*", "", commonprefix([before[start:][::-1], after[start:][::-1]])[::-1]))
+    # Characters, not paths: commonprefix is meant.
+    start = len(re.sub(r"[\w.]*$", "", commonprefix([before, after])))  # noqa: RUF071
+    end = len(re.sub(r"^[\w.]*", "", commonprefix([before[start:][::-1], after[start:][::-1]])[::-1]))  # noqa: RUF071
     lead = re.search(r"[\w.\[\]\"']*[\s(,=]*$", before[:start])
     start -= len(lead.group()) if lead else 0
     return tuple(line[start : len(line) - end].strip() or "(nothing)" for line in (before, after))  # type: ignore[return-value]
