@@ -8,7 +8,7 @@ from torch import nn
 from paced_exp.errors import UserError
 from paced_exp.gradients import Sketch
 
-SEEDS = 3000
+SEEDS = 1000
 
 
 def sketches(model: nn.Module, vectors: torch.Tensor, size: int, seed: int) -> torch.Tensor:
@@ -30,7 +30,7 @@ def blocks_of(model: nn.Module, size: int) -> np.ndarray:
     return np.array(blocks)
 
 
-@pytest.mark.parametrize("size", [1, 5, 40])
+@pytest.mark.parametrize("size", [3, 8, 40])
 def test_inner_products_are_unbiased_with_the_variance_of_theory(size: int) -> None:
     model = nn.Linear(9, 3)  # 27 weights and 3 biases
     x, y = torch.randn(2, 30, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -41,18 +41,18 @@ def test_inner_products_are_unbiased_with_the_variance_of_theory(size: int) -> N
     apart = blocks[:, None] != blocks[None, :]
     variance = float((apart * (np.outer(a**2, b**2) + np.outer(a * b, a * b))).sum()) / size
     assert abs(products.mean() - exact) < 4 * np.sqrt(variance / SEEDS)
-    assert products.var() == pytest.approx(variance, rel=0.15)
+    assert products.var() == pytest.approx(variance, rel=0.3)
     assert variance <= float((x @ x) * (y @ y) + exact**2) / size, "the bound that the docstring gives"
 
 
 def test_no_common_direction_fools_it_where_coordinates_repeat() -> None:
     # Equal rows of a matrix are the worst case of sketches with signs that factor over rows and columns.
-    model = nn.Linear(16, 16, bias=False)
-    x = torch.ones(1, 256, dtype=torch.float64)
+    model = nn.Linear(8, 8, bias=False)
+    x = torch.ones(1, 64, dtype=torch.float64)
     norms = np.array([float(sketches(model, x, 8, seed).square().sum()) for seed in range(SEEDS)])
     apart = blocks_of(model, 8)[:, None] != blocks_of(model, 8)[None, :]
-    assert norms.mean() == pytest.approx(256, abs=4 * norms.std() / np.sqrt(SEEDS))
-    assert norms.var() == pytest.approx(2 * apart.sum() / 8, rel=0.15)
+    assert norms.mean() == pytest.approx(64, abs=4 * norms.std() / np.sqrt(SEEDS))
+    assert norms.var() == pytest.approx(2 * apart.sum() / 8, rel=0.3)
 
 
 def test_the_map_is_linear_and_a_function_of_the_seed() -> None:
