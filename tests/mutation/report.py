@@ -12,12 +12,12 @@ import sys
 import tomllib
 from collections import defaultdict
 from dataclasses import dataclass
-from os.path import commonprefix
 from pathlib import Path
 
 from mutmut.mutation.diff_apply import get_diff_for_mutant
 
 TARGET = 0.9
+CONTEXT = 40  # characters shown before a change, half as many after it
 REASONS = Path(__file__).with_name("reasons.toml")
 PAGE = Path("docs/mutation.md")
 SURVIVED, UNTESTED = (0,), (33, 5)
@@ -37,14 +37,19 @@ class Survivor:
         return f"{self.before} -> {self.after}"
 
 
+def common_start(one: str, other: str) -> int:
+    """How many characters two texts share at their beginning."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
 def trimmed(before: str, after: str) -> tuple[str, str]:
-    """Both lines without their common start and end, cut at word boundaries, with a little of what surrounds the change."""
-    # Characters, not paths: commonprefix is meant.
-    start = len(re.sub(r"[\w.]*$", "", commonprefix([before, after])))  # noqa: RUF071
-    end = len(re.sub(r"^[\w.]*", "", commonprefix([before[start:][::-1], after[start:][::-1]])[::-1]))  # noqa: RUF071
-    lead = re.search(r"[\w.\[\]\"']*[\s(,=]*$", before[:start])
-    start -= len(lead.group()) if lead else 0
-    return tuple(line[start : len(line) - end].strip() or "(nothing)" for line in (before, after))  # type: ignore[return-value]
+    """Both lines cut to what differs, with some of what surrounds it, at word boundaries."""
+    start = common_start(before, after)
+    end = common_start(before[start:][::-1], after[start:][::-1])
+    lead = re.sub(r"^\S*\s", "", before[max(0, start - CONTEXT) : start]) if start > CONTEXT else before[:start]
+    tail = before[len(before) - end :]
+    tail = re.sub(r"\s\S*$", "", tail[: CONTEXT // 2]) if len(tail) > CONTEXT // 2 else tail
+    return lead + before[start : len(before) - end] + tail, lead + after[start : len(after) - end] + tail
 
 
 def survivor(name: str, path: Path) -> Survivor:

@@ -73,7 +73,7 @@ def test_too_few_entries_are_named(call, message):
 def test_divergences_of_a_batch_are_those_of_its_rows():
     rng = np.random.default_rng(1)
     logits, teacher = rng.normal(size=(4, 3)), rng.dirichlet(np.ones(3), size=4)
-    rows = [collapse.forward_kl(a, b) for a, b in zip(logits, teacher, strict=True)]
+    rows = [float(collapse.forward_kl(a, b)) for a, b in zip(logits, teacher, strict=True)]
     assert collapse.forward_kl(logits, teacher) == pytest.approx(rows)
     expected = [stats.entropy(t, special.softmax(x)) for x, t in zip(logits, teacher, strict=True)]
     assert rows == pytest.approx(expected)

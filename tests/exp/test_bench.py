@@ -1,0 +1,60 @@
+"""The benchmark's clockwork: ratios by hand, peak memory of known tensors, and a record that its figure can draw."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench import gradients, subjects
+from bench.memory import peak_bytes
+from bench.timing import interleaved, ratios
+from figures.bench_gradients import main as draw
+from paced_exp.errors import UserError
+from paced_exp.run_folder import read_json
+
+
+def test_ratios_by_hand() -> None:
+    found = ratios({"a": [1.0, 2.0, 4.0], "b": [2.0, 2.0, 12.0]}, "a")["b"]
+    assert found["total"] == pytest.approx(16 / 7)
+    assert (found["quartile_low"], found["median"], found["quartile_high"]) == (1.5, 2.0, 2.5)
+
+
+def test_contenders_take_turns_in_alternating_order() -> None:
+    calls: list[str] = []
+    seconds = interleaved({name: lambda piece, name=name: calls.append(f"{name}{piece}") for name in "ab"}, [0, 1])
+    assert calls == ["a0", "b0", "b1", "a1"]
+    assert [len(values) for values in seconds.values()] == [2, 2] and min(min(values) for values in seconds.values()) >= 0
+
+
+def test_peak_is_what_was_held_at_once() -> None:
+    def function() -> None:
+        first = torch.empty(1 << 20)
+        del first
+        second, third = torch.empty(1 << 20), torch.empty(1 << 19)
+        del second, third
+
+    assert peak_bytes(function) == 4 * ((1 << 20) + (1 << 19))
+
+
+def test_a_small_run_writes_a_record_that_the_figure_draws(tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    try:
+        gradients.main(["--problems", "6", "--sizes", "0.1", "--out", str(tmp_path / "record.json")])
+    finally:
+        torch.set_num_threads(threads)
+    record = read_json(tmp_path / "record.json")
+    assert {row["contender"] for row in record["time"]} == {row["contender"] for row in record["memory"]} == set(subjects.CONTENDERS)
+    assert all(row["seconds"] > 0 for row in record["time"])
+    draw(["--record", str(tmp_path / "record.json"), "--out", str(tmp_path)])
+    assert (tmp_path / "bench_gradients.pdf").exists()
+
+
+@pytest.mark.parametrize("arguments", [["--sizes", "7"], ["--problems", "1"]])
+def test_what_cannot_be_measured_is_refused(arguments: list[str]) -> None:
+    with pytest.raises(UserError, match=arguments[0]):
+        gradients.main(arguments)
+
+
+def test_a_missing_record_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--record .*python -m bench.gradients"):
+        draw(["--record", str(tmp_path / "none.json")])
