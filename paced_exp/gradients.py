@@ -108,10 +108,11 @@ class PerProblemGradients:
                 self._check_losses(values)
                 scale = 2.0 ** (torch.arange(batch, device=values.device) % 5).to(values.dtype)
                 scaled: list[torch.Tensor] = []
+                found: list[torch.Tensor] = []
                 if check_rows:
                     self._rows = scaled
                     self._walk(values * scale, again=True)
-                    self._rows = []
+                    self._rows = found
                 self._fold = fold = Fold(batch, self._uses, self._totals, self.sketch)
                 gradients = self._walk(values, *(self._parameters.values() if check_sum else ()))
                 for key in fold.unfinished():
@@ -119,7 +120,7 @@ class PerProblemGradients:
                 if check_sum:
                     self._check_sum(gradients)
                 if check_rows:
-                    self._check_rows(scaled, self._rows, scale)
+                    self._check_rows(scaled, found, scale)
         finally:
             self._fold = self._rows = None
         self._sum_checked, self._rows_checked = True, self._rows_checked or check_rows

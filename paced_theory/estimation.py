@@ -249,7 +249,7 @@ def efficiency_table(
     """
     check_prior(assumed, "assumed")
     rows = []
-    for rollouts in [K] if np.ndim(K) == 0 else K:  # type: ignore[union-attr]
+    for rollouts in K if isinstance(K, Sequence | np.ndarray) else [K]:
         n = check_int("K", rollouts, 1)
         k = np.arange(n + 1)
         plugin = plugin_weight(k, n, alpha, beta)

@@ -56,5 +56,5 @@ def test_what_cannot_be_measured_is_refused(arguments: list[str]) -> None:
 
 
 def test_a_missing_record_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--record .*python -m bench.gradients"):
+    with pytest.raises(UserError, match=r"--record .*python -m bench\.gradients"):
         draw(["--record", str(tmp_path / "none.json")])
