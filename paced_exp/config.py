@@ -56,6 +56,12 @@ def as_dict(config: Any) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
+def defaults(config_class: type) -> dict[str, Any]:
+    """The plain default of every field that has one, as `as_dict` would write it."""
+    found = {field.name: field.default for field in dataclasses.fields(config_class) if field.default is not dataclasses.MISSING}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+
+
 def to_yaml(config: Any) -> str:
     """A config dataclass as YAML that `--config` reads back to an equal object."""
     return yaml.safe_dump(as_dict(config), sort_keys=False, allow_unicode=True)

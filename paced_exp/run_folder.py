@@ -168,6 +168,8 @@ class RunFolder:
 
     def _check_same(self, stored: dict[str, Any]) -> None:
         ours = configs.as_dict(self.config)
+        # A folder from before an option existed did what that option's default does.
+        stored = configs.defaults(type(self.config)) | stored
         differing = [
             f"{name} ({stored.get(name, 'absent')!r} there, {ours.get(name, 'absent')!r} now)"
             for name in sorted(set(stored) | set(ours))

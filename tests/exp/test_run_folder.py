@@ -50,6 +50,15 @@ def test_the_same_configuration_resumes_and_keeps_what_is_there(tmp_path: Path) 
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_a_folder_from_before_an_option_existed_resumes_with_that_options_default_only(tmp_path: Path) -> None:
+    RunFolder(tmp_path / "run", Settings()).open()
+    path = tmp_path / "run" / "config.yaml"
+    path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if not line.startswith("name:")))
+    RunFolder(tmp_path / "run", Settings()).open()
+    with pytest.raises(UserError, match=r"differing: name \('a' there, 'b' now\)"):
+        RunFolder(tmp_path / "run", Settings(name="b")).open()
+
+
 def test_another_configuration_is_refused_with_every_differing_field(tmp_path: Path) -> None:
     RunFolder(tmp_path, Settings()).open()
     other = Settings(seed=4, rates=(0.1, 2e-9), columns={"id": "x"})

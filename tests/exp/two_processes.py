@@ -7,6 +7,7 @@ from kill_probe import HashGrader
 
 from paced_exp import distill, grading
 
-torch.set_num_threads(1)
-grading.Grader = HashGrader  # type: ignore[assignment, misc]
-distill.main(sys.argv[1:])
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    grading.Grader = HashGrader  # type: ignore[assignment, misc]
+    distill.main(sys.argv[1:])
