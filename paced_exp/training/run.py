@@ -1,6 +1,5 @@
 """A distillation run put together: models, pass rates, supply, teachers, trainer; and the evaluation of what came out."""
 
-import json
 import math
 import os
 import shutil
@@ -9,7 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import PartialState
 from transformers import TrainingArguments
@@ -22,19 +20,19 @@ from paced_exp.models import LoadedModel, check_same_vocabulary, load_model
 from paced_exp.pass_rates import Fingerprint, pass_rates, read_pass_rates, write_pass_rates
 from paced_exp.problems import Problem, load_problems, save_problems
 from paced_exp.progress import progress
-from paced_exp.rollouts.store import ChunkStore
 from paced_exp.run_folder import RunFolder, read_json, write_json
 from paced_exp.snr_probe import StageClock
 from paced_exp.trainer import PacedTrainer
 from paced_exp.training.counts import Counts, counts_in, counts_of, roll_out
 from paced_exp.training.groups import Processes
 from paced_exp.training.masks import parse_mask
+from paced_exp.training.record import training_record
 from paced_exp.training.reference_supply import ReferenceOptions, ReferenceSupply
 from paced_exp.training.segments import make_segments
 from paced_exp.training.stages import Stage, parse_stages
 from paced_exp.training.supply import Supply, SupplyOptions
 from paced_exp.training.teacher_cache import CachedTeacher
-from paced_exp.training.teachers import EMATeacher, ModelTeacher, NoTeacher, Teacher, frozen_copy, matmul_parameters
+from paced_exp.training.teachers import EMATeacher, ModelTeacher, NoTeacher, Teacher, frozen_copy
 from paced_exp.weights import normalised
 
 DONE = "trained.json"  # written last, so that a run killed in its evaluation does not train again
@@ -72,7 +70,7 @@ def train_run(config: Any, run: RunFolder) -> Trained:
             trainer = make_trainer(config, run, supply, teacher, processes)
             trainer.train_or_resume()
         _save_model(trainer, run.path, processes)
-    record = _record(config, trainer, teacher)
+    record = training_record(config, trainer, teacher)
     if processes.main:
         write_json(run / DONE, record)
     processes.wait()
@@ -301,56 +299,6 @@ def _save_model(trainer: PacedTrainer, folder: Path, processes: Processes) -> No
         shutil.rmtree(folder / "model", ignore_errors=True)
         os.replace(partial, folder / "model")
     processes.wait()
-
-
-def _record(config: Any, trainer: PacedTrainer, teacher: LoadedModel) -> dict[str, Any]:
-    supply, folder = trainer.supply, trainer.supply.folder
-    lines = [json.loads(line) for line in (folder / "training" / "metrics.jsonl").read_text().splitlines()]
-    supply.prepare(supply.segments[-1].start)
-    cache = None
-    preparing = 0.0
-    for segment in supply.segments:
-        cached = trainer.teachers[segment.stage.name]
-        if isinstance(cached, CachedTeacher):
-            rows = supply.reference_rows(segment.start)
-            loss = trainer.losses[segment.stage.name]
-            exact = divergence(segment.stage.divergence, temperature=config.loss_temperature, jsd_beta=config.jsd_beta)
-            preparing += 2.0 * matmul_parameters(teacher.model) * sum(row.teacher_tokens for row in rows)
-            cache = cached.size() | {"error": cached.error(supply.student.model, rows[:64], exact, loss)}
-    return {
-        "weights": supply.prepared[0].weights.summary(),
-        "segments": [
-            {
-                "start": segment.start,
-                "end": segment.end,
-                "stage": segment.stage.name,
-                "pass_rate": None if prepared.counts is None else float(np.mean(prepared.counts[0] / prepared.counts[1])),
-                **prepared.weights.summary(),
-            }
-            for segment, prepared in zip(supply.segments, supply.prepared, strict=True)
-        ],
-        "references": supply.references.summary(),
-        "cache": cache,
-        "training": {
-            "updates": supply.segments[-1].end,
-            "flops": lines[-1]["flops"],
-            "cache_flops": preparing,
-            "rollouts": _generated(folder),
-            "first_loss": lines[0]["loss"],
-            "last_loss": lines[-1]["loss"],
-            "seconds": sum(line["seconds"] for line in lines),
-        },
-    }
-
-
-def _generated(folder: Path) -> dict[str, int]:
-    """Responses and tokens that the run sampled from the student."""
-    found = {"responses": 0, "tokens": 0}
-    for journal in [*folder.glob("rollouts-*.jsonl"), *folder.glob("pass_rate_rollouts-*.jsonl")]:
-        rows = ChunkStore(folder, journal.stem).rows()
-        found["responses"] += len(rows)
-        found["tokens"] += int(rows["token_ids"].map(len).sum())
-    return found
 
 
 def evaluate_run(config: Any, run: RunFolder) -> dict[str, Any] | None:

@@ -1,0 +1,68 @@
+"""What a training run leaves in its record, from its files alone where it can: a resumed run gives the same."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paced_exp.losses import divergence
+from paced_exp.models import LoadedModel
+from paced_exp.rollouts.store import ChunkStore
+from paced_exp.trainer import PacedTrainer
+from paced_exp.training.teacher_cache import CachedTeacher
+from paced_exp.training.teachers import matmul_parameters
+
+
+def training_record(config: Any, trainer: PacedTrainer, teacher: LoadedModel) -> dict[str, Any]:
+    """The record of a finished training: weights and segments, references, the cache's size and error, updates, FLOPs, tokens, seconds.
+
+    teacher: as it was before training. FLOPs are those of `PacedTrainer.floating_point_ops`; cache_flops what the cache's statistics cost to make.
+    """
+    supply, folder = trainer.supply, trainer.supply.folder
+    lines = [json.loads(line) for line in (folder / "training" / "metrics.jsonl").read_text().splitlines()]
+    supply.prepare(supply.segments[-1].start)
+    cache = None
+    preparing = 0.0
+    for segment in supply.segments:
+        cached = trainer.teachers[segment.stage.name]
+        if isinstance(cached, CachedTeacher):
+            rows = supply.reference_rows(segment.start)
+            loss = trainer.losses[segment.stage.name]
+            exact = divergence(segment.stage.divergence, temperature=config.loss_temperature, jsd_beta=config.jsd_beta)
+            preparing += 2.0 * matmul_parameters(teacher.model) * sum(row.teacher_tokens for row in rows)
+            cache = cached.size() | {"error": cached.error(supply.student.model, rows[:64], exact, loss)}
+    return {
+        "weights": supply.prepared[0].weights.summary(),
+        "segments": [
+            {
+                "start": segment.start,
+                "end": segment.end,
+                "stage": segment.stage.name,
+                "pass_rate": None if prepared.counts is None else float(np.mean(prepared.counts[0] / prepared.counts[1])),
+                **prepared.weights.summary(),
+            }
+            for segment, prepared in zip(supply.segments, supply.prepared, strict=True)
+        ],
+        "references": supply.references.summary(),
+        "cache": cache,
+        "training": {
+            "updates": supply.segments[-1].end,
+            "flops": lines[-1]["flops"],
+            "cache_flops": preparing,
+            "rollouts": _generated(folder),
+            "first_loss": lines[0]["loss"],
+            "last_loss": lines[-1]["loss"],
+            "seconds": sum(line["seconds"] for line in lines),
+        },
+    }
+
+
+def _generated(folder: Path) -> dict[str, int]:
+    """Responses and tokens that the run sampled from the student."""
+    found = {"responses": 0, "tokens": 0}
+    for journal in [*folder.glob("rollouts-*.jsonl"), *folder.glob("pass_rate_rollouts-*.jsonl")]:
+        rows = ChunkStore(folder, journal.stem).rows()
+        found["responses"] += len(rows)
+        found["tokens"] += int(rows["token_ids"].map(len).sum())
+    return found
