@@ -32,7 +32,10 @@ class ProbeConfig:
         bins: pass-rate bins of equal width; K + 1 of them give each k its own
         per_bin: problems wanted in each bin
         max_problems: budget of problems rolled out to fill the bins
-        divergence: forward_kl, reverse_kl or cross_entropy, on the reference response
+        divergence: forward_kl, reverse_kl, cross_entropy, jsd or akl, on the response
+        response: reference (the teacher's), solution (the worked one) or rollout (a fresh one of the student's own)
+        reduction: of a response's tokens, mean or sum
+        only: a module or parameter to which gradients are restricted, such as model.layers.3; by default the whole model
         temperature: of rollouts and references
         max_new_tokens: longest response; a rollout cut there counts as failed
         candidates: teacher responses sampled a problem; the first correct one is the reference
@@ -43,6 +46,7 @@ class ProbeConfig:
         device: auto, cpu, cuda, ...
         dtype: auto (float32 on a CPU), float32, bfloat16 or float64
         seed: of everything random
+        rollouts_from: folder of an earlier probe of the same student and problems, whose rollouts and references are taken over
         out: folder of the run; the same command resumes it
     """
 
@@ -55,6 +59,9 @@ class ProbeConfig:
     per_bin: int = 100
     max_problems: int = 20_000
     divergence: str = "forward_kl"
+    response: str = "reference"
+    reduction: str = "mean"
+    only: str | None = None
     temperature: float = 1.0
     max_new_tokens: int = 128
     candidates: int = 4
@@ -65,6 +72,7 @@ class ProbeConfig:
     device: str = "auto"
     dtype: str = "auto"
     seed: int = 0
+    rollouts_from: str | None = None
     out: str = "runs/snr_probe"
 
     def __post_init__(self) -> None:
@@ -89,6 +97,10 @@ class ProbeConfig:
             raise UserError(f"--fallback {self.fallback} is not known; known: solution, drop")
         if self.seed < 0:
             raise UserError(f"--seed {self.seed} must be at least 0")
+        if self.reduction not in ("mean", "sum"):
+            raise UserError(f"--reduction {self.reduction} is not known; known: mean, sum")
+        if self.response not in ("reference", "solution", "rollout"):
+            raise UserError(f"--response {self.response} is not known; known: reference, solution, rollout")
         from paced_exp.losses import divergence
 
         divergence(self.divergence)
@@ -98,8 +110,10 @@ def run_probe(config: ProbeConfig) -> dict[str, Any]:
     """Run (or resume) the probe and return its record; see the module's docstring. Raises `UserError` for anything the user can mend."""
     from paced_exp.grading import Grader
     from paced_exp.models import check_same_vocabulary, load_model
+    from paced_exp.probe.earlier import EarlierRun
     from paced_exp.probe.estimates import curve_record, estimate_curve
-    from paced_exp.probe.stages import bin_data, bin_gradients, fill_bins, references_for
+    from paced_exp.probe.responses import responses_for
+    from paced_exp.probe.stages import bin_data, bin_gradients, fill_bins
     from paced_exp.problems import source_fingerprint, stream_problems
     from paced_exp.run_folder import RunFolder, provenance, read_json, write_json
 
@@ -112,14 +126,17 @@ def run_probe(config: ProbeConfig) -> dict[str, Any]:
     teacher = load_model(config.teacher, device=config.device, dtype=config.dtype)
     check_same_vocabulary(student, teacher)
     # The folder is taken only now: a command that is refused leaves none behind to be in the way of its correction.
-    run.open().claim({"problems": source_fingerprint(config.problems), "student": student.fingerprint, "teacher": teacher.fingerprint})
+    inputs = {"problems": source_fingerprint(config.problems), "student": student.fingerprint, "teacher": teacher.fingerprint}
+    earlier = None if config.rollouts_from is None else EarlierRun(config, inputs)
+    run.open().claim(inputs)
     clock = StageClock(run / "seconds.json")
     clock.add("load", time.perf_counter() - began)
     with Grader() as grader:
         with clock("rollouts"):
-            bins, problems, rollouts = fill_bins(config, run, source, student, grader)
+            bins, problems, rollouts = fill_bins(config, run, source, student, grader, earlier)
         with clock("references"):
-            references = references_for(config, run, bins, problems, teacher, grader)
+            kept = [problems[name] for members in bins.members for name, _ in members]
+            references = responses_for(config, run, kept, student, teacher, grader, earlier)
     with clock("gradients"):
         sums = bin_gradients(config, run, bins, problems, references, student, teacher)
     with clock("estimates"):
@@ -129,7 +146,9 @@ def run_probe(config: ProbeConfig) -> dict[str, Any]:
         "config": configs.as_dict(config),
         **curve_record(curve),
         "rollouts": rollouts,
-        "references": {origin: sum(r.origin == origin for r in references.values()) for origin in ("teacher", "solution", "none")},
+        "references": {
+            origin: sum(r.origin == origin for r in references.values()) for origin in ("teacher", "solution", "student", "none")
+        },
         "student_parameters": int(sum(p.numel() for p in student.model.parameters())),
         "seconds": clock.seconds,
         "provenance": provenance(config.seed),

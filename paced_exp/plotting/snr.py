@@ -7,6 +7,12 @@ import numpy as np
 
 from paced_exp.plotting.style import COLORS, new_figure, save_figure
 
+RESPONSES = {
+    "reference": "its fixed reference response",
+    "solution": "the worked solution",
+    "rollout": "a fresh rollout of the student's own",
+}
+
 
 def plot_snr(record: dict[str, Any], folder: str | Path, name: str = "figure2_snr") -> list[Path]:
     """Draw the probe's curve with its floor, null and fit (left), and SNR^2 with the paper's shape (right); writes PDF, PNG and caption."""
@@ -61,11 +67,16 @@ def _draw_squared(axes: Any, rows: list[dict[str, Any]], fit: dict[str, Any] | N
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16))
 
 
+def _restriction(config: dict[str, Any]) -> str:
+    summed = ", summed over its tokens" if config.get("reduction", "mean") == "sum" else ""
+    return summed + (f", in {config['only']} alone" if config.get("only") else "")
+
+
 def _caption(record: dict[str, Any]) -> str:
     config, sizes = record["config"], [row["n"] for row in record["bins"]]
     return (
         f"Gradient signal-to-noise ratio against the student's pass rate. Each problem gives one gradient of {config['divergence'].replace('_', ' ')} "
-        f"({config['student']} against {config['teacher']} on its fixed reference response); its pass rate is k/K from K = {config['K']} rollouts; "
+        f"({config['student']} against {config['teacher']} on {RESPONSES[config.get('response', 'reference')]}{_restriction(config)}); its pass rate is k/K from K = {config['K']} rollouts; "
         f"bins hold {min(sizes)} to {max(sizes)} problems. Left: the unbiased estimate with 95 % jackknife intervals over problems, the naive estimate "
         "with its floor 1/√n, the band that shuffled pass rates give, and what gradients without any common direction would reach. "
         "Right: unbiased SNR², the leading-order fit and the paper's shape p(1−p) at its best scale. "

@@ -21,11 +21,12 @@ from paced_exp.losses import divergence, mean_over_tokens
 from paced_exp.models import LoadedModel
 from paced_exp.pass_rates import Fingerprint, pass_rates, write_pass_rates
 from paced_exp.probe.binning import Bins
+from paced_exp.probe.earlier import EarlierRun
 from paced_exp.probe.estimates import BinData
 from paced_exp.problems import Problem, save_problems
 from paced_exp.progress import progress
 from paced_exp.prompts import prompt_ids
-from paced_exp.references import Reference, make_references
+from paced_exp.references import Reference
 from paced_exp.rollouts.collect import collect
 from paced_exp.rollouts.hf import HFEngine
 from paced_exp.rollouts.store import ChunkStore
@@ -35,7 +36,7 @@ ROUND = 512  # problems drawn and rolled out at a time; whether the bins are ful
 
 
 def fill_bins(
-    config: Any, run: RunFolder, source: Iterator[Problem], student: LoadedModel, grader: Grader
+    config: Any, run: RunFolder, source: Iterator[Problem], student: LoadedModel, grader: Grader, earlier: EarlierRun | None = None
 ) -> tuple[Bins, dict[str, Problem], dict[str, Any]]:
     """Roll out problems in the source's order until every bin is full, the budget is spent or the source ends.
 
@@ -54,6 +55,8 @@ def fill_bins(
             if not chunk:
                 break
             order += [problem.id for problem in chunk]
+            if earlier is not None:
+                stored |= {rows[0]["problem_id"]: _passes(rows) for rows in earlier.give_rollouts(chunk, store)}
             for rows in collect(
                 chunk,
                 student,
@@ -65,7 +68,7 @@ def fill_bins(
                 temperature=config.temperature,
                 seed=config.seed,
             ):
-                stored[rows[0]["problem_id"]] = sum(row["correct"] for row in rows)
+                stored[rows[0]["problem_id"]] = _passes(rows)
             for problem in chunk:
                 if bins.offer(problem.id, stored[problem.id]):
                     problems[problem.id] = problem
@@ -88,35 +91,13 @@ def fill_bins(
     return bins, problems, summary
 
 
+def _passes(rows: list[dict[str, Any]]) -> int:
+    return sum(row["correct"] for row in rows)
+
+
 def _passes_by_problem(store: ChunkStore) -> dict[str, int]:
     frame = store.rows()
     return {} if len(frame) == 0 else {str(name): int(passes) for name, passes in frame.groupby("problem_id")["correct"].sum().items()}
-
-
-def references_for(
-    config: Any, run: RunFolder, bins: Bins, problems: dict[str, Problem], teacher: LoadedModel, grader: Grader
-) -> dict[str, Reference]:
-    """The teacher's fixed reference response of every kept problem."""
-    kept = [problems[name] for members in bins.members for name, _ in members]
-    store = ChunkStore(run.path, "references")
-    done = store.done_ids()
-    with progress(len(kept), "references", "references", initial=sum(problem.id in done for problem in kept)) as bar:
-        made = make_references(
-            kept,
-            teacher,
-            HFEngine(teacher),
-            grader,
-            store,
-            candidates=config.candidates,
-            max_new_tokens=config.max_new_tokens,
-            temperature=config.temperature,
-            fallback=config.fallback,
-            # With the rollouts' own seed a model that teaches itself would reuse the very draws that made its pass rate.
-            seed=config.seed + 1,
-            on_problem=bar.update,
-        )
-    store.finalise(order=[problem.id for problem in kept])
-    return made
 
 
 def bin_gradients(
@@ -140,9 +121,9 @@ def bin_gradients(
                 results.append(None)
                 continue
             if not path.exists():
-                engine = PerProblemGradients(student.model, sketch)
+                engine = PerProblemGradients(student.model, sketch, None if config.only is None else [config.only])
                 for batch in _batches([(problems[name], references[name]) for name in names], student, teacher, config.batch_tokens):
-                    engine.accumulate(len(batch.rows), partial(batch_losses, batch, student, teacher, config.divergence))
+                    engine.accumulate(len(batch.rows), partial(batch_losses, batch, student, teacher, config.divergence, config.reduction))
                     bar.update(len(batch.rows))
                 _save(path, engine.sums())
             else:
@@ -180,15 +161,16 @@ def _batches(pairs: list[tuple[Problem, Reference]], student: LoadedModel, teach
         yield Batch(batch)
 
 
-def batch_losses(batch: Batch, student: LoadedModel, teacher: LoadedModel, name: str) -> torch.Tensor:
-    """Per-problem losses (B,): mean over response tokens of the divergence, the teacher frozen and reading the expert solution."""
+def batch_losses(batch: Batch, student: LoadedModel, teacher: LoadedModel, name: str, reduction: str = "mean") -> torch.Tensor:
+    """Per-problem losses (B,): mean (or sum) over response tokens of the divergence, the teacher frozen and reading the expert solution."""
     responses = pad_responses(batch.responses, student.model.device)
     student_logits = response_logits(student.model, batch.student_prompts, batch.responses)
     with torch.no_grad():
         teacher_logits = response_logits(teacher.model, batch.teacher_prompts, batch.responses)
     width = min(student_logits.shape[-1], teacher_logits.shape[-1])  # padded heads may be wider than the shared vocabulary
     values = divergence(name)(student_logits[..., :width], teacher_logits[..., :width], responses.tokens)
-    return mean_over_tokens(values, responses.mask)
+    means = mean_over_tokens(values, responses.mask)
+    return means if reduction == "mean" else means * responses.mask.sum(-1)
 
 
 def _save(path: Path, sums: GradientSums) -> None:

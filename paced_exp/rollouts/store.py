@@ -91,6 +91,10 @@ class ChunkStore:
             file.truncate(self._end)
             raise
 
+    def chunks(self) -> Iterator[list[dict[str, Any]]]:
+        """The stored chunks one by one, as they were appended: for a journal too large to hold."""
+        return (rows for rows, _ in self._chunks())
+
     def rows(self) -> pd.DataFrame:
         """All stored rows in the order they were appended; list columns hold numpy arrays. Empty, without columns, when nothing is."""
         return self._table().to_pandas()

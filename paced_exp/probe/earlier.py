@@ -1,0 +1,59 @@
+"""An earlier probe's rollouts and references, taken over by one that asks another question of the same problems."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from paced_exp.config import read_yaml
+from paced_exp.errors import UserError
+from paced_exp.problems import Problem
+from paced_exp.rollouts.store import ChunkStore
+from paced_exp.run_folder import RunFolder, read_json
+
+_ROLLED_OUT = ("problems", "columns", "K", "temperature", "max_new_tokens", "seed")
+_REFERRED_TO = ("candidates", "fallback")
+
+
+class EarlierRun:
+    """The probe in `config.rollouts_from`. What it hands over is what the new run would have made, draw by draw.
+
+    inputs: fingerprints of what the new run reads (`RunFolder.claim`). Raises `UserError` where the earlier run rolled out anything else.
+    """
+
+    def __init__(self, config: Any, inputs: dict[str, str]) -> None:
+        folder = RunFolder(config.rollouts_from, config)
+        if not (folder / "config.yaml").exists() or not (folder / "inputs.json").exists():
+            raise UserError(f"--rollouts-from {folder.path} is no folder of a probe; name the --out of one")
+        stored, theirs = read_yaml(folder / "config.yaml"), read_json(folder / "inputs.json")
+        differing = [name for name in _ROLLED_OUT if stored.get(name) != getattr(config, name)]
+        differing += [name for name in ("problems", "student") if theirs.get(name) != inputs[name] and name not in differing]
+        if differing:
+            raise UserError(
+                f"--rollouts-from {folder.path} rolled out with another {', '.join(differing)}; name a run that agrees, or leave the option out"
+            )
+        self._folder = folder
+        self._same_references = theirs.get("teacher") == inputs["teacher"] and all(
+            stored.get(n) == getattr(config, n) for n in _REFERRED_TO
+        )
+        self._journal: Iterator[list[dict[str, Any]]] = ChunkStore(folder.path, "rollouts").chunks()
+        self._read: dict[str, list[dict[str, Any]]] = {}  # chunks read ahead of their turn: at most about one round of problems
+
+    def give_rollouts(self, problems: list[Problem], store: ChunkStore) -> Iterator[list[dict[str, Any]]]:
+        """Append to `store` what it lacks of these problems, as far as the earlier run has it; yields each problem's rows."""
+        done = store.done_ids()
+        for problem in problems:
+            while problem.id not in self._read and (rows := next(self._journal, None)) is not None:
+                self._read[rows[0]["problem_id"]] = rows
+            found = self._read.pop(problem.id, None)
+            if found is not None and problem.id not in done:
+                store.append(found)
+                yield found
+
+    def give_references(self, problems: list[Problem], store: ChunkStore) -> None:
+        """Append to `store` the references it lacks, where the earlier run's teacher was the same and was asked in the same way."""
+        if not self._same_references:
+            return
+        found = {rows[0]["problem_id"]: rows for rows in ChunkStore(self._folder.path, "references").chunks()}
+        done = store.done_ids()
+        for problem in problems:
+            if problem.id in found and problem.id not in done:
+                store.append(found[problem.id])
