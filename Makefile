@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 OUT ?= runs/probe
 
 .DEFAULT_GOAL := help
-.PHONY: help setup probe probe-smoke verify figures test lint lab mutation lock clean
+.PHONY: help setup probe probe-smoke verify figures bench test lint lab mutation lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,8 +31,12 @@ verify: $(INSTALLED)  ## check every theoretical claim, symbolically and numeric
 	$(PY) -m paced_theory.verify
 
 figures: $(INSTALLED)  ## redraw every figure from results/ and the theory into figures/out
-	@set -e; for script in figures/figure*.py figures/theory_*.py; do [ -e "$$script" ] || continue; \
+	@set -e; for script in figures/figure*.py figures/theory_*.py figures/bench_*.py; do [ -e "$$script" ] || continue; \
 	  echo "$$script"; $(PY) -m figures.$$(basename $$script .py) --out figures/out; done
+
+bench: $(INSTALLED)  ## ratios to peers, measured in one run: exact per-problem gradients against a plain pass, Opacus and a loop
+	$(PY) -m bench.gradients
+	$(PY) -m figures.bench_gradients --out results/desk/bench
 
 test: $(INSTALLED)  ## run the tests
 	$(PY) -m pytest

@@ -69,12 +69,14 @@ class BinEstimate:
 
 @dataclass(frozen=True)
 class Curve:
-    """The whole result: rows for bins with enough problems, the fit (None where there is no signal to fit), the verdict of each end."""
+    """The whole result: rows for bins with enough problems, the fit (None where there is no signal to fit), the verdict of each end, and
+    what the naive estimate on unequal bins would have drawn."""
 
     bins: list[BinEstimate]
     fit: dict[str, Any] | None
     models: list[dict[str, Any]]
     verdict: dict[str, Any]
+    artefact: list[dict[str, Any]]
 
 
 def _root(value: float) -> float:
@@ -123,7 +125,7 @@ def estimate_curve(data: list[BinData], *, replicates: int, seed: int) -> Curve:
         for bin_data, estimate, (low, high), zero, rank in zip(usable, estimates, null, zero_high, ranks, strict=True)
     ]
     fit, models = _fit(rows)
-    return Curve(rows, fit, models, {end: _judge(rows, estimates, end) for end in ("low", "high")})
+    return Curve(rows, fit, models, {end: _judge(rows, estimates, end) for end in ("low", "high")}, _artefact(usable))
 
 
 def _null_band(usable: list[BinData], rng: np.random.Generator) -> list[tuple[float, float]]:
@@ -132,6 +134,25 @@ def _null_band(usable: list[BinData], rng: np.random.Generator) -> list[tuple[fl
     pool = np.concatenate([bin_data.sums.sketches for bin_data in usable])
     draws = permutation_null(pool, [len(bin_data.sums.norms_squared) for bin_data in usable], replicates=NULL_REPLICATES, rng=rng)
     return [(float(low), float(high)) for low, high in np.quantile(draws, [0.025, 0.975], axis=0).T]
+
+
+def _artefact(usable: list[BinData]) -> list[dict[str, Any]]:
+    """What the naive estimate draws of the same gradients if bins keep the sizes in which random problems fall into them.
+
+    The fullest bin keeps all of its gradients, the others their first n in proportion. ||sum g||^2 is that of the summed sketches, whose
+    relative error is about sqrt(2 / sketch size).
+    """
+    if not usable:
+        return []
+    most = max(bin_data.offered for bin_data in usable)
+    rows = []
+    for bin_data in usable:
+        n = max(2, len(bin_data.sums.norms_squared) * bin_data.offered // most)
+        n = min(n, len(bin_data.sums.norms_squared))
+        total = float(np.square(bin_data.sums.sketches[:n].sum(0, dtype=np.float64)).sum())
+        noise = (float(bin_data.sums.norms_squared[:n].sum(dtype=np.float64)) - total / n) / (n - 1)
+        rows.append({"pass_rate": bin_data.pass_rate, "n": n, "snr_naive": math.sqrt(total / noise) / n, "floor": n**-0.5})
+    return rows
 
 
 def _fit(rows: list[BinEstimate]) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
@@ -217,4 +238,10 @@ def _judge(rows: list[BinEstimate], estimates: list[SNREstimate], end: str) -> d
 
 def curve_record(curve: Curve) -> dict[str, Any]:
     """The curve as plain values for record.json."""
-    return {"bins": [asdict(row) for row in curve.bins], "fit": curve.fit, "models": curve.models, "verdict": curve.verdict}
+    return {
+        "bins": [asdict(row) for row in curve.bins],
+        "fit": curve.fit,
+        "models": curve.models,
+        "verdict": curve.verdict,
+        "artefact": curve.artefact,
+    }

@@ -206,3 +206,16 @@ def test_a_bin_without_an_estimate_is_named(gradients: np.ndarray, message: str)
     data[5] = BinData(0.5, 0.5, sums, 300)
     with pytest.raises(UserError, match=message):
         estimated(data)
+
+
+def test_the_artefact_is_the_naive_estimate_on_bins_as_full_as_chance_fills_them() -> None:
+    data = bins_of(np.zeros(11), 200)
+    offered = [1200, 300, 150, 120, 110, 100, 110, 120, 150, 300, 1200]
+    data = [BinData(d.pass_rate, d.posterior_pass_rate, d.sums, count) for d, count in zip(data, offered, strict=True)]
+    rows = estimated(data).artefact
+    assert [row["n"] for row in rows] == [200, 50, 25, 20, 18, 16, 18, 20, 25, 50, 200]
+    for row, bin_data in zip(rows, data, strict=True):
+        mean, spread = bin_data.sums.sketches[: row["n"]].mean(0), bin_data.sums.sketches[: row["n"]].var(0, ddof=1).sum()
+        assert row["snr_naive"] == pytest.approx(np.linalg.norm(mean) / np.sqrt(spread))
+    heights = [row["snr_naive"] for row in rows]
+    assert min(heights[3:8]) > 2 * max(heights[0], heights[-1]), "pure noise looks like a bell"
