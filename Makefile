@@ -4,6 +4,9 @@ VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 OUT ?= runs/probe
+MUTATION_VENV := .venv-mutation
+MUTATION_PY := $(CURDIR)/$(MUTATION_VENV)/bin/python
+MUTATION := runs/mutation
 
 .DEFAULT_GOAL := help
 .PHONY: help setup probe probe-smoke verify figures bench test lint lab mutation lock clean
@@ -49,9 +52,25 @@ lint: $(INSTALLED)  ## ruff and mypy (strict on paced_theory)
 lab: $(INSTALLED)  ## rebuild the shipped lab checkpoints from their seeds into runs/lab (hours on 2 cores)
 	set -e; for name in teacher student teacher-llama student-llama; do $(PY) -m paced_exp.lab pretrain $$name; done
 
+$(MUTATION_VENV)/.installed: tests/mutation/requirements.txt $(INSTALLED)
+	$(PY) -m venv $(MUTATION_VENV)
+	$(MUTATION_PY) -m pip install --quiet --disable-pip-version-check --no-deps -r tests/mutation/requirements.txt
+	$(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$($(MUTATION_PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth"
+	@touch $@
+
+mutation: $(MUTATION_VENV)/.installed  ## mutate paced_theory in a copy (two hours on 2 cores, resumable), then write docs/mutation.md
+	rm -rf $(MUTATION)/paced_theory $(MUTATION)/tests $(MUTATION)/docs
+	mkdir -p $(MUTATION)/tests $(MUTATION)/docs
+	cp -rp paced_theory $(MUTATION)/
+	cp -rp tests/theory tests/conftest.py $(MUTATION)/tests/
+	cp -p docs/theory.md $(MUTATION)/docs/
+	cp -p tests/mutation/settings.toml $(MUTATION)/pyproject.toml
+	cd $(MUTATION) && OMP_NUM_THREADS=1 nice $(MUTATION_PY) -m mutmut run
+	$(MUTATION_PY) tests/mutation/report.py $(MUTATION)
+
 lock: $(INSTALLED)  ## write requirements.lock from what .venv holds
 	{ echo "# Exact versions that the Makefile installs. Made by: make lock"; $(PY) -m pip freeze --all --exclude-editable | grep -vE '^(pip|paced)==' | sed 's/+cpu//'; } > requirements.lock.new
 	mv requirements.lock.new requirements.lock
 
 clean:  ## remove .venv and caches; runs/ and results/ stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(MUTATION_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

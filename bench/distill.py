@@ -1,11 +1,11 @@
-"""A distillation step: forward KL with a live teacher and with a cached one, against TRL's GKD step; and an epoch without its dropped problems.
+"""A distillation step: forward KL with a live teacher and with a cached one, against TRL's two; and an epoch without its dropped problems.
 
     python -m bench.distill                         # into results/desk/bench/distill.json; needs the bench extra (TRL)
     python -m bench.distill --problems 64 --without-trl --out /tmp/distill.json
 
-Student and teacher have the lab models' shape and read the same prompts, which is all that GKD can do. A step is the loss and its gradient on
-one micro-batch of worked solutions, sorted by length; the optimiser's update, the same for all, is left out. Time is processor time on one
-thread, the contenders in turn on every batch (`bench.timing`).
+Student and teacher have the lab models' shape and read the same prompts, which is all that TRL's GKD and distillation trainers do. A step
+is the loss and its gradient on one micro-batch of worked solutions, sorted by length; the optimiser's update, the same for all, is left
+out. Time is processor time on one thread, the contenders in turn on every batch (`bench.timing`).
 """
 
 import argparse
@@ -13,7 +13,6 @@ import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ import torch
 
 from bench import subjects
 from bench.timing import interleaved, ratios
+from bench.trl_steps import Step, distillation_step, gkd_step
 from paced_exp.errors import UserError, exit_cleanly
 from paced_exp.losses import divergence, mean_over_tokens
 from paced_exp.run_folder import provenance, write_json
@@ -33,8 +33,6 @@ OUT = Path(__file__).resolve().parent.parent / "results" / "desk" / "bench" / "d
 SIZE = "0.8"  # of the lab models, among `subjects.SIZES`
 MICRO_BATCH = 16
 PAD = 0
-
-Step = Callable[[list[Row]], object]
 
 
 def rows_of(problems: int, vocabulary: Any) -> list[Row]:
@@ -52,29 +50,13 @@ def ours(student: Any, teacher: Teacher) -> Step:
     """The trainer's own step: collating, both forward passes (or the cache), the reduction, the backward pass."""
     loss = divergence("forward_kl")
 
-    def run(rows: list[Row]) -> None:
+    def run(rows: list[Row]) -> torch.Tensor:
         batch = collate(rows, PAD)
         values = token_losses(loss, supervised_logits(student, batch.student), teacher.targets(batch), batch.tokens)
         losses = mean_over_tokens(in_rows(values, batch.layout), batch.layout)
-        (batch.weights.to(losses.dtype) * losses).sum().backward()
-
-    return run
-
-
-def trl(student: Any, teacher: Any) -> Step:
-    """`GKDTrainer.compute_loss` (beta = 0 is forward KL) on right-padded sequences with an attention mask, and the backward pass."""
-    from trl.experimental.gkd import GKDTrainer
-
-    trainer = SimpleNamespace(use_liger_loss=False, teacher_model=teacher, beta=0.0, generalized_jsd_loss=GKDTrainer.generalized_jsd_loss)
-
-    def run(rows: list[Row]) -> None:
-        texts = [row.student_prompt + row.response for row in rows]
-        width = max(len(text) for text in texts)
-        ids = torch.tensor([text + [PAD] * (width - len(text)) for text in texts])
-        mask = torch.arange(width) < torch.tensor([len(text) for text in texts])[:, None]
-        starts = torch.tensor([len(row.student_prompt) for row in rows])[:, None]
-        labels = torch.where(mask & (torch.arange(width) >= starts), ids, -100)
-        GKDTrainer.compute_loss(trainer, student, {"input_ids": ids, "attention_mask": mask.long(), "labels": labels}).backward()
+        total = (batch.weights.to(losses.dtype) * losses).sum()
+        total.backward()
+        return total.detach()
 
     return run
 
@@ -90,7 +72,8 @@ def step_rows(rows: list[Row], vocabulary: Any, without_trl: bool) -> list[dict[
             "cached teacher": lambda student: ours(student, cache),
         }
         if not without_trl:
-            made["TRL GKD"] = lambda student: trl(student, teacher)
+            made["TRL GKD"] = lambda student: gkd_step(student, teacher, PAD)
+            made["TRL Distillation"] = lambda student: distillation_step(student, teacher, PAD)
         steps = {name: make(subjects.model_of(SIZE, vocabulary)) for name, make in made.items()}
         for step in steps.values():  # kernels are chosen and memory is mapped outside of the clock
             step(rows[:2])

@@ -16,6 +16,7 @@ same weights.
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,6 +81,8 @@ class DistillConfig:
         samples: responses a problem in the evaluation
         evaluate_limit: at most so many evaluation problems of each source
         base_evaluation: folder of the student's finished evaluation with the same options; evaluated here when left out
+        engine: of rollouts, references and evaluation: hf (transformers) or vllm
+        engine_options: JSON object for vllm, such as {"tensor_parallel_size": 2, "gpu_memory_utilization": 0.3}
         device: auto, cpu, cuda, cuda:N
         dtype: of the teacher: auto (float32 on a CPU), float32, bfloat16 or float64; the student trains in float32, or float64 if that is given
         seed: of everything random but the evaluation, whose seed is 0
@@ -137,6 +140,8 @@ class DistillConfig:
     samples: int = 4
     evaluate_limit: int | None = None
     base_evaluation: str | None = None
+    engine: str = "hf"
+    engine_options: dict[str, Any] | None = None
     device: str = "auto"
     dtype: str = "auto"
     seed: int = 0
@@ -145,6 +150,9 @@ class DistillConfig:
     def __post_init__(self) -> None:
         self._check_numbers()
         self._check_names()
+        from paced_exp.rollouts.options import check_engine
+
+        check_engine(self.engine, self.engine_options)
         from paced_exp.losses import divergence
         from paced_exp.training.masks import parse_mask
         from paced_exp.training.segments import parse_recompute
@@ -183,10 +191,13 @@ class DistillConfig:
             "teacher_statistics": ("live", "exact", "topk"),
             "schedule": ("constant", "linear", "cosine"),
             "precision": ("float32", "bf16"),
+            "report_to": ("none", "tensorboard", "wandb"),
         }
         for name, values in known.items():
             if getattr(self, name) not in values:
                 raise UserError(f"{_option(name)} {getattr(self, name)} is not known; known: {', '.join(values)}")
+        if self.report_to != "none" and find_spec(self.report_to) is None:
+            raise UserError(f"--report-to {self.report_to} needs a package that is not installed: pip install {self.report_to}")
         if self.teacher != "self" and self.teacher_update != "frozen":
             raise UserError(
                 f"--teacher-update {self.teacher_update} needs --teacher self; {self.teacher} is another model and stays frozen"

@@ -38,7 +38,9 @@ class EvaluateConfig:
         retention: sources on which a drop counts as forgetting
         temperature: of sampling; 0 is greedy decoding, which needs --samples 1
         max_new_tokens: longest response; one cut there counts as wrong
-        max_batch_tokens: largest rows x (prompt + max_new_tokens) decoded at once; by default what fits the memory
+        engine: of rollouts: hf (transformers) or vllm
+        engine_options: JSON object for vllm, such as {"tensor_parallel_size": 2, "data_parallel_size": 4, "gpu_memory_utilization": 0.5}
+        max_batch_tokens: of hf: largest rows x (prompt + max_new_tokens) decoded at once; by default what fits the memory
         replicates: bootstrap draws
         device: auto, cpu, cuda, cuda:N
         dtype: auto (float32 on a CPU), float32, bfloat16 or float64
@@ -55,6 +57,8 @@ class EvaluateConfig:
     retention: str = "lab:retention"
     temperature: float = 1.0
     max_new_tokens: int = 128
+    engine: str = "hf"
+    engine_options: dict[str, Any] | None = None
     max_batch_tokens: int | None = None
     replicates: int = 10_000
     device: str = "auto"
@@ -75,6 +79,9 @@ class EvaluateConfig:
             )
         if self.seed < 0:
             raise UserError(f"--seed {self.seed} must be at least 0")
+        from paced_exp.rollouts.options import check_engine
+
+        check_engine(self.engine, self.engine_options, self.max_batch_tokens)
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
@@ -136,18 +143,18 @@ def _scores(config: EvaluateConfig, run: Any) -> Any:
 
     from paced_exp.evaluation.scores import scores
     from paced_exp.grading import Grader
-    from paced_exp.models import load_model
     from paced_exp.parquet import write_table
     from paced_exp.problems import save_problems
     from paced_exp.progress import progress
     from paced_exp.rollouts.collect import collect
-    from paced_exp.rollouts.hf import HFEngine
+    from paced_exp.rollouts.engines import Engines
     from paced_exp.rollouts.store import ChunkStore
 
+    engines = Engines(config.engine, config.engine_options, device=config.device, max_batch_tokens=config.max_batch_tokens)
     by_source = _by_source(config)
     problems = [problem for part in by_source.values() for problem in part]
-    model = load_model(config.model, device=config.device, dtype=config.dtype)
-    engine = HFEngine(model, max_batch_tokens=config.max_batch_tokens)
+    model = engines.load(config.model, dtype=config.dtype)
+    engine = engines.of(model)
     store = ChunkStore(run.path, "rollouts")
     with Grader() as grader:
         made = collect(

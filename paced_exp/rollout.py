@@ -34,7 +34,9 @@ class RolloutConfig:
         columns: JSON object from a problem's field (id, prompt, answer, solution) to the column of your file that holds it
         temperature: of sampling; 0 is greedy decoding, which needs K = 1
         max_new_tokens: longest response; a rollout cut there counts as failed
-        max_batch_tokens: largest rows x (prompt + max_new_tokens) decoded at once; by default what fits the memory
+        engine: of rollouts: hf (transformers) or vllm
+        engine_options: JSON object for vllm, such as {"tensor_parallel_size": 2, "data_parallel_size": 4, "gpu_memory_utilization": 0.5}
+        max_batch_tokens: of hf: largest rows x (prompt + max_new_tokens) decoded at once; by default what fits the memory
         device: auto, cpu, cuda, cuda:N
         dtype: auto (float32 on a CPU), float32, bfloat16 or float64
         seed: of the rollouts, and of the choice of problems
@@ -48,6 +50,8 @@ class RolloutConfig:
     columns: dict[str, str] | None = None
     temperature: float = 1.0
     max_new_tokens: int = 128
+    engine: str = "hf"
+    engine_options: dict[str, Any] | None = None
     max_batch_tokens: int | None = None
     device: str = "auto"
     dtype: str = "auto"
@@ -65,6 +69,9 @@ class RolloutConfig:
             raise UserError(f"--temperature 0 makes all {self.K} rollouts of a problem the same; give -K 1, or a temperature above 0")
         if self.seed < 0:
             raise UserError(f"--seed {self.seed} must be at least 0")
+        from paced_exp.rollouts.options import check_engine
+
+        check_engine(self.engine, self.engine_options, self.max_batch_tokens)
 
 
 def roll_out(config: RolloutConfig) -> tuple[Any, dict[str, Any]]:
@@ -73,12 +80,11 @@ def roll_out(config: RolloutConfig) -> tuple[Any, dict[str, Any]]:
     Raises `UserError` for anything the user can mend, among it a run folder whose rollouts are of other problems or another student.
     """
     from paced_exp.grading import Grader
-    from paced_exp.models import load_model
     from paced_exp.pass_rates import Fingerprint, pass_rates, read_pass_rates, write_pass_rates
     from paced_exp.problems import load_problems, save_problems
     from paced_exp.progress import progress
     from paced_exp.rollouts.collect import collect
-    from paced_exp.rollouts.hf import HFEngine
+    from paced_exp.rollouts.engines import Engines
     from paced_exp.rollouts.store import ChunkStore
     from paced_exp.run_folder import RunFolder, provenance, read_json, write_json
 
@@ -86,10 +92,11 @@ def roll_out(config: RolloutConfig) -> tuple[Any, dict[str, Any]]:
     if run.record_path.exists():
         run.open()
         return read_pass_rates(run / "pass_rates.parquet", None), read_json(run.record_path)
+    engines = Engines(config.engine, config.engine_options, device=config.device, max_batch_tokens=config.max_batch_tokens)
     problems = load_problems(config.problems, limit=config.limit, seed=config.seed, columns=config.columns)
-    student = load_model(config.student, device=config.device, dtype=config.dtype)
+    student = engines.load(config.student, dtype=config.dtype)
     fingerprint = Fingerprint.of(student, temperature=config.temperature, max_new_tokens=config.max_new_tokens)
-    engine = HFEngine(student, max_batch_tokens=config.max_batch_tokens)
+    engine = engines.of(student)
     store = ChunkStore(run.path, "rollouts")
     with Grader() as grader:
         stored = collect(

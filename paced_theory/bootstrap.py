@@ -18,8 +18,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from paced_theory._checks import FloatArray, check_array, check_fraction, check_int
-from paced_theory.snr import SNREstimate, estimate_snr_from_gram, signal_and_noise
+from paced_theory._checks import FloatArray, check_fraction, check_int
+from paced_theory.snr import SNREstimate, checked_gradients, estimate_snr_from_gram, signal_and_noise
 
 
 def bootstrap_snr(gradients: ArrayLike, *, replicates: int = 2000, rng: np.random.Generator, confidence: float = 0.95) -> SNREstimate:
@@ -27,9 +27,7 @@ def bootstrap_snr(gradients: ArrayLike, *, replicates: int = 2000, rng: np.rando
 
     Raises ValueError for fewer rows, non-finite entries, gradients that are all equal, replicates < 2 or a confidence outside (0, 1).
     """
-    g = check_array("gradients", gradients, ndim=2)
-    if len(g) < 3:
-        raise ValueError(f"gradients must be an (n, d) array with n >= 3, got shape {g.shape}")
+    g = checked_gradients(gradients)
     return bootstrap_snr_from_gram(g @ g.T, replicates=replicates, rng=rng, confidence=confidence)
 
 

@@ -15,18 +15,27 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from paced_theory._checks import FloatArray, check_array, check_int, check_nonnegative, check_pass_rate, check_positive
+from paced_theory._checks import (
+    FloatArray,
+    check_array,
+    check_broadcast,
+    check_int,
+    check_nonnegative,
+    check_pass_rate,
+    check_positive,
+    check_real,
+)
 
 
 def forward_kl(student_logits: ArrayLike, teacher: ArrayLike) -> FloatArray:
     """KL(pi_T || pi_S) in nats over the last axis: student_logits (..., V), teacher probabilities (..., V); result (...,)."""
-    logits, probabilities = _logits(student_logits), _probabilities(teacher)
+    logits, probabilities = _logits_and_teacher(student_logits, teacher)
     return np.asarray(-special.entr(probabilities).sum(axis=-1) - (probabilities * special.log_softmax(logits, axis=-1)).sum(axis=-1))
 
 
 def forward_kl_logit_gradient(student_logits: ArrayLike, teacher: ArrayLike) -> FloatArray:
     """Gradient of `forward_kl` in the student's logits: pi_S - pi_T, shape (..., V). Its 2-norm is at most sqrt(2 KL) (Pinsker)."""
-    logits, probabilities = _logits(student_logits), _probabilities(teacher)
+    logits, probabilities = _logits_and_teacher(student_logits, teacher)
     return np.asarray(special.softmax(logits, axis=-1) - probabilities)
 
 
@@ -79,7 +88,7 @@ class LogisticStudent:
 
         degrees_of_freedom > 2 draws xi and eps from Student's t with the same second moments (heavy tails), None from a Gaussian.
         """
-        p = float(check_pass_rate("pass_rate", pass_rate))
+        p = float(check_pass_rate("pass_rate", check_real("pass_rate", pass_rate)))
         xi = _noise((check_int("n", n, 1), self.dimension), generator, degrees_of_freedom) * np.sqrt(self.feature_noise / self.dimension)
         eps = _noise((n, self.dimension), generator, degrees_of_freedom) * np.sqrt(self._floor(np.asarray(p)) / self.dimension)
         xi[:, 0] += p**self.kappa
@@ -149,7 +158,7 @@ class SoftmaxStudent:
 
     def gradients(self, pass_rate: float, n: int, generator: np.random.Generator) -> FloatArray:
         """(n, V^2) gradients of the (V, V) weight matrix for n problems, by the exact softmax formula; Gaussian xi of dimension V."""
-        p = float(check_pass_rate("pass_rate", pass_rate))
+        p = float(check_pass_rate("pass_rate", check_real("pass_rate", pass_rate)))
         check_int("n", n, 1)
         v, answers, styles = self.vocabulary, self.answer_tokens, self.style_tokens
         right = p ** (1 / answers)
@@ -195,18 +204,18 @@ def _noise(shape: tuple[int, int], generator: np.random.Generator, degrees_of_fr
     return np.asarray(generator.standard_t(nu, shape) * np.sqrt((nu - 2) / nu))
 
 
-def _logits(student_logits: ArrayLike) -> FloatArray:
-    logits = check_array("student_logits", student_logits)
+def _logits_and_teacher(student_logits: ArrayLike, teacher: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    logits, probabilities = check_array("student_logits", student_logits), check_array("teacher", teacher)
     if logits.ndim == 0 or logits.shape[-1] < 2:
         raise ValueError(f"student_logits must have at least 2 entries along its last axis, got shape {logits.shape}")
-    return logits
-
-
-def _probabilities(teacher: ArrayLike) -> FloatArray:
-    probabilities = check_array("teacher", teacher)
+    if probabilities.ndim == 0 or probabilities.shape[-1] != logits.shape[-1]:
+        raise ValueError(
+            f"teacher must have {logits.shape[-1]} entries along its last axis, as student_logits, got shape {probabilities.shape}"
+        )
     if (probabilities < 0).any() or (np.abs(probabilities.sum(axis=-1) - 1) > 1e-9).any():
         raise ValueError(
             f"teacher must hold probabilities that sum to one along the last axis, got least entry {probabilities.min():g} and sums from "
             f"{np.min(probabilities.sum(axis=-1)):g} to {np.max(probabilities.sum(axis=-1)):g}"
         )
-    return probabilities
+    check_broadcast(("student_logits", logits), ("teacher", probabilities))
+    return logits, probabilities

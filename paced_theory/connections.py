@@ -4,7 +4,6 @@ p(1-p) is the variance of a pass/fail reward. Policy gradients with a mean basel
 by the reward's standard deviation leaves its square root (GRPO); difficulty filters are indicators. Source: ours, theory section 9.
 """
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -40,16 +39,17 @@ def worst_case_against(
     n = check_int("points", points, 2)
     p = betaincinv(a, b, (np.arange(n) + 0.5) / n)
     used, best = kernel(p), optimum(p)
-    if not used.any():
-        raise ValueError(f"kernel must be positive on a set of positive probability, got {kernel.name} under the prior {prior}")
+    for name, law, values in (("kernel", kernel, used), ("optimum", optimum, best)):
+        if values @ values == 0:
+            raise ValueError(f"{name} must be positive on a set of positive probability, got {law.name} under the prior {prior}")
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(used > 0, best / used, np.inf)
     order = np.argsort(-ratio, kind="stable")
     used, best = used[order], best[order]
-    low, high = math.exp(-delta), math.exp(delta)
+    low, high = np.exp(-2.0 * delta), 1.0  # in units of e^delta, which cancels and would overflow
     cross = low * (used @ best) + (high - low) * np.concatenate([[0.0], np.cumsum(used * best)])
     second = low**2 * (best @ best) + (high**2 - low**2) * np.concatenate([[0.0], np.cumsum(best**2)])
-    return float(np.min(cross**2 / second) / (used @ used))
+    return float(np.min(np.divide(cross**2, second, out=np.full_like(second, np.inf), where=second > 0)) / (used @ used))
 
 
 def connections_table(delta: float = 0.3, prior: tuple[float, float] = (1.0, 1.0)) -> list[Connection]:
@@ -69,6 +69,6 @@ def connections_table(delta: float = 0.3, prior: tuple[float, float] = (1.0, 1.0
         ("no weighting", Uniform(), "constant"),
     ]
     return [
-        Connection(method, kernel, implied, min(1.0, kernel.efficiency(best, prior)), worst_case_against(kernel, best, delta, prior))
+        Connection(method, kernel, implied, kernel.efficiency(best, prior), worst_case_against(kernel, best, delta, prior))
         for method, kernel, implied in methods
     ]

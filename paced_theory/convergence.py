@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import betaln
 
 from paced_theory._checks import FloatArray, as_numpy, check_array, check_int, check_nonnegative, check_positive, check_prior
+from paced_theory._special import log_beta_ratio
 
 
 def variance_ratio(
@@ -39,8 +39,8 @@ def variance_ratio(
     if exponent.min() <= lowest:
         raise ValueError(f"signal_exponent must be > {lowest:g} under the prior {prior}, got {exponent.min():g}: E[n2] is infinite")
     gamma = 2.0 * exponent - 1.0
-    log_mean_weight = betaln(a + alpha, b + beta) - betaln(a, b)
-    log_weighted_noise = betaln(a + 2 * alpha + gamma, b + 2 * beta + gamma) - betaln(a + gamma, b + gamma)  # relative to E[n2]
+    log_mean_weight = log_beta_ratio(a, b, alpha, beta)
+    log_weighted_noise = log_beta_ratio(a + gamma, b + gamma, 2 * alpha, 2 * beta)  # relative to E[n2]
     return as_numpy(np.asarray(np.exp(log_weighted_noise - 2.0 * log_mean_weight)))
 
 
@@ -72,10 +72,13 @@ def variance_ratio_of(weight: ArrayLike, noise_variance: ArrayLike, probability:
     for name, values in (("weight", w), ("noise_variance", n2), ("probability", mass)):
         if values.shape != w.shape:
             raise ValueError(f"{name} must have as many entries as weight, {w.size}, got {values.size}")
-        if values.min() < 0 or values.sum() == 0:
-            raise ValueError(f"{name} must be >= 0 and not all 0, got minimum {values.min():g} and sum {values.sum():g}")
-    mass = mass / mass.sum()
-    return float(mass @ (w**2 * n2) / ((mass @ w) ** 2 * (mass @ n2)))
+        if values.min() < 0 or values.max() == 0:
+            raise ValueError(f"{name} must be >= 0 and not all 0, got minimum {values.min():g} and maximum {values.max():g}")
+    w, n2, mass = w / w.max(), n2 / n2.max(), mass / mass.max()  # the scales cancel; without them no square overflows
+    for name, values in (("weight", w), ("noise_variance", n2)):
+        if mass @ values == 0:
+            raise ValueError(f"{name} must be positive in a bin of positive probability, got a mean of 0: R is undefined")
+    return float(mass @ (w**2 * n2) * mass.sum() ** 2 / ((mass @ w) ** 2 * (mass @ n2)))
 
 
 def sgd_bound(initial_gap: float, smoothness: float, noise_variance: float, step_size: float, steps: int) -> float:
@@ -105,20 +108,36 @@ def steps_to_reach(squared_gradient: float, initial_gap: float, smoothness: floa
 
 @dataclass(frozen=True)
 class Objective:
-    """A smooth function of theta with minimum 0: `value` maps (..., d) to (...), `gradient` maps (..., d) to (..., d)."""
+    """A smooth function of theta with minimum 0: `value` maps (..., d) to (...), `gradient` maps (..., d) to (..., d).
+
+    dimension: the only d that it accepts, None for any.
+    """
 
     name: str
     smoothness: float
+    dimension: int | None
     value: Callable[[FloatArray], FloatArray]
     gradient: Callable[[FloatArray], FloatArray]
 
 
 def quadratic(curvatures: ArrayLike) -> Objective:
     """f(theta) = 1/2 sum_i h_i theta_i^2 with curvatures h (d,), all > 0; smoothness max h."""
+    h = _check_curvatures(curvatures)
+    return Objective("quadratic", float(h.max()), h.size, lambda theta: 0.5 * (theta**2 @ h), lambda theta: theta * h)
+
+
+def _check_curvatures(curvatures: ArrayLike) -> FloatArray:
     h = check_array("curvatures", curvatures, ndim=1)
     if h.min() <= 0:
         raise ValueError(f"curvatures must be > 0, got {h.min():g}")
-    return Objective("quadratic", float(h.max()), lambda theta: 0.5 * (theta**2 @ h), lambda theta: theta * h)
+    return h
+
+
+def _check_start(theta0: ArrayLike, dimension: int | None) -> FloatArray:
+    start = check_array("theta0", theta0, ndim=1)
+    if dimension is not None and start.size != dimension:
+        raise ValueError(f"theta0 must have {dimension} entries, one for each curvature, got {start.size}")
+    return start
 
 
 def saturating() -> Objective:
@@ -126,6 +145,7 @@ def saturating() -> Objective:
     return Objective(
         "saturating",
         2.0,
+        None,
         lambda theta: np.asarray(np.sum(theta**2 / (1.0 + theta**2), axis=-1)),
         lambda theta: 2.0 * theta / (1.0 + theta**2) ** 2,
     )
@@ -160,7 +180,7 @@ def simulate_sgd(
     so that the step's mean is grad f exactly and its noise sum_j w_j^2 n2_j / m^2. The noise is Gaussian, or Student's t with `tail` > 2
     degrees of freedom. `theta0` is (d,). ValueError for a step size above 1/L or arrays of unequal length.
     """
-    start = check_array("theta0", theta0, ndim=1)
+    start = _check_start(theta0, objective.dimension)
     w, n2 = check_array("weight", weight, ndim=1), check_array("noise_variance", noise_variance, ndim=1)
     if w.shape != n2.shape or w.min() < 0 or w.sum() == 0 or n2.min() < 0:
         raise ValueError(f"weight and noise_variance must be >= 0, not all 0 and of equal length, got {w.size} and {n2.size} entries")
@@ -188,7 +208,8 @@ def quadratic_mean_squared_gradient(curvatures: ArrayLike, theta0: ArrayLike, no
     E theta_i^2 follows m -> (1 - eta h_i)^2 m + eta^2 sigma^2 / d, a geometric sequence summed in closed form. Source: ours, the oracle for
     `simulate_sgd`.
     """
-    h, start = check_array("curvatures", curvatures, ndim=1), check_array("theta0", theta0, ndim=1)
+    h = _check_curvatures(curvatures)
+    start = _check_start(theta0, h.size)
     eta, T = check_positive("step_size", step_size), check_int("steps", steps, 1)
     factor = (1.0 - eta * h) ** 2
     if np.any(factor >= 1.0):

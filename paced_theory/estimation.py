@@ -24,6 +24,7 @@ from paced_theory._checks import (
     check_pass_rate,
     check_prior,
 )
+from paced_theory._special import log_beta_ratio
 
 #: Bounds of a + b in `fit_beta_prior`: below, the law is all-or-nothing; above, it cannot be told from a point mass.
 CONCENTRATION_BOUNDS = (1e-3, 1e6)
@@ -99,7 +100,7 @@ def posterior_weight(
     alpha, beta = check_nonnegative("alpha", alpha), check_nonnegative("beta", beta)
     a, b = check_prior(prior)
     failures = rollouts - passes
-    return as_numpy(np.asarray(np.exp(betaln(passes + a + alpha, failures + b + beta) - betaln(passes + a, failures + b))))
+    return as_numpy(np.asarray(np.exp(log_beta_ratio(passes + a, failures + b, alpha, beta))))
 
 
 def fit_beta_prior(k: ArrayLike, K: ArrayLike) -> tuple[float, float]:
@@ -164,12 +165,15 @@ def count_moments(K: int, law: Law = (1.0, 1.0), order_p: float = 0.0, order_q: 
 
 
 def _oracle_second_moment(law: Law, alpha: float, beta: float) -> float:
-    """E[w(p)^2]."""
+    """E[w(p)^2] > 0."""
     if isinstance(law, DiscreteLaw):
         p = law.pass_rates
-        return float(law.probabilities @ (p ** (2 * alpha) * (1 - p) ** (2 * beta)))
-    a, b = check_prior(law, "law")
-    return float(np.exp(betaln(a + 2 * alpha, b + 2 * beta) - betaln(a, b)))
+        second = float(law.probabilities @ (p ** (2 * alpha) * (1 - p) ** (2 * beta)))
+    else:
+        second = float(np.exp(log_beta_ratio(*check_prior(law, "law"), 2 * alpha, 2 * beta)))
+    if second == 0:
+        raise ValueError(f"law must give the oracle weight a mean square above 0 (in doubles), got 0 for alpha={alpha:g}, beta={beta:g}")
+    return second
 
 
 def _check_weights_by_k(weights_by_k: ArrayLike, K: int | None = None) -> FloatArray:
@@ -216,9 +220,9 @@ def efficiency(weights_by_k: ArrayLike, K: int, law: Law = (1.0, 1.0), *, alpha:
         raise ValueError("weights_by_k must have a nonzero entry, got only zeros: their efficiency is undefined")
     weights = weights / largest  # the scale cancels; removing it first avoids overflow and underflow of squares
     second = float(weights**2 @ count_moments(K, law))
+    if second == 0:
+        raise ValueError("law must give weights_by_k a positive chance to be nonzero, got a mean square of 0: efficiency is undefined")
     oracle = _oracle_second_moment(law, alpha, beta)
-    if second == 0 or oracle == 0:
-        raise ValueError("law must give the estimated and the oracle weight a positive chance to be nonzero: efficiency is undefined")
     return min(1.0, float(weights @ count_moments(K, law, alpha, beta)) ** 2 / (second * oracle))
 
 
@@ -249,7 +253,7 @@ def efficiency_table(
     """
     check_prior(assumed, "assumed")
     rows = []
-    for rollouts in K if isinstance(K, Sequence | np.ndarray) else [K]:
+    for rollouts in np.atleast_1d(K) if isinstance(K, np.ndarray) else K if isinstance(K, Sequence) else [K]:
         n = check_int("K", rollouts, 1)
         k = np.arange(n + 1)
         plugin = plugin_weight(k, n, alpha, beta)

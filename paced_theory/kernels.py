@@ -30,6 +30,7 @@ from paced_theory._checks import (
     check_real,
 )
 from paced_theory._quadrature import expectation
+from paced_theory._special import log_beta_ratio
 from paced_theory.estimation import bernstein, posterior_weight
 
 Prior = tuple[float, float]
@@ -79,7 +80,7 @@ class Kernel(ABC):
         i, j = check_nonnegative("order_p", order_p), check_nonnegative("order_q", order_q)
         a, b = check_prior(prior)
         # p^i (1-p)^j Beta(a, b) is Beta(a+i, b+j) up to the ratio of the normalising constants.
-        return math.exp(betaln(a + i, b + j) - betaln(a, b)) * self._expectation((a + i, b + j))
+        return math.exp(log_beta_ratio(a, b, i, j)) * self._expectation((a + i, b + j))
 
     def integral(self, prior: Prior = (1.0, 1.0)) -> float:
         """E[w(p)] for p ~ Beta(*prior)."""
@@ -101,12 +102,14 @@ class Kernel(ABC):
         """E[w v]^2 / (E[w^2] E[v^2]) in [0, 1]: the share of the best progress per unit of noise that w keeps when v is optimal.
 
         Invariant under rescaling of either kernel; 1 only if w is proportional to v. Source: ours, the aggregate form of PACED's robustness
-        theorem. ValueError if w is zero almost everywhere.
+        theorem. ValueError if w or v is zero almost everywhere (or its square below the range of doubles).
         """
         second = self.inner_product(self, prior)
         if second == 0.0:
             raise ValueError(f"self must be positive on a set of positive probability, got {self.name} under the prior {prior}")
-        return self.inner_product(optimum, prior) ** 2 / (second * optimum.inner_product(optimum, prior))
+        if (best := optimum.inner_product(optimum, prior)) == 0.0:
+            raise ValueError(f"optimum must be positive on a set of positive probability, got {optimum.name} under the prior {prior}")
+        return min(1.0, self.inner_product(optimum, prior) ** 2 / (second * best))
 
     def normalised(
         self, how: Literal["peak", "mean", "sum"], pass_rates: ArrayLike | None = None, prior: Prior | None = None
@@ -159,13 +162,16 @@ class ScaledKernel(Kernel):
         return self.kernel._log(p) + self.log_scale
 
     def _derivative(self, p: FloatArray) -> FloatArray:
-        return math.exp(self.log_scale) * self.kernel._derivative(p)
+        slope = self.kernel._derivative(p)
+        with np.errstate(divide="ignore"):  # the scale alone can exceed the range of doubles where its product with the slope does not
+            return np.asarray(np.sign(slope) * np.exp(self.log_scale + np.log(np.abs(slope))))
 
     def mode(self) -> float:
         return self.kernel.mode()
 
     def _expectation(self, prior: Prior) -> float:
-        return math.exp(self.log_scale) * self.kernel._expectation(prior)
+        mean = self.kernel._expectation(prior)
+        return math.exp(self.log_scale + math.log(mean)) if mean > 0 else 0.0
 
 
 @dataclass(frozen=True)
@@ -196,7 +202,7 @@ class BetaKernel(Kernel):
     def _derivative(self, p: FloatArray) -> FloatArray:
         q = 1.0 - p
         slope = np.zeros_like(p)
-        with np.errstate(divide="ignore"):  # an exponent below 1 has an infinite slope at its boundary
+        with np.errstate(divide="ignore", over="ignore"):  # an exponent below 1 has an infinite slope at its boundary
             if self.alpha > 0:
                 slope = slope + self.alpha * p ** (self.alpha - 1.0) * q**self.beta
             if self.beta > 0:
@@ -209,7 +215,7 @@ class BetaKernel(Kernel):
 
     def _expectation(self, prior: Prior) -> float:
         a, b = prior
-        return math.exp(betaln(a + self.alpha, b + self.beta) - betaln(a, b))
+        return math.exp(log_beta_ratio(a, b, self.alpha, self.beta))
 
 
 @dataclass(frozen=True)
@@ -315,7 +321,7 @@ class HardFilter(Kernel):
 
 @dataclass(frozen=True)
 class GaussianBump(Kernel):
-    """w(p) = exp(-(p - center)^2 / (2 sigma^2)), center in (0, 1).
+    """w(p) = exp(-(p - center)^2 / (2 sigma^2)), center in (0, 1), sigma in [1e-6, 1e6]: narrower is a point, wider a constant.
 
     With sigma=None the width is matched to PACED's kernel: as densities on [0, 1], the bump and p(1-p), that is Beta(2, 2), have
     the same second moment about `center`, 1/20 at center 1/2. The rival then has the same spread and differs from PACED in its tails only.
@@ -326,8 +332,8 @@ class GaussianBump(Kernel):
 
     def __post_init__(self) -> None:
         check_fraction("center", self.center)
-        if self.sigma is not None:
-            check_positive("sigma", self.sigma)
+        if self.sigma is not None and not 1e-6 <= check_positive("sigma", self.sigma) <= 1e6:
+            raise ValueError(f"sigma must be in [1e-6, 1e6], got {self.sigma!r}; use HardFilter or Uniform for the limits")
 
     @cached_property
     def width(self) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from paced_theory._checks import FloatArray, check_array, check_fraction, check_int, check_pass_rate, check_real
+from paced_theory._checks import FloatArray, check_array, check_fraction, check_int, check_nonnegative, check_pass_rate, check_real
 from paced_theory._separable import Family, Solution, box_grid, solve
 from paced_theory.robustness import worst_case_efficiency
 
@@ -105,7 +105,7 @@ def counterexample(pass_rate: ArrayLike) -> FloatArray:
     f(p)/p^a tends to infinity for a >= 1 and to 0 for a < 1, so no exponent makes f a power law at 0. At 1, f(p)/(1-p) -> 1.
     """
     p = check_pass_rate("pass_rate", pass_rate)
-    return np.asarray(-special.xlogy(p, p))
+    return np.asarray(np.abs(special.xlogy(p, p)))
 
 
 def remainder(pass_rate: ArrayLike, values: ArrayLike, a: float, b: float) -> FloatArray:
@@ -131,7 +131,7 @@ def guaranteed_efficiency(osc: float) -> float:
 
     The scale of a weight is free, so the ratio can be centred: |r| <= osc/2, and section 4's sech^2(delta) holds with delta = osc/2.
     """
-    return float(worst_case_efficiency(osc / 2))
+    return float(worst_case_efficiency(check_nonnegative("osc", osc) / 2))
 
 
 def boundary_exponent(f: Callable[[FloatArray], FloatArray], *, depth: int = 40) -> BoundaryExponent:
@@ -141,12 +141,12 @@ def boundary_exponent(f: Callable[[FloatArray], FloatArray], *, depth: int = 40)
     correction. Raises ValueError where f is not positive and finite at these points.
     """
     levels = np.arange(1, check_int("depth", depth, 8) + 1)
-    values = np.asarray(f(np.exp2(-levels.astype(float))), dtype=float)
-    if values.shape != levels.shape or not (np.isfinite(values).all() and (values > 0).all()):
-        raise ValueError(
-            f"f must return one positive finite value for each x in 2^-1..2^-{depth}, got {values.min():g} to {values.max():g} in shape "
-            f"{values.shape}; choose a smaller depth if f underflows"
-        )
+    values = np.asarray(f(np.exp2(-levels.astype(float))))
+    asked = f"f must return one positive finite value for each x in 2^-1..2^-{depth}"
+    if values.shape != levels.shape or values.dtype.kind not in "fiu":
+        raise ValueError(f"{asked}, got {values.dtype} in shape {values.shape}")
+    if not (np.isfinite(values).all() and (values > 0).all()):
+        raise ValueError(f"{asked}, got {values.min():g} to {values.max():g}; choose a smaller depth if f underflows")
     log_f = np.log(values)
     slopes = (log_f[:-1] - log_f[1:]) / np.log(2.0)
     last, change, previous_change = slopes[-1], slopes[-1] - slopes[-2], slopes[-2] - slopes[-3]
@@ -160,7 +160,12 @@ def boundary_exponent(f: Callable[[FloatArray], FloatArray], *, depth: int = 40)
 
 
 def boundary_exponents(f: Callable[[FloatArray], FloatArray], *, depth: int = 40) -> tuple[BoundaryExponent, BoundaryExponent]:
-    """(at p -> 0, at p -> 1) for a function f of the pass rate: the a and b of Prop. 2, if both are power laws."""
+    """(at p -> 0, at p -> 1) for a function f of the pass rate: the a and b of Prop. 2, if both are power laws; depth <= 53.
+
+    ValueError for a larger depth: p = 1 - 2^-depth would round to 1.
+    """
+    if check_int("depth", depth, 8) > 53:
+        raise ValueError(f"depth must be <= 53, where 1 - 2^-depth is still a double, got {depth}")
     return boundary_exponent(f, depth=depth), boundary_exponent(lambda x: f(1.0 - x), depth=depth)
 
 
@@ -393,7 +398,11 @@ def _points(pass_rate: ArrayLike, snr_squared: ArrayLike, standard_error: ArrayL
     y = check_array("snr_squared", snr_squared, ndim=1)
     if y.shape != p.shape:
         raise ValueError(f"snr_squared must have the shape of pass_rate, {p.shape}, got {y.shape}")
-    return p, y, _errors(standard_error, p.shape)
+    se = _errors(standard_error, p.shape)
+    for name, values in (("snr_squared", np.abs(y).max()), ("standard_error", se.min()), ("standard_error", se.max())):
+        if values != 0 and not 1e-50 <= values <= 1e50:  # products of four of them must stay within doubles
+            raise ValueError(f"{name} must be of a size between 1e-50 and 1e50, got {values:g}; rescale both arrays, only log c changes")
+    return p, y, se
 
 
 def _interior(name: str, value: ArrayLike) -> FloatArray:

@@ -14,7 +14,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from paced_theory._checks import FloatArray, check_array, check_int, check_nonnegative, check_positive, check_prior, check_real
+from paced_theory._checks import (
+    FloatArray,
+    check_array,
+    check_broadcast,
+    check_int,
+    check_nonnegative,
+    check_positive,
+    check_prior,
+    check_real,
+)
+from paced_theory._special import log_beta_ratio
+
+#: Widest range of eps, in nats, for the numeric searches: beyond, the game's value is lost among their rounding errors.
+WIDEST_SEARCH = 10.0
 
 
 @dataclass(frozen=True)
@@ -44,13 +57,15 @@ class SaddlePoint:
 
 
 def pointwise_loss(eps: ArrayLike) -> FloatArray:
-    """(1 - e^{-eps})^2: relative loss of the gain 2ws - w^2 m at a point where w* = w0 e^eps and w0 is used."""
-    return np.asarray(np.expm1(-check_array("eps", eps)) ** 2)
+    """(1 - e^{-eps})^2: relative loss of the gain 2ws - w^2 m at a point where w* = w0 e^eps and w0 is used; inf beyond doubles."""
+    with np.errstate(over="ignore"):
+        return np.asarray(np.expm1(-check_array("eps", eps)) ** 2)
 
 
 def pointwise_loss_bound(delta: ArrayLike) -> FloatArray:
-    """(e^delta - 1)^2 = delta^2 + delta^3 + 7/12 delta^4 + ...: the largest pointwise loss for |eps| <= delta (PACED's theorem, exact)."""
-    return np.asarray(np.expm1(_bounds("delta", delta)) ** 2)
+    """(e^delta - 1)^2 = delta^2 + delta^3 + 7/12 delta^4 + ...: the largest pointwise loss for |eps| <= delta (PACED's theorem, exact); inf beyond doubles."""
+    with np.errstate(over="ignore"):
+        return np.asarray(np.expm1(_bounds("delta", delta)) ** 2)
 
 
 def pointwise_minimax_loss(delta: ArrayLike) -> FloatArray:
@@ -70,8 +85,9 @@ def aggregate_efficiency(eps: ArrayLike, nu: ArrayLike | None = None) -> float:
     values = check_array("eps", eps, ndim=1)
     masses = _masses(nu, values.size)
     # Only the log-ratio up to a constant matters: shifting by the maximum avoids overflow.
-    ratio = np.exp(values - values[masses > 0].max(), where=masses > 0, out=np.zeros_like(values))
-    return float((masses @ ratio) ** 2 / (masses @ ratio**2))
+    with np.errstate(over="ignore"):  # a difference beyond doubles is -inf, whose exponential is 0 as it should be
+        ratio = np.exp(values - values[masses > 0].max(), where=masses > 0, out=np.zeros_like(values))
+    return min(1.0, float((masses @ ratio) ** 2 / (masses @ ratio**2)))
 
 
 def worst_case_efficiency(delta: ArrayLike, delta_high: ArrayLike | None = None) -> FloatArray:
@@ -81,7 +97,7 @@ def worst_case_efficiency(delta: ArrayLike, delta_high: ArrayLike | None = None)
     free, so only the width counts. Attained by `worst_case_law`.
     """
     decay = np.exp(-2.0 * _half_width(delta, delta_high))  # cosh itself would overflow for large delta
-    return np.asarray(4.0 * decay / (1.0 + decay) ** 2)
+    return np.asarray(np.minimum(1.0, 4.0 * decay / (1.0 + decay) ** 2))
 
 
 def worst_case_loss(delta: ArrayLike, delta_high: ArrayLike | None = None) -> FloatArray:
@@ -98,9 +114,10 @@ def loss_slope(delta: ArrayLike) -> FloatArray:
 def worst_case_law(delta: float, delta_high: float | None = None) -> tuple[FloatArray, FloatArray]:
     """(eps, nu) of the two-point law that attains the worst case: the upper end with mass e^{low} / (e^{low} + e^{high}).
 
-    For |eps| <= delta: eps = +delta with mass e^{-delta}/(e^delta + e^{-delta}), eps = -delta otherwise.
+    For |eps| <= delta: eps = +delta with mass e^{-delta}/(e^delta + e^{-delta}), eps = -delta otherwise. ValueError for a
+    range wider than 700 nats, where the smaller mass is below the range of doubles.
     """
-    low, high = _interval(delta, delta_high)
+    low, high = _interval(delta, delta_high, 700.0)
     upper_mass = float(special.expit(low - high))
     return np.array([low, high]), np.array([1.0 - upper_mass, upper_mass])
 
@@ -215,11 +232,8 @@ def beta_misspecification_loss(
             "d_alpha and d_beta must leave 2 (alpha + d_alpha) + a > 0 and 2 (beta + d_beta) + b > 0 (finite second moment of the weight), "
             f"got least values {(first + 2 * shift_a).min():g} and {(second + 2 * shift_b).min():g}"
         )
-    log_efficiency = (
-        2 * special.betaln(first + shift_a, second + shift_b)
-        - special.betaln(first, second)
-        - special.betaln(first + 2 * shift_a, second + 2 * shift_b)
-    )
+    # Ratios to B(A, B): differences of log B themselves would lose small losses, and all digits for concentrated priors.
+    log_efficiency = 2 * log_beta_ratio(first, second, shift_a, shift_b) - log_beta_ratio(first, second, 2 * shift_a, 2 * shift_b)
     return np.asarray(np.maximum(-np.expm1(log_efficiency), 0.0))
 
 
@@ -277,29 +291,35 @@ def _beta_arguments(
     first, second = 2 * check_real("alpha", alpha) + a, 2 * check_real("beta", beta) + b
     if first <= 0 or second <= 0:
         raise ValueError(f"alpha and beta must leave 2 alpha + a > 0 and 2 beta + b > 0, got {first:g} and {second:g}")
-    shift_a, shift_b = np.broadcast_arrays(check_array("d_alpha", d_alpha), check_array("d_beta", d_beta))
+    shift_a, shift_b = check_broadcast(("d_alpha", check_array("d_alpha", d_alpha)), ("d_beta", check_array("d_beta", d_beta)))
     return shift_a, shift_b, first, second
 
 
-def _interval(delta: float, delta_high: float | None) -> tuple[float, float]:
-    """Ends of the range of eps, not both zero."""
+def _interval(delta: float, delta_high: float | None, widest: float = WIDEST_SEARCH) -> tuple[float, float]:
+    """Ends of the range of eps, not both zero and at most `widest` apart."""
     low = -check_nonnegative("delta", delta)
     high = -low if delta_high is None else check_nonnegative("delta_high", delta_high)
     if high == low:
         raise ValueError("delta must be > 0 unless delta_high is, got a range of eps of width 0")
+    if high - low > widest:
+        names = "2 delta" if delta_high is None else "delta + delta_high"
+        raise ValueError(f"{names} must be <= {widest:g} nats here, got {high - low:g}; worst_case_efficiency is exact for any delta")
     return low, high
 
 
 def _half_width(delta: ArrayLike, delta_high: ArrayLike | None) -> FloatArray:
     low = _bounds("delta", delta)
-    return low if delta_high is None else (low + _bounds("delta_high", delta_high)) / 2
+    if delta_high is None:
+        return low
+    low, high = check_broadcast(("delta", low), ("delta_high", _bounds("delta_high", delta_high)))
+    return np.asarray((low + high) / 2)
 
 
 def _bounds(name: str, value: ArrayLike) -> FloatArray:
     d = check_array(name, value)
     if (d < 0).any():
         raise ValueError(f"{name} must be finite numbers >= 0, got {d[d < 0].flat[0]:g}")
-    return d
+    return np.minimum(d, 1e4)  # beyond, every function of delta here is at its limit in doubles, and its terms would overflow
 
 
 def _masses(nu: ArrayLike | None, size: int) -> FloatArray:
@@ -308,6 +328,7 @@ def _masses(nu: ArrayLike | None, size: int) -> FloatArray:
     masses = check_array("nu", nu, ndim=1)
     if masses.size != size:
         raise ValueError(f"nu must have one mass for each of the {size} values, got {masses.size}")
-    if (masses < 0).any() or masses.sum() <= 0:
-        raise ValueError(f"nu must be non-negative with a positive sum, got least {masses.min():g} and sum {masses.sum():g}")
+    if (masses < 0).any() or masses.max() <= 0:
+        raise ValueError(f"nu must be non-negative and not all 0, got least {masses.min():g} and largest {masses.max():g}")
+    masses = masses / masses.max()  # first, so that the sum cannot overflow
     return np.asarray(masses / masses.sum())

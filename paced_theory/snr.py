@@ -23,9 +23,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri, stdtrit
 
-from paced_theory._checks import check_array, check_fraction, check_int, check_positive, check_real
+from paced_theory._checks import check_array, check_fraction, check_int, check_nonnegative, check_positive, check_real
 
 Array = NDArray[np.float64]
+
+#: Equal gradients leave rounding errors of about 1e-16 of their mean squared norm in tr Cov, of either sign.
+_ROUNDING = 1e-13
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,11 @@ class SNREstimate:
 def signal_and_noise(n: int, sum_norm_squared: float, norms_squared_sum: float) -> tuple[float, float]:
     """Unbiased ||mu||^2 and tr Cov from ||sum g||^2 and sum ||g||^2.
 
-    Raises ValueError for n < 2, negative or non-finite sums.
+    Raises ValueError for n < 2 (signal and noise cannot be told apart), negative or non-finite sums.
     """
-    if n < 2:
-        raise ValueError(f"n must be at least 2 to tell signal from noise, got {n}")
-    for name, value in (("sum_norm_squared", sum_norm_squared), ("norms_squared_sum", norms_squared_sum)):
-        if not (math.isfinite(value) and value >= 0):
-            raise ValueError(f"{name} must be finite and at least 0, got {value}")
+    check_int("n", n, 2)
+    check_nonnegative("sum_norm_squared", sum_norm_squared)
+    check_nonnegative("norms_squared_sum", norms_squared_sum)
     signal = (sum_norm_squared - norms_squared_sum) / (n * (n - 1))
     noise = (norms_squared_sum - sum_norm_squared / n) / (n - 1)
     return signal, noise
@@ -71,10 +72,19 @@ def estimate_snr(gradients: ArrayLike, *, confidence: float = 0.95) -> SNREstima
 
     Raises ValueError for an array that is not (n >= 3, d >= 1), for non-finite entries, and where `estimate_snr_from_sums` does.
     """
-    g = check_array("gradients", gradients)
-    if g.ndim != 2 or g.shape[0] < 3 or g.shape[1] < 1:
-        raise ValueError(f"gradients must be an (n, d) array with n >= 3 and d >= 1, got shape {g.shape}")
+    g = checked_gradients(gradients)
     return estimate_snr_from_sums(np.einsum("ij,ij->i", g, g), g @ g.sum(axis=0), confidence=confidence)
+
+
+def checked_gradients(gradients: ArrayLike) -> Array:
+    """An (n, d) array of gradients as float64. ValueError unless n >= 3, d >= 1, finite, with squares within the range of doubles."""
+    g = check_array("gradients", gradients)
+    if g.ndim != 2 or g.shape[0] < 3:
+        raise ValueError(f"gradients must be an (n, d) array with n >= 3 and d >= 1, got shape {g.shape}")
+    largest = float(np.abs(g).max())
+    if largest != 0 and not 1e-140 < largest < 1e140:
+        raise ValueError(f"gradients must have a largest entry between 1e-140 and 1e140, got {largest:g}; rescale them, SNR stays the same")
+    return g
 
 
 def estimate_snr_from_gram(gram: ArrayLike, *, sum_norm_squared: float | None = None, confidence: float = 0.95) -> SNREstimate:
@@ -97,11 +107,11 @@ def estimate_snr_from_sums(
     Raises ValueError for arrays of different length, fewer than three gradients, non-finite values, or gradients that are all equal, also
     when only one of them differs (left out, it leaves no noise).
     """
-    norms, projected = np.asarray(norms_squared, dtype=np.float64), np.asarray(projections, dtype=np.float64)
+    norms, projected = check_array("norms_squared", norms_squared), check_array("projections", projections)
     if norms.ndim != 1 or norms.shape != projected.shape or len(norms) < 3:
         raise ValueError(f"norms_squared and projections must be of one length >= 3, got shapes {norms.shape} and {projected.shape}")
-    if not (np.isfinite(norms).all() and np.isfinite(projected).all()):
-        raise ValueError("norms_squared and projections must be finite, got NaN or infinity")
+    if norms.min() < 0:
+        raise ValueError(f"norms_squared must be >= 0, got {norms.min():g} at index [{norms.argmin()}]")
     n, trace = len(norms), float(norms.sum())
     # A sketch or rounding can bring the sum just below zero.
     total = max(0.0, float(projected.sum())) if sum_norm_squared is None else sum_norm_squared
@@ -139,6 +149,7 @@ def combine(estimates: Sequence[SNREstimate], weights: Sequence[float]) -> tuple
     """
     if not estimates or len(estimates) != len(weights):
         raise ValueError(f"estimates and weights must be of one length >= 1, got {len(estimates)} and {len(weights)}")
+    check_array("weights", weights, ndim=1)
     value, below, above = 0.0, 0.0, 0.0
     for estimate, weight in zip(estimates, weights, strict=True):
         down, up = estimate.snr_squared - estimate.snr_squared_low, estimate.snr_squared_high - estimate.snr_squared
@@ -162,11 +173,15 @@ def permutation_null(vectors: ArrayLike, sizes: ArrayLike, *, replicates: int, r
     """SNR^2 of each bin when pass-rate labels are shuffled over all problems, shape (replicates, bins).
 
     vectors: (N, m) gradients or sketches of all bins, in any order; sizes: problems a bin, summing to N. This is what every bin would show
-    if the gradient did not depend on the pass rate at all.
+    if the gradient did not depend on the pass rate at all. inf where a bin's vectors do not differ.
     """
-    pool, counts = np.asarray(vectors, dtype=np.float32), np.asarray(sizes, dtype=np.int64)
-    if pool.ndim != 2 or counts.sum() != len(pool) or (counts < 2).any():
-        raise ValueError(f"sizes must be >= 2 and sum to the number of vectors, got {counts.tolist()} for {len(pool)}")
+    counts = np.asarray(sizes)
+    with np.errstate(over="ignore"):  # too large for single precision: refused below
+        pool = np.asarray(vectors).astype(np.float32, copy=False)
+    if pool.ndim != 2 or not np.isfinite(pool).all():
+        raise ValueError(f"vectors must be an (N, m) array of finite numbers in single precision, got {pool.shape}, NaN or infinity")
+    if counts.ndim != 1 or counts.dtype.kind not in "iu" or counts.size == 0 or counts.sum() != len(pool) or (counts < 2).any():
+        raise ValueError(f"sizes must be integers >= 2 that sum to the number of vectors, got {counts.tolist()} for {len(pool)}")
     norms = (pool.astype(np.float64) ** 2).sum(axis=1)
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     null = np.empty((check_int("replicates", replicates, 1), len(counts)))
@@ -178,7 +193,10 @@ def permutation_null(vectors: ArrayLike, sizes: ArrayLike, *, replicates: int, r
 
 
 def sign_flip_null(gram: ArrayLike, *, replicates: int, rng: np.random.Generator) -> Array:
-    """SNR^2 of a bin when every gradient's sign is drawn at random, shape (replicates,): what no common direction would show."""
+    """SNR^2 of a bin when every gradient's sign is drawn at random, shape (replicates,): what no common direction would show.
+
+    inf for signs under which the gradients do not differ, as happens for a few gradients of one direction.
+    """
     matrix, replicates = _checked_gram(gram), check_int("replicates", replicates, 1)
     signs = rng.choice([-1.0, 1.0], size=(replicates, len(matrix)))
     totals = np.einsum("ri,ri->r", signs @ matrix, signs)
@@ -223,15 +241,19 @@ def effective_rank(gram: ArrayLike) -> float:
     if n < 3:
         raise ValueError(f"an effective rank needs at least 3 gradients, got {n}")
     centred = matrix - matrix.mean(axis=0) - matrix.mean(axis=1)[:, None] + matrix.mean()
-    trace = np.trace(centred) / (n - 1)
+    trace = float(np.trace(centred)) / (n - 1)
+    _check_noise(trace, float(np.trace(matrix)) / n)
     off = centred - np.diag(np.diag(centred))
-    return max(1.0, float(trace**2 / ((off**2).sum() / (n * (n - 1)))))
+    return max(1.0, trace**2 / (float((off**2).sum()) / (n * (n - 1))))
 
 
 def _checked_gram(gram: ArrayLike) -> Array:
-    matrix = np.asarray(gram, dtype=np.float64)
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) < 2:
-        raise ValueError(f"gram must be a square matrix of at least two gradients, got shape {matrix.shape}")
+    matrix = np.asarray(gram)
+    if matrix.dtype.kind not in "fiu" or matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) < 2:
+        raise ValueError(
+            f"gram must be a square matrix of real numbers, of at least two gradients, got {matrix.dtype} in shape {matrix.shape}"
+        )
+    matrix = matrix.astype(np.float64, copy=False)
     if not np.isfinite(matrix).all():
         raise ValueError("gram must be finite, got NaN or infinity; drop or mend the problems they come from")
     if not np.allclose(matrix, matrix.T, rtol=1e-9, atol=1e-9 * float(np.abs(matrix).max())):
@@ -240,16 +262,16 @@ def _checked_gram(gram: ArrayLike) -> Array:
 
 
 def _check_noise(noise: float, mean_norm_squared: float) -> None:
-    # Equal gradients leave rounding errors of about 1e-16 of their squared norm, of either sign.
-    if not noise > 1e-13 * mean_norm_squared:
-        raise ValueError(f"the gradients do not differ (tr Cov = {noise}), so SNR is undefined; give distinct problems")
+    if not noise > _ROUNDING * mean_norm_squared:
+        raise ValueError(f"the gradients do not differ beyond rounding (tr Cov = {noise:g}), so SNR is undefined; give distinct problems")
 
 
 def _ratios(sum_norms_squared: ArrayLike, norms_squared_sums: ArrayLike, n: ArrayLike) -> Array:
+    """Unbiased SNR^2 of many sets of n gradients at once; inf where they do not differ."""
     totals, traces, counts = np.asarray(sum_norms_squared), np.asarray(norms_squared_sums), np.asarray(n, dtype=np.float64)
     signal = (totals - traces) / (counts * (counts - 1))
     noise = (traces - totals / counts) / (counts - 1)
-    ratios: Array = signal / noise
+    ratios: Array = np.divide(signal, noise, out=np.full_like(noise, np.inf), where=noise > _ROUNDING * traces / counts)
     return ratios
 
 

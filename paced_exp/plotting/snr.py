@@ -15,18 +15,25 @@ RESPONSES = {
 
 
 def plot_snr(record: dict[str, Any], folder: str | Path, name: str = "figure2_snr") -> list[Path]:
-    """Draw the probe's curve with its floor, null and fit (left), and SNR^2 with the paper's shape (right); writes PDF, PNG and caption."""
-    rows = record["bins"]
-    figure, (left, right) = new_figure("double", 3.9, ncols=2)
-    _draw_snr(left, rows)
-    _draw_squared(right, rows, record["fit"])
+    """Draw the probe's curve with its floor, null and fit (left), and SNR^2 with the paper's shape (right); writes PDF, PNG and caption.
+
+    A record of `--at-steps` gets a row of panels for each update.
+    """
+    probes = record.get("steps", [record])
+    figure, axes = new_figure("double", 3.9 * len(probes), nrows=len(probes), ncols=2, squeeze=False)
+    for (left, right), probe in zip(axes, probes, strict=True):
+        _draw_snr(left, probe["bins"])
+        _draw_squared(right, probe["bins"], probe["fit"])
+        if "step" in probe:
+            left.set_title(f"before update {probe['step']}: {_verdicts(probe)}", loc="left")
     config = record["config"]
-    figure.suptitle(
-        f"{config['student']} distilled from {config['teacher']}, {config['divergence'].replace('_', ' ')}: "
-        f"p → 0 {record['verdict']['low']['verdict']}, p → 1 {record['verdict']['high']['verdict']}",
-        fontsize=8,
-    )
-    return save_figure(figure, name, folder, caption=_caption(record))
+    title = f"{config['student']} distilled from {config['teacher']}, {config['divergence'].replace('_', ' ')}"
+    figure.suptitle(title if "steps" in record else f"{title}: {_verdicts(record)}", fontsize=8)
+    return save_figure(figure, name, folder, caption=_caption(record, probes))
+
+
+def _verdicts(probe: dict[str, Any]) -> str:
+    return f"p → 0 {probe['verdict']['low']['verdict']}, p → 1 {probe['verdict']['high']['verdict']}"
 
 
 def _column(rows: list[dict[str, Any]], key: str) -> np.ndarray:
@@ -72,13 +79,18 @@ def _restriction(config: dict[str, Any]) -> str:
     return summed + (f", in {config['only']} alone" if config.get("only") else "")
 
 
-def _caption(record: dict[str, Any]) -> str:
-    config, sizes = record["config"], [row["n"] for row in record["bins"]]
+def _caption(record: dict[str, Any], probes: list[dict[str, Any]]) -> str:
+    config, sizes = record["config"], [row["n"] for probe in probes for row in probe["bins"]]
+    words = [f"{probe['verdict']['low']['words']}. {probe['verdict']['high']['words']}." for probe in probes]
+    if "steps" in record:
+        words = [f"Before update {probe['step']}: {text}" for probe, text in zip(probes, words, strict=True)]
+        words.insert(
+            0, f"Rows: the student before each update named, trained with {config['method']} weights and its pass rates taken again."
+        )
     return (
         f"Gradient signal-to-noise ratio against the student's pass rate. Each problem gives one gradient of {config['divergence'].replace('_', ' ')} "
-        f"({config['student']} against {config['teacher']} on {RESPONSES[config.get('response', 'reference')]}{_restriction(config)}); its pass rate is k/K from K = {config['K']} rollouts; "
+        f"({config['student']} against {config['teacher']} on its fixed reference response); its pass rate is k/K from K = {config['K']} rollouts; "
         f"bins hold {min(sizes)} to {max(sizes)} problems. Left: the unbiased estimate with 95 % jackknife intervals over problems, the naive estimate "
         "with its floor 1/√n, the band that shuffled pass rates give, and what gradients without any common direction would reach. "
-        "Right: unbiased SNR², the leading-order fit and the paper's shape p(1−p) at its best scale. "
-        f"{record['verdict']['low']['words']}. {record['verdict']['high']['words']}."
+        f"Right: unbiased SNR², the leading-order fit and the paper's shape p(1−p) at its best scale. {' '.join(words)}"
     )

@@ -46,7 +46,8 @@ class BinData:
 @dataclass(frozen=True)
 class BinEstimate:
     """One row of the result. See `SNREstimate` for the estimates; null_low..null_high: 95 % of what label permutation gives (SNR);
-    zero_high: 97.5 % quantile of SNR under random signs, what no common direction would show."""
+    zero_high: 97.5 % quantile of SNR under random signs, what no common direction would show;
+    mean_squared_norm: E ||g||^2, the m of the theory's gain 2 w s - w^2 m."""
 
     pass_rate: float
     n: int
@@ -64,6 +65,7 @@ class BinEstimate:
     zero_high: float
     clipped: bool
     effective_rank: float
+    mean_squared_norm: float
     posterior_pass_rate: float
 
 
@@ -120,6 +122,7 @@ def estimate_curve(data: list[BinData], *, replicates: int, seed: int) -> Curve:
             zero_high=zero,
             clipped=estimate.clipped,
             effective_rank=rank,
+            mean_squared_norm=float(bin_data.sums.norms_squared.mean(dtype=np.float64)),
             posterior_pass_rate=bin_data.posterior_pass_rate,
         )
         for bin_data, estimate, (low, high), zero, rank in zip(usable, estimates, null, zero_high, ranks, strict=True)

@@ -9,7 +9,7 @@ from paced_exp.problems import Problem
 from paced_exp.progress import progress
 from paced_exp.references import Reference, make_references, solution_ids
 from paced_exp.rollouts.collect import collect
-from paced_exp.rollouts.hf import HFEngine
+from paced_exp.rollouts.engines import Engines
 from paced_exp.rollouts.store import ChunkStore
 from paced_exp.run_folder import RunFolder
 
@@ -21,6 +21,7 @@ def responses_for(
     student: LoadedModel,
     teacher: LoadedModel,
     grader: Grader,
+    engines: Engines,
     earlier: EarlierRun | None = None,
 ) -> dict[str, Reference]:
     """The response of every kept problem, by id, continuing from what the run's folder holds.
@@ -31,7 +32,7 @@ def responses_for(
     if config.response == "solution":
         return {problem.id: Reference(problem.id, solution_ids(problem, student), "solution", 0, 0) for problem in kept}
     if config.response == "rollout":
-        return _own_rollouts(config, run, kept, student, grader)
+        return _own_rollouts(config, run, kept, student, grader, engines)
     store = ChunkStore(run.path, "references")
     if earlier is not None:
         earlier.give_references(kept, store)
@@ -39,7 +40,7 @@ def responses_for(
         made = make_references(
             kept,
             teacher,
-            HFEngine(teacher),
+            engines.of(teacher),
             grader,
             store,
             candidates=config.candidates,
@@ -54,13 +55,15 @@ def responses_for(
     return made
 
 
-def _own_rollouts(config: Any, run: RunFolder, kept: list[Problem], student: LoadedModel, grader: Grader) -> dict[str, Reference]:
+def _own_rollouts(
+    config: Any, run: RunFolder, kept: list[Problem], student: LoadedModel, grader: Grader, engines: Engines
+) -> dict[str, Reference]:
     store = ChunkStore(run.path, "responses")
     with _bar(kept, store) as bar:
         for _ in collect(
             kept,
             student,
-            HFEngine(student),
+            engines.of(student),
             grader,
             store,
             samples=1,

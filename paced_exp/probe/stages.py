@@ -28,7 +28,7 @@ from paced_exp.progress import progress
 from paced_exp.prompts import prompt_ids
 from paced_exp.references import Reference
 from paced_exp.rollouts.collect import collect
-from paced_exp.rollouts.hf import HFEngine
+from paced_exp.rollouts.engines import Engines
 from paced_exp.rollouts.store import ChunkStore
 from paced_exp.run_folder import RunFolder
 
@@ -36,7 +36,13 @@ ROUND = 512  # problems drawn and rolled out at a time; whether the bins are ful
 
 
 def fill_bins(
-    config: Any, run: RunFolder, source: Iterator[Problem], student: LoadedModel, grader: Grader, earlier: EarlierRun | None = None
+    config: Any,
+    run: RunFolder,
+    source: Iterator[Problem],
+    student: LoadedModel,
+    grader: Grader,
+    engines: Engines,
+    earlier: EarlierRun | None = None,
 ) -> tuple[Bins, dict[str, Problem], dict[str, Any]]:
     """Roll out problems in the source's order until every bin is full, the budget is spent or the source ends.
 
@@ -44,7 +50,7 @@ def fill_bins(
     """
     store = ChunkStore(run.path, "rollouts")
     stored = _passes_by_problem(store)
-    engine = HFEngine(student)
+    engine = engines.of(student)
     bins = Bins(config.bins, config.per_bin, config.K)
     problems: dict[str, Problem] = {}
     order: list[str] = []

@@ -11,7 +11,7 @@ from paced_exp.grading import Grader
 from paced_exp.models import LoadedModel
 from paced_exp.problems import Problem
 from paced_exp.rollouts.collect import collect
-from paced_exp.rollouts.hf import HFEngine
+from paced_exp.rollouts.engines import Engines
 from paced_exp.rollouts.store import ChunkStore
 from paced_exp.training.groups import Buffer, Processes, made_once
 
@@ -30,6 +30,7 @@ def roll_out(
     problems: Sequence[Problem],
     grader: Grader,
     processes: Processes,
+    engines: Engines,
     *,
     K: int,
     temperature: float,
@@ -39,13 +40,13 @@ def roll_out(
     """K graded rollouts of every problem by `student` as it is at update `step`; made once, read back after a restart."""
 
     def generate(group: list[Problem], buffer: Buffer) -> None:
-        engine = HFEngine(student)
         made = collect(group, student, engine, grader, buffer, samples=K, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
         for _ in made:
             pass
 
     training = student.model.training
     student.model.eval()
+    engine = engines.of(student, live=True)
     store = made_once(
         folder, counts_name(step), problems, lambda problem: problem.id, generate, processes, description=f"pass rates, update {step}"
     )

@@ -1,17 +1,20 @@
 """The references of a run: sampled from the teacher as segments need them, read from another run, or the worked solutions themselves."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from paced_exp.errors import UserError
 from paced_exp.grading import Grader
 from paced_exp.models import LoadedModel
+from paced_exp.parquet import write_table
 from paced_exp.problems import Problem
 from paced_exp.prompts import PromptKind
 from paced_exp.references import Fallback, Reference, make_references, read_references, solution_ids
-from paced_exp.rollouts.hf import HFEngine
+from paced_exp.rollouts.engines import Engines
 from paced_exp.rollouts.store import ChunkStore
 from paced_exp.run_folder import read_json, write_json
 from paced_exp.training.groups import Buffer, Processes, made_once
@@ -63,6 +66,7 @@ class ReferenceSupply:
         student: LoadedModel,
         grader: Grader,
         processes: Processes,
+        engines: Engines,
     ) -> None:
         self.by_id: dict[str, Reference] = {}
         self._folder = folder
@@ -71,6 +75,7 @@ class ReferenceSupply:
         self._student = student
         self._grader = grader
         self._processes = processes
+        self._engines = engines
         if options.source == "teacher" and options.taken_from is not None and teacher is not None:
             self.by_id |= read_from(Path(options.taken_from), options.header(teacher))
 
@@ -89,11 +94,13 @@ class ReferenceSupply:
         if self._processes.main:
             write_json(self._folder / HEADER, options.header(teacher))
 
+        engine = self._engines.of(teacher)
+
         def generate(group: list[Problem], buffer: Buffer) -> None:
             make_references(
                 group,
                 teacher,
-                HFEngine(teacher),
+                engine,
                 self._grader,
                 buffer,
                 candidates=options.candidates,
@@ -110,6 +117,12 @@ class ReferenceSupply:
         return made_once(
             self._folder, name, missing, lambda problem: problem.id, generate, self._processes, description=f"references, update {step}"
         )
+
+    def write(self, path: Path) -> None:
+        """All references as a table, a row a problem with its choice (`Reference`), ordered by id; nothing where there are none."""
+        if self.by_id:
+            rows = [asdict(self.by_id[name]) for name in sorted(self.by_id)]
+            write_table(path, pa.Table.from_pylist(rows), None)
 
     def summary(self) -> dict[str, int]:
         """References by origin, for the record."""

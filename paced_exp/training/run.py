@@ -20,6 +20,7 @@ from paced_exp.models import LoadedModel, check_same_vocabulary, load_model
 from paced_exp.pass_rates import Fingerprint, pass_rates, read_pass_rates, write_pass_rates
 from paced_exp.problems import Problem, load_problems, save_problems
 from paced_exp.progress import progress
+from paced_exp.rollouts.engines import Engines
 from paced_exp.run_folder import RunFolder, read_json, write_json
 from paced_exp.snr_probe import StageClock
 from paced_exp.trainer import PacedTrainer
@@ -53,6 +54,7 @@ def train_run(config: Any, run: RunFolder) -> Trained:
     processes = Processes(state.is_main_process, state.wait_for_everyone)
     if (run / DONE).exists():
         return Trained(read_json(run / DONE), processes.main)
+    engines = Engines(config.engine, config.engine_options, device=config.device)
     problems = load_problems(config.problems, limit=config.limit, seed=config.seed, columns=config.columns)
     student = load_model(config.student, device=config.device, dtype="float64" if config.dtype == "float64" else "float32")
     teacher = _initial_teacher(config, student)
@@ -64,14 +66,16 @@ def train_run(config: Any, run: RunFolder) -> Trained:
     clock = _Clock(run, processes)
     with grading.Grader() as grader:
         with clock("pass rates"):
-            counts = initial_counts(config, run, student, problems, grader, processes)
-        supply = make_supply(config, run, problems, student, teacher, counts, grader, processes)
+            counts = initial_counts(config, run, student, problems, grader, processes, engines)
+        supply = make_supply(config, run, problems, student, teacher, counts, grader, processes, engines)
         with clock("references and training"):
             trainer = make_trainer(config, run, supply, teacher, processes)
             trainer.train_or_resume()
         _save_model(trainer, run.path, processes)
+    engines.close()
     record = training_record(config, trainer, teacher)
     if processes.main:
+        supply.references.write(run / "references.parquet")
         write_json(run / DONE, record)
     processes.wait()
     return Trained(record, processes.main)
@@ -115,7 +119,7 @@ def _initial_teacher(config: Any, student: LoadedModel) -> LoadedModel:
 
 
 def initial_counts(
-    config: Any, run: RunFolder, student: LoadedModel, problems: list[Problem], grader: Any, processes: Processes
+    config: Any, run: RunFolder, student: LoadedModel, problems: list[Problem], grader: Any, processes: Processes, engines: Engines
 ) -> Counts | None:
     """k and K of every problem before training, from --pass-rates or rolled out (and written to pass_rates.parquet); None if not needed."""
     if not config.weighting().needs_pass_rates:
@@ -130,6 +134,7 @@ def initial_counts(
         problems,
         grader,
         processes,
+        engines,
         K=config.K,
         temperature=config.temperature,
         max_new_tokens=config.max_new_tokens,
@@ -149,6 +154,7 @@ def make_supply(
     counts: Counts | None,
     grader: Any,
     processes: Processes,
+    engines: Engines,
 ) -> Supply:
     """The supply of `config`; with epochs the number of updates follows from how many problems have a positive weight."""
     weighting = config.weighting()
@@ -170,6 +176,7 @@ def make_supply(
         student,
         grader,
         processes,
+        engines,
     )
     options = SupplyOptions(
         weighting=weighting,
@@ -181,7 +188,7 @@ def make_supply(
         **shared,
     )
     mask = parse_mask(config.supervise, student.tokenizer.decode)
-    return Supply(run.path, options, problems, segments, student, teacher, references, mask, grader, counts, processes)
+    return Supply(run.path, options, problems, segments, student, teacher, references, mask, grader, counts, processes, engines)
 
 
 def make_trainer(config: Any, run: RunFolder, supply: Supply, teacher: LoadedModel, processes: Processes) -> PacedTrainer:
@@ -317,6 +324,8 @@ def evaluate_run(config: Any, run: RunFolder) -> dict[str, Any] | None:
             against=config.base_evaluation or config.student,
             temperature=config.temperature,
             max_new_tokens=config.max_new_tokens,
+            engine=config.engine,
+            engine_options=config.engine_options,
             device=config.device,
             out=str(run / "evaluation"),
         )

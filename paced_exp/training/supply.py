@@ -17,12 +17,13 @@ from paced_exp.models import LoadedModel
 from paced_exp.problems import Problem
 from paced_exp.prompts import PromptKind, prompt_ids
 from paced_exp.rollouts.engine import Prompt, rollout_seed
-from paced_exp.rollouts.hf import HFEngine
+from paced_exp.rollouts.engines import Engines
 from paced_exp.training.batches import Row, make_row
 from paced_exp.training.counts import Counts, counts_name, counts_of, roll_out
 from paced_exp.training.groups import Buffer, Processes, made_once
 from paced_exp.training.masks import Mask
 from paced_exp.training.reference_supply import ReferenceSupply
+from paced_exp.training.sampler import Sampler
 from paced_exp.training.segments import Plan, Segment, make_plan
 from paced_exp.weights import Weighting, Weights, normalised
 
@@ -75,6 +76,7 @@ class Supply:
         grader: Grader,
         counts: Counts | None,
         processes: Processes,
+        engines: Engines,
     ) -> None:
         self.folder = folder
         self.options = options
@@ -88,6 +90,8 @@ class Supply:
         self._grader = grader
         self._counts = counts
         self._processes = processes
+        self._engines = engines
+        self._sampler = Sampler(student, processes)
         self._block: tuple[int, list[list[int]]] | None = None
         self._prompts: dict[int, tuple[list[int], list[int]]] = {}
 
@@ -115,15 +119,16 @@ class Supply:
         return [self.row(index, response, float(plan.weights[index])) for index, response in zip(chosen, responses, strict=True)]
 
     def row(self, index: int, response: list[int], weight: float) -> Row:
-        """Problem `index` with a response. Raises `UserError` where the response does not fit a model's context."""
-        problem = self.problems[index]
+        """Problem `index` with a response."""
+        student_prompt, teacher_prompt = self._prompt_pair(index)
+        return make_row(self.problems[index].id, student_prompt, teacher_prompt, response, self._mask(response), weight)
+
+    def _prompt_pair(self, index: int) -> tuple[list[int], list[int]]:
         if index not in self._prompts:
+            problem = self.problems[index]
             plain = prompt_ids(self.student.tokenizer, problem)
             self._prompts[index] = plain, prompt_ids(self._reader.tokenizer, problem, self.options.teacher_prompt)
-        student_prompt, teacher_prompt = self._prompts[index]
-        check_fits(self.student.model, student_prompt, response, problem.id)
-        check_fits(self._reader.model, teacher_prompt, response, problem.id)
-        return make_row(problem.id, student_prompt, teacher_prompt, response, self._mask(response), weight)
+        return self._prompts[index]
 
     def reference_rows(self, step: int) -> list[Row]:
         """A row for every problem that may be trained on in the segment of `step`: what a teacher cache must hold."""
@@ -146,9 +151,18 @@ class Supply:
         weights = normalised(self.options.weighting.raw(k, K))
         if segment.stage.source == "references":
             weights = self._with_references(segment, weights)
+        self._check_contexts(segment, weights)
         cursor = self.prepared[-1].plan.cursor if self.prepared else 0
         plan = make_plan(segment, weights, self.options.batch, self.options.weight_by, self.options.seed, cursor)
         return Prepared(counts, weights, plan)
+
+    def _check_contexts(self, segment: Segment, weights: Weights) -> None:
+        """Raise `UserError` naming a problem whose reference, or longest possible rollout, exceeds a model's context: now, not updates later."""
+        longest = [0] * self.options.max_new_tokens
+        for index in weights.kept.tolist():
+            response = self._reference(index) if segment.stage.source == "references" else longest
+            for model, prompt in zip((self.student.model, self._reader.model), self._prompt_pair(index), strict=True):
+                check_fits(model, prompt, response, self.problems[index].id)
 
     def _recomputed(self, segment: Segment, step: int) -> Counts | None:
         """Pass rates of the student as it is at the segment's start; None where the method needs none."""
@@ -160,10 +174,11 @@ class Supply:
         store = roll_out(
             self.folder,
             segment.start,
-            self.student,
+            self._sampler.current(),
             self.problems,
             self._grader,
             self._processes,
+            self._engines,
             K=options.K,
             temperature=options.temperature,
             max_new_tokens=options.max_new_tokens,
@@ -211,7 +226,7 @@ class Supply:
         self._require(name, start, step)
 
         def generate(group: list[Prompt], buffer: Buffer) -> None:
-            made = HFEngine(self.student).generate(
+            made = engine.generate(
                 group,
                 samples=1,
                 max_new_tokens=self.options.max_new_tokens,
@@ -222,6 +237,7 @@ class Supply:
                 buffer.append([asdict(rollout) for rollout in rollouts])
 
         self.student.model.eval()
+        engine = self._engines.of(self._sampler.current(), live=True)
         store = made_once(
             self.folder, name, prompts, lambda prompt: prompt.problem_id, generate, self._processes, size=max(1, len(prompts))
         )

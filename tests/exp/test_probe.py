@@ -99,6 +99,7 @@ def test_a_bins_estimate_is_that_of_gradients_taken_one_by_one(whole: Path, mode
     signal, noise = (total - squares) / (n * (n - 1)), (squares - total / n) / (n - 1)
     assert row["n"] == n and row["snr_squared"] == pytest.approx(signal / noise, rel=1e-6)
     assert row["snr_naive"] == pytest.approx(np.sqrt(total) / n / np.sqrt(noise), rel=1e-6)
+    assert row["mean_squared_norm"] == pytest.approx(squares / n, rel=1e-6)
 
 
 def test_the_table_shows_every_bin_and_the_words_of_the_verdict(
@@ -165,7 +166,6 @@ def test_a_full_disk_loses_nothing(
     assert line.startswith("error: the disk is full while writing bin-002.npz; free some space and run the same command again")
     assert sorted(path.name for path in (tmp_path / "run" / "gradients").iterdir()) == ["bin-000.npz", "bin-001.npz"]
     monkeypatch.setattr(np, "savez", save_bin)
-    for module in (stages, responses):
-        monkeypatch.setattr(module, "HFEngine", lambda _: NoEngine())
+    monkeypatch.setattr("paced_exp.rollouts.engines.Engines.of", lambda *_, **__: NoEngine())
     snr_probe.main(argv)
     assert comparable(tmp_path / "run") == comparable(whole)

@@ -136,8 +136,7 @@ def test_rollouts_of_an_earlier_run_are_taken_over(
 ) -> None:
     few = {"per-bin": PER_BIN - 1}
     snr_probe.run_probe(config_of(arguments(models, problems, tmp_path / "alone", **few)))
-    for module in (stages, responses):
-        monkeypatch.setattr(module, "HFEngine", lambda _: NoEngine())
+    monkeypatch.setattr("paced_exp.rollouts.engines.Engines.of", lambda *_, **__: NoEngine())
     snr_probe.run_probe(config_of(arguments(models, problems, tmp_path / "after", **few, **{"rollouts-from": whole})))
     alone, after = (comparable(tmp_path / name) for name in ("alone", "after"))
     assert after["config"].pop("rollouts_from") == str(whole) and alone["config"].pop("rollouts_from") is None

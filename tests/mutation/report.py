@@ -1,12 +1,13 @@
 """Write docs/mutation.md from the folder mutants/ that `mutmut run` leaves: the score by module and every survivor with its reason.
 
-    .venv/bin/python tests/mutation/report.py
+    .venv-mutation/bin/python tests/mutation/report.py runs/mutation
 
-Run from the repository root, by `make mutation`. Reasons are in reasons.toml beside this file, matched by module and change, so that they
-outlive mutmut's numbering. Exit status 1 if fewer than 90 % are killed or a mutant has not been tried, 2 without a folder mutants/.
+Run by `make mutation`; the argument is the folder in which mutmut ran. Reasons are in reasons.toml beside this file, matched by module and
+change, so that they outlive mutmut's numbering. Exit status 1 if fewer than 90 % are killed or a mutant has not been tried, 2 without results.
 """
 
 import json
+import os
 import re
 import sys
 import tomllib
@@ -18,8 +19,8 @@ from mutmut.mutation.diff_apply import get_diff_for_mutant
 
 TARGET = 0.9
 CONTEXT = 40  # characters shown before a change, half as many after it
-REASONS = Path(__file__).with_name("reasons.toml")
-PAGE = Path("docs/mutation.md")
+REASONS = Path(__file__).resolve().with_name("reasons.toml")
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "mutation.md"
 SURVIVED, UNTESTED = (0,), (33, 5)
 
 
@@ -108,10 +109,11 @@ def page(counts: dict[str, list[int]], survivors: list[Survivor], excluded: str)
 
 def main() -> int:
     """Write the page and return the exit status."""
-    metas = sorted(Path("mutants").glob("paced_theory/**/*.py.meta"))
-    if not metas:
-        print("error: no folder mutants/ with results here; run: make mutation", file=sys.stderr)
+    if len(sys.argv) != 2 or not any(Path(sys.argv[1]).glob("mutants/paced_theory/**/*.py.meta")):
+        print("error: give the folder in which mutmut ran, with results in mutants/; run: make mutation", file=sys.stderr)
         return 2
+    os.chdir(sys.argv[1])  # mutmut reads its settings and the mutants from the working directory
+    metas = sorted(Path("mutants").glob("paced_theory/**/*.py.meta"))
     settings = tomllib.loads(Path("pyproject.toml").read_text())["tool"]["mutmut"]
     counts: dict[str, list[int]] = {}
     survivors, untried = [], 0
@@ -129,7 +131,7 @@ def main() -> int:
     excluded = tomllib.loads(REASONS.read_text())["excluded"]
     PAGE.write_text(page(counts, survivors, excluded))
     total, killed = (sum(row[i] for row in counts.values()) for i in (0, 1))
-    print(f"{killed} of {total} mutants killed, {killed / total:.1%}; {untried} not tried; {PAGE} written")
+    print(f"{killed} of {total} mutants killed, {killed / total:.1%}; {untried} not tried; docs/mutation.md written")
     return 0 if untried == 0 and killed >= TARGET * total else 1
 
 

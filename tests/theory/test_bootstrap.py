@@ -109,8 +109,11 @@ def test_intervals_cover(n: int, dimension: int, snr_squared: float) -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda rng: bootstrap_snr(np.ones((2, 3)), rng=rng), r"n >= 3, got shape \(2, 3\)"),
-        (lambda rng: bootstrap_snr([1.0, 2.0, 3.0], rng=rng), "gradients must be a 2-dimensional array"),
+        (lambda rng: bootstrap_snr(np.ones((2, 3)), rng=rng), r"n >= 3 and d >= 1, got shape \(2, 3\)"),
+        (
+            lambda rng: bootstrap_snr([1.0, 2.0, 3.0], rng=rng),
+            r"gradients must be an \(n, d\) array with n >= 3 and d >= 1, got shape \(3,\)",
+        ),
         (lambda rng: bootstrap_snr([[1.0], [math.nan], [2.0]], rng=rng), "gradients must be .* got nan"),
         (lambda rng: bootstrap_snr(np.ones((5, 3)), rng=rng), "the gradients do not differ"),
         (lambda rng: bootstrap_snr(draw(0), replicates=1, rng=rng), "replicates must be an integer >= 2, got 1"),

@@ -100,16 +100,16 @@ def test_counts_broadcast_and_become_integers():
 @pytest.mark.parametrize(
     ("k", "K", "message"),
     [
-        (0, 0, "K must be integers >= 1, got 0.0"),
-        (1, 2.5, "K must be integers >= 1, got 2.5"),
-        (1, np.inf, "K must be integers >= 1, got inf"),
+        (0, 0, "K must be integers >= 1 and <= 2^53, got 0.0"),
+        (1, 2.5, "K must be integers >= 1 and <= 2^53, got 2.5"),
+        (1, np.inf, "K must be integers >= 1 and <= 2^53, got inf"),
         (np.nan, 4, "k must be integers between 0 and K, got nan where K is 4"),
         (-1, 4, "k must be integers between 0 and K, got -1.0 where K is 4"),
         (0.5, 4, "k must be integers between 0 and K, got 0.5 where K is 4"),
         ([0, 5], [4, 4], "k must be integers between 0 and K, got 5.0 at index [1] where K is 4"),
         ([1, 1], [2, 2, 2], "k and K must have shapes that broadcast, got (2,) and (3,)"),
         ("3", 4, "k must be integers between 0 and K, got '3'"),
-        (1, "4", "K must be integers >= 1, got '4'"),
+        (1, "4", "K must be integers >= 1 and <= 2^53, got '4'"),
     ],
 )
 def test_count_messages(k, K, message):

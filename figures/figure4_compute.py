@@ -1,0 +1,77 @@
+"""Figure 4: accuracy against training compute, every method of the distillation and self-distillation tables, and more or fewer updates.
+
+python -m figures.figure4_compute [--out figures/out] [--results results] [--scale desk]
+"""
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib.ticker import MaxNLocator
+
+from figures.command import run_on_records
+from figures.style import COLORS, MARKERS, new_figure, save_figure
+from paced_exp.reproduce.grids import BY_NAME
+from paced_exp.reproduce.measures import Measured, measure_row, primaries
+from paced_exp.reproduce.records import Results
+from paced_exp.reproduce.scales import Scale, scale_named
+from paced_exp.reproduce.statistics import mean_and_error
+
+NAME = "figure4_compute"
+PANELS = (("distillation", ("distillation", "compute")), ("self-distillation", ("self-distillation",)))
+LOOKS = {"uniform": ("blue", 0), "hard-filter": ("purple", 1), "akl": ("green", 2), "paced": ("orange", 3), "paced-posterior": ("sky", 4)}
+CAPTION = """
+Mean accuracy of the three tiers against the floating-point operations spent on a run (training, teacher, pass-rate rollouts and on-policy rollouts; the
+evaluation is not counted), at {scale} scale. Points: means over seeds; bars: their standard errors. Points of one method on one line differ in the number
+of updates (half, one, two). Dashed: the untrained student. {missing}
+"""
+
+
+def points(results: Results, scale: Scale, tables: tuple[str, ...]) -> dict[str, list[Measured]]:
+    """The measured rows by method: the row's name up to `-half` and `-double`, each run once."""
+    found: dict[str, dict[str, Measured]] = {}
+    for table in tables:
+        for row in BY_NAME[table].rows:
+            measured = measure_row(results, scale, BY_NAME[table], row)
+            if row.options is not None and measured.records:
+                method = row.name.removesuffix("-half").removesuffix("-double")
+                found.setdefault(method, {})[row.name] = measured
+    return {method: list(rows.values()) for method, rows in found.items()}
+
+
+def draw_panel(axis: Any, results: Results, scale: Scale, title: str, tables: tuple[str, ...]) -> bool:
+    """One setup; says whether anything was there to draw."""
+    axis.set(title=title, xlabel="TFLOPs of a run", ylabel="accuracy, mean of tiers, %")
+    found = points(results, scale, tables)
+    base = measure_row(results, scale, BY_NAME[title], BY_NAME[title].row("base"))
+    if base.records:
+        axis.axhline(primaries(base, scale)[0], color=COLORS["grey"], linestyle="--", lw=0.9)
+    for method, rows in found.items():
+        color, marker = LOOKS[method]
+        at = []
+        for measured in rows:
+            x, _ = mean_and_error([measured.of(seed).flops / 1e12 for seed in measured.seeds])
+            y, error = mean_and_error(primaries(measured, scale))
+            at.append((x, y, error or 0.0))
+        x, y, error = zip(*sorted(at), strict=True)
+        label = BY_NAME[title].row(method).label
+        axis.errorbar(x, y, error, color=COLORS[color], marker=MARKERS[marker], capsize=2, lw=0.9, label=label)
+    axis.xaxis.set_major_locator(MaxNLocator(5))
+    if found:
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    else:
+        axis.text(0.5, 0.5, "not run", transform=axis.transAxes, ha="center", color=COLORS["grey"])
+    return bool(found)
+
+
+def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
+    """Draw both setups into out/."""
+    figure, axes = new_figure("double", 3.6, ncols=2)
+    drawn = [
+        draw_panel(axis, Results(results), scale_named(scale), title, tables) for axis, (title, tables) in zip(axes, PANELS, strict=True)
+    ]
+    missing = "" if all(drawn) else "A panel without points was not run."
+    return save_figure(figure, NAME, out, caption=CAPTION.format(scale=scale, missing=missing))
+
+
+if __name__ == "__main__":
+    run_on_records(draw, __doc__)

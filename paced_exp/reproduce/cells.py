@@ -1,0 +1,151 @@
+"""Cells: a row with a seed, at a scale, as the configuration of one run; and where its record lies.
+
+Rows with equal options are one cell. Its home is the first table that holds it; the record is named after that table and row.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from paced_exp import config as configs
+from paced_exp.distill import DistillConfig
+from paced_exp.errors import UserError
+from paced_exp.evaluate import EvaluateConfig
+from paced_exp.reproduce.grids import TABLES, Row, Table
+from paced_exp.reproduce.scales import Scale
+
+# Fields that say where and how a run is made, not what comes out of it.
+LOCAL = ("out", "device", "report_to", "pass_rates", "references", "cache", "base_evaluation", "against", "max_batch_tokens")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: of a row with a seed, or (seed 0) the evaluation of an untrained student.
+
+    table, row: its home. options: of the run without `LOCAL`, what the record must have been made with.
+    """
+
+    scale: Scale
+    table: str
+    row: str
+    seed: int
+    setup: str
+    config: DistillConfig | EvaluateConfig
+
+    @property
+    def trained(self) -> bool:
+        """Whether anything is trained; a base is only evaluated."""
+        return isinstance(self.config, DistillConfig)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The configuration without what says only where and how."""
+        return {name: value for name, value in configs.as_dict(self.config).items() if name not in LOCAL}
+
+    @property
+    def key(self) -> str:
+        """Equal for equal cells."""
+        return json.dumps([self.scale.name, self.options], sort_keys=True)
+
+    @property
+    def name(self) -> str:
+        """TABLE/ROW-sSEED, or TABLE/base."""
+        return f"{self.table}/{self.row}-s{self.seed}" if self.trained else f"{self.table}/{self.row}"
+
+    def path(self, results: Path) -> Path:
+        """Where the record lies under `results`."""
+        return results / self.scale.name / f"{self.name}.json"
+
+    @property
+    def command(self) -> str:
+        """The command that makes the record."""
+        return f"python -m paced_exp.reproduce --scale {self.scale.name} --table {self.table} --seeds {self.seed + 1}"
+
+
+def cell_of(scale: Scale, table: Table, row: Row, seed: int) -> Cell:
+    """The cell of a row with a seed, under its home."""
+    homes = _homes(scale.name)
+    here = _make(scale, table, row, seed)
+    home_table, home_row = homes[_seedless(here)]
+    return Cell(scale, home_table, home_row, here.seed, here.setup, here.config)
+
+
+def cells_of(scale: Scale, table: Table, seeds: int | None = None) -> list[Cell]:
+    """All cells of a table, each once, seed by seed, so that an early stop leaves whole seeds; seeds: the scale's number when None."""
+    count = seeds if seeds is not None else scale.seeds[0 if table.main else 1]
+    found = [cell_of(scale, table, row, seed) for seed in range(count) for row in table.rows]
+    return list({cell.key: cell for cell in found}.values())
+
+
+def row_cells(scale: Scale, table: Table, row: Row, seeds: int) -> list[Cell]:
+    """The cells of one row, by seed; of an untrained student the only one."""
+    return [cell_of(scale, table, row, 0)] if row.options is None else [cell_of(scale, table, row, seed) for seed in range(seeds)]
+
+
+def base_cell(scale: Scale, setup: str) -> Cell:
+    """The evaluation of the untrained student of a setup."""
+    table = next(table for table in TABLES for row in table.rows if row.options is None and row.setup == setup)
+    return cell_of(scale, table, next(row for row in table.rows if row.options is None), 0)
+
+
+def all_cells(scale: Scale, seeds: int | None = None) -> list[Cell]:
+    """The cells of all tables, each once, main tables first."""
+    ordered = sorted(TABLES, key=lambda table: not table.main)
+    return list({cell.key: cell for table in ordered for cell in cells_of(scale, table, seeds)}.values())
+
+
+@cache
+def _homes(scale_name: str) -> dict[str, tuple[str, str]]:
+    from paced_exp.reproduce.scales import SCALES
+
+    scale = SCALES[scale_name]
+    homes: dict[str, tuple[str, str]] = {}
+    for table in TABLES:
+        for row in table.rows:
+            homes.setdefault(_seedless(_make(scale, table, row, 0)), (table.name, row.name))
+    return homes
+
+
+def _seedless(cell: Cell) -> str:
+    return json.dumps({name: value for name, value in cell.options.items() if name != "seed"} | {"trained": cell.trained}, sort_keys=True)
+
+
+def _make(scale: Scale, table: Table, row: Row, seed: int) -> Cell:
+    setup = scale.setups.get(row.setup)
+    if setup is None:
+        raise UserError(
+            f"table {table.name}, row {row.name}: scale {scale.name} has no setup {row.setup}; it has {', '.join(scale.setups)}"
+        )
+    problems = ",".join(scale.sources)
+    tokens = scale.shared["max_new_tokens"]
+    if row.options is None:
+        samples, limit = scale.evaluation["samples"], scale.evaluation.get("evaluate_limit")
+        config: DistillConfig | EvaluateConfig = EvaluateConfig(
+            model=setup.student,
+            problems=problems,
+            samples=samples,
+            limit=limit,
+            retention=scale.retention,
+            max_new_tokens=tokens,
+            device=scale.device,
+        )
+        return Cell(scale, table.name, row.name, 0, row.setup, config)
+    steps = max(1, round(setup.updates * row.updates))
+    recompute = {} if row.recompute_every is None else {"recompute": str(max(1, round(steps * row.recompute_every)))}
+    options: dict[str, Any] = {
+        "student": setup.student,
+        "teacher": setup.teacher,
+        "problems": scale.problems,
+        "limit": scale.limit,
+        "steps": steps,
+        "learning_rate": setup.learning_rate,
+        "evaluate": problems,
+        "seed": seed,
+        **scale.evaluation,
+        **scale.shared,
+        **recompute,
+        **row.options,
+    }
+    return Cell(scale, table.name, row.name, seed, row.setup, DistillConfig(**options))

@@ -1,0 +1,142 @@
+"""The paper's claims as hypotheses about rows' measures, each oriented so that the claim says "greater than zero". Written before any run."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from paced_exp.reproduce.grids import BY_NAME
+
+Measure = Literal["primary", "retention", "hardest"]
+
+MARGIN = 1.0  # points: what "suffices" and "is not sensitive" allow
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """sum of coefficient x row of `table`, plus `margin`; claimed to be greater than zero. terms: (coefficient, row's name)."""
+
+    table: str
+    terms: tuple[tuple[float, str], ...]
+    measure: Measure = "primary"
+    margin: float = 0.0
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """Says that all its contrasts are greater than zero. name: unique. words: in plain language, with what is subtracted from what."""
+
+    name: str
+    words: str
+    contrasts: tuple[Contrast, ...]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper: its id in paper/reported.json, a short name, its hypotheses (none: decided by the probe), and its table."""
+
+    id: str
+    short: str
+    hypotheses: tuple[Hypothesis, ...]
+
+
+def _difference(name: str, words: str, table: str, better: str, worse: str, measure: Measure = "primary") -> Hypothesis:
+    return Hypothesis(name, words, (Contrast(table, ((1.0, better), (-1.0, worse)), measure),))
+
+
+def _within_margin(table: str, default: str, others: tuple[str, ...]) -> tuple[Contrast, ...]:
+    """No other row is better than the default by `MARGIN` or more."""
+    return tuple(Contrast(table, ((1.0, default), (-1.0, other)), margin=MARGIN) for other in others)
+
+
+_D, _S, _ORDER = "distillation", "self-distillation", "stage-order"
+_OTHER_EXPONENTS = tuple(row.name for row in BY_NAME["exponents"].rows if row.name != "a1-b1")
+
+CLAIMS = (
+    Claim("C1", "the SNR is a bell", ()),
+    Claim(
+        "C2",
+        "PACED beats no weighting",
+        (
+            _difference("C2.distillation", "distillation: PACED − unweighted", _D, "paced", "uniform"),
+            _difference("C2.self", "self-distillation: PACED − unweighted", _S, "paced", "uniform"),
+        ),
+    ),
+    Claim(
+        "C3",
+        "PACED beats AKL and the hard filter",
+        (
+            _difference("C3.akl", "distillation: PACED − AKL", _D, "paced", "akl"),
+            _difference("C3.filter", "distillation: PACED − hard filter", _D, "paced", "hard-filter"),
+            _difference("C3.akl-self", "self-distillation: PACED − AKL", _S, "paced", "akl"),
+            _difference("C3.filter-self", "self-distillation: PACED − hard filter", _S, "paced", "hard-filter"),
+        ),
+    ),
+    Claim(
+        "C4",
+        "PACED forgets less",
+        (
+            _difference("C4.distillation", "distillation, retention: PACED − unweighted", _D, "paced", "uniform", "retention"),
+            _difference("C4.self", "self-distillation, retention: PACED − unweighted", _S, "paced", "uniform", "retention"),
+        ),
+    ),
+    Claim(
+        "C5",
+        "forward, then reverse is best",
+        (
+            Hypothesis(
+                "C5.schedules",
+                "forward–reverse − forward–forward, and − reverse–reverse (the smaller)",
+                (
+                    Contrast(_ORDER, ((1.0, "forward-reverse"), (-1.0, "forward-forward"))),
+                    Contrast(_ORDER, ((1.0, "forward-reverse"), (-1.0, "reverse-reverse"))),
+                ),
+            ),
+            _difference(
+                "C5.hardest", "hardest tier: forward–reverse − unweighted forward KL", "two-stage", "forward-reverse", "uniform", "hardest"
+            ),
+        ),
+    ),
+    Claim(
+        "C6",
+        "reverse, then forward is worse",
+        (_difference("C6.order", "forward–reverse − reverse–forward", _ORDER, "forward-reverse", "reverse-forward"),),
+    ),
+    Claim(
+        "C7",
+        "half and half is best",
+        (
+            Hypothesis(
+                "C7.ratio",
+                "50 % − 25 %, and 50 % − 75 % (the smaller)",
+                (
+                    Contrast("stage-ratio", ((1.0, "50"), (-1.0, "25"))),
+                    Contrast("stage-ratio", ((1.0, "50"), (-1.0, "75"))),
+                ),
+            ),
+        ),
+    ),
+    Claim(
+        "C8",
+        "eight rollouts suffice",
+        (
+            Hypothesis("C8.suffices", "K = 8 − K = 16 + 1 point", _within_margin("rollouts", "k8-plugin", ("k16-plugin",))),
+            Hypothesis(
+                "C8.diminishing",
+                "(K = 4 − K = 2) − (K = 16 − K = 8)",
+                (Contrast("rollouts", ((1.0, "k4-plugin"), (-1.0, "k2-plugin"), (-1.0, "k16-plugin"), (1.0, "k8-plugin"))),),
+            ),
+        ),
+    ),
+    Claim(
+        "C9",
+        "α = β = 1 is a good default",
+        (
+            Hypothesis(
+                "C9.default", "α = β = 1 − any other pair + 1 point (the smallest)", _within_margin("exponents", "a1-b1", _OTHER_EXPONENTS)
+            ),
+        ),
+    ),
+    Claim(
+        "C10", "recomputing pass rates helps", (_difference("C10.half", "recomputed at half − never", "recomputation", "half", "never"),)
+    ),
+    Claim("C11", "it holds for another family", (_difference("C11.llama", "Llama: PACED − unweighted", "llama", "paced", "uniform"),)),
+)

@@ -1,0 +1,119 @@
+"""What a cell will cost: FLOPs by purpose, seconds on the scale's device, memory; before anything is run.
+
+Seconds are FLOPs over the scale's throughput, and then scaled by what finished cells of the same scale took, median over them.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from paced_exp.distill import DistillConfig
+from paced_exp.evaluate import EvaluateConfig
+from paced_exp.reproduce.architectures import shape_of
+from paced_exp.reproduce.cells import Cell
+from paced_exp.reproduce.records import Results
+from paced_exp.reproduce.scales import Scale
+from paced_exp.reproduce.shared import Shared
+from paced_exp.rollout import RolloutConfig
+from paced_exp.training.segments import make_segments
+from paced_exp.training.stages import parse_stages
+
+# Problems of an evaluation source where the limit does not say: the lab's default sizes, and the paper's benchmarks.
+_SOURCE_SIZES = {
+    "lab:mid": 500,
+    "lab:hard-a": 300,
+    "lab:hard-b": 300,
+    "lab:retention": 500,
+    "hub:HuggingFaceH4/MATH-500": 500,
+    "hub:HuggingFaceH4/aime_2024": 30,
+    "hub:yentinglin/aime_2025": 30,
+    "hub:cais/mmlu/all:test": 14_042,
+}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """FLOPs of training (forward and backward, and forward passes of a teacher) and of sampling."""
+
+    training: float = 0.0
+    sampling: float = 0.0
+
+    def seconds(self, scale: Scale) -> float:
+        """On one device of the scale."""
+        return scale.start_seconds + self.training / scale.flops_per_second[0] + self.sampling / scale.flops_per_second[1]
+
+
+def cost_of(task: Cell | Shared, scale: Scale) -> Cost:
+    """The cost of a cell without its shared work, or of a piece of shared work."""
+    config = task.config
+    if isinstance(task, Shared):
+        if isinstance(config, RolloutConfig):
+            return Cost(sampling=_sampling(config.student, config.limit or scale.limit, config.K, scale))
+        if isinstance(config, EvaluateConfig):
+            return Cost(sampling=_evaluation(config.model, config.problems, config.limit, config.samples, scale))
+        return _references(config, scale)
+    if not isinstance(config, DistillConfig):
+        return Cost()  # it reads the shared evaluation
+    student, teacher = shape_of(config.student).matmul_parameters, shape_of(_teacher(config)).matmul_parameters
+    tokens = (config.steps or 0) * config.batch * (scale.prompt_tokens + scale.response_tokens)
+    training = sampling = 0.0
+    for stage in parse_stages(config.stages):
+        cached = stage.source == "references" and config.teacher_statistics != "live"
+        training += stage.fraction * tokens * (6 * student + (0 if cached else 2 * teacher))
+        if stage.source == "rollouts":
+            sampling += stage.fraction * tokens * 2 * student
+    again = sum(segment.recompute for segment in make_segments(parse_stages(config.stages), config.steps or 1, config.recompute))
+    if config.weighting().needs_pass_rates:
+        sampling += again * _sampling(config.student, config.limit or scale.limit, config.K, scale)
+    return Cost(training, sampling + _evaluation(config.student, config.evaluate, config.evaluate_limit, config.samples, scale))
+
+
+def _teacher(config: DistillConfig) -> str:
+    return config.student if config.teacher == "self" else config.teacher
+
+
+def _sampling(model: str, problems: int, samples: int, scale: Scale) -> float:
+    return 2.0 * shape_of(model).matmul_parameters * problems * (scale.prompt_tokens + samples * scale.response_tokens)
+
+
+def _evaluation(model: str, sources: str, limit: int | None, samples: int, scale: Scale) -> float:
+    count = sum(min(limit or math.inf, _SOURCE_SIZES[source]) for source in sources.split(","))
+    return _sampling(model, int(count), samples, scale)
+
+
+def _references(config: DistillConfig, scale: Scale) -> Cost:
+    problems = config.limit or scale.limit
+    # The privileged prompt holds the worked solution, about as long as a response.
+    read = problems * (scale.prompt_tokens + 2 * scale.response_tokens)
+    teacher = _teacher(config)
+    return Cost(2.0 * shape_of(teacher).matmul_parameters * read, _sampling(teacher, problems, config.candidates, scale))
+
+
+def correction(scale: Scale, cells: Sequence[Cell], results: Results) -> float:
+    """Median of measured over estimated seconds among the finished cells of a scale; 1 where fewer than three are."""
+    ratios = [record.seconds / cost_of(cell, scale).seconds(scale) for cell in cells if cell.trained and (record := results.get(cell))]
+    return float(np.median(ratios)) if len(ratios) >= 3 else 1.0
+
+
+def memory_bytes(cell: Cell) -> float:
+    """Of one device holding a whole cell: student and optimiser in 32 bits (16 bytes a parameter), teacher, logits and activations of a
+    micro-batch at the longest response, and keys and values of eight rollouts. What does not fit is sharded (FSDP) over several."""
+    config = cell.config
+    if not isinstance(config, DistillConfig):
+        shape = shape_of(config.model)
+        return 2.0 * shape.parameters + 8 * config.max_new_tokens * shape.cache_bytes
+    student, teacher = shape_of(config.student), shape_of(_teacher(config))
+    width = 4 if config.dtype in ("auto", "float32") else 2
+    tokens = config.micro_batch * config.max_new_tokens
+    logits = 3 * 4 * tokens * student.vocabulary  # the student's, their gradient, and the softmax
+    activations = 34 * tokens * student.hidden * student.layers * width / 2  # Korthikanti et al. 2022, without the attention matrix
+    held = (
+        0 if config.teacher != "self" and config.teacher_statistics != "live" and "rollouts" not in _sources(config) else teacher.parameters
+    )
+    return 16.0 * student.parameters + width * held + logits + activations + 8 * config.max_new_tokens * student.cache_bytes
+
+
+def _sources(config: DistillConfig) -> set[str]:
+    return {stage.source for stage in parse_stages(config.stages)}

@@ -1,0 +1,73 @@
+"""Table 6: the hyper-parameters, generated from the configurations of the cells, with the paper's beside them."""
+
+from typing import Any
+
+from paced_exp.distill import DistillConfig
+from paced_exp.reproduce.cells import cell_of
+from paced_exp.reproduce.grids import BY_NAME
+from paced_exp.reproduce.reported import Reported
+from paced_exp.reproduce.scales import SCALES
+from paced_exp.reproduce.sheets import NONE, Sheet, Value
+
+_SHOWN = {
+    "student": "student",
+    "teacher": "teacher",
+    "problems": "training problems",
+    "limit": "their number",
+    "K": "rollouts a problem, K",
+    "temperature": "temperature of rollouts and references",
+    "alpha": "α",
+    "beta": "β",
+    "candidates": "candidates a reference",
+    "stages": "loss",
+    "steps": "updates",
+    "batch": "problems an update",
+    "learning_rate": "learning rate",
+    "schedule": "schedule",
+    "warmup": "warm-up updates",
+    "weight_decay": "weight decay",
+    "max_grad_norm": "gradient norm clipped at",
+    "rollout_every": "updates that share on-policy rollouts",
+    "max_new_tokens": "longest response",
+    "precision": "precision",
+    "samples": "samples an evaluation problem",
+}
+_SETUPS = (("distillation", "distillation"), ("self-distillation", "self-distillation"), ("llama", "llama"))
+_IN_PAPER = {
+    "K": "rollouts_K",
+    "temperature": "rollout_temperature",
+    "alpha": "alpha",
+    "beta": "beta",
+    "learning_rate": "learning_rate",
+    "problems": "data",
+}
+
+
+def hyperparameter_sheet(scale_name: str, reported: Reported) -> Sheet:
+    """A column a setup of the scale, from the very configurations that its PACED cells run with; and the paper's distillation."""
+    scale = SCALES[scale_name]
+    configs = []
+    for _, table in _SETUPS:
+        config = cell_of(scale, BY_NAME[table], BY_NAME[table].row("paced"), 0).config
+        assert isinstance(config, DistillConfig)
+        configs.append(config)
+    rows = []
+    for name, words in _SHOWN.items():
+        values = [Value(_text(getattr(config, name))) for config in configs]
+        rows.append((Value(words), *values, Value(_paper(name, reported))))
+    head = ("hyper-parameter", *(setup for setup, _ in _SETUPS), "paper, distillation")
+    notes = (f"{scale.name} scale; generated from the configurations of the cells.", *scale.notes)
+    return Sheet(f"{scale.name}-hyper-parameters", "Table 6. Hyper-parameters", head, tuple(rows), notes)
+
+
+def _paper(name: str, reported: Reported) -> str:
+    setup = reported.setup
+    if name in ("student", "teacher"):
+        return str(setup["distillation"][name])
+    return _text(setup[_IN_PAPER[name]]) if name in _IN_PAPER else NONE
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value).replace("_", " ") if isinstance(value, str) and "/" not in value and ":" not in value else str(value)

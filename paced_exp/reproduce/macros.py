@@ -1,0 +1,130 @@
+r"""Numbers of the paper's prose, as LaTeX macros from records and configurations: paper/tables/numbers.tex. None is typed by hand.
+
+    python -m paced_exp.reproduce.macros [--results results] [--out paper/tables/numbers.tex]
+
+Names are letters only, as LaTeX wants: \NumDeskUpdates. A number that was not measured is the words "not run".
+"""
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from paced_exp.distill import DistillConfig
+from paced_exp.errors import exit_cleanly
+from paced_exp.reproduce.architectures import shape_of
+from paced_exp.reproduce.cells import all_cells, cell_of
+from paced_exp.reproduce.claims import CLAIMS, MARGIN
+from paced_exp.reproduce.claims_page import finding_text, theory_outcomes
+from paced_exp.reproduce.grids import BY_NAME, TABLES
+from paced_exp.reproduce.measures import combined, primaries, row_named
+from paced_exp.reproduce.printing import escape
+from paced_exp.reproduce.records import Results
+from paced_exp.reproduce.scales import DESK, PAPER, Scale
+from paced_exp.reproduce.sheets import NOT_RUN, fixed, signed
+from paced_exp.reproduce.statistics import CONFIDENCE, mean_and_error
+from paced_exp.reproduce.verdicts import LEAST_SEEDS, LEVEL, outcomes, probe_records
+from paced_exp.run_folder import write_atomically
+
+
+def macros(results: Results, scale: Scale) -> dict[str, str]:
+    """Every macro by its name without the backslash, as plain text."""
+    return {**_protocol(scale), **_theory(), **_measured(results, scale), **_verdicts(results, scale), **_probe(results, scale)}
+
+
+def _protocol(scale: Scale) -> dict[str, str]:
+    paced = cell_of(scale, BY_NAME["distillation"], BY_NAME["distillation"].row("paced"), 0).config
+    own = cell_of(scale, BY_NAME["self-distillation"], BY_NAME["self-distillation"].row("paced"), 0).config
+    paper = cell_of(PAPER, BY_NAME["distillation"], BY_NAME["distillation"].row("paced"), 0).config
+    assert isinstance(paced, DistillConfig) and isinstance(own, DistillConfig) and isinstance(paper, DistillConfig)
+    return {
+        "NumTables": str(sum(bool(table.rows) for table in TABLES)),
+        "NumCells": str(len(all_cells(scale))),
+        "NumMainSeeds": str(scale.seeds[0]),
+        "NumOtherSeeds": str(scale.seeds[1]),
+        "NumRollouts": str(paced.K),
+        "NumUpdates": str(paced.steps),
+        "NumSelfUpdates": str(own.steps),
+        "NumBatch": str(paced.batch),
+        "NumProblems": f"{scale.limit:,}",
+        "NumSamples": str(paced.samples),
+        "NumRate": f"{paced.learning_rate:g}",
+        "NumSelfRate": f"{own.learning_rate:g}",
+        "NumParameters": f"{shape_of(paced.student).parameters:,}",
+        "NumConfidence": f"{100 * CONFIDENCE:g}",
+        "NumLevel": f"{LEVEL:g}",
+        "NumMargin": f"{MARGIN:g}",
+        "NumLeastSeeds": str(LEAST_SEEDS),
+        "NumPaperResponse": f"{paper.max_new_tokens:,}",
+        "NumPaperRate": f"{paper.learning_rate:g}",
+        "NumHypotheses": str(sum(len(claim.hypotheses) for claim in CLAIMS)),
+    }
+
+
+def _theory() -> dict[str, str]:
+    counts = Counter(outcome.status for outcome in theory_outcomes())
+    return {
+        "NumTheory": str(sum(counts.values())),
+        "NumTheoryHolds": str(counts["holds"]),
+        "NumTheoryConditional": str(counts["conditional"]),
+        "NumTheoryRefuted": str(counts["refuted"]),
+    }
+
+
+def _measured(results: Results, scale: Scale) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for table, prefix in (("distillation", "NumD"), ("self-distillation", "NumS")):
+        rows = {row.name: row_named(results, scale, table, row.name) for row in BY_NAME[table].rows}
+        for name in ("base", "uniform", "paced"):
+            values = primaries(rows[name], scale) if rows[name].records else []
+            found[f"{prefix}{name.capitalize()}"] = fixed(mean_and_error(values)[0], 1) if values else NOT_RUN
+        difference = combined([(1.0, rows["paced"]), (-1.0, rows["uniform"])], scale.tiers)
+        found[f"{prefix}Difference"] = (
+            NOT_RUN if difference is None else f"{signed(difference.value, 1)} [{signed(difference.low, 1)}, {signed(difference.high, 1)}]"
+        )
+    return found
+
+
+def _verdicts(results: Results, scale: Scale) -> dict[str, str]:
+    found = outcomes(results, scale)
+    counts = Counter(outcome.verdict for outcome in found)
+    macros = {
+        "NumClaims": str(len(found)),
+        "NumReplicates": str(counts["replicates"]),
+        "NumDoesNotReplicate": str(counts["does not replicate"]),
+        "NumNotDecided": str(counts["not decided"]),
+    }
+    for outcome in found:
+        letters = "".join(chr(ord("A") + int(digit)) for digit in outcome.claim.id.removeprefix("C"))
+        macros[f"Verdict{letters}"] = outcome.verdict
+        macros[f"Found{letters}"] = "; ".join(f"{finding.words}: {finding_text(finding)}" for finding in outcome.findings)
+    return macros
+
+
+def _probe(results: Results, scale: Scale) -> dict[str, str]:
+    records = probe_records(results.folder, scale)
+    if 1 not in records or not records[1]["bins"]:
+        return {"NumProbeBins": NOT_RUN, "NumProbePerBin": NOT_RUN}
+    bins = records[1]["bins"]
+    return {"NumProbeBins": str(len(bins)), "NumProbePerBin": f"{min(row['n'] for row in bins):,}"}
+
+
+def as_latex(found: dict[str, str]) -> str:
+    r"""`\newcommand`s, one a line."""
+    return "% Generated by make paper; do not edit.\n" + "".join(
+        rf"\newcommand{{\{name}}}{{{escape(text)}}}" + "\n" for name, text in found.items()
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point: write the file and say where."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the records")
+    parser.add_argument("--out", type=Path, default=Path("paper/tables/numbers.tex"), help="the file to write")
+    arguments = parser.parse_args(argv)
+    write_atomically(arguments.out, as_latex(macros(Results(arguments.results), DESK)))
+    print(arguments.out)
+
+
+if __name__ == "__main__":
+    exit_cleanly(main)

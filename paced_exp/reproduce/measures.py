@@ -1,0 +1,106 @@
+"""Measures of rows from records: accuracy by tier, forgetting, length; and sums of rows' measures, paired by seed and problem."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from paced_exp.errors import UserError
+from paced_exp.reproduce.cells import base_cell, row_cells
+from paced_exp.reproduce.grids import BY_NAME, Row, Table
+from paced_exp.reproduce.records import Record, Results
+from paced_exp.reproduce.scales import Scale
+from paced_exp.reproduce.statistics import Estimate, crossed
+
+MOST_SEEDS = 20  # seeds looked for; a record of a higher seed is not read
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The records of a row, by seed. An untrained student has one, which stands for every seed."""
+
+    row: Row
+    base: Record | None
+    records: Mapping[int, Record]
+    untrained: bool
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds that were run."""
+        return sorted(self.records)
+
+    def of(self, seed: int) -> Record:
+        """The record of a seed."""
+        return self.records[0 if self.untrained else seed]
+
+
+def measure_row(results: Results, scale: Scale, table: Table, row: Row) -> Measured:
+    """The records of a row and of the student it started from."""
+    cells = row_cells(scale, table, row, MOST_SEEDS)
+    found = {cell.seed: record for cell in cells if (record := results.get(cell)) is not None}
+    return Measured(row, results.get(base_cell(scale, row.setup)), found, row.options is None)
+
+
+def accuracies(measured: Measured, source: str) -> list[float]:
+    """Accuracy on a source, in per cent, a seed each."""
+    return [100 * float(measured.of(seed).accuracy(source).mean()) for seed in measured.seeds]
+
+
+def primaries(measured: Measured, scale: Scale) -> list[float]:
+    """The primary measure, the mean accuracy of the tiers, in per cent, a seed each."""
+    return [float(np.mean(values)) for values in zip(*(accuracies(measured, tier) for tier in scale.tiers), strict=True)]
+
+
+def forgettings(measured: Measured, scale: Scale) -> list[float] | None:
+    """The base's accuracy on the retention problems less the row's, in points, a seed each; None without the base's record."""
+    if measured.base is None:
+        return None
+    before = 100 * float(measured.base.accuracy(scale.retention).mean())
+    return [before - value for value in accuracies(measured, scale.retention)]
+
+
+def lengths(measured: Measured, source: str) -> list[float]:
+    """Mean response length on a source, in tokens, a seed each."""
+    return [float(measured.of(seed).tokens(source).mean()) for seed in measured.seeds]
+
+
+def common_seeds(rows: Sequence[Measured]) -> list[int]:
+    """Seeds that every row has; an untrained row has all, as long as another has some."""
+    trained = [set(measured.seeds) for measured in rows if not measured.untrained]
+    if not trained or any(measured.untrained and not measured.records for measured in rows):
+        return []
+    return sorted(set.intersection(*trained))
+
+
+def combined(terms: Sequence[tuple[float, Measured]], sources: Sequence[str], *, length: bool = False) -> Estimate | None:
+    """The sum of coefficient x row over `terms`, as the mean over `sources`, paired by seed and problem; None below two common seeds.
+
+    In points of accuracy, or in tokens where `length`. Raises `UserError` where two records answer different problems.
+    """
+    rows = [measured for _, measured in terms]
+    seeds = common_seeds(rows)
+    if len(seeds) < 2:
+        return None
+    strata = []
+    for source in sources:
+        _check_same_problems([measured.of(seed) for measured in rows for seed in seeds], source)
+        strata.append(np.array([sum(factor * _values(measured.of(seed), source, length) for factor, measured in terms) for seed in seeds]))
+    return crossed(strata)
+
+
+def _values(record: Record, source: str, length: bool) -> np.ndarray:
+    return record.tokens(source) if length else 100 * record.accuracy(source)
+
+
+def _check_same_problems(records: Sequence[Record], source: str) -> None:
+    first = records[0]
+    for record in records[1:]:
+        if record.problems(source) != first.problems(source):
+            raise UserError(
+                f"{record.path} and {first.path} answer different problems of {source}; delete the older and run its table again"
+            )
+
+
+def row_named(results: Results, scale: Scale, table: str, row: str) -> Measured:
+    """The records of a row by the names of table and row."""
+    return measure_row(results, scale, BY_NAME[table], BY_NAME[table].row(row))

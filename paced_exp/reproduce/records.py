@@ -1,0 +1,130 @@
+"""Records of cells: what is in one, its checksum, and reading it back with every doubt refused.
+
+A record holds, for each evaluation source, how many samples of each problem were correct and how many tokens they had together, in the
+order of the source's problems, and a hash of that order, so that two records are compared on the same problems or not at all.
+"""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paced_exp.errors import UserError
+from paced_exp.reproduce.cells import Cell
+from paced_exp.run_folder import read_json, write_atomically
+
+FORMAT = 1
+# Fields that the clock, the machine or the moment decide: two runs of a cell agree in all others.
+CIRCUMSTANCES = ("seconds", "provenance", "checksum")
+_FIELDS = {"kind", "format", "scale", "table", "row", "seed", "options", "command", "scores", "flops", "training", *CIRCUMSTANCES}
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record that has been checked against its cell. path: where it was read."""
+
+    path: Path
+    content: dict[str, Any]
+
+    def problems(self, source: str) -> str:
+        """Hash of the ids of the source's problems, in order."""
+        return str(self.content["scores"][source]["problems"])
+
+    def accuracy(self, source: str) -> np.ndarray:
+        """Share of correct samples a problem, (P,)."""
+        return self._correct[source] / self.content["scores"][source]["samples"]
+
+    def tokens(self, source: str) -> np.ndarray:
+        """Mean response length a problem, (P,), in tokens."""
+        scores = self.content["scores"][source]
+        return np.array(scores["tokens"]) / scores["samples"]
+
+    @cached_property
+    def _correct(self) -> dict[str, np.ndarray]:
+        return {source: np.array(scores["correct"]) for source, scores in self.content["scores"].items()}
+
+    @property
+    def flops(self) -> float:
+        """All floating-point operations of the run, pass-rate rollouts, references and teacher statistics included; evaluation not."""
+        return float(sum(self.content["flops"].values()))
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of the cell itself, without shared work."""
+        return float(sum(self.content["seconds"].values()))
+
+
+def checksum(content: dict[str, Any]) -> str:
+    """SHA-256 over all of a record but the checksum itself."""
+    plain = {name: value for name, value in content.items() if name != "checksum"}
+    return "sha256:" + hashlib.sha256(json.dumps(plain, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def without_circumstances(content: dict[str, Any]) -> dict[str, Any]:
+    """What must come out the same when a cell is run again with the same seed on the same machine."""
+    return {name: value for name, value in content.items() if name not in CIRCUMSTANCES}
+
+
+def write_record(path: Path, content: dict[str, Any]) -> None:
+    """Write a record with its checksum, atomically, a list of numbers on one line."""
+    assert {*content, "checksum"} == _FIELDS, sorted({*content, "checksum"} ^ _FIELDS)
+    text = json.dumps(content | {"checksum": checksum(content)}, indent=1, allow_nan=False)
+    write_atomically(path, re.sub(r"\[[-\d.,\s]+\]", lambda numbers: re.sub(r"\s+", "", numbers[0]), text) + "\n")
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The content of a record. Raises `UserError` naming a file that is damaged, incomplete or changed."""
+    content = read_json(path)
+    remedy = "restore it from git, or delete it and run its table again"
+    if not isinstance(content, dict) or content.get("kind") != "cell":
+        raise UserError(f"{path} is no record of a cell; {remedy}")
+    if lacking := sorted(_FIELDS - content.keys()):
+        raise UserError(f"{path} is damaged: it lacks {', '.join(lacking)}; {remedy}")
+    if content["format"] != FORMAT:
+        raise UserError(f"{path} has format {content['format']}, this version reads {FORMAT}; {remedy}")
+    if content["checksum"] != checksum(content):
+        raise UserError(f"{path} is damaged: its content does not match its checksum; {remedy}")
+    return content
+
+
+class Results:
+    """The records under a folder. Nothing is cached between instances; within one, a record is read once."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._read: dict[Path, Record | None] = {}
+
+    def get(self, cell: Cell) -> Record | None:
+        """The record of a cell, None where it was not run. Raises `UserError` for one that is damaged or of other options."""
+        path = cell.path(self.folder)
+        if path not in self._read:
+            self._read[path] = self._checked(cell, path) if path.exists() else None
+        return self._read[path]
+
+    def _checked(self, cell: Cell, path: Path) -> Record:
+        content = read_record(path)
+        stored, ours = content["options"], json.loads(json.dumps(cell.options))
+        defaults = json.loads(json.dumps({name: getattr(type(cell.config), name, None) for name in ours}))
+        # An option that did not exist when the record was made counts as its default.
+        differing = [
+            f"{name} ({stored.get(name, defaults.get(name))!r} there, {ours.get(name)!r} now)"
+            for name in sorted(stored.keys() | ours.keys())
+            if stored.get(name, defaults.get(name)) != ours.get(name)
+        ]
+        if differing:
+            raise UserError(
+                f"{path} was made with other options than the grid has now; differing: {', '.join(differing)}; delete it and run: {cell.command}"
+            )
+        for source, scores in content["scores"].items():
+            if source not in cell.scale.sources or len(scores["correct"]) != len(scores["tokens"]):
+                raise UserError(f"{path} is damaged: scores of {source} do not fit; restore it from git, or delete it")
+        return Record(path, content)
+
+    def of(self, cells: list[Cell]) -> list[Record]:
+        """The records there are of `cells`, in order."""
+        return [record for record in (self.get(cell) for cell in cells) if record is not None]

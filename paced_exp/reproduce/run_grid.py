@@ -1,0 +1,128 @@
+"""Running the cells of some tables: what is missing, what it needs, how long it will take, and doing it."""
+
+import functools
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from paced_exp.errors import UserError
+from paced_exp.progress import progress
+from paced_exp.reproduce.cells import Cell, all_cells
+from paced_exp.reproduce.estimate import correction, cost_of, memory_bytes
+from paced_exp.reproduce.records import Results
+from paced_exp.reproduce.run_cell import cell_folder, run_task
+from paced_exp.reproduce.scales import Scale
+from paced_exp.reproduce.scheduler import Schedule, Task
+from paced_exp.reproduce.shared import Shared, shared_by
+
+# What the processes of cells have in common, imported once by their parent.
+_PRELOAD = ("torch", "transformers", "paced_exp.training.run", "paced_exp.evaluate", "paced_exp.lab", "paced_exp.reproduce.run_cell")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Cells that have no record, and the shared work they need that is not done; seconds: the estimate of each, by name."""
+
+    scale: Scale
+    missing: list[Cell]
+    shared: list[Shared]
+    finished: int
+    seconds: dict[str, float]
+
+    @property
+    def total_seconds(self) -> float:
+        """Of all that is left, one after the other."""
+        return sum(self.seconds.values())
+
+
+def make_plan(scale: Scale, cells: Sequence[Cell], results: Results, work: Path) -> Plan:
+    """What is left of `cells`. Raises `UserError` for a record that is damaged or of other options."""
+    missing = [cell for cell in cells if results.get(cell) is None]
+    shared = {piece.name: piece for cell in missing for piece in shared_by(cell, work).values() if not piece.done}
+    factor = correction(scale, all_cells(scale), results)
+    seconds = {task.name: factor * cost_of(task, scale).seconds(scale) for task in (*shared.values(), *missing)}
+    return Plan(scale, missing, list(shared.values()), len(cells) - len(missing), seconds)
+
+
+def default_jobs(scale: Scale) -> int:
+    """As many cells at a time as there are cores, a thread each; one on a GPU."""
+    if scale.device != "cpu":
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_plan(plan: Plan, results: Path, work: Path, *, jobs: int, keep: bool, minutes: float | None) -> bool:
+    """Run what is left, showing progress on stderr. True when all is done, False when the time was up first.
+
+    Raises `UserError` at the end, naming every cell that failed; the others have their records.
+    """
+    logs = work / plan.scale.name / "logs"
+    pending = {piece.name for piece in plan.shared}
+
+    def task(made_of: Cell | Shared, after: tuple[str, ...]) -> Task:
+        log = logs / f"{made_of.name.replace('/', '--').replace(' ', '-')}.log"
+        return Task(made_of.name, functools.partial(run_task, made_of, results, work, keep), plan.seconds[made_of.name], log, after)
+
+    tasks = [task(piece, ()) for piece in plan.shared]
+    for cell in plan.missing:
+        tasks.append(task(cell, tuple(piece.name for piece in shared_by(cell, work).values() if piece.name in pending)))
+    threads = 1 if plan.scale.device == "cpu" else None
+    schedule = Schedule(_interleaved(tasks), jobs=jobs, threads=threads, preload=_PRELOAD)
+    with progress(len(tasks), "tasks", f"{plan.scale.name} scale") as bar:
+
+        def show(state: Schedule) -> None:
+            bar.set_postfix_str(f"{duration(state.seconds_left)} left, running {', '.join(state.running) or 'nothing'}", refresh=False)
+            bar.update(len(state.done) + len(state.failed) - bar.n)
+            bar.refresh()
+
+        finished = schedule.run(show, None if minutes is None else time.monotonic() + 60 * minutes)
+    if schedule.failed:
+        for failure in schedule.failed.values():
+            print(f"failed: {failure.task}: {failure.reason}", file=sys.stderr)
+        raise UserError(
+            f"{len(schedule.failed)} of {len(tasks)} tasks failed (see above); the same command runs these again, and only these"
+        )
+    return finished
+
+
+def _interleaved(tasks: list[Task]) -> list[Task]:
+    """Shared work as late as its first user: so that finished cells come early."""
+    by_name = {task.name: task for task in tasks}
+    ordered: dict[str, Task] = {}
+    for task in tasks:
+        if task.after:
+            for name in task.after:
+                ordered.setdefault(name, by_name[name])
+            ordered.setdefault(task.name, task)
+    return [*ordered.values(), *(task for task in tasks if task.name not in ordered)]
+
+
+def plan_text(plan: Plan, jobs: int, work: Path) -> str:
+    """The plan for people: each task with its estimate, memory where it matters, and the sum."""
+    on_gpu = plan.scale.device != "cpu"
+    lines = [f"{'estimate':>10}  {'memory':>8}  task" if on_gpu else f"{'estimate':>10}  task"]
+    for piece in plan.shared:
+        lines.append(f"{duration(plan.seconds[piece.name]):>10}  " + (f"{'':>8}  " if on_gpu else "") + piece.name)
+    for cell in plan.missing:
+        needed = f"{memory_bytes(cell) / 1e9:>5.0f} GB  " if on_gpu else ""
+        lines.append(f"{duration(plan.seconds[cell.name]):>10}  {needed}{cell.name}")
+    left = f"{len(plan.missing)} cells to run, {plan.finished} have their records; {len(plan.shared)} pieces of shared work"
+    if on_gpu:
+        lines.append(f"{left}; about {plan.total_seconds / 3600:.3g} GPU hours")
+    else:
+        lines.append(f"{left}; about {duration(plan.total_seconds / jobs)} with --jobs {jobs}")
+    lines += [f"note: {note}" for note in plan.scale.notes]
+    started = [cell.name for cell in plan.missing if cell_folder(cell, work).exists()]
+    if started:
+        lines.append(f"begun and to be resumed: {', '.join(started)}")
+    return "\n".join(lines)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 42 s, 7.5 min, 3.1 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,121 @@
+"""Work that several cells share, done once: pass rates, references with teacher statistics, and the evaluation of the untrained student.
+
+Each is a finished run of one of this package's own commands in a folder under WORK/SCALE/shared, so that what a cell reads is what a
+user would give it with --pass-rates, --references, --cache and --base-evaluation.
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paced_exp import config as configs
+from paced_exp.distill import DistillConfig
+from paced_exp.evaluate import EvaluateConfig
+from paced_exp.reproduce.cells import LOCAL, Cell, base_cell
+from paced_exp.rollout import RolloutConfig
+from paced_exp.training.stages import parse_stages
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A piece of shared work: pass_rates, references or base, with the configuration that makes it and the folder it lies in."""
+
+    kind: str
+    config: RolloutConfig | DistillConfig | EvaluateConfig
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return Path(self.config.out)
+
+    @property
+    def name(self) -> str:
+        """As shown to the user."""
+        return f"shared {self.folder.name}"
+
+    @property
+    def done(self) -> bool:
+        """Whether it is finished."""
+        return (self.folder / "record.json").exists()
+
+    def run(self) -> None:
+        """Do it, or go on with it."""
+        from paced_exp.distill import distill
+        from paced_exp.evaluate import evaluate
+        from paced_exp.rollout import roll_out
+
+        if isinstance(self.config, RolloutConfig):
+            roll_out(self.config)
+        elif isinstance(self.config, DistillConfig):
+            distill(self.config)
+        else:
+            evaluate(self.config)
+
+
+def shared_by(cell: Cell, work: Path) -> dict[str, Shared]:
+    """What `cell` needs before it can run, by kind."""
+    found = {"base": _base(cell, work)}
+    config = cell.config
+    if not isinstance(config, DistillConfig):
+        return found
+    if config.weighting().needs_pass_rates:
+        rollout = RolloutConfig(
+            student=config.student,
+            problems=config.problems,
+            K=config.K,
+            limit=config.limit,
+            columns=config.columns,
+            temperature=config.temperature,
+            max_new_tokens=config.max_new_tokens,
+            device=config.device,
+            dtype="float32",  # the student trains in float32, and its pass rates are of these very weights
+            seed=config.seed,
+        )
+        found["pass_rates"] = _placed("pass_rates", rollout, cell, work, f"pass-rates-k{config.K}-s{config.seed}")
+    if config.reference == "teacher" and any(stage.source == "references" for stage in parse_stages(config.stages)):
+        # One update on all problems alike: it makes every reference, and the teacher's statistics over all of them.
+        references = dataclasses.replace(
+            config,
+            method="uniform",
+            alpha=1.0,
+            beta=1.0,
+            estimate="plugin",
+            weight_by="loss",
+            K=8,
+            recompute="never",
+            stages="forward_kl",
+            supervise="all",
+            steps=1,
+            warmup=0,
+            learning_rate=1e-9,
+            evaluate="none",
+        )
+        found["references"] = _placed("references", references, cell, work, f"references-s{config.seed}")
+    return found
+
+
+def with_shared(cell: Cell, work: Path, out: Path) -> DistillConfig | EvaluateConfig:
+    """The cell's configuration in its folder `out`, reading the shared work."""
+    needed = shared_by(cell, work)
+    if not isinstance(cell.config, DistillConfig):
+        return dataclasses.replace(cell.config, out=str(out))
+    options: dict[str, Any] = {"out": str(out), "base_evaluation": str(needed["base"].folder)}
+    if "pass_rates" in needed:
+        options["pass_rates"] = str(needed["pass_rates"].folder / "pass_rates.parquet")
+    if "references" in needed:
+        options |= {"references": str(needed["references"].folder), "cache": str(needed["references"].folder / "teacher_cache")}
+    return dataclasses.replace(cell.config, **options)
+
+
+def _base(cell: Cell, work: Path) -> Shared:
+    return _placed("base", base_cell(cell.scale, cell.setup).config, cell, work, "base")
+
+
+def _placed(kind: str, config: Any, cell: Cell, work: Path, name: str) -> Shared:
+    """`config` in a folder whose name tells what it is and whose hash changes with what decides it."""
+    decisive = {key: value for key, value in configs.as_dict(config).items() if key not in LOCAL}
+    digest = hashlib.sha256(json.dumps([kind, decisive], sort_keys=True).encode()).hexdigest()[:10]
+    return Shared(kind, dataclasses.replace(config, out=str(work / cell.scale.name / "shared" / f"{name}-{digest}")))

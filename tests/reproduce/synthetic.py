@@ -1,0 +1,64 @@
+"""Records with scores that a test makes up, in the format that cells write."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paced_exp.reproduce.cells import Cell, base_cell, row_cells
+from paced_exp.reproduce.grids import BY_NAME
+from paced_exp.reproduce.records import write_record
+from paced_exp.reproduce.scales import DESK, Scale
+
+PROBLEMS = 60
+SAMPLES = 4
+
+
+def content_of(cell: Cell, correct: dict[str, np.ndarray], problems: str = "ids") -> dict[str, Any]:
+    """The content of a record whose scores are `correct` (P,), by source."""
+    return {
+        "kind": "cell",
+        "format": 1,
+        "scale": cell.scale.name,
+        "table": cell.table,
+        "row": cell.row,
+        "seed": cell.seed,
+        "options": cell.options,
+        "command": cell.command,
+        "scores": {
+            source: {
+                "problems": problems,
+                "samples": SAMPLES,
+                "correct": values.tolist(),
+                "tokens": (20 * SAMPLES + values).tolist(),
+                "truncated_share": 0.0,
+            }
+            for source, values in correct.items()
+        },
+        "flops": {"training": 2e12, "pass_rates": 1e12} if cell.trained else {},
+        "training": {} if cell.trained else None,
+        "seconds": {"evaluation": 3.0},
+        "provenance": {"git": {"commit": "0" * 40}},
+    }
+
+
+def scores(scale: Scale, accuracy: float, seed: int, problems: int = PROBLEMS) -> dict[str, np.ndarray]:
+    """Binomial counts around one accuracy for every problem, the same for the same arguments."""
+    rng = np.random.default_rng([seed, round(1000 * accuracy)])
+    return {source: rng.binomial(SAMPLES, accuracy, problems) for source in scale.sources}
+
+
+def write_row(results: Path, table: str, row: str, accuracy: Callable[[int], float] | float, seeds: int = 5, scale: Scale = DESK) -> None:
+    """Records of a row for the first `seeds` seeds, around accuracy(seed)."""
+    for cell in row_cells(scale, BY_NAME[table], BY_NAME[table].row(row), seeds):
+        level = accuracy(cell.seed) if callable(accuracy) else accuracy
+        write_record(cell.path(results), content_of(cell, scores(scale, level, cell.seed)))
+
+
+def write_base(results: Path, accuracy: float, scale: Scale = DESK) -> Path:
+    """The record of the untrained student."""
+    cell = base_cell(scale, "distillation")
+    path = cell.path(results)
+    write_record(path, content_of(cell, scores(scale, accuracy, 99)))
+    return path

@@ -1,0 +1,109 @@
+"""The grids hold what the issue lists; equal rows are one cell; a cell's configuration is the row's on its scale."""
+
+import pytest
+
+from paced_exp.distill import DistillConfig
+from paced_exp.errors import UserError
+from paced_exp.reproduce.cells import LOCAL, all_cells, base_cell, cell_of, cells_of
+from paced_exp.reproduce.grids import BY_NAME, TABLES, table_named
+from paced_exp.reproduce.reported import Reported
+from paced_exp.reproduce.scales import SCALES, scale_named
+
+SCALE_NAMES = tuple(SCALES)
+
+
+@pytest.mark.parametrize("name", SCALE_NAMES)
+def test_every_cell_has_a_valid_configuration_and_a_record_of_its_own(name: str) -> None:
+    cells = all_cells(scale_named(name))
+    assert len({cell.key for cell in cells}) == len({cell.name for cell in cells}) == len(cells)
+    assert all(not cell.trained or cell.config.seed == cell.seed for cell in cells)
+
+
+def test_rows_of_equal_options_are_one_cell_with_one_home() -> None:
+    desk = scale_named("desk")
+    paced = [
+        cell_of(desk, BY_NAME[table], BY_NAME[table].row(row), 2)
+        for table, row in (
+            ("distillation", "paced"),
+            ("forgetting-distillation", "paced"),
+            ("two-stage", "paced"),
+            ("exponents", "a1-b1"),
+            ("rollouts", "k8-plugin"),
+            ("recomputation", "never"),
+            ("kernels", "paced"),
+            ("sampling", "loss"),
+            ("masks", "paced-all"),
+            ("compute", "paced"),
+        )
+    ]
+    assert {cell.name for cell in paced} == {"distillation/paced-s2"} and len({cell.key for cell in paced}) == 1
+
+
+def test_no_exponents_are_no_weighting() -> None:
+    desk, table = scale_named("desk"), BY_NAME["exponents"]
+    assert cell_of(desk, table, table.row("a0-b0"), 0).name == "distillation/uniform-s0"
+
+
+def test_the_exponents_are_the_square_and_the_moved_peak() -> None:
+    configs = [cell_of(scale_named("desk"), BY_NAME["exponents"], row, 0).config for row in BY_NAME["exponents"].rows[1:]]
+    pairs = {(config.alpha, config.beta) for config in configs if isinstance(config, DistillConfig)}
+    square = {(a, b) for a in (0, 0.5, 1, 2) for b in (0, 0.5, 1, 2)} - {(0, 0)}
+    assert pairs == square | {(0.5, 1.5), (1.5, 0.5)}
+
+
+def test_sixteen_tables_are_numbered_and_each_baseline_exists() -> None:
+    assert [table.number for table in TABLES] == list(range(1, 18))
+    for table in TABLES:
+        assert table.baseline is None or table.row(table.baseline)
+        assert len({row.name for row in table.rows}) == len(table.rows)
+
+
+def test_every_row_says_where_the_papers_value_is() -> None:
+    reported = Reported()
+    for table in TABLES:
+        for row in table.rows:
+            if row.reported is not None and table.columns == "accuracy":
+                found = reported.accuracies(table, row)
+                assert found is None or len(found) == 3
+    paced = BY_NAME["distillation"]
+    assert reported.accuracies(paced, paced.row("paced")) == [(79.4, 0.5), (25.1, 1.0), (20.6, 0.7)]
+    assert reported.forgetting(BY_NAME["forgetting-self"], BY_NAME["forgetting-self"].row("paced")) == 0.6
+    order = BY_NAME["stage-order"]
+    assert reported.accuracies(order, order.row("reverse-forward")) is None
+    assert reported.forgetting(order, order.row("forward-reverse")) == 1.1
+
+
+def test_stages_and_recomputation_follow_the_scale() -> None:
+    desk = scale_named("desk")
+    steps = desk.setups["distillation"].updates
+    table = BY_NAME["recomputation"]
+    found = {row.name: cell_of(desk, table, row, 0).config for row in table.rows}
+    assert found["half"].recompute == str(steps // 2) and found["eighth"].recompute == str(steps // 8)
+    doubled = cell_of(desk, BY_NAME["compute"], BY_NAME["compute"].row("paced-double"), 0).config
+    assert isinstance(doubled, DistillConfig) and doubled.steps == 2 * steps
+    assert {cell.config.stages for cell in cells_of(desk, BY_NAME["stage-ratio"], 1)} == {
+        "forward_kl:0.25,reverse_kl:0.75",
+        "forward_kl:0.5,reverse_kl:0.5",
+        "forward_kl:0.75,reverse_kl:0.25",
+    }
+
+
+def test_options_leave_out_where_a_run_lies() -> None:
+    cell = base_cell(scale_named("desk"), "llama")
+    assert not cell.trained and cell.config.model == "lab:student-llama" and not set(LOCAL) & set(cell.options)
+
+
+def test_seeds_come_whole_and_main_tables_first() -> None:
+    desk = scale_named("desk")
+    seeds = [cell.seed for cell in cells_of(desk, BY_NAME["kernels"])]
+    assert seeds == sorted(seeds) and set(seeds) == set(range(desk.seeds[1]))
+    names = [cell.table for cell in all_cells(desk)]
+    assert names.index("exponents") > max(index for index, name in enumerate(names) if name in ("two-stage", "stage-order", "stage-ratio"))
+
+
+def test_unknown_names_list_the_known() -> None:
+    with pytest.raises(UserError, match="--table nine is not known; known: 1 distillation"):
+        table_named("nine")
+    with pytest.raises(UserError, match="--scale big is not known; known: desk, lab, paper, smoke"):
+        scale_named("big")
+    assert table_named("9").name == "recomputation"
