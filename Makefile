@@ -4,15 +4,17 @@ VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 OUT ?= runs/probe
+SMOKE := runs/reproduce-smoke
+TEXLIVE := latexmk texlive-latex-base texlive-latex-recommended texlive-latex-extra texlive-fonts-recommended lmodern
 MUTATION_VENV := .venv-mutation
 MUTATION_PY := $(CURDIR)/$(MUTATION_VENV)/bin/python
 MUTATION := runs/mutation
 
 .DEFAULT_GOAL := help
-.PHONY: help setup probe probe-smoke verify figures bench test lint lab mutation lock clean
+.PHONY: help setup probe probe-smoke verify figures bench test lint lab mutation lock clean tables claims paper report reproduce-smoke
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "error: PACED needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "; run: make setup PYTHON=python3.11")'
@@ -33,13 +35,33 @@ probe-smoke: $(INSTALLED)  ## the same at a tiny budget, to see that everything 
 verify: $(INSTALLED)  ## check every theoretical claim, symbolically and numerically
 	$(PY) -m paced_theory.verify
 
-figures: $(INSTALLED)  ## redraw every figure from results/ and the theory into figures/out
-	@set -e; for script in figures/figure*.py figures/theory_*.py figures/bench_*.py; do [ -e "$$script" ] || continue; \
-	  echo "$$script"; $(PY) -m figures.$$(basename $$script .py) --out figures/out; done
+tables: $(INSTALLED)  ## print every table from results/ into docs/results.md and paper/tables
+	$(PY) -m paced_exp.reproduce.tables
 
-bench: $(INSTALLED)  ## ratios to peers, measured in one run: exact per-problem gradients against a plain pass, Opacus and a loop
-	$(PY) -m bench.gradients
-	$(PY) -m figures.bench_gradients --out results/desk/bench
+figures: $(INSTALLED)  ## redraw every figure from results/ and the theory into figures/out
+	$(PY) -m figures --out figures/out
+
+claims: $(INSTALLED)  ## judge every claim of the paper into docs/claims.md and results/claims.json
+	$(PY) -m paced_exp.reproduce.claims_page
+
+paper: tables figures claims  ## build paper/paced.pdf (installs texlive through apt where it is missing and may)
+	$(PY) -m paced_exp.reproduce.figure_floats
+	$(PY) -m paced_exp.reproduce.macros
+	@command -v latexmk pdflatex > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -qy --no-install-recommends $(TEXLIVE); } \
+	  || { echo "error: no LaTeX, and it could not be installed; install these packages and run make paper again: $(TEXLIVE)" >&2; exit 2; }
+	cd paper && latexmk -pdf -interaction=nonstopmode -halt-on-error -outdir=../runs/paper paced.tex
+	cp runs/paper/paced.pdf paper/paced.pdf
+
+report: figures  ## write the page docs/report.html: claims, sortable tables, figures
+	$(PY) -m paced_exp.reproduce.report
+
+reproduce-smoke: $(INSTALLED)  ## every grid at a tiny budget, end to end: minutes, and the numbers mean nothing
+	rm -rf $(SMOKE)
+	$(PY) -m paced_exp.reproduce --all --scale smoke --results $(SMOKE)/results --work $(SMOKE)/work
+	$(PY) -m paced_exp.snr_probe -K 4 --bins 5 --per-bin 4 --candidates 1 --replicates 200 --out $(SMOKE)/results/smoke/snr_probe
+	$(PY) -m paced_exp.reproduce.tables --scale smoke --results $(SMOKE)/results --markdown $(SMOKE)/results.md --latex $(SMOKE)/tables
+	$(PY) -m paced_exp.reproduce.claims_page --scale smoke --results $(SMOKE)/results --out $(SMOKE)/claims.md --latex $(SMOKE)/tables
+	$(PY) -m figures --scale smoke --results $(SMOKE)/results --out $(SMOKE)/figures
 
 test: $(INSTALLED)  ## run the tests
 	$(PY) -m pytest

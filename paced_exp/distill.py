@@ -24,6 +24,8 @@ from paced_exp import config as configs
 from paced_exp.errors import UserError, exit_cleanly
 from paced_exp.evaluate import LAB_TIERS
 
+STEPS = 200  # updates where neither --steps nor --epochs is given
+
 
 @dataclass(frozen=True)
 class DistillConfig:
@@ -58,11 +60,11 @@ class DistillConfig:
         candidates: teacher responses sampled a problem; the first correct one is the reference
         fallback: solution (the worked one stands in where no candidate is correct) or drop
         references: folder of another run, whose references of the same teacher are read first
-        teacher_statistics: of a frozen teacher on references: live, exact (all logits, cached) or topk (with a tail bucket, cached)
+        teacher_statistics: of a frozen teacher on references: live, exact (all logits, cached), topk (with a tail bucket, cached), or auto: exact up to 4,096 tokens in the vocabulary, else topk
         top_k: tokens a position that topk keeps
         cache: folder of the cache, which runs may share; in the run's folder when left out
-        epochs: passes over the problems of positive weight
-        steps: updates, instead of epochs
+        steps: updates; 200 when neither this nor epochs is given
+        epochs: passes over the problems of positive weight, instead of steps
         batch: problems an update
         micro_batch: problems in memory at once on each device, a divisor of the batch
         learning_rate: peak, of AdamW
@@ -80,6 +82,7 @@ class DistillConfig:
         evaluate: problems to evaluate on, as --problems; none to skip
         samples: responses a problem in the evaluation
         evaluate_limit: at most so many evaluation problems of each source
+        retention: evaluation sources on which a drop counts as forgetting
         base_evaluation: folder of the student's finished evaluation with the same options; evaluated here when left out
         engine: of rollouts, references and evaluation: hf (transformers) or vllm
         engine_options: JSON object for vllm, such as {"tensor_parallel_size": 2, "gpu_memory_utilization": 0.3}
@@ -117,11 +120,11 @@ class DistillConfig:
     candidates: int = 2
     fallback: Literal["solution", "drop"] = "solution"
     references: str | None = None
-    teacher_statistics: str = "exact"
+    teacher_statistics: str = "auto"
     top_k: int = 64
     cache: str | None = None
-    epochs: float = 3.0
     steps: int | None = None
+    epochs: float | None = None
     batch: int = 32
     micro_batch: int = 16
     learning_rate: float = 3e-4
@@ -139,6 +142,7 @@ class DistillConfig:
     evaluate: str = LAB_TIERS
     samples: int = 4
     evaluate_limit: int | None = None
+    retention: str = "lab:retention"
     base_evaluation: str | None = None
     engine: str = "hf"
     engine_options: dict[str, Any] | None = None
@@ -173,11 +177,13 @@ class DistillConfig:
             if value is not None and value < 1:
                 raise UserError(f"{'-K' if name == 'K' else _option(name)} {value} must be at least 1")
         for name in ("temperature", "epochs", "learning_rate", "max_grad_norm"):
-            if not 0 < getattr(self, name) < float("inf"):
+            if getattr(self, name) is not None and not 0 < getattr(self, name) < float("inf"):
                 raise UserError(f"{_option(name)} {getattr(self, name)} must be positive and finite")
         for name in ("warmup", "weight_decay", "seed"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UserError(f"{_option(name)} {getattr(self, name)} must be at least 0")
+        if self.steps is not None and self.epochs is not None:
+            raise UserError(f"--steps {self.steps} and --epochs {self.epochs:g} both say how long to train; give one of them")
         if not 0 <= self.ema_decay < 1:
             raise UserError(f"--ema-decay {self.ema_decay} must be at least 0 and below 1")
 
@@ -188,7 +194,7 @@ class DistillConfig:
             "weight_by": ("loss", "sampling"),
             "reference": ("teacher", "solution"),
             "fallback": ("solution", "drop"),
-            "teacher_statistics": ("live", "exact", "topk"),
+            "teacher_statistics": ("auto", "live", "exact", "topk"),
             "schedule": ("constant", "linear", "cosine"),
             "precision": ("float32", "bf16"),
             "report_to": ("none", "tensorboard", "wandb"),

@@ -114,6 +114,13 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     return record
 
 
+def check_evaluation(config: EvaluateConfig) -> None:
+    """Raise the `UserError` that `evaluate` would raise for its problems or for the evaluation to compare with, before hours of training."""
+    _by_source(config)
+    if config.against is not None and (Path(config.against) / "record.json").exists():
+        _base_folder(config, config.against)
+
+
 # Options that decide what is compared: two evaluations that differ in any of them are not paired.
 _PAIRED = ("problems", "samples", "limit", "columns", "temperature", "max_new_tokens", "seed")
 

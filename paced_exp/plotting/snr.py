@@ -22,7 +22,7 @@ def plot_snr(record: dict[str, Any], folder: str | Path, name: str = "figure2_sn
     probes = record.get("steps", [record])
     figure, axes = new_figure("double", 3.9 * len(probes), nrows=len(probes), ncols=2, squeeze=False)
     for (left, right), probe in zip(axes, probes, strict=True):
-        _draw_snr(left, probe["bins"])
+        _draw_snr(left, probe["bins"], probe.get("artefact", []))
         _draw_squared(right, probe["bins"], probe["fit"])
         if "step" in probe:
             left.set_title(f"before update {probe['step']}: {_verdicts(probe)}", loc="left")
@@ -40,7 +40,7 @@ def _column(rows: list[dict[str, Any]], key: str) -> np.ndarray:
     return np.array([row[key] for row in rows], dtype=float)
 
 
-def _draw_snr(axes: Any, rows: list[dict[str, Any]]) -> None:
+def _draw_snr(axes: Any, rows: list[dict[str, Any]], artefact: list[dict[str, Any]]) -> None:
     p, snr = _column(rows, "pass_rate"), _column(rows, "snr")
     axes.fill_between(
         p, _column(rows, "null_low"), _column(rows, "null_high"), color=COLORS["grey"], alpha=0.25, lw=0, label="pass rates shuffled (95 %)"
@@ -48,6 +48,9 @@ def _draw_snr(axes: Any, rows: list[dict[str, Any]]) -> None:
     axes.plot(p, _column(rows, "zero_high"), color=COLORS["black"], ls=":", label="no common direction (97.5 %)")
     axes.plot(p, _column(rows, "floor"), color=COLORS["yellow"], ls="--", label="floor of the naive estimate, 1/√n")
     axes.plot(p, _column(rows, "snr_naive"), color=COLORS["orange"], ls="-.", marker="s", label="naive estimate")
+    if artefact:
+        p_random, naive = _column(artefact, "pass_rate"), _column(artefact, "snr_naive")
+        axes.plot(p_random, naive, color=COLORS["purple"], lw=0.8, marker="x", label="naive estimate, bins as random problems fill them")
     errors = np.stack([snr - _column(rows, "snr_low"), _column(rows, "snr_high") - snr]).clip(0)
     axes.errorbar(p, snr, errors, color=COLORS["blue"], marker="o", capsize=2, label="unbiased estimate, 95 % interval")
     axes.set(xlabel="pass rate of the student, k/K", ylabel="gradient SNR  ‖E g‖ / √tr Cov g", xlim=(-0.03, 1.03), ylim=(0, None))
@@ -89,8 +92,8 @@ def _caption(record: dict[str, Any], probes: list[dict[str, Any]]) -> str:
         )
     return (
         f"Gradient signal-to-noise ratio against the student's pass rate. Each problem gives one gradient of {config['divergence'].replace('_', ' ')} "
-        f"({config['student']} against {config['teacher']} on its fixed reference response); its pass rate is k/K from K = {config['K']} rollouts; "
+        f"({config['student']} against {config['teacher']} on {RESPONSES[config.get('response', 'reference')]}{_restriction(config)}); its pass rate is k/K from K = {config['K']} rollouts; "
         f"bins hold {min(sizes)} to {max(sizes)} problems. Left: the unbiased estimate with 95 % jackknife intervals over problems, the naive estimate "
-        "with its floor 1/√n, the band that shuffled pass rates give, and what gradients without any common direction would reach. "
+        "with its floor 1/√n (and as it would be if bins kept the sizes in which random problems fall into them: a bell whatever the gradients do), the band that shuffled pass rates give, and what gradients without any common direction would reach. "
         f"Right: unbiased SNR², the leading-order fit and the paper's shape p(1−p) at its best scale. {' '.join(words)}"
     )

@@ -60,7 +60,7 @@ def findings_sheet(scale_name: str, found: Sequence[Outcome]) -> Sheet:
                 (
                     Value(finding.hypothesis),
                     Value(finding.words),
-                    Value(finding_text(finding), finding.value),
+                    Value(finding_text(finding), finding.value, False, finding.records, finding.command),
                     Value(finding.n or NONE),
                     Value(_p(finding.p), finding.p),
                     Value(_p(finding.holm), finding.holm),
@@ -130,11 +130,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the records; claims.json goes there")
     parser.add_argument("--out", type=Path, default=Path("docs/claims.md"), help="the page to write")
     parser.add_argument("--latex", type=Path, default=Path("paper/tables"), help="folder for the LaTeX tables")
+    parser.add_argument("--scale", choices=SCALES, help="this scale alone (default: the desk's, and any other that has records)")
     arguments = parser.parse_args(argv)
     results, reported = Results(arguments.results), Reported()
     theory = theory_outcomes()
     parts, content = [HEAD], {}
-    for scale_name in scales_with_records(arguments.results):
+    for scale_name in scales_with_records(arguments.results) if arguments.scale is None else [arguments.scale]:
         found = outcomes(results, SCALES[scale_name])
         claims, findings = claims_sheet(scale_name, found, reported), findings_sheet(scale_name, found)
         write_atomically(arguments.latex / f"{claims.name}.tex", latex_prose(claims, (0.07, 0.67, 0.2)))

@@ -47,10 +47,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the records")
     parser.add_argument("--markdown", type=Path, default=Path("docs/results.md"), help="the page to write")
     parser.add_argument("--latex", type=Path, default=Path("paper/tables"), help="folder for the LaTeX tables")
+    parser.add_argument("--scale", choices=SCALES, help="this scale alone (default: the desk's, and any other that has records)")
     arguments = parser.parse_args(argv)
     results, reported = Results(arguments.results), Reported()
     parts = [HEAD]
-    for scale_name in scales_with_records(arguments.results):
+    for scale_name in scales_with_records(arguments.results) if arguments.scale is None else [arguments.scale]:
         parts.append(f"## {scale_name.capitalize()} scale\n")
         for sheet in all_sheets(results, scale_name, reported):
             parts.append(markdown(sheet))

@@ -26,7 +26,7 @@ class Finding:
 
     value, low, high: of the contrast that decides, margin included, with its 95 % interval; None where it was not run. unit: theirs. p:
     two-sided; holm: the same adjusted over the scale. towards: whether the evidence is in the claimed direction. n: seeds and problems,
-    or the probe's. missing: why nothing can be decided, if so.
+    or the probe's. missing: why nothing can be decided, if so. records, command: what it was computed from, and what makes that.
     """
 
     hypothesis: str
@@ -40,6 +40,8 @@ class Finding:
     n: str = ""
     missing: str = ""
     holm: float | None = None
+    records: tuple[Path, ...] = ()
+    command: str = ""
 
     @property
     def verdict(self) -> Verdict:
@@ -91,12 +93,14 @@ def test(hypothesis: Hypothesis, results: Results, scale: Scale) -> Finding:
     """What the records say about a hypothesis: all contrasts together, by intersection and union."""
     estimates: list[Estimate] = []
     seeds: list[int] = []
+    records: dict[Path, None] = {}
     for contrast in hypothesis.contrasts:
         found = _estimate(contrast, results, scale)
         if isinstance(found, str):
             return Finding(hypothesis.name, hypothesis.words, "points", missing=found)
         estimates.append(found[0])
-        seeds.append(found[1])
+        seeds.append(len(found[1]))
+        records |= dict.fromkeys(found[2])
     claimed = max(estimate.p_greater for estimate in estimates)
     opposite = min(1.0, min(estimate.p_less for estimate in estimates) * len(estimates))
     towards = claimed <= opposite
@@ -114,6 +118,12 @@ def test(hypothesis: Hypothesis, results: Results, scale: Scale) -> Finding:
         min(1.0, 2 * min(claimed, opposite)),
         towards,
         n,
+        records=tuple(records),
+        command=" && ".join(
+            dict.fromkeys(
+                f"python -m paced_exp.reproduce --scale {scale.name} --table {contrast.table}" for contrast in hypothesis.contrasts
+            )
+        ),
     )
 
 
@@ -125,18 +135,18 @@ def _sources(contrast: Contrast, scale: Scale) -> Sequence[str]:
     return by_measure[contrast.measure]
 
 
-def _estimate(contrast: Contrast, results: Results, scale: Scale) -> tuple[Estimate, int] | str:
-    """The estimate and its number of seeds, or why there is none."""
+def _estimate(contrast: Contrast, results: Results, scale: Scale) -> tuple[Estimate, list[int], list[Path]] | str:
+    """The estimate, its seeds and its records, or why there is none."""
     rows = {name: row_named(results, scale, contrast.table, name) for _, name in contrast.terms}
     lacking = [name for name, measured in rows.items() if not measured.records]
     if lacking:
         return f"not run: {', '.join(f'{contrast.table}/{name}' for name in lacking)}"
-    seeds = len(common_seeds(list(rows.values())))
-    if seeds < LEAST_SEEDS:
-        return f"{seeds} common seeds, {LEAST_SEEDS} are needed"
+    seeds = common_seeds(list(rows.values()))
+    if len(seeds) < LEAST_SEEDS:
+        return f"{len(seeds)} common seeds, {LEAST_SEEDS} are needed"
     found = combined([(factor, rows[name]) for factor, name in contrast.terms], _sources(contrast, scale))
     assert found is not None
-    return found.shifted(contrast.margin), seeds
+    return found.shifted(contrast.margin), seeds, [measured.of(seed).path for measured in rows.values() for seed in seeds]
 
 
 def _problems(results: Results, scale: Scale, contrast: Contrast, source: str) -> int:
@@ -150,9 +160,14 @@ _ENDS = (("low", "p → 0"), ("high", "p → 1"))
 PROBE_STEPS = (1, 20)
 
 
+def probe_path(results: Path, scale: Scale) -> Path:
+    """Where the probe's record of a scale lies."""
+    return results / scale.name / "snr_probe" / "record.json"
+
+
 def probe_records(results: Path, scale: Scale) -> dict[int, dict[str, Any]]:
-    """The probe's records of a scale, by training step: results/SCALE/snr_probe/record.json with step 1, and step 20 where it was run."""
-    path = results / scale.name / "snr_probe" / "record.json"
+    """The probe's record of a scale, by training step: step 1, and those of its `steps`, where it was run at several."""
+    path = probe_path(results, scale)
     if not path.exists():
         return {}
     record = read_json(path)
@@ -170,7 +185,8 @@ def probe_findings(results: Path, scale: Scale) -> list[Finding]:
             if step not in records:
                 found.append(Finding(name, text, "SNR²", missing=f"not run: the probe at step {step}"))
                 continue
-            found.append(_probe_finding(name, text, records[step], end))
+            finding = _probe_finding(name, text, records[step], end)
+            found.append(replace(finding, records=(probe_path(results, scale),), command="python -m paced_exp.snr_probe"))
     return found
 
 

@@ -107,6 +107,11 @@ class VLLMEngine:
         self.context = min(answer["context"] for answer in ready)
         self.start_seconds = max(answer["seconds"] for answer in ready)
 
+    @property
+    def pids(self) -> list[int]:
+        """Ids of the running processes, one a replica."""
+        return [worker.process.pid for worker in self._workers]
+
     def stop(self) -> None:
         """End the engine's processes; the next request starts them anew."""
         while self._workers:

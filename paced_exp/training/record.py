@@ -31,7 +31,7 @@ def training_record(config: Any, trainer: PacedTrainer, teacher: LoadedModel) ->
             loss = trainer.losses[segment.stage.name]
             exact = divergence(segment.stage.divergence, temperature=config.loss_temperature, jsd_beta=config.jsd_beta)
             preparing += 2.0 * matmul_parameters(teacher.model) * sum(row.teacher_tokens for row in rows)
-            cache = cached.size() | {"error": cached.error(supply.student.model, rows[:64], exact, loss)}
+            cache = cached.size() | {"top_k": cached.top_k, "error": cached.error(supply.student.model, rows[:64], exact, loss)}
     return {
         "weights": supply.prepared[0].weights.summary(),
         "segments": [

@@ -14,7 +14,9 @@ from transformers import TrainingArguments
 from transformers.utils import logging as transformers_logging
 
 from paced_exp import grading
+from paced_exp.distill import STEPS
 from paced_exp.errors import UserError
+from paced_exp.evaluate import EvaluateConfig, check_evaluation, evaluate
 from paced_exp.losses import divergence
 from paced_exp.models import LoadedModel, check_same_vocabulary, load_model
 from paced_exp.pass_rates import Fingerprint, pass_rates, read_pass_rates, write_pass_rates
@@ -36,6 +38,7 @@ from paced_exp.training.teacher_cache import CachedTeacher
 from paced_exp.training.teachers import EMATeacher, ModelTeacher, NoTeacher, Teacher, frozen_copy
 from paced_exp.weights import normalised
 
+EXACT_VOCABULARY = 4096  # tokens up to which `auto` caches all logits: 16 kB a position in float32, where Qwen3's 151,936 are 600
 DONE = "trained.json"  # written last, so that a run killed in its evaluation does not train again
 
 
@@ -58,6 +61,9 @@ def train_run(config: Any, run: RunFolder) -> Trained:
     problems = load_problems(config.problems, limit=config.limit, seed=config.seed, columns=config.columns)
     student = load_model(config.student, device=config.device, dtype="float64" if config.dtype == "float64" else "float32")
     teacher = _initial_teacher(config, student)
+    evaluation = evaluation_config(config, run)
+    if processes.main and evaluation is not None:
+        check_evaluation(evaluation)
     # The folder is taken only now: a command that is refused leaves none behind to be in the way of its correction.
     if processes.main:
         run.open().claim({"student": student.fingerprint, "teacher": teacher.fingerprint})
@@ -159,7 +165,7 @@ def make_supply(
     """The supply of `config`; with epochs the number of updates follows from how many problems have a positive weight."""
     weighting = config.weighting()
     kept = len(problems) if counts is None else len(normalised(weighting.raw(*counts)).kept)
-    steps = config.steps if config.steps is not None else max(1, math.ceil(config.epochs * kept / config.batch))
+    steps = config.steps or (STEPS if config.epochs is None else max(1, math.ceil(config.epochs * kept / config.batch)))
     segments = make_segments(parse_stages(config.stages), steps, config.recompute)
     shared = {"temperature": config.temperature, "max_new_tokens": config.max_new_tokens, "seed": config.seed}
     references = ReferenceSupply(
@@ -199,7 +205,7 @@ def make_trainer(config: Any, run: RunFolder, supply: Supply, teacher: LoadedMod
         stage.name: divergence(
             stage.divergence,
             # Statistics of the top k tokens hold the temperature already.
-            temperature=1.0 if _cached(config, stage) and config.teacher_statistics == "topk" else config.loss_temperature,
+            temperature=1.0 if _cached(config, stage) and _top_k(config, teacher) is not None else config.loss_temperature,
             jsd_beta=config.jsd_beta,
             chunk=config.loss_chunk,
         )
@@ -234,6 +240,14 @@ def _cached(config: Any, stage: Stage) -> bool:
     return frozen and stage.source == "references" and stage.divergence != "cross_entropy" and config.teacher_statistics != "live"
 
 
+def _top_k(config: Any, teacher: LoadedModel) -> int | None:
+    """How many tokens a position the cache keeps; None for all of them."""
+    exact = config.teacher_statistics == "exact"
+    if config.teacher_statistics == "auto":
+        exact = teacher.model.get_output_embeddings().weight.shape[0] <= EXACT_VOCABULARY
+    return None if exact else config.top_k
+
+
 def _teachers(config: Any, run: RunFolder, supply: Supply, initial: LoadedModel, stages: list[Stage]) -> dict[str, Teacher]:
     live: Teacher
     if config.teacher_update == "live":
@@ -252,7 +266,7 @@ def _teachers(config: Any, run: RunFolder, supply: Supply, initial: LoadedModel,
                 ModelTeacher(initial.model),
                 initial.fingerprint,
                 pad_id=initial.pad_id,
-                top_k=config.top_k if config.teacher_statistics == "topk" else None,
+                top_k=_top_k(config, initial),
                 temperature=config.loss_temperature,
             )
         else:
@@ -261,7 +275,10 @@ def _teachers(config: Any, run: RunFolder, supply: Supply, initial: LoadedModel,
 
 
 def training_arguments(config: Any, folder: Path, steps: int, device: torch.device) -> TrainingArguments:
-    """Trainer's arguments. Raises `UserError` where processes do not divide the batch, or --training-arguments cannot be."""
+    """Trainer's arguments. Raises `UserError` where processes do not divide the batch, or --training-arguments cannot be.
+
+    Further ones, such as {"fsdp": "full_shard", "gradient_checkpointing": true}, are the user's.
+    """
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if config.batch % (config.micro_batch * processes):
         raise UserError(f"--batch {config.batch} must be a multiple of --micro-batch {config.micro_batch} x {processes} processes")
@@ -290,6 +307,12 @@ def training_arguments(config: Any, folder: Path, steps: int, device: torch.devi
     theirs = config.training_arguments or {}
     if taken := sorted(ours.keys() & theirs.keys()):
         raise UserError(f"--training-arguments may not set {', '.join(taken)}: options of this command decide them")
+    if theirs.get("fsdp"):
+        # accelerate would train without it and not say so.
+        if device.type == "cpu":
+            raise UserError("--training-arguments fsdp shards a model over GPUs; on a CPU leave it out")
+        if config.teacher_update == "ema":
+            raise UserError("--teacher-update ema follows a whole student, and fsdp shards it; take live or frozen, or leave fsdp out")
     try:
         return TrainingArguments(**ours, **theirs)
     except (TypeError, ValueError) as error:
@@ -308,25 +331,28 @@ def _save_model(trainer: PacedTrainer, folder: Path, processes: Processes) -> No
     processes.wait()
 
 
-def evaluate_run(config: Any, run: RunFolder) -> dict[str, Any] | None:
-    """Evaluate the trained student against the one it started from; None where --evaluate is none."""
+def evaluation_config(config: Any, run: RunFolder) -> EvaluateConfig | None:
+    """What evaluates the trained student against the one it started from; None where --evaluate is none."""
     if config.evaluate == "none":
         return None
-    from paced_exp.evaluate import EvaluateConfig, evaluate
-
-    return evaluate(
-        EvaluateConfig(
-            model=str(run / "model"),
-            problems=config.evaluate,
-            samples=config.samples,
-            limit=config.evaluate_limit,
-            columns=config.columns,
-            against=config.base_evaluation or config.student,
-            temperature=config.temperature,
-            max_new_tokens=config.max_new_tokens,
-            engine=config.engine,
-            engine_options=config.engine_options,
-            device=config.device,
-            out=str(run / "evaluation"),
-        )
+    return EvaluateConfig(
+        model=str(run / "model"),
+        problems=config.evaluate,
+        samples=config.samples,
+        limit=config.evaluate_limit,
+        columns=config.columns,
+        against=config.base_evaluation or config.student,
+        retention=config.retention,
+        temperature=config.temperature,
+        max_new_tokens=config.max_new_tokens,
+        engine=config.engine,
+        engine_options=config.engine_options,
+        device=config.device,
+        out=str(run / "evaluation"),
     )
+
+
+def evaluate_run(config: Any, run: RunFolder) -> dict[str, Any] | None:
+    """Evaluate the trained student; None where --evaluate is none."""
+    evaluation = evaluation_config(config, run)
+    return None if evaluation is None else evaluate(evaluation)

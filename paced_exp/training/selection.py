@@ -4,11 +4,13 @@
     python -m paced_exp.training.selection --setting self-distillation   # reverse KL on the student's own rollouts, its initial self as teacher
 
 Every pair of a rate and a number of updates trains once with a seed that no comparison uses, and is evaluated on problems that no comparison
-uses (drawn with the same seed). Chosen is the pair with the highest plain mean of the three tiers' accuracies; retention does not count.
+uses (drawn with the same seed). Chosen is the pair with the highest plain mean of the sources' accuracies, retention left out.
 A record a pair is written into --records; finished ones are read back.
 """
 
 import dataclasses
+import hashlib
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,14 +20,14 @@ from typing import Any
 from paced_exp import config as configs
 from paced_exp.distill import DistillConfig, distill
 from paced_exp.errors import UserError, exit_cleanly
-from paced_exp.evaluate import LAB_TIERS, EvaluateConfig, evaluate
+from paced_exp.evaluate import EvaluateConfig, evaluate
 from paced_exp.run_folder import read_json, write_json
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "distillation": {"stages": "forward_kl"},
     "self-distillation": {"stages": "reverse_kl", "teacher": "self"},
 }
-TIERS = tuple(LAB_TIERS.split(",")[:3])
+SHARED_RATE = 3e-4  # of the one update whose references are shared; its weights are not used
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class SelectionConfig:
         setting: distillation or self-distillation
         rates: peak learning rates
         steps: numbers of updates
+        training: JSON object of further options of paced_exp.distill, such as {"student": "lab:student-llama", "teacher": "lab:teacher-llama"}
         samples: responses a problem in the evaluation
         seed: of training and of the evaluation problems; the comparisons use 0 to 4
         out: folder of the runs
@@ -45,6 +48,7 @@ class SelectionConfig:
     setting: str = "distillation"
     rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
     steps: tuple[int, ...] = (200,)
+    training: dict[str, Any] | None = None
     samples: int = 2
     seed: int = 100
     out: str = "runs/selection"
@@ -56,45 +60,78 @@ class SelectionConfig:
         if not self.rates or not self.steps:
             raise UserError("--rates and --steps need at least one value each")
 
+    def name(self, rate: float, steps: int | None) -> str:
+        """Of a pair's record and run: all that decides it, other options than the defaults as a hash."""
+        others = [self.training, self.samples]
+        digest = hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()[:8]
+        return f"{self.setting}-lr{rate:g}-steps{steps}-seed{self.seed}" + (
+            "" if others == [None, SelectionConfig.samples] else f"-{digest}"
+        )
+
+    def baseline(self) -> DistillConfig:
+        """The unweighted training of the setting, whose rate and updates are to be chosen. Raises `UserError` for options that cannot be."""
+        decided = {"method": "uniform", "seed": self.seed, **SETTINGS[self.setting]}
+        further = self.training or {}
+        known = {field.name for field in dataclasses.fields(DistillConfig)} - {"learning_rate", "steps", "epochs", "out", "base_evaluation"}
+        for name in further:
+            if name in decided or name not in known:
+                raise UserError(f"--training may not set {name!r}: the selection decides it, or paced_exp.distill has no such option")
+        return DistillConfig(**further, **decided)
+
 
 def select(config: SelectionConfig) -> list[dict[str, Any]]:
     """Train and evaluate every pair that has no record yet; returns all records of the grid, the best first."""
-    out = Path(config.out)
-    base = EvaluateConfig(samples=config.samples, seed=config.seed, out=str(out / "base"))
+    training = config.baseline()
+    base = EvaluateConfig(
+        model=training.student,
+        problems=training.evaluate,
+        samples=config.samples,
+        limit=training.evaluate_limit,
+        columns=training.columns,
+        temperature=training.temperature,
+        max_new_tokens=training.max_new_tokens,
+        engine=training.engine,
+        engine_options=training.engine_options,
+        device=training.device,
+        seed=config.seed,
+        out=f"{config.out}/base",
+    )
+    training = dataclasses.replace(training, evaluate="none")
     records = []
     for steps in config.steps:
         for rate in config.rates:
-            path = Path(config.records) / f"{config.setting}-lr{rate:g}-steps{steps}-seed{config.seed}.json"
+            path = Path(config.records) / f"{config.name(rate, steps)}.json"
             if not path.exists():
                 evaluate(base)
-                write_json(path, _pair(config, base, rate, steps))
+                write_json(path, _pair(config, base, dataclasses.replace(training, learning_rate=rate, steps=steps)))
             records.append(read_json(path))
     return sorted(records, key=lambda record: -record["mean_of_tiers"])
 
 
-def _pair(config: SelectionConfig, base: EvaluateConfig, rate: float, steps: int) -> dict[str, Any]:
+def _pair(config: SelectionConfig, base: EvaluateConfig, training: DistillConfig) -> dict[str, Any]:
     out = Path(config.out)
-    training = DistillConfig(method="uniform", seed=config.seed, evaluate="none", **SETTINGS[config.setting])
     if training.teacher != "self":
         # One update on every problem alike makes all references and the teacher's statistics over them, for all pairs.
-        shared = out / "references"
-        training = dataclasses.replace(training, cache=str(out / "teacher_cache"))
-        distill(dataclasses.replace(training, steps=1, out=str(shared)))
-        training = dataclasses.replace(training, references=str(shared))
-    folder = out / f"{config.setting}-lr{rate:g}-steps{steps}"
-    training = dataclasses.replace(training, learning_rate=rate, steps=steps, out=str(folder))
+        shared = dataclasses.replace(
+            training, learning_rate=SHARED_RATE, steps=1, cache=str(out / "teacher_cache"), out=str(out / "references")
+        )
+        distill(shared)
+        training = dataclasses.replace(training, cache=shared.cache, references=shared.out)
+    folder = out / config.name(training.learning_rate, training.steps)
+    training = dataclasses.replace(training, out=str(folder))
     trained = distill(training)
     found = evaluate(dataclasses.replace(base, model=str(folder / "model"), against=base.out, out=str(folder / "evaluation")))
     accuracy = {row["source"]: row["mean"]["value"] for row in found["sources"]}
+    tiers = [name for name in accuracy if name not in base.retention.split(",")]
     differences = {row["source"]: row["mean"] for row in found["against"]["differences"]}
     return {
         "kind": "selection",
         "setting": config.setting,
-        "learning_rate": rate,
-        "steps": steps,
+        "learning_rate": training.learning_rate,
+        "steps": training.steps,
         "seed": config.seed,
         "accuracy": accuracy,
-        "mean_of_tiers": sum(accuracy[name] for name in TIERS) / len(TIERS),
+        "mean_of_tiers": sum(accuracy[name] for name in tiers) / len(tiers),
         "difference_to_base": differences,
         "training": trained["training"],
         "config": configs.as_dict(training),

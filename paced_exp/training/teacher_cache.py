@@ -40,7 +40,7 @@ class CachedTeacher:
             raise UserError(f"--top-k {top_k} must be at least 1")
         self._teacher = teacher
         self._pad_id = pad_id
-        self._top_k = top_k
+        self.top_k = top_k
         self._temperature = temperature
         # Exact logits do not depend on the temperature that the loss divides them by.
         stored = {"teacher": fingerprint, "top_k": top_k, "temperature": None if top_k is None else temperature, "format": 1}
@@ -101,9 +101,9 @@ class CachedTeacher:
     @torch.no_grad()
     def _statistics(self, batch: Batch) -> dict[str, torch.Tensor]:
         logits = supervised_logits(self._teacher.model.eval(), batch.teacher)
-        if self._top_k is None:
+        if self.top_k is None:
             return {"logits": logits}
-        tokens = logits.topk(min(self._top_k, logits.shape[-1] - 1), dim=-1).indices
+        tokens = logits.topk(min(self.top_k, logits.shape[-1] - 1), dim=-1).indices
         return {"tokens": tokens.int(), "log_probabilities": bucketed(logits, tokens, self._temperature)}
 
     def targets(self, batch: Batch) -> Targets:
@@ -113,7 +113,7 @@ class CachedTeacher:
         def read(name: str) -> torch.Tensor:
             return torch.cat([part.get_slice(name)[start:end] for part, start, end in spans]).to(batch.tokens.device)
 
-        if self._top_k is None:
+        if self.top_k is None:
             return Dense(read("logits"))
         return Buckets(read("tokens").long(), read("log_probabilities"), self._temperature)
 
@@ -145,7 +145,7 @@ class CachedTeacher:
                 batch = collate(rows[start : start + _BATCH], self._pad_id).to(next(student.parameters()).device)
                 logits = supervised_logits(student, batch.student)
                 live = token_losses(exact, logits, self._teacher.targets(batch), batch.tokens)
-                loss = exact if self._top_k is None else bucket
+                loss = exact if self.top_k is None else bucket
                 differences.append((token_losses(loss, logits, self.targets(batch), batch.tokens) - live).abs())
         joined = torch.cat(differences)
         return {"mean_nats": float(joined.mean()), "largest_nats": float(joined.max())}

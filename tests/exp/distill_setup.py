@@ -12,6 +12,7 @@ from tiny_models import loaded, tiny_model, tiny_tokenizer
 from paced_exp.distill import DistillConfig
 from paced_exp.models import LoadedModel
 from paced_exp.problems import Problem, load_problems
+from paced_exp.rollouts.engines import Engines
 from paced_exp.run_folder import RunFolder
 from paced_exp.trainer import PacedTrainer
 from paced_exp.training.groups import Processes
@@ -66,32 +67,35 @@ def tiny(kind: str, seed: int) -> LoadedModel:
     return loaded(tiny_model(kind, seed=seed, context=160, dtype=torch.float64))
 
 
-def trainer(folder: Path, source: Path, *, counts: bool = True, **changes: Any) -> PacedTrainer:
-    """A trainer in float64 on tiny models, with pass counts made up unless the method needs none."""
-    config = DistillConfig(
-        problems=str(source),
-        **{
-            "max_new_tokens": 12,
-            "batch": 8,
-            "micro_batch": 8,
-            "steps": 3,
-            "reference": "solution",
-            "teacher_statistics": "live",
-            "learning_rate": 0.05,
-            "schedule": "constant",
-            "warmup": 0,
-            "max_grad_norm": 1e9,
-            "training_arguments": {"optim": "sgd"},
-            "device": "cpu",
-            "dtype": "float64",
-            "out": str(folder),
-            **changes,
-        },
-    )
+def trainer_config(folder: Path, source: Path, **changes: Any) -> DistillConfig:
+    """Options of `trainer`: plain gradient descent on worked solutions, three updates."""
+    options: dict[str, Any] = {
+        "max_new_tokens": 12,
+        "batch": 8,
+        "micro_batch": 8,
+        "steps": 3,
+        "reference": "solution",
+        "teacher_statistics": "live",
+        "learning_rate": 0.05,
+        "schedule": "constant",
+        "warmup": 0,
+        "max_grad_norm": 1e9,
+        "training_arguments": {"optim": "sgd"},
+        "device": "cpu",
+        "dtype": "float64",
+        "out": str(folder),
+        **changes,
+    }
+    return DistillConfig(problems=str(source), **options)
+
+
+def trainer(folder: Path, source: Path, **changes: Any) -> PacedTrainer:
+    """A trainer in float64 on tiny models, with pass counts made up."""
+    config = trainer_config(folder, source, **changes)
     problems: list[Problem] = load_problems(config.problems)
     run = RunFolder(folder, config).open()
     student, teacher = tiny("qwen3", 0), tiny("llama", 1)
-    passes = (np.arange(len(problems)) % 9, np.full(len(problems), 8)) if counts else None
-    processes = Processes()
-    supply = make_supply(config, run, problems, student, teacher, passes, HashGrader(), processes)
+    passes = np.arange(len(problems)) % 9, np.full(len(problems), 8)
+    processes, engines = Processes(), Engines()
+    supply = make_supply(config, run, problems, student, teacher, passes, HashGrader(), processes, engines)
     return make_trainer(config, run, supply, teacher, processes)

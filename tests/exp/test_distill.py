@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from distill_setup import PROBLEMS, arguments, rows, save_models, write_problems
@@ -60,9 +61,9 @@ def whole(models: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) 
     return out
 
 
-def child(script: str, *argv: str, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+def child(script: str, *argv: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent.parent}"}
-    command = [sys.executable, *launcher, str(HERE / script), *argv]
+    command = [sys.executable, str(HERE / script), *argv]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
 
 
@@ -75,6 +76,9 @@ def test_the_record(whole: Path, models: Path) -> None:
     first = record["segments"][0]
     assert 0 < first["pass_rate"] < 1 and first["problems"] == PROBLEMS and first["dropped"] == record["weights"]["dropped"] > 0
     assert sum(record["references"].values()) == PROBLEMS - first["dropped"]
+    chosen = pd.read_parquet(whole / "references.parquet")
+    assert chosen["origin"].value_counts().to_dict() == {name: count for name, count in record["references"].items() if count}
+    assert (chosen["candidates"] == 2).all() and ((chosen["correct"] > 0) == (chosen["origin"] == "teacher")).all()
     # Two times 4 rollouts a problem for pass rates, and 8 an update of the second stage.
     assert record["training"]["rollouts"]["responses"] == 2 * 4 * PROBLEMS + 8 * 4
     assert record["training"]["updates"] == 8 and record["training"]["flops"] > record["training"]["cache_flops"] > 0
@@ -101,8 +105,7 @@ def test_kills_at_any_point_change_no_bit_of_the_weights(whole: Path, models: Pa
 
 def test_two_processes_train_as_one(whole: Path, models: Path, source: Path, tmp_path: Path) -> None:
     argv = arguments(models, source, tmp_path / "two", **TWO_STAGES)
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    done = child("two_processes.py", *argv, launcher=launcher)
+    done = child("two_processes.py", *argv)
     assert done.returncode == 0, done.stderr[-3000:]
     expected, found = weights_of(whole), weights_of(tmp_path / "two")
     for name in expected:
@@ -147,11 +150,21 @@ def test_dropped_problems_make_an_epoch_shorter(models: Path, source: Path, tmp_
 
 def test_evaluation_follows_training(models: Path, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
-    options = {"evaluate": source, "samples": 2, "steps": 1, "reference": "solution", "teacher": "self", "method": "uniform"}
+    options = {
+        "evaluate": source,
+        "retention": source,
+        "samples": 2,
+        "steps": 1,
+        "reference": "solution",
+        "teacher": "self",
+        "method": "uniform",
+    }
     distill.main(arguments(models, source, out, **options))
     evaluation = read_json(out / "record.json")["evaluation"]
     assert evaluation["sources"][0]["problems"] == PROBLEMS
     assert evaluation["against"]["model"] == str(models / "student")
+    (forgotten,) = evaluation["against"]["forgetting"]
+    assert forgotten["drop"]["value"] == -evaluation["against"]["differences"][0]["mean"]["value"]
     assert "paired differences to" in capsys.readouterr().out
 
 
@@ -179,6 +192,8 @@ def refused(argv: list[str]) -> str:
         ({"ema-decay": 1}, "--ema-decay 1.0 must be at least 0 and below 1"),
         ({"pass-rates": "nowhere.parquet"}, "nowhere.parquet does not exist"),
         ({"references": "nowhere"}, "--references nowhere has no references.json"),
+        ({"epochs": 2}, "--steps 6 and --epochs 2 both say how long to train; give one of them"),
+        ({"report-to": "paper"}, "--report-to paper is not known; known: none, tensorboard, wandb"),
     ],
 )
 def test_bad_options_are_refused_in_one_line(options: dict[str, Any], message: str, models: Path, source: Path, tmp_path: Path) -> None:
@@ -192,6 +207,32 @@ def test_a_problem_without_a_solution_is_named_where_one_is_needed(models: Path,
         assert "problem 'sum07' has no expert solution" in refused(
             arguments(models, path, tmp_path / str(len(options)), method="uniform", batch=40, **{"micro-batch": 40}, **options)
         )
+
+
+def test_a_reference_longer_than_the_context_is_named_before_any_update(models: Path, tmp_path: Path) -> None:
+    content = [{**row, "solution": 200 * "1+1=2\n" + row["solution"]} if row["id"] == "sum31" else row for row in rows()]
+    path = write_problems(tmp_path / "long.jsonl", content)
+    message = refused(arguments(models, path, tmp_path / "out", method="uniform", reference="solution", **{"teacher-prompt": "plain"}))
+    assert "problem 'sum31': prompt of" in message and "exceed the model's context of 160" in message
+    assert not (tmp_path / "out" / "training" / "metrics.jsonl").read_text()
+
+
+def test_a_rollout_that_could_outgrow_the_teachers_context_is_named_before_any_update(models: Path, tmp_path: Path) -> None:
+    content = [{**row, "solution": 23 * "1+1=2\n" + row["solution"]} if row["id"] == "sum31" else row for row in rows()]
+    path = write_problems(tmp_path / "long.jsonl", content)
+    message = refused(arguments(models, path, tmp_path / "out", method="uniform", stages="reverse_kl"))
+    assert "problem 'sum31': prompt of" in message and "response of 12 tokens exceed the model's context of 160" in message
+
+
+def test_a_tracker_that_is_not_installed_is_named(models: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distill, "find_spec", lambda name: None)
+    message = refused(arguments(models, source, tmp_path / "out", **{"report-to": "wandb"}))
+    assert message == "--report-to wandb needs a package that is not installed: pip install wandb"
+
+
+def test_an_evaluation_that_cannot_be_is_refused_before_training(models: Path, source: Path, tmp_path: Path) -> None:
+    assert "no such file" in refused(arguments(models, source, tmp_path / "out", evaluate="nowhere.jsonl"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_all_weights_zero_is_refused(models: Path, source: Path, tmp_path: Path) -> None:

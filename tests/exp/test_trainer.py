@@ -2,19 +2,29 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from distill_setup import trainer, write_problems
+from distill_setup import rows as problem_rows
+from distill_setup import trainer, trainer_config, write_problems
+from tiny_models import tiny_model
 
 from paced_exp.errors import UserError
 from paced_exp.prompts import prompt_ids
 from paced_exp.references import solution_ids
 from paced_exp.trainer import checkpoints, rate
+from paced_exp.training import run
 from paced_exp.training.batches import Batch
+from paced_exp.training.run import training_arguments
+from paced_exp.training.teacher_cache import CachedTeacher
 from paced_exp.training.teachers import Dense, EMATeacher, ModelTeacher, Targets
+
+HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +171,30 @@ def test_a_frozen_teacher_stays_and_a_live_one_is_the_student(source: Path, tmp_
     assert live.teachers["forward_kl@references"].model is live.supply.student.model  # type: ignore[attr-defined]
 
 
+def test_statistics_are_exact_for_a_small_vocabulary_and_buckets_for_a_large_one(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = trainer(tmp_path / "small", source, teacher_statistics="auto").teachers["forward_kl@references"]
+    monkeypatch.setattr(run, "EXACT_VOCABULARY", 47)  # the tiny models have 48
+    large = trainer(tmp_path / "large", source, teacher_statistics="auto", top_k=5).teachers["forward_kl@references"]
+    assert isinstance(small, CachedTeacher) and isinstance(large, CachedTeacher)
+    assert (small.top_k, large.top_k) == (None, 5)
+
+
+def test_a_concise_teacher_reads_the_students_rollouts_under_its_own_prompt(tmp_path: Path) -> None:
+    """OPSDC: the same model, told to be concise; reverse KL on the student's rollouts; no solutions needed."""
+    bare = write_problems(tmp_path / "bare.jsonl", [{**row, "solution": None} for row in problem_rows()])
+    ours = trainer(tmp_path / "run", bare, teacher="self", teacher_prompt="concise", method="uniform", stages="reverse_kl")
+    tokenizer, problems = ours.supply.student.tokenizer, {problem.id: problem for problem in ours.supply.problems}
+    for row in ours.supply.rows(0, range(8)):
+        assert row.student_prompt == prompt_ids(tokenizer, problems[row.problem_id])
+        assert row.teacher_prompt == prompt_ids(tokenizer, problems[row.problem_id], "concise") != row.student_prompt
+        assert all(row.supervised) and row.weight == 1
+    ours.train_or_resume()
+    lines = [json.loads(line) for line in (tmp_path / "run" / "training" / "metrics.jsonl").read_text().splitlines()]
+    assert all(line["loss"] > 0 and line["response_tokens"] <= 12 for line in lines)
+
+
 def test_weights_stay_float32_under_bf16_autocast(source: Path, tmp_path: Path) -> None:
     ours = trainer(tmp_path, source, precision="bf16")
     ours.supply.student.model.float()
@@ -186,14 +220,28 @@ def test_the_trainers_rate_is_the_schedules(source: Path, tmp_path: Path) -> Non
     assert [line["learning_rate"] for line in lines] == pytest.approx([0.05 * rate(step, 4, "linear", 1, [0]) for step in range(4)])
 
 
-def test_a_response_longer_than_the_context_is_refused_by_name(source: Path, tmp_path: Path) -> None:
-    ours = trainer(tmp_path, source)
-    with pytest.raises(UserError, match=r"problem 'sum05': prompt of .* exceed the model's context of 160"):
-        ours.supply.row(5, [7] * 200, 1.0)
-
-
 def test_training_arguments_of_this_command_may_not_be_set_twice(source: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--training-arguments may not set max_steps"):
         trainer(tmp_path / "a", source, training_arguments={"max_steps": 3})
     with pytest.raises(UserError, match="--training-arguments"):
         trainer(tmp_path / "b", source, training_arguments={"no_such": 3})
+    with pytest.raises(UserError, match="fsdp shards a model over GPUs; on a CPU leave it out"):
+        trainer(tmp_path / "c", source, training_arguments={"fsdp": "full_shard"})
+    gpu, config = (
+        torch.device("cuda"),
+        trainer_config(tmp_path / "d", source, teacher="self", teacher_update="ema", training_arguments={"fsdp": "full_shard"}),
+    )
+    with pytest.raises(UserError, match="--teacher-update ema follows a whole student, and fsdp shards it"):
+        training_arguments(config, tmp_path / "d", 3, gpu)
+
+
+def test_a_sharded_student_is_sampled_from_as_a_whole_copy_with_its_present_weights(tmp_path: Path) -> None:
+    """FSDP2 over two processes on gloo; accelerate itself shards on GPUs only."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent.parent}"}
+    command = [sys.executable, str(HERE / "sharded_student.py"), str(tmp_path / "seen.pt")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = torch.load(tmp_path / "seen.pt", weights_only=True)
+    expected = tiny_model("qwen3", seed=0).state_dict()
+    assert first.keys() == second.keys() == expected.keys()
+    assert all(torch.equal(first[name], value) and torch.equal(second[name], 2 * value) for name, value in expected.items())

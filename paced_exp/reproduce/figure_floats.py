@@ -1,6 +1,6 @@
-"""The figures' captions for LaTeX: paper/tables/caption-NAME.tex from figures/out/NAME.txt, which `make figures` writes.
+"""The figures for LaTeX, with the captions that were drawn with them: paper/tables/figure-NAME.tex from figures/out.
 
-python -m paced_exp.reproduce.captions [--figures figures/out] [--out paper/tables]
+python -m paced_exp.reproduce.figure_floats [--figures figures/out] [--out paper/tables]
 """
 
 import argparse
@@ -12,8 +12,20 @@ from paced_exp.reproduce.printing import escape
 from paced_exp.run_folder import write_atomically
 
 
+def figure_float(name: str, caption: str) -> str:
+    """A figure environment labelled fig:NAME."""
+    lines = [
+        r"\begin{figure}[htbp]",
+        r"\centering",
+        rf"\includegraphics[width=\textwidth]{{{name}}}",
+        rf"\caption{{{escape(caption)}}}\label{{fig:{name}}}",
+        r"\end{figure}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point: one file a caption. Raises `UserError` where no figure was drawn."""
+    """Entry point: one file a figure. Raises `UserError` where none was drawn."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--figures", type=Path, default=Path("figures/out"), help="folder of the drawn figures")
     parser.add_argument("--out", type=Path, default=Path("paper/tables"), help="folder to write to")
@@ -22,8 +34,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not captions:
         raise UserError(f"--figures {arguments.figures} holds no figures; draw them with: make figures")
     for path in captions:
-        write_atomically(arguments.out / f"caption-{path.stem}.tex", escape(path.read_text(encoding="utf-8").strip()) + "%\n")
-    print(f"{len(captions)} captions in {arguments.out}")
+        write_atomically(arguments.out / f"figure-{path.stem}.tex", figure_float(path.stem, path.read_text(encoding="utf-8").strip()))
+    print(f"{len(captions)} figures in {arguments.out}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Lab scale on one GPU, in pieces of less than ten minutes that resume each other: pretrain the larger pair, the probe, then tables 1, 2 and 5.
+#
+#   runs/lab.sh                       # one piece of at most MINUTES (default 9); run it again until it says that all is done
+#   STATE=DIR runs/lab.sh             # on a machine that forgets: everything is unpacked from DIR/lab-state.tar first, and packed there after
+#
+# Exit status: 0 all done, 3 time up with work left, anything else a failure.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+PY=${PY:-python3}
+MINUTES=${MINUTES:-9}
+BEGAN=$(date +%s)
+STATE=${STATE:-}
+KEPT=(runs/lab-scale runs/reproduce/lab results/lab)
+
+left() { echo $((MINUTES * 60 - ($(date +%s) - BEGAN))); }
+
+unpack() { if [ -n "$STATE" ] && [ -e "$STATE/lab-state.tar" ]; then tar -xf "$STATE/lab-state.tar"; fi; }
+
+pack() {
+  local there=()
+  for path in "${KEPT[@]}"; do [ -e "$path" ] && there+=("$path"); done
+  if [ -n "$STATE" ] && [ ${#there[@]} -gt 0 ]; then
+    tar -cf "$STATE/.lab-state.tar" "${there[@]}" && mv "$STATE/.lab-state.tar" "$STATE/lab-state.tar"
+  fi
+}
+
+# A stage that the time ends is resumed by the next piece: every command here goes on where it was killed.
+stage() {
+  local seconds
+  seconds=$(left)
+  [ "$seconds" -gt 20 ] || { echo "time is up before: $*"; exit 3; }
+  echo "== $* (${seconds} s left)"
+  timeout --signal=INT --kill-after=15 "$seconds" "$@"
+  local status=$?
+  case $status in
+    0) ;;
+    3 | 124 | 130 | 137) echo "time is up in: $*"; exit 3 ;;
+    *) echo "failed with status $status: $*" >&2; exit "$status" ;;
+  esac
+}
+
+unpack
+trap pack EXIT
+for name in teacher student teacher-llama student-llama; do
+  [ -e "runs/lab-scale/$name/checkpoint/config.json" ] || stage "$PY" -m paced_exp.lab pretrain "lab-$name" --out "runs/lab-scale/$name"
+done
+STUDENT=runs/lab-scale/student/checkpoint TEACHER=runs/lab-scale/teacher/checkpoint
+stage "$PY" -m paced_exp.snr_probe --student "$STUDENT" --teacher "$TEACHER" --device cuda --per-bin 1000 --max-problems 100000 \
+  --out runs/reproduce/lab/snr_probe
+mkdir -p results/lab/snr_probe && cp runs/reproduce/lab/snr_probe/record.json results/lab/snr_probe/
+stage "$PY" -m paced_exp.reproduce --scale lab --table distillation --table self-distillation --table two-stage
+echo "all done"

@@ -1,0 +1,65 @@
+"""The choice of rate and updates: one record a pair, the best first, nothing made twice; every pair on the unweighted baseline."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distill_setup import save_models, write_problems
+from kill_probe import HashGrader
+
+from paced_exp import grading
+from paced_exp.errors import UserError
+from paced_exp.run_folder import read_json
+from paced_exp.training import selection
+from paced_exp.training.selection import SelectionConfig, select
+
+
+@pytest.fixture(autouse=True)
+def hash_grader(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grading, "Grader", HashGrader)
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = save_models(tmp_path_factory.mktemp("models"))
+    source = str(write_problems(folder / "sums.jsonl"))
+    small = {"batch": 8, "micro_batch": 4, "max_new_tokens": 12, "warmup": 0, "rollout_every": 1, "device": "cpu"}
+    return {"student": str(folder / "student"), "problems": source, "evaluate": source, **small}
+
+
+@pytest.mark.parametrize("setting", ["distillation", "self-distillation"])
+def test_every_pair_is_trained_once_and_the_best_comes_first(
+    setting: str, options: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    further = options | ({"teacher": options["student"].replace("student", "teacher")} if setting == "distillation" else {})
+    argv = [f"--setting={setting}", "--rates=[0.1, 0.001]", "--steps=[2]", f"--training={json.dumps(further)}"]
+    argv += [f"--out={tmp_path / 'runs'}", f"--records={tmp_path / 'records'}"]
+    selection.main(argv)
+    lines = capsys.readouterr().out.splitlines()
+    records = [read_json(path) for path in (tmp_path / "records").glob("*.json")]
+    records.sort(key=lambda record: -record["mean_of_tiers"])
+    assert [record["learning_rate"] for record in records] == [float(line.split()[1]) for line in lines]
+    assert sorted(record["learning_rate"] for record in records) == [0.001, 0.1]
+    for record in records:
+        assert (record["config"]["method"], record["config"]["seed"], record["training"]["updates"]) == ("uniform", 100, 2)
+        assert record["mean_of_tiers"] == pytest.approx(record["accuracy"][options["problems"]])
+        assert record["config"]["references"] == (str(tmp_path / "runs" / "references") if setting == "distillation" else None)
+    monkeypatch.setattr(selection, "distill", None)  # what has a record is not made again
+    selection.main(argv)
+    assert capsys.readouterr().out.splitlines() == lines
+
+
+def test_other_options_have_records_of_their_own() -> None:
+    plain = SelectionConfig()
+    names = {plain.name(1e-3, 200), SelectionConfig(samples=4).name(1e-3, 200), SelectionConfig(training={"batch": 16}).name(1e-3, 200)}
+    assert "distillation-lr0.001-steps200-seed100" in names and len(names) == 3
+
+
+def test_refusals(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--setting rl is not known; known: distillation, self-distillation"):
+        SelectionConfig(setting="rl")
+    with pytest.raises(UserError, match="--rates and --steps need at least one value each"):
+        SelectionConfig(rates=())
+    with pytest.raises(UserError, match="--training may not set 'method'"):
+        select(SelectionConfig(training={"method": "paced"}, out=str(tmp_path)))
