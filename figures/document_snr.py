@@ -86,11 +86,11 @@ def _pair(name: str, record: dict[str, Any], folder: str) -> list[str]:
     if fit is None:
         return [*lines, "- No leading-order fit: the estimates show no signal that c p^a (1-p)^b could follow.", ""]
     best = [model for model in record["models"] if model["delta_aic"] < 2]
+    ranked = [f"{model['name']} (+{model['delta_aic']:.1f})" for model in record["models"]]
     shares = efficiencies(record)
     lines += [
         f"- Fit SNR² = c p^a (1-p)^b: a = {_exponent(fit, 'a')}; b = {_exponent(fit, 'b')}.",
-        f"- Rivals by AIC: {', '.join(f'{m["name"]} (+{m["delta_aic"]:.1f})' for m in record['models'])}. "
-        f"Within 2 of the best, which AIC does not tell apart: {', '.join(m['name'] for m in best)}.",
+        f"- Rivals by AIC: {', '.join(ranked)}. Within 2 of the best, which AIC does not tell apart: {', '.join(m['name'] for m in best)}.",
         f"- The kernel that this curve itself suggests is p^{fit['a']:.2f} (1-p)^{fit['b']:.2f}. The residuals' oscillation, {fit['oscillation']:.2f}, "
         f"guarantees it an efficiency of sech²(osc/2) = {fit['guaranteed_efficiency']:.2f}; noise in the points counts against it here.",
         "- If the fit were the truth, weights would keep of the best weights' gain a step: "

@@ -94,6 +94,7 @@ def _caption(record: dict[str, Any], probes: list[dict[str, Any]]) -> str:
         f"Gradient signal-to-noise ratio against the student's pass rate. Each problem gives one gradient of {config['divergence'].replace('_', ' ')} "
         f"({config['student']} against {config['teacher']} on {RESPONSES[config.get('response', 'reference')]}{_restriction(config)}); its pass rate is k/K from K = {config['K']} rollouts; "
         f"bins hold {min(sizes)} to {max(sizes)} problems. Left: the unbiased estimate with 95 % jackknife intervals over problems, the naive estimate "
-        "with its floor 1/√n (and as it would be if bins kept the sizes in which random problems fall into them: a bell whatever the gradients do), the band that shuffled pass rates give, and what gradients without any common direction would reach. "
+        "with its floor 1/√n (also with bins of the sizes in which random problems fall into them: a bell whatever the gradients do), "
+        "the band that shuffled pass rates give, and what gradients without any common direction would reach. "
         f"Right: unbiased SNR², the leading-order fit and the paper's shape p(1−p) at its best scale. {' '.join(words)}"
     )

@@ -43,7 +43,8 @@ def make_plan(scale: Scale, cells: Sequence[Cell], results: Results, work: Path)
     missing = [cell for cell in cells if results.get(cell) is None]
     shared = {piece.name: piece for cell in missing for piece in shared_by(cell, work).values() if not piece.done}
     factor = correction(scale, all_cells(scale), results)
-    seconds = {task.name: factor * cost_of(task, scale).seconds(scale) for task in (*shared.values(), *missing)}
+    tasks: list[Cell | Shared] = [*shared.values(), *missing]
+    seconds = {task.name: factor * cost_of(task, scale).seconds(scale) for task in tasks}
     return Plan(scale, missing, list(shared.values()), len(cells) - len(missing), seconds)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from paced_exp.reproduce.grids import Table
@@ -73,13 +74,11 @@ def _columns(scale: Scale, table: Table) -> list[_Column]:
             _Column("forgetting, points", lambda m: forgettings(m, scale), (scale.retention,), -1),
         ]
     names = tier_names(scale)
-    columns = [
-        _Column(f"{name}, %", lambda m, tier=tier: accuracies(m, tier), (tier,), 1) for name, tier in zip(names, scale.tiers, strict=True)
-    ]
+    columns = [_Column(f"{name}, %", partial(accuracies, source=tier), (tier,), 1) for name, tier in zip(names, scale.tiers, strict=True)]
     columns.append(_Column("mean of tiers, %", lambda m: primaries(m, scale), scale.tiers, 1))
     if table.columns == "length":
         columns += [
-            _Column(f"{name}, tokens", lambda m, tier=tier: lengths(m, tier), (tier,), -1, length=True)
+            _Column(f"{name}, tokens", partial(lengths, source=tier), (tier,), -1, length=True)
             for name, tier in zip(names, scale.tiers, strict=True)
         ]
     elif table.reported in ("stage_order", "stage_ratio_KL_to_RevKL"):

@@ -22,7 +22,7 @@ def training_record(config: Any, trainer: PacedTrainer, teacher: LoadedModel) ->
     supply, folder = trainer.supply, trainer.supply.folder
     lines = [json.loads(line) for line in (folder / "training" / "metrics.jsonl").read_text().splitlines()]
     supply.prepare(supply.segments[-1].start)
-    cache = None
+    cache: dict[str, Any] | None = None
     preparing = 0.0
     for segment in supply.segments:
         cached = trainer.teachers[segment.stage.name]
@@ -31,7 +31,7 @@ def training_record(config: Any, trainer: PacedTrainer, teacher: LoadedModel) ->
             loss = trainer.losses[segment.stage.name]
             exact = divergence(segment.stage.divergence, temperature=config.loss_temperature, jsd_beta=config.jsd_beta)
             preparing += 2.0 * matmul_parameters(teacher.model) * sum(row.teacher_tokens for row in rows)
-            cache = cached.size() | {"top_k": cached.top_k, "error": cached.error(supply.student.model, rows[:64], exact, loss)}
+            cache = {**cached.size(), "top_k": cached.top_k, "error": cached.error(supply.student.model, rows[:64], exact, loss)}
     return {
         "weights": supply.prepared[0].weights.summary(),
         "segments": [

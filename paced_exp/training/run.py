@@ -10,35 +10,30 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from transformers import TrainingArguments
 from transformers.utils import logging as transformers_logging
 
 from paced_exp import grading
 from paced_exp.distill import STEPS
-from paced_exp.errors import UserError
 from paced_exp.evaluate import EvaluateConfig, check_evaluation, evaluate
-from paced_exp.losses import divergence
 from paced_exp.models import LoadedModel, check_same_vocabulary, load_model
 from paced_exp.pass_rates import Fingerprint, pass_rates, read_pass_rates, write_pass_rates
 from paced_exp.problems import Problem, load_problems, save_problems
-from paced_exp.progress import progress
 from paced_exp.rollouts.engines import Engines
 from paced_exp.run_folder import RunFolder, read_json, write_json
 from paced_exp.snr_probe import StageClock
 from paced_exp.trainer import PacedTrainer
+from paced_exp.training.build import make_trainer
 from paced_exp.training.counts import Counts, counts_in, counts_of, roll_out
 from paced_exp.training.groups import Processes
 from paced_exp.training.masks import parse_mask
 from paced_exp.training.record import training_record
 from paced_exp.training.reference_supply import ReferenceOptions, ReferenceSupply
 from paced_exp.training.segments import make_segments
-from paced_exp.training.stages import Stage, parse_stages
+from paced_exp.training.stages import parse_stages
 from paced_exp.training.supply import Supply, SupplyOptions
-from paced_exp.training.teacher_cache import CachedTeacher
-from paced_exp.training.teachers import EMATeacher, ModelTeacher, NoTeacher, Teacher, frozen_copy
+from paced_exp.training.teachers import frozen_copy
 from paced_exp.weights import normalised
 
-EXACT_VOCABULARY = 4096  # tokens up to which `auto` caches all logits: 16 kB a position in float32, where Qwen3's 151,936 are 600
 DONE = "trained.json"  # written last, so that a run killed in its evaluation does not train again
 
 
@@ -195,128 +190,6 @@ def make_supply(
     )
     mask = parse_mask(config.supervise, student.tokenizer.decode)
     return Supply(run.path, options, problems, segments, student, teacher, references, mask, grader, counts, processes, engines)
-
-
-def make_trainer(config: Any, run: RunFolder, supply: Supply, teacher: LoadedModel, processes: Processes) -> PacedTrainer:
-    """The trainer of `config`, with a loss and a teacher for each stage."""
-    stages = parse_stages(config.stages)
-    teachers = _teachers(config, run, supply, teacher, stages)
-    losses = {
-        stage.name: divergence(
-            stage.divergence,
-            # Statistics of the top k tokens hold the temperature already.
-            temperature=1.0 if _cached(config, stage) and _top_k(config, teacher) is not None else config.loss_temperature,
-            jsd_beta=config.jsd_beta,
-            chunk=config.loss_chunk,
-        )
-        for stage in stages
-    }
-    steps = supply.segments[-1].end
-
-    def on_segment(step: int) -> None:
-        stage = supply.segments[supply.segment(step)].stage
-        cache = teachers[stage.name]
-        if isinstance(cache, CachedTeacher):
-            rows = supply.reference_rows(step)
-            if processes.main:
-                with progress(len(rows), "references", f"teacher cache, update {step}") as bar:
-                    cache.prepare(rows, bar.update)
-            processes.wait()
-            cache.refresh()
-
-    return PacedTrainer(
-        training_arguments(config, run.path / "training", steps, supply.student.device),
-        supply,
-        losses,
-        teachers,
-        schedule=config.schedule,
-        warmup=config.warmup,
-        on_segment=on_segment,
-    )
-
-
-def _cached(config: Any, stage: Stage) -> bool:
-    frozen = config.teacher != "self" or config.teacher_update == "frozen"
-    return frozen and stage.source == "references" and stage.divergence != "cross_entropy" and config.teacher_statistics != "live"
-
-
-def _top_k(config: Any, teacher: LoadedModel) -> int | None:
-    """How many tokens a position the cache keeps; None for all of them."""
-    exact = config.teacher_statistics == "exact"
-    if config.teacher_statistics == "auto":
-        exact = teacher.model.get_output_embeddings().weight.shape[0] <= EXACT_VOCABULARY
-    return None if exact else config.top_k
-
-
-def _teachers(config: Any, run: RunFolder, supply: Supply, initial: LoadedModel, stages: list[Stage]) -> dict[str, Teacher]:
-    live: Teacher
-    if config.teacher_update == "live":
-        live = ModelTeacher(supply.student.model)
-    elif config.teacher_update == "ema":
-        live = EMATeacher(supply.student.model, config.ema_decay)
-    else:
-        live = ModelTeacher(initial.model)
-    teachers: dict[str, Teacher] = {}
-    for stage in stages:
-        if stage.divergence == "cross_entropy":
-            teachers[stage.name] = NoTeacher()
-        elif _cached(config, stage):
-            teachers[stage.name] = CachedTeacher(
-                Path(config.cache) if config.cache is not None else run / "teacher_cache",
-                ModelTeacher(initial.model),
-                initial.fingerprint,
-                pad_id=initial.pad_id,
-                top_k=_top_k(config, initial),
-                temperature=config.loss_temperature,
-            )
-        else:
-            teachers[stage.name] = live
-    return teachers
-
-
-def training_arguments(config: Any, folder: Path, steps: int, device: torch.device) -> TrainingArguments:
-    """Trainer's arguments. Raises `UserError` where processes do not divide the batch, or --training-arguments cannot be.
-
-    Further ones, such as {"fsdp": "full_shard", "gradient_checkpointing": true}, are the user's.
-    """
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    if config.batch % (config.micro_batch * processes):
-        raise UserError(f"--batch {config.batch} must be a multiple of --micro-batch {config.micro_batch} x {processes} processes")
-    ours: dict[str, Any] = {
-        "output_dir": str(folder),
-        "max_steps": steps,
-        "per_device_train_batch_size": config.micro_batch,
-        "gradient_accumulation_steps": config.batch // (config.micro_batch * processes),
-        "learning_rate": config.learning_rate,
-        "weight_decay": config.weight_decay,
-        "max_grad_norm": config.max_grad_norm,
-        "save_strategy": "steps",
-        "save_steps": config.checkpoint_every,
-        "logging_steps": 1,
-        "logging_nan_inf_filter": False,
-        "report_to": config.report_to,
-        "disable_tqdm": True,
-        "remove_unused_columns": False,
-        "train_sampling_strategy": "sequential",
-        "dataloader_pin_memory": False,
-        "ddp_find_unused_parameters": False,
-        "use_cpu": device.type == "cpu",
-        "bf16": config.precision == "bf16",
-        "seed": config.seed,
-    }
-    theirs = config.training_arguments or {}
-    if taken := sorted(ours.keys() & theirs.keys()):
-        raise UserError(f"--training-arguments may not set {', '.join(taken)}: options of this command decide them")
-    if theirs.get("fsdp"):
-        # accelerate would train without it and not say so.
-        if device.type == "cpu":
-            raise UserError("--training-arguments fsdp shards a model over GPUs; on a CPU leave it out")
-        if config.teacher_update == "ema":
-            raise UserError("--teacher-update ema follows a whole student, and fsdp shards it; take live or frozen, or leave fsdp out")
-    try:
-        return TrainingArguments(**ours, **theirs)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"--training-arguments {theirs}: {error!s:.200}") from error
 
 
 def _save_model(trainer: PacedTrainer, folder: Path, processes: Processes) -> None:

@@ -15,8 +15,9 @@ from paced_exp.problems import Problem, load_problems
 from paced_exp.rollouts.engines import Engines
 from paced_exp.run_folder import RunFolder
 from paced_exp.trainer import PacedTrainer
+from paced_exp.training.build import make_trainer
 from paced_exp.training.groups import Processes
-from paced_exp.training.run import make_supply, make_trainer
+from paced_exp.training.run import make_supply
 
 PROBLEMS = 40
 

@@ -18,9 +18,9 @@ from paced_exp.errors import UserError
 from paced_exp.prompts import prompt_ids
 from paced_exp.references import solution_ids
 from paced_exp.trainer import checkpoints, rate
-from paced_exp.training import run
+from paced_exp.training import build
 from paced_exp.training.batches import Batch
-from paced_exp.training.run import training_arguments
+from paced_exp.training.build import training_arguments
 from paced_exp.training.teacher_cache import CachedTeacher
 from paced_exp.training.teachers import Dense, EMATeacher, ModelTeacher, Targets
 
@@ -175,7 +175,7 @@ def test_statistics_are_exact_for_a_small_vocabulary_and_buckets_for_a_large_one
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = trainer(tmp_path / "small", source, teacher_statistics="auto").teachers["forward_kl@references"]
-    monkeypatch.setattr(run, "EXACT_VOCABULARY", 47)  # the tiny models have 48
+    monkeypatch.setattr(build, "EXACT_VOCABULARY", 47)  # the tiny models have 48
     large = trainer(tmp_path / "large", source, teacher_statistics="auto", top_k=5).teachers["forward_kl@references"]
     assert isinstance(small, CachedTeacher) and isinstance(large, CachedTeacher)
     assert (small.top_k, large.top_k) == (None, 5)

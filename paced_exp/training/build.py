@@ -1,0 +1,144 @@
+"""A run's trainer put together: a loss and a teacher for each stage, the teacher's cache, Trainer's own arguments."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainingArguments
+
+from paced_exp.errors import UserError
+from paced_exp.losses import divergence
+from paced_exp.models import LoadedModel
+from paced_exp.progress import progress
+from paced_exp.run_folder import RunFolder
+from paced_exp.trainer import PacedTrainer
+from paced_exp.training.groups import Processes
+from paced_exp.training.stages import Stage, parse_stages
+from paced_exp.training.supply import Supply
+from paced_exp.training.teacher_cache import CachedTeacher
+from paced_exp.training.teachers import EMATeacher, ModelTeacher, NoTeacher, Teacher
+
+EXACT_VOCABULARY = 4096  # tokens up to which `auto` caches all logits: 16 kB a position in float32, where Qwen3's 151,936 are 600
+
+
+def make_trainer(config: Any, run: RunFolder, supply: Supply, teacher: LoadedModel, processes: Processes) -> PacedTrainer:
+    """The trainer of `config`, with a loss and a teacher for each stage."""
+    stages = parse_stages(config.stages)
+    teachers = _teachers(config, run, supply, teacher, stages)
+    losses = {
+        stage.name: divergence(
+            stage.divergence,
+            # Statistics of the top k tokens hold the temperature already.
+            temperature=1.0 if _cached(config, stage) and _top_k(config, teacher) is not None else config.loss_temperature,
+            jsd_beta=config.jsd_beta,
+            chunk=config.loss_chunk,
+        )
+        for stage in stages
+    }
+    steps = supply.segments[-1].end
+
+    def on_segment(step: int) -> None:
+        stage = supply.segments[supply.segment(step)].stage
+        cache = teachers[stage.name]
+        if isinstance(cache, CachedTeacher):
+            rows = supply.reference_rows(step)
+            if processes.main:
+                with progress(len(rows), "references", f"teacher cache, update {step}") as bar:
+                    cache.prepare(rows, bar.update)
+            processes.wait()
+            cache.refresh()
+
+    return PacedTrainer(
+        training_arguments(config, run.path / "training", steps, supply.student.device),
+        supply,
+        losses,
+        teachers,
+        schedule=config.schedule,
+        warmup=config.warmup,
+        on_segment=on_segment,
+    )
+
+
+def _cached(config: Any, stage: Stage) -> bool:
+    frozen = config.teacher != "self" or config.teacher_update == "frozen"
+    return frozen and stage.source == "references" and stage.divergence != "cross_entropy" and config.teacher_statistics != "live"
+
+
+def _top_k(config: Any, teacher: LoadedModel) -> int | None:
+    """How many tokens a position the cache keeps; None for all of them."""
+    exact = config.teacher_statistics == "exact"
+    if config.teacher_statistics == "auto":
+        exact = teacher.model.get_output_embeddings().weight.shape[0] <= EXACT_VOCABULARY
+    return None if exact else config.top_k
+
+
+def _teachers(config: Any, run: RunFolder, supply: Supply, initial: LoadedModel, stages: list[Stage]) -> dict[str, Teacher]:
+    live: Teacher
+    if config.teacher_update == "live":
+        live = ModelTeacher(supply.student.model)
+    elif config.teacher_update == "ema":
+        live = EMATeacher(supply.student.model, config.ema_decay)
+    else:
+        live = ModelTeacher(initial.model)
+    teachers: dict[str, Teacher] = {}
+    for stage in stages:
+        if stage.divergence == "cross_entropy":
+            teachers[stage.name] = NoTeacher()
+        elif _cached(config, stage):
+            teachers[stage.name] = CachedTeacher(
+                Path(config.cache) if config.cache is not None else run / "teacher_cache",
+                ModelTeacher(initial.model),
+                initial.fingerprint,
+                pad_id=initial.pad_id,
+                top_k=_top_k(config, initial),
+                temperature=config.loss_temperature,
+            )
+        else:
+            teachers[stage.name] = live
+    return teachers
+
+
+def training_arguments(config: Any, folder: Path, steps: int, device: torch.device) -> TrainingArguments:
+    """Trainer's arguments. Raises `UserError` where processes do not divide the batch, or --training-arguments cannot be.
+
+    Further ones, such as {"fsdp": "full_shard", "gradient_checkpointing": true}, are the user's.
+    """
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if config.batch % (config.micro_batch * processes):
+        raise UserError(f"--batch {config.batch} must be a multiple of --micro-batch {config.micro_batch} x {processes} processes")
+    ours: dict[str, Any] = {
+        "output_dir": str(folder),
+        "max_steps": steps,
+        "per_device_train_batch_size": config.micro_batch,
+        "gradient_accumulation_steps": config.batch // (config.micro_batch * processes),
+        "learning_rate": config.learning_rate,
+        "weight_decay": config.weight_decay,
+        "max_grad_norm": config.max_grad_norm,
+        "save_strategy": "steps",
+        "save_steps": config.checkpoint_every,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "report_to": config.report_to,
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "train_sampling_strategy": "sequential",
+        "dataloader_pin_memory": False,
+        "ddp_find_unused_parameters": False,
+        "use_cpu": device.type == "cpu",
+        "bf16": config.precision == "bf16",
+        "seed": config.seed,
+    }
+    theirs = config.training_arguments or {}
+    if taken := sorted(ours.keys() & theirs.keys()):
+        raise UserError(f"--training-arguments may not set {', '.join(taken)}: options of this command decide them")
+    if theirs.get("fsdp"):
+        # accelerate would train without it and not say so.
+        if device.type == "cpu":
+            raise UserError("--training-arguments fsdp shards a model over GPUs; on a CPU leave it out")
+        if config.teacher_update == "ema":
+            raise UserError("--teacher-update ema follows a whole student, and fsdp shards it; take live or frozen, or leave fsdp out")
+    try:
+        return TrainingArguments(**ours, **theirs)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"--training-arguments {theirs}: {error!s:.200}") from error

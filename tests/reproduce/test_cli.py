@@ -1,0 +1,141 @@
+"""The command: lists, plans without running, skips what is done, refuses nonsense in one line."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from synthetic import write_base, write_row
+
+from paced_exp.errors import UserError
+from paced_exp.reproduce import run_grid
+from paced_exp.reproduce.__main__ import main
+from paced_exp.reproduce.architectures import PUBLISHED, shape_of
+from paced_exp.reproduce.cells import all_cells, cells_of
+from paced_exp.reproduce.estimate import correction, cost_of, memory_bytes
+from paced_exp.reproduce.grids import BY_NAME, TABLES
+from paced_exp.reproduce.records import Results
+from paced_exp.reproduce.scales import DESK, PAPER, SCALES
+
+
+def said(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    assert main(argv) == 0
+    return capsys.readouterr().out
+
+
+def test_the_list_has_every_table_and_row(capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, "--list")
+    for table in TABLES:
+        assert f"{table.number:>2} {table.name}: {table.title}" in text
+        assert all(f"      {row.name:<24} {row.label}" in text for row in table.rows)
+    assert f"{len(all_cells(DESK))} cells at desk scale" in text
+
+
+def test_a_dry_run_counts_what_is_left_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_row(tmp_path / "results", "distillation", "paced", 0.5, seeds=2)
+    write_base(tmp_path / "results", 0.4)
+    before = sorted(tmp_path.rglob("*"))
+    text = said(
+        capsys, "--table", "1", "--seeds", "2", "--dry-run", "--results", str(tmp_path / "results"), "--work", str(tmp_path / "work")
+    )
+    assert "8 cells to run, 3 have their records" in text and "distillation/uniform-s1" in text and "distillation/paced-s0" not in text
+    assert "references-s0" in text and "pass-rates-k8-s1" in text
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_is_done_is_not_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for row in BY_NAME["kernels"].rows:
+        cell = cells_of(DESK, BY_NAME["kernels"], 1)
+        home = next(c for c in cell if c.row == row.name or (c.table == "distillation" and c.row == row.name))
+        write_row(tmp_path / "results", home.table, home.row, 0.5, seeds=1)
+    text = said(capsys, "--table", "kernels", "--seeds", "1", "--results", str(tmp_path / "results"), "--work", str(tmp_path / "work"))
+    assert text == f"all 5 cells have their records under {tmp_path / 'results' / 'desk'}\n" and not (tmp_path / "work").exists()
+
+
+def test_a_damaged_record_stops_the_command_before_anything_runs(tmp_path: Path) -> None:
+    write_row(tmp_path, "distillation", "paced", 0.5, seeds=1)
+    path = tmp_path / "desk" / "distillation" / "paced-s0.json"
+    path.write_text(path.read_text().replace('"seed": 0', '"seed": 1', 1))
+    with pytest.raises(UserError, match=r"paced-s0\.json is damaged"):
+        main(["--table", "1", "--results", str(tmp_path), "--work", str(tmp_path / "work")])
+    assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "one of the arguments --list --table --all is required"),
+        (["--table", "nine"], "--table nine is not known; known: 1 distillation, 2 self-distillation"),
+        (["--all", "--scale", "moon"], "--scale moon is not known; known: desk, lab, paper, smoke"),
+        (["--all", "--seeds", "0"], "--seeds 0 must be at least 1"),
+        (["--all", "--jobs", "-1"], "--jobs -1 must be at least 1"),
+        (["--all", "--minutes", "0"], "--minutes 0.0 must be positive"),
+        (["--all", "--seeds", "two"], "invalid int value: 'two'"),
+        (["--all", "--table", "1"], "not allowed with argument"),
+    ],
+)
+def test_nonsense_is_refused_in_one_line(argv: list[str], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        main(argv)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_command_exits_with_status_2() -> None:
+    done = subprocess.run([sys.executable, "-m", "paced_exp.reproduce", "--table", "nine"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and done.stderr.startswith("error: --table nine") and not done.stdout
+
+
+def test_parameters_are_the_published_totals() -> None:
+    """Billions, from the models' cards and weight files."""
+    totals = {
+        "Qwen/Qwen3-1.7B": 1_720_574_976,
+        "Qwen/Qwen3-8B": 8_190_735_360,
+        "Qwen/Qwen2.5-Math-7B-Instruct": 7_615_616_512,
+        "meta-llama/Llama-3.1-8B-Instruct": 8_030_261_248,
+        "meta-llama/Llama-3.3-70B-Instruct": 70_553_706_496,
+    }
+    assert {name: shape.parameters for name, shape in PUBLISHED.items()} == totals
+    assert shape_of("Qwen/Qwen3-1.7B").matmul_parameters == totals["Qwen/Qwen3-1.7B"]
+    assert shape_of("Qwen/Qwen3-8B").matmul_parameters == totals["Qwen/Qwen3-8B"] - 151_936 * 4096
+
+
+@pytest.mark.parametrize("name", ["lab:student", "lab:teacher", "lab:student-llama"])
+def test_parameters_of_a_checkpoint_are_what_its_file_holds(name: str) -> None:
+    from paced_exp.models import load_model
+
+    model = load_model(name, device="cpu", dtype="float32").model
+    assert shape_of(name).parameters == sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_every_cell_of_every_scale_has_a_cost() -> None:
+    for scale in SCALES.values():
+        for cell in all_cells(scale, 1):
+            assert cost_of(cell, scale).seconds(scale) > 0 and memory_bytes(cell) > 0
+
+
+def test_paper_scale_prints_gpu_hours_and_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, "--table", "1", "--scale", "paper", "--seeds", "1", "--dry-run")
+    hours = re.search(r"about ([\d.]+) GPU hours", text)
+    assert hours is not None and float(hours[1]) > 1
+    assert re.search(r"\d+ GB  distillation/paced-s0", text) and "not published" in text
+    self_distilled = next(cell for cell in cells_of(PAPER, BY_NAME["self-distillation"], 1) if cell.row == "paced")
+    # Student and optimiser alone: sixteen bytes a parameter.
+    assert memory_bytes(self_distilled) > 18 * 7.6e9
+
+
+def test_estimates_learn_from_what_was_measured(tmp_path: Path) -> None:
+    cells = [cell for cell in cells_of(DESK, BY_NAME["distillation"]) if cell.row == "paced"]
+    assert correction(DESK, cells, Results(tmp_path)) == 1.0
+    write_row(tmp_path, "distillation", "paced", 0.5)
+    expected = 3.0 / cost_of(cells[0], DESK).seconds(DESK)
+    assert correction(DESK, cells, Results(tmp_path)) == pytest.approx(expected)
+
+
+def test_jobs_follow_the_machine() -> None:
+    assert run_grid.default_jobs(PAPER) == 1 and run_grid.default_jobs(DESK) >= 1
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(42, "42 s"), (450, "7.5 min"), (11_160, "3.1 h")])
+def test_durations(seconds: float, text: str) -> None:
+    assert run_grid.duration(seconds) == text
