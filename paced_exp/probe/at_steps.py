@@ -27,6 +27,8 @@ _SHARED = (
     "max_new_tokens",
     "candidates",
     "fallback",
+    "engine",
+    "engine_options",
     "device",
     "dtype",
     "seed",

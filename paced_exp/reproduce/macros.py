@@ -47,6 +47,7 @@ def _protocol(scale: Scale) -> dict[str, str]:
         "NumSelfUpdates": str(own.steps),
         "NumBatch": str(paced.batch),
         "NumProblems": f"{scale.limit:,}",
+        "NumTiers": str(len(scale.tiers)),
         "NumSamples": str(paced.samples),
         "NumRate": f"{paced.learning_rate:g}",
         "NumSelfRate": f"{own.learning_rate:g}",

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -52,7 +53,9 @@ class VLLMEngine:
         self._options = options or {}
         self._installed = installed_vllm()
         self._stale = live
-        self._folder = tempfile.TemporaryDirectory(prefix="paced-weights-") if live else None
+        self._folder = tempfile.mkdtemp(prefix="paced-weights-") if live else None
+        if self._folder is not None:
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._workers: list[_Worker] = []
         self.context = 0
         self.start_seconds = 0.0
@@ -158,12 +161,12 @@ class VLLMEngine:
             raise UserError(
                 "--engine vllm cannot read a student whose weights are sharded (FSDP); train without sharding, or take --engine hf"
             )
-        model.save_pretrained(self._folder.name)
+        model.save_pretrained(self._folder)
 
     def _reload(self) -> None:
         assert self._folder is not None
         for worker in self._workers:
-            worker.send({"reload": self._folder.name})
+            worker.send({"reload": self._folder})
         for worker in self._workers:
             worker.receive("reloaded")
 
@@ -174,7 +177,7 @@ class VLLMEngine:
         longest = getattr(self._loaded.model.config.get_text_config(), "max_position_embeddings", None)
         room = 1 << (max(context, _SHORTEST_CONTEXT) - 1).bit_length()
         arguments: dict[str, Any] = {
-            "model": str(Path(self._folder.name if self._folder is not None else self._loaded.model.name_or_path).resolve()),
+            "model": str(Path(self._folder or self._loaded.model.name_or_path).resolve()),
             "dtype": _DTYPES[self._loaded.model.dtype],
             "skip_tokenizer_init": True,  # token ids in, token ids out
             "trust_remote_code": False,
@@ -276,11 +279,12 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):  # what was not yet sent to it
+                pipe.close()
 
 
 def _end(process: "subprocess.Popen[bytes]", log: Path) -> None:
     _kill(process)
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            pipe.close()
     log.unlink(missing_ok=True)

@@ -208,12 +208,13 @@ def evaluation_config(config: Any, run: RunFolder) -> EvaluateConfig | None:
     """What evaluates the trained student against the one it started from; None where --evaluate is none."""
     if config.evaluate == "none":
         return None
+    lab = all(part.strip().startswith("lab:") for part in config.evaluate.split(","))
     return EvaluateConfig(
         model=str(run / "model"),
         problems=config.evaluate,
         samples=config.samples,
         limit=config.evaluate_limit,
-        columns=config.columns,
+        columns=None if lab else config.columns,  # of the training problems' file, and the evaluation's where it has columns
         against=config.base_evaluation or config.student,
         retention=config.retention,
         temperature=config.temperature,

@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 from paced_exp import config as configs
 from paced_exp import distill, grading
 from paced_exp.errors import UserError
-from paced_exp.run_folder import read_json
+from paced_exp.run_folder import RunFolder, read_json
+from paced_exp.training.run import evaluation_config
 
 HERE = Path(__file__).parent
 TWO_STAGES = {"stages": "forward_kl:0.5,reverse_kl:0.5", "steps": 8, "rollout-every": 3, "teacher-statistics": "exact"}
@@ -233,6 +234,14 @@ def test_a_tracker_that_is_not_installed_is_named(models: Path, source: Path, tm
 def test_an_evaluation_that_cannot_be_is_refused_before_training(models: Path, source: Path, tmp_path: Path) -> None:
     assert "no such file" in refused(arguments(models, source, tmp_path / "out", evaluate="nowhere.jsonl"))
     assert not (tmp_path / "out").exists()
+
+
+def test_columns_are_of_files_and_not_of_the_labs_evaluation(tmp_path: Path) -> None:
+    columns = {"prompt": "question"}
+    for evaluated, expected in (("lab:mid, lab:hard-a", None), ("mine.jsonl", columns), ("lab:mid,mine.jsonl", columns)):
+        config = distill.DistillConfig(columns=columns, evaluate=evaluated, out=str(tmp_path))
+        found = evaluation_config(config, RunFolder(tmp_path, config))
+        assert found is not None and (found.columns, found.problems) == (expected, evaluated)
 
 
 def test_all_weights_zero_is_refused(models: Path, source: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ K8 = np.full(9, 8)
 k8 = np.arange(9)
 
 
-def ratio(found: np.ndarray, expected: list[float]) -> None:
+def assert_ratio(found: np.ndarray, expected: list[float]) -> None:
     """`found` is proportional to `expected` and has mean one."""
     scaled = np.array(expected) / np.mean(expected)
     np.testing.assert_allclose(found, scaled, rtol=1e-12, atol=1e-15)
@@ -25,18 +25,18 @@ def test_uniform() -> None:
 
 
 def test_paced_plugin() -> None:
-    ratio(weigh(Weighting("paced"), k8, K8).values, [p * (1 - p) for p in k8 / 8])
-    ratio(weigh(Weighting("paced", alpha=2, beta=0.5), k8, K8).values, [p**2 * math.sqrt(1 - p) for p in k8 / 8])
+    assert_ratio(weigh(Weighting("paced"), k8, K8).values, [p * (1 - p) for p in k8 / 8])
+    assert_ratio(weigh(Weighting("paced", alpha=2, beta=0.5), k8, K8).values, [p**2 * math.sqrt(1 - p) for p in k8 / 8])
 
 
 def test_paced_unbiased_is_the_rescaled_plugin_at_one_one_and_differs_elsewhere() -> None:
     # The factor K / (K - 1) cancels on normalising when all K are equal...
-    ratio(weigh(Weighting("paced", estimate="unbiased"), k8, K8).values, [p * (1 - p) for p in k8 / 8])
+    assert_ratio(weigh(Weighting("paced", estimate="unbiased"), k8, K8).values, [p * (1 - p) for p in k8 / 8])
     # ...and does not when they differ: p(1-p) K/(K-1).
     k, K = np.array([1, 2]), np.array([2, 4])
-    ratio(weigh(Weighting("paced", estimate="unbiased"), k, K).values, [0.25 * 2, 0.25 * 4 / 3])
+    assert_ratio(weigh(Weighting("paced", estimate="unbiased"), k, K).values, [0.25 * 2, 0.25 * 4 / 3])
     # k (k-1) (K-k) / (K (K-1) (K-2)) for alpha = 2, beta = 1.
-    ratio(
+    assert_ratio(
         weigh(Weighting("paced", alpha=2, beta=1, estimate="unbiased"), k8, K8).values,
         [k * (k - 1) * (8 - k) / (8 * 7 * 6) for k in range(9)],
     )
@@ -44,7 +44,7 @@ def test_paced_unbiased_is_the_rescaled_plugin_at_one_one_and_differs_elsewhere(
 
 def test_paced_posterior_has_its_closed_form_and_drops_nothing() -> None:
     weights = weigh(Weighting("paced", estimate="posterior"), k8, K8)
-    ratio(weights.values, [(k + 1) * (9 - k) / (10 * 11) for k in range(9)])
+    assert_ratio(weights.values, [(k + 1) * (9 - k) / (10 * 11) for k in range(9)])
     assert len(weights.kept) == 9
 
 
@@ -58,10 +58,10 @@ def test_empirical_bayes_lies_between_prior_and_plugin() -> None:
 
 
 def test_rivals() -> None:
-    ratio(weigh(Weighting("hard_filter"), k8, K8).values, [0, 0, 1, 1, 1, 1, 1, 0, 0])
-    ratio(weigh(Weighting("hard_filter", lo=0.5, hi=1.0), k8, K8).values, [0, 0, 0, 0, 1, 1, 1, 1, 1])
-    ratio(weigh(Weighting("gaussian", sigma=0.2), k8, K8).values, [math.exp(-((p - 0.5) ** 2) / 0.08) for p in k8 / 8])
-    ratio(weigh(Weighting("grpo"), k8, K8).values, [math.sqrt(p * (1 - p)) for p in k8 / 8])
+    assert_ratio(weigh(Weighting("hard_filter"), k8, K8).values, [0, 0, 1, 1, 1, 1, 1, 0, 0])
+    assert_ratio(weigh(Weighting("hard_filter", lo=0.5, hi=1.0), k8, K8).values, [0, 0, 0, 0, 1, 1, 1, 1, 1])
+    assert_ratio(weigh(Weighting("gaussian", sigma=0.2), k8, K8).values, [math.exp(-((p - 0.5) ** 2) / 0.08) for p in k8 / 8])
+    assert_ratio(weigh(Weighting("grpo"), k8, K8).values, [math.sqrt(p * (1 - p)) for p in k8 / 8])
 
 
 def test_the_gaussians_width_matches_paceds_second_moment() -> None:

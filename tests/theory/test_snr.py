@@ -165,7 +165,7 @@ def spread_out(rows: list[list[float]]) -> np.ndarray | None:
     return sample if least > 1e-3 else None
 
 
-def same(found: Any, expected: Any, scale: float = 1.0) -> None:
+def assert_same(found: Any, expected: Any, scale: float = 1.0) -> None:
     for name in ("snr_squared", "snr_squared_low", "snr_squared_high", "naive_snr"):
         assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-6, abs=1e-7), name
     assert found.signal_squared == pytest.approx(scale * expected.signal_squared, rel=1e-6, abs=1e-6 * scale)
@@ -180,9 +180,9 @@ def test_scale_rotation_and_order_change_nothing(rows: list[list[float]], scale:
     rng = np.random.default_rng(seed)
     expected = estimate_snr(sample)
     rotation = np.linalg.qr(rng.normal(size=(sample.shape[1] + 2, sample.shape[1] + 2)))[0][: sample.shape[1]]
-    same(estimate_snr(sample * scale), expected, scale**2)
-    same(estimate_snr(sample @ rotation), expected)
-    same(estimate_snr(rng.permutation(sample)), expected)
+    assert_same(estimate_snr(sample * scale), expected, scale**2)
+    assert_same(estimate_snr(sample @ rotation), expected)
+    assert_same(estimate_snr(rng.permutation(sample)), expected)
 
 
 @given(samples)
@@ -192,9 +192,9 @@ def test_gram_matrix_and_sums_give_the_same(rows: list[list[float]]) -> None:
         return
     expected = estimate_snr(sample)
     total = sample.sum(axis=0)
-    same(estimate_snr_from_gram(sample @ sample.T), expected)
-    same(estimate_snr_from_sums((sample**2).sum(axis=1), sample @ total, sum_norm_squared=float(total @ total)), expected)
-    same(estimate_snr_from_gram(gram_from_sketch(sample, (sample**2).sum(axis=1))), expected)
+    assert_same(estimate_snr_from_gram(sample @ sample.T), expected)
+    assert_same(estimate_snr_from_sums((sample**2).sum(axis=1), sample @ total, sum_norm_squared=float(total @ total)), expected)
+    assert_same(estimate_snr_from_gram(gram_from_sketch(sample, (sample**2).sum(axis=1))), expected)
 
 
 def test_a_known_sum_replaces_what_a_sketch_says_of_it() -> None:

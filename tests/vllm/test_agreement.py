@@ -111,7 +111,7 @@ def test_a_rollout_does_not_depend_on_what_else_is_asked(engine: Any, student: A
     part = run(engine, prompts[40:10:-1], samples=2)
     assert np.mean([rollout == whole[key] for key, rollout in part.items()]) >= 0.98
     other = run(engine, prompts[:20], samples=2, seed=1)
-    assert np.mean([rollout.token_ids == whole[key].token_ids for key, rollout in other.items()]) < 0.5
+    assert np.mean([rollout.token_ids == whole[key].token_ids for key, rollout in other.items()]) < 0.9
     # Samples of a prompt and prompts differ in their draws.
     assert len({rollout.seed for rollout in whole.values()}) == len(whole)
 

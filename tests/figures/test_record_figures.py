@@ -1,0 +1,99 @@
+"""Figures from records: drawn from what the records say, the same bytes each time, and honest where nothing was run."""
+
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "reproduce"))
+
+from synthetic import write_base, write_row
+
+from figures import figure1_overview, figure3_prompts, figure4_compute, figure5_histogram, figure6_claims
+from paced_exp.prompts import user_message
+from paced_exp.reproduce.measures import primaries, row_named
+from paced_exp.reproduce.records import Results
+from paced_exp.reproduce.scales import DESK
+from paced_exp.reproduce.verdicts import outcomes
+
+DRAWN_FROM_RECORDS = (figure4_compute, figure5_histogram, figure6_claims)
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    results = tmp_path_factory.mktemp("results")
+    write_base(results, 0.3)
+    for row, accuracy in (("uniform", 0.5), ("paced", 0.7)):
+        write_row(results, "distillation", row, accuracy)
+    return results
+
+
+def drawn(module, results: Path, monkeypatch: pytest.MonkeyPatch) -> Figure:
+    saved: list[Figure] = []
+    monkeypatch.setattr(module, "save_figure", lambda figure, *args, **kwargs: saved.append(figure) or [])
+    module.draw(results, results)
+    plt.close("all")
+    return saved[0]
+
+
+@pytest.mark.parametrize("module", [figure1_overview, figure3_prompts], ids=lambda module: module.NAME)
+def test_fixed_figures_give_the_same_bytes(module, tmp_path: Path) -> None:
+    first, second = (module.draw(tmp_path / run) for run in "ab")
+    assert [path.suffix for path in first] == [".pdf", ".png", ".txt"]
+    for left, right in zip([*first, first[0].with_suffix(".svg")], [*second, second[0].with_suffix(".svg")], strict=True):
+        assert left.read_bytes() == right.read_bytes()
+
+
+@pytest.mark.parametrize("module", DRAWN_FROM_RECORDS, ids=lambda module: module.NAME)
+def test_equal_records_give_equal_bytes(module, filled: Path, tmp_path: Path) -> None:
+    first, second = (module.draw(tmp_path / run, filled) for run in "ab")
+    for left, right in zip([*first, first[0].with_suffix(".svg")], [*second, second[0].with_suffix(".svg")], strict=True):
+        assert left.read_bytes() == right.read_bytes()
+
+
+@pytest.mark.parametrize("module", DRAWN_FROM_RECORDS, ids=lambda module: module.NAME)
+def test_without_records_no_point_is_drawn(module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = drawn(module, tmp_path / "none", monkeypatch)
+    for axis in figure.axes:
+        assert not axis.containers and all("not run" in text.get_text() for text in axis.texts)
+
+
+def test_accuracy_against_compute(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    axis = drawn(figure4_compute, filled, monkeypatch).axes[0]
+    points = {container.get_label(): container.lines[0].get_xydata() for container in axis.containers}
+    paced = row_named(Results(filled), DESK, "distillation", "paced")
+    np.testing.assert_allclose(points["PACED, forward KL"], [[3.0, np.mean(primaries(paced, DESK))]])
+    assert set(points) == {"Forward KL (unweighted)", "PACED, forward KL"}
+
+
+def test_histogram_shares_sum_to_one(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    axes = drawn(figure5_histogram, filled, monkeypatch).axes
+    for axis in axes:
+        assert len(axis.containers) == 3
+        for bars in axis.containers:
+            assert sum(bar.get_height() for bar in bars) == pytest.approx(1) and len(bars) == 5
+
+
+def test_the_forest_holds_every_hypothesis_and_the_measured_ones_as_points(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left, right = drawn(figure6_claims, filled, monkeypatch).axes
+    found = [finding for outcome in outcomes(Results(filled), DESK) for finding in outcome.findings]
+    names = [label.get_text() for axis in (left, right) for label in axis.get_yticklabels()]
+    assert sorted(names) == sorted(finding.hypothesis for finding in found)
+    measured = [finding for finding in found if finding.value is not None]
+    points = sorted(float(container.lines[0].get_xdata()[0]) for axis in (left, right) for container in axis.containers)
+    assert points == pytest.approx(sorted(finding.value for finding in measured if finding.value is not None)) and len(points) == 2
+
+
+def test_the_prompts_are_the_real_ones() -> None:
+    from paced_exp.models import load_model
+    from paced_exp.prompts import prompt_ids
+
+    problem = figure3_prompts.example()
+    tokenizer = load_model("lab:student", device="cpu", dtype="float32").tokenizer
+    for kind, _, _ in figure3_prompts.PANELS:
+        text = figure3_prompts.rendered(problem, kind)
+        assert user_message(problem, kind) in text
+        assert tokenizer.decode(prompt_ids(tokenizer, problem, kind)) == text
