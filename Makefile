@@ -50,7 +50,7 @@ claims: $(INSTALLED)  ## judge every claim of the paper into docs/claims.md and 
 paper: tables figures claims  ## build paper/paced.pdf (installs texlive through apt where it is missing and may)
 	$(PY) -m paced_exp.reproduce.figure_floats
 	$(PY) -m paced_exp.reproduce.macros
-	@command -v latexmk pdflatex > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -qy --no-install-recommends $(TEXLIVE); } \
+	@command -v latexmk > /dev/null && command -v pdflatex > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -qy --no-install-recommends $(TEXLIVE); } \
 	  || { echo "error: no LaTeX, and it could not be installed; install these packages and run make paper again: $(TEXLIVE)" >&2; exit 2; }
 	cd paper && latexmk -pdf -interaction=nonstopmode -halt-on-error -outdir=../runs/paper paced.tex
 	cp runs/paper/paced.pdf paper/paced.pdf
@@ -65,6 +65,11 @@ reproduce-smoke: $(INSTALLED)  ## every grid at a tiny budget, end to end: minut
 	$(PY) -m paced_exp.reproduce.tables --scale smoke --results $(SMOKE)/results --markdown $(SMOKE)/results.md --latex $(SMOKE)/tables
 	$(PY) -m paced_exp.reproduce.claims_page --scale smoke --results $(SMOKE)/results --out $(SMOKE)/claims.md --latex $(SMOKE)/tables
 	$(PY) -m figures --scale smoke --results $(SMOKE)/results --out $(SMOKE)/figures
+
+bench: $(INSTALLED) $(VLLM_INSTALLED)  ## ratios to peers, each measured in one run: per-problem gradients; rollouts by hf and vllm
+	$(PY) -m bench.gradients
+	$(PY) -m figures.bench_gradients --out results/desk/bench
+	$(VLLM_PY) -m bench.rollouts
 
 test: $(INSTALLED)  ## run the tests
 	$(PY) -m pytest

@@ -67,7 +67,7 @@ def _pair(name: str, record: dict[str, Any], folder: str) -> list[str]:
     lines = [
         f"## {PAIRS[name]}",
         "",
-        f"`{command} --per-bin {record['config']['per_bin']} --max-problems {record['config']['max_problems']} --out runs/verdict-{name}`: "
+        f"`{command} --per-bin {record['config']['per_bin']} --max-problems {record['config']['max_problems']} --out {record['config']['out']}`: "
         f"{record['rollouts']['problems_drawn']:,} problems drawn, {record['rollouts']['rollouts']:,} rollouts, {sum(r['n'] for r in rows):,} gradients; "
         f"{sum(seconds.values()) / 60:.0f} minutes of wall time on two shared cores ({', '.join(f'{k} {v / 60:.0f}' for k, v in seconds.items() if v >= 60)}).",
         "",

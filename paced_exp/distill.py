@@ -67,7 +67,7 @@ class DistillConfig:
         epochs: passes over the problems of positive weight, instead of steps
         batch: problems an update
         micro_batch: problems in memory at once on each device, a divisor of the batch
-        learning_rate: peak, of AdamW
+        learning_rate: peak, of AdamW; the default was chosen for the lab's models (docs/distillation.md), billions of parameters want about 1e-6
         schedule: of the learning rate: constant, linear or cosine (both to zero)
         warmup: updates of linear warm-up, at the start of every stage
         weight_decay: of AdamW
@@ -127,7 +127,7 @@ class DistillConfig:
     epochs: float | None = None
     batch: int = 32
     micro_batch: int = 16
-    learning_rate: float = 3e-4
+    learning_rate: float = 3e-3
     schedule: str = "linear"
     warmup: int = 10
     weight_decay: float = 0.0

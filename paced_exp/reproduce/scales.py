@@ -56,13 +56,14 @@ BENCHMARKS = ("MATH-500", "AIME 2024", "AIME 2025")  # what the three tiers stan
 _LAB_TIERS = ("lab:mid", "lab:hard-a", "lab:hard-b")
 _LAB_SHARED = {"K": 8, "candidates": 2, "batch": 32, "micro_batch": 16, "max_new_tokens": 128, "warmup": 10, "schedule": "linear"}
 
+# Rates and updates are those that the selection on the unweighted baseline chose (docs/distillation.md, results/desk/distill/selection).
 DESK = Scale(
     name="desk",
     setups={
-        "distillation": Setup("lab:student", "lab:teacher", 200, 3e-4),
-        "self-distillation": Setup("lab:student", "self", 100, 3e-4),
-        "llama": Setup("lab:student-llama", "lab:teacher-llama", 200, 3e-4),
-        "concise": Setup("lab:student", "self", 100, 3e-4),
+        "distillation": Setup("lab:student", "lab:teacher", 200, 3e-3),
+        "self-distillation": Setup("lab:student", "self", 100, 1e-3),
+        "llama": Setup("lab:student-llama", "lab:teacher-llama", 200, 3e-3),
+        "concise": Setup("lab:student", "self", 100, 1e-3),
     },
     problems="lab:train",
     limit=2000,

@@ -186,7 +186,7 @@ def probe_findings(results: Path, scale: Scale) -> list[Finding]:
                 found.append(Finding(name, text, "SNR²", missing=f"not run: the probe at step {step}"))
                 continue
             finding = _probe_finding(name, text, records[step], end)
-            found.append(replace(finding, records=(probe_path(results, scale),), command="python -m paced_exp.snr_probe"))
+            found.append(replace(finding, records=(probe_path(results, scale),), command="python -m paced_exp.snr_probe --at-steps 1,20"))
     return found
 
 

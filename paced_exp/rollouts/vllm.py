@@ -42,7 +42,8 @@ class VLLMEngine:
     """vLLM on the model that `loaded` names; started by the first request, stopped when the object goes.
 
     loaded: its weights may be gone (device meta), since vLLM reads the folder. options: see `VLLM_OPTIONS`. live: `loaded.model` is in
-    training; the engine has its weights as of the first request after `refresh`, swapped in while it runs.
+    training; the engine has its weights as of the first request after `refresh`, swapped into the running engine on a GPU, read by a new
+    one on a CPU.
 
     Raises `UserError` where vLLM is missing, or of a version or build that will not do.
     """
@@ -100,6 +101,9 @@ class VLLMEngine:
         stale, self._stale = self._stale, False
         if stale:
             self._save()
+            if self._installed.device == "cpu":
+                # vLLM 0.32 on a CPU goes on with old weights after a reload: of 30 greedy outputs 21 were the new model's, all after a start.
+                self.stop()
         if self._workers and self.context >= context:
             if stale:
                 self._reload()

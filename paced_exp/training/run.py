@@ -17,7 +17,7 @@ from paced_exp.distill import STEPS
 from paced_exp.evaluate import EvaluateConfig, check_evaluation, evaluate
 from paced_exp.models import LoadedModel, check_same_vocabulary, load_model
 from paced_exp.pass_rates import Fingerprint, pass_rates, read_pass_rates, write_pass_rates
-from paced_exp.problems import Problem, load_problems, save_problems
+from paced_exp.problems import Problem, load_problems, save_problems, source_fingerprint
 from paced_exp.rollouts.engines import Engines
 from paced_exp.run_folder import RunFolder, read_json, write_json
 from paced_exp.snr_probe import StageClock
@@ -61,7 +61,8 @@ def train_run(config: Any, run: RunFolder) -> Trained:
         check_evaluation(evaluation)
     # The folder is taken only now: a command that is refused leaves none behind to be in the way of its correction.
     if processes.main:
-        run.open().claim({"student": student.fingerprint, "teacher": teacher.fingerprint})
+        inputs = {"problems": source_fingerprint(config.problems), "student": student.fingerprint, "teacher": teacher.fingerprint}
+        run.open().claim(inputs)
         save_problems(problems, run / "problems.parquet")
     processes.wait()
     clock = _Clock(run, processes)

@@ -125,6 +125,14 @@ def test_other_hyper_parameters_are_refused(whole: Path, models: Path, source: P
         distill.main(arguments(models, source, whole, **TWO_STAGES, **{"learning-rate": 0.1}))
 
 
+def test_problems_that_changed_since_the_run_began_are_refused(models: Path, tmp_path: Path) -> None:
+    path = write_problems(tmp_path / "sums.jsonl", [{**row, "solution": None} for row in rows()])
+    argv = arguments(models, path, tmp_path / "out", reference="solution", method="uniform")
+    assert "has no expert solution" in refused(argv)
+    write_problems(path)
+    assert "holds a run begun before the problems changed" in refused(argv)
+
+
 def test_pass_rates_and_references_of_another_run_are_taken(whole: Path, models: Path, source: Path, tmp_path: Path) -> None:
     shared = {"pass-rates": whole / "pass_rates.parquet", "references": whole, "cache": whole / "teacher_cache", "steps": 2}
     argv = arguments(models, source, tmp_path / "again", **shared)
@@ -204,9 +212,9 @@ def test_bad_options_are_refused_in_one_line(options: dict[str, Any], message: s
 def test_a_problem_without_a_solution_is_named_where_one_is_needed(models: Path, tmp_path: Path) -> None:
     content = [{**row, "solution": None} if row["id"] == "sum07" else row for row in rows()]
     path = write_problems(tmp_path / "bare.jsonl", content)
-    for options in ({"reference": "solution"}, {"stages": "reverse_kl"}):
+    for number, options in enumerate(({"reference": "solution"}, {"stages": "reverse_kl"})):
         assert "problem 'sum07' has no expert solution" in refused(
-            arguments(models, path, tmp_path / str(len(options)), method="uniform", batch=40, **{"micro-batch": 40}, **options)
+            arguments(models, path, tmp_path / str(number), method="uniform", batch=40, **{"micro-batch": 40}, **options)
         )
 
 

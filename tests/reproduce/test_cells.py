@@ -1,5 +1,7 @@
 """The grids hold what the issue lists; equal rows are one cell; a cell's configuration is the row's on its scale."""
 
+from pathlib import Path
+
 import pytest
 
 from paced_exp.distill import DistillConfig
@@ -8,6 +10,7 @@ from paced_exp.reproduce.cells import LOCAL, all_cells, base_cell, cell_of, cell
 from paced_exp.reproduce.grids import BY_NAME, TABLES, table_named
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.scales import SCALES, scale_named
+from paced_exp.run_folder import read_json
 
 SCALE_NAMES = tuple(SCALES)
 
@@ -107,3 +110,14 @@ def test_unknown_names_list_the_known() -> None:
     with pytest.raises(UserError, match="--scale big is not known; known: desk, lab, paper, smoke"):
         scale_named("big")
     assert table_named("9").name == "recomputation"
+
+
+@pytest.mark.parametrize("setup", ["distillation", "self-distillation"])
+def test_the_desks_rate_and_updates_are_those_chosen_on_the_unweighted_baseline(setup: str) -> None:
+    """The selection's records, made with a seed that no cell has: the best mean of the tiers is what every method runs with."""
+    folder = Path(__file__).resolve().parents[2] / "results" / "desk" / "distill" / "selection"
+    records = [read_json(path) for path in sorted(folder.glob(f"{setup}-lr*.json"))]
+    best = max(records, key=lambda record: record["mean_of_tiers"])
+    desk = scale_named("desk")
+    assert (best["learning_rate"], best["steps"]) == (desk.setups[setup].learning_rate, desk.setups[setup].updates)
+    assert best["config"]["method"] == "uniform" and {record["seed"] for record in records}.isdisjoint(range(desk.seeds[0]))
