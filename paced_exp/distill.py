@@ -127,7 +127,7 @@ class DistillConfig:
     epochs: float | None = None
     batch: int = 32
     micro_batch: int = 16
-    learning_rate: float = 3e-3
+    learning_rate: float = 2e-3
     schedule: str = "linear"
     warmup: int = 10
     weight_decay: float = 0.0

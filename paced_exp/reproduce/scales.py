@@ -60,9 +60,9 @@ _LAB_SHARED = {"K": 8, "candidates": 2, "batch": 32, "micro_batch": 16, "max_new
 DESK = Scale(
     name="desk",
     setups={
-        "distillation": Setup("lab:student", "lab:teacher", 200, 3e-3),
+        "distillation": Setup("lab:student", "lab:teacher", 200, 2e-3),
         "self-distillation": Setup("lab:student", "self", 100, 1e-3),
-        "llama": Setup("lab:student-llama", "lab:teacher-llama", 200, 3e-3),
+        "llama": Setup("lab:student-llama", "lab:teacher-llama", 200, 2e-3),
         "concise": Setup("lab:student", "self", 100, 1e-3),
     },
     problems="lab:train",
