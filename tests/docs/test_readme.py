@@ -1,5 +1,6 @@
 """The README and the docs cannot rot: their Python runs, and what they name exists."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -54,3 +55,17 @@ def test_named_targets_modules_and_files_exist(page: Path) -> None:
         assert find_spec(module.rstrip(".")) is not None, module
     for link in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text):
         assert (page.parent / link).exists(), link
+
+
+def test_the_answer_at_the_top_is_that_of_the_record() -> None:
+    record = json.loads((ROOT / "results" / "desk" / "snr_verdict" / "qwen3" / "record.json").read_text())
+    first, last, middle, fit = record["bins"][0], record["bins"][-1], record["verdict"]["low"], record["fit"]
+    said = [
+        f"{row['snr_squared']:.4f} [{row['snr_squared_low']:.4f}, {row['snr_squared_high']:.4f}] at p = {p}"
+        for p, row in ((0, first), (1, last))
+    ]
+    said.append(f"{middle['middle']:.4f} [{middle['middle_low']:.4f}, {middle['middle_high']:.4f}] in the middle")
+    said += [f"{e} = {fit[e]:.2f} [{fit[f'{e}_low']:.2f}, {fit[f'{e}_high']:.2f}]" for e in "ab"]
+    answer = " ".join((ROOT / "README.md").read_text().split("**Answer, so far.**")[1].split("![")[0].split())
+    assert [text for text in said if text not in answer] == []
+    assert record["verdict"]["low"]["verdict"] == "does not collapse" and record["verdict"]["high"]["verdict"] == "collapses"
