@@ -40,7 +40,7 @@ def test_a_kernel_of_the_fitted_shape_keeps_everything_and_others_what_a_simulat
 
 
 def test_a_missing_record_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="qwen3/record.json does not exist"):
+    with pytest.raises(UserError, match=r"qwen3/record\.json does not exist"):
         document_snr.document(tmp_path)
 
 
