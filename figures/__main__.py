@@ -15,7 +15,8 @@ THEORY = sorted(path.stem for path in Path(__file__).parent.glob("theory_*.py"))
 def draw_all(out: Path, results: Path, scale: str = "desk") -> list[Path]:
     """Draw everything into out/."""
     paths = figure1_overview.draw(out) + figure3_prompts.draw(out)
-    paths += figure2_snr.draw(out, results / scale / "snr_probe" / "record.json")
+    probes = [results / scale / name / "record.json" for name in ("snr_verdict/qwen3", "snr_probe")]
+    paths += figure2_snr.draw(out, next((path for path in probes if path.exists()), probes[-1]))
     for module in (figure4_compute, figure5_histogram, figure6_claims):
         paths += module.draw(out, results, scale)
     for name in THEORY:

@@ -103,7 +103,7 @@ def _verdicts(results: Results, scale: Scale) -> dict[str, str]:
 
 
 def _probe(results: Results, scale: Scale) -> dict[str, str]:
-    records = probe_records(results.folder, scale)
+    records = {step: record for step, (record, _) in probe_records(results.folder, scale).items()}
     if 1 not in records or not records[1]["bins"]:
         return {"NumProbeBins": NOT_RUN, "NumProbePerBin": NOT_RUN}
     bins = records[1]["bins"]

