@@ -14,7 +14,7 @@ MUTATION_PY := $(CURDIR)/$(MUTATION_VENV)/bin/python
 MUTATION := runs/mutation
 
 .DEFAULT_GOAL := help
-.PHONY: help setup probe probe-smoke verify figures bench test test-vllm lint lab mutation lock lock-vllm clean tables claims paper report reproduce-smoke
+.PHONY: help setup probe probe-smoke verify figures bench bench-vllm test test-vllm lint lab mutation lock lock-vllm clean tables claims paper report reproduce-smoke
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -66,9 +66,13 @@ reproduce-smoke: $(INSTALLED)  ## every grid at a tiny budget, end to end: minut
 	$(PY) -m paced_exp.reproduce.claims_page --scale smoke --results $(SMOKE)/results --out $(SMOKE)/claims.md --latex $(SMOKE)/tables
 	$(PY) -m figures --scale smoke --results $(SMOKE)/results --out $(SMOKE)/figures
 
-bench: $(INSTALLED) $(VLLM_INSTALLED)  ## ratios to peers, each measured in one run: per-problem gradients; rollouts by hf and vllm
+bench: $(INSTALLED)  ## ratios to peers, each measured in one run: per-problem gradients; distillation steps (TRL's too where it is installed); rollouts by hf and vllm
 	$(PY) -m bench.gradients
 	$(PY) -m figures.bench_gradients --out results/desk/bench
+	$(PY) -m bench.distill $$($(PY) -c 'import importlib.util as u; print("" if u.find_spec("trl") else "--without-trl")')
+	$(MAKE) bench-vllm
+
+bench-vllm: $(VLLM_INSTALLED)  ## rollouts a second of the hf and vllm engines on the same problems
 	$(VLLM_PY) -m bench.rollouts
 
 test: $(INSTALLED)  ## run the tests

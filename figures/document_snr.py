@@ -121,15 +121,27 @@ def _variant_row(name: str, record: dict[str, Any]) -> str:
     )
 
 
+def _cost_rows(bench: dict[str, Any]) -> list[str]:
+    names = ("engine", "engine with sketch", "Opacus fast gradient clipping", "loop of single passes")
+    settings = dict.fromkeys((row["parameters"], row["problems"]) for row in bench["time"])
+    lines = []
+    for parameters, problems in sorted(settings):
+        ratio = {row["contender"]: row["total"] for row in bench["time"] if (row["parameters"], row["problems"]) == (parameters, problems)}
+        lines.append(f"| {parameters:,} | {problems:,} | " + " | ".join(f"{ratio[name]:.2f}" for name in names) + " |")
+    return lines
+
+
 def document(results: Path) -> str:
     """The whole page as Markdown. Raises `UserError` for a record that is missing."""
     folder = f"results/{results.name}"
     verdicts = {name: _read(results / VERDICT / name / "record.json") for name in PAIRS}
     variants = {name: _read(results / ROBUSTNESS / name / "record.json") for name in VARIANTS}
+    bench = _read(results / "bench" / "gradients.json")
     prose = (Path(__file__).parent / "document_snr.md").read_text(encoding="utf-8")
     fill: dict[str, Callable[[], str]] = {
         "pairs": lambda: "\n".join(line for name, record in verdicts.items() for line in _pair(name, record, folder)),
         "variants": lambda: "\n".join(_variant_row(name, record) for name, record in variants.items()),
+        "cost": lambda: "\n".join(_cost_rows(bench)),
         "words": lambda: "\n".join(
             f"- {PAIRS[name]}: {record['verdict'][end]['words']}." for name, record in verdicts.items() for end in ("low", "high")
         ),

@@ -41,7 +41,12 @@ def test_an_interrupt_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> N
     def main() -> None:
         signal.raise_signal(signal.SIGINT)
 
-    assert status_and_lines(main, capsys) == (130, ["interrupted; run the same command again to continue"])
+    # A shell starts background jobs with the signal ignored, and tests may run in one.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert status_and_lines(main, capsys) == (130, ["interrupted; run the same command again to continue"])
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("error", [ValueError("a defect"), OSError(errno.EIO, "input/output error"), AssertionError()])
