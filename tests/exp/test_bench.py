@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from bench import gradients, subjects
+from bench import early_stopping, gradients, subjects
 from bench.memory import peak_bytes
 from bench.timing import interleaved, ratios
 from figures.bench_gradients import main as draw
@@ -58,3 +59,24 @@ def test_what_cannot_be_measured_is_refused(arguments: list[str]) -> None:
 def test_a_missing_record_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--record .*python -m bench\.gradients"):
         draw(["--record", str(tmp_path / "none.json")])
+
+
+def test_early_stopping_saves_what_a_walk_through_the_rollouts_counts() -> None:
+    rng = np.random.default_rng(0)
+    correct = rng.random((300, 4)) < rng.random((300, 1))
+    expected, count = 0, [0] * 5
+    for row in correct:  # rounds of one problem
+        for r in range(1, 4):
+            k = int(row[:r].sum())
+            if all(count[end] >= 6 for end in range(k, k + 4 - r + 1)):
+                expected += 4 - r
+                break
+        count[int(row.sum())] += 1
+    assert expected > 0
+    assert early_stopping.saved_share(correct, 5, 6, range(1, 4), round_size=1) == expected / 1200
+    assert early_stopping.saved_share(correct, 5, 10**6, range(1, 4)) == 0
+
+
+def test_early_stopping_needs_a_finished_probe(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no rollouts"):
+        early_stopping.main([str(tmp_path)])

@@ -26,18 +26,18 @@ def test_a_prior_is_a_tuple_a_list_or_an_array():
 
 @pytest.mark.parametrize("teacher", [[0.5, 0.6], [-0.5, 1.5], [0.5, 0.4]])
 def test_a_teacher_that_is_no_distribution_is_refused(teacher):
-    with pytest.raises(ValueError, match="^teacher must hold probabilities that sum to one"):
+    with pytest.raises(ValueError, match=r"^teacher must hold probabilities that sum to one"):
         collapse.forward_kl([0.0, 1.0], teacher)
 
 
 @pytest.mark.parametrize("logits", [0.0, [0.0]])
 def test_one_logit_is_no_distribution(logits):
-    with pytest.raises(ValueError, match="^student_logits must have at least 2 entries along its last axis"):
+    with pytest.raises(ValueError, match=r"^student_logits must have at least 2 entries along its last axis"):
         collapse.forward_kl(logits, [1.0])
 
 
 def test_a_component_without_weight_is_refused_and_close_means_are_not():
-    with pytest.raises(ValueError, match="^weights must be positive and sum to one, got least 0 and sum 1"):
+    with pytest.raises(ValueError, match=r"^weights must be positive and sum to one, got least 0 and sum 1"):
         toy_students.GaussianStudent((1.0, 0.0), (0.0, 1.0), (1.0, 1.0))
     assert toy_students.GaussianStudent((0.5, 0.5), (0.0, 0.1), (1.0, 1.0)).moments()[0] == pytest.approx(0.05)
 
@@ -50,7 +50,7 @@ def test_the_least_sizes_are_allowed():
 
 
 def test_points_without_a_logarithm():
-    with pytest.raises(ValueError, match="^distance and values must be positive for a log-log slope"):
+    with pytest.raises(ValueError, match=r"^distance and values must be positive for a log-log slope"):
         representation.log_log_slope([0.0, 0.1, 0.2], [1.0, 1.0, 1.0])
     fit = representation.fit_leading_order_linear(P, [0.0, 0.3, 0.3, 0.1], np.full(4, 0.1))
     assert fit.oscillation == math.inf and fit.guaranteed_efficiency == 0.0

@@ -109,6 +109,7 @@ def test_a_rollout_does_not_depend_on_what_else_is_asked(engine: Any, student: A
     prompts = prompts_of(problems[:60], student)
     whole = run(engine, prompts, samples=4)
     part = run(engine, prompts[40:10:-1], samples=2)
+    # A rollout's draws are its own; its logits differ in the last bits with the shape of the batch, which turns a token where two nearly tie.
     assert np.mean([rollout == whole[key] for key, rollout in part.items()]) >= 0.98
     other = run(engine, prompts[:20], samples=2, seed=1)
     assert np.mean([rollout.token_ids == whole[key].token_ids for key, rollout in other.items()]) < 0.9
