@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from scipy import integrate
 
-from paced_theory import _checks, collapse, connections, convergence, kernels, representation, snr, stages, toy_students, verify
-from paced_theory.bootstrap import resampled_nu
+from paced_theory import _checks, collapse, connections, convergence, estimation, kernels, representation, snr, stages, toy_students, verify
+from paced_theory.bootstrap import bootstrap_snr, resampled_nu
 from paced_theory.claims.ledger import Claim, Comparison, Evidence
 
 P = np.array([0.2, 0.4, 0.6, 0.8])
 MIXTURE = toy_students.GaussianStudent((0.4, 0.6), (-1.0, 1.0), (0.5, 0.7))
+ESTIMATE = snr.estimate_snr(np.random.default_rng(0).standard_normal((5, 2)))
 
 
 # ---- what is just allowed and what is just not
@@ -22,6 +23,29 @@ def test_a_prior_is_a_tuple_a_list_or_an_array():
         assert _checks.check_prior(prior) == (1.0, 2.0)
     with pytest.raises(ValueError, match=r"^prior must be a pair \(a, b\) .*, got range\(1, 3\)$"):
         _checks.check_prior(range(1, 3))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: estimation.expected_weight([[0.1, 0.2]], 0.5), "weights_by_k must be a 1-dimensional array"),
+        (lambda: snr.combine([ESTIMATE], [[1.0]]), "weights must be a 1-dimensional array"),
+        (lambda: convergence.quadratic_mean_squared_gradient([1.0], [[1.0]], 1.0, 0.5, 3), "theta0 must be a 1-dimensional array"),
+        (lambda: snr.estimate_snr_from_sums([1.0, 2.0, 3.0], [1.0, math.nan, 1.0]), "projections must be an array of finite"),
+        (lambda: snr.effective_rank(np.eye(3, dtype=complex)), "gram must be a square matrix of real numbers"),
+        (lambda: snr.estimate_snr(np.zeros((4, 2))), "the gradients do not differ beyond rounding"),
+        (lambda: representation.fit_leading_order_linear(P, np.zeros(4), np.full(4, 0.1)), "snr_squared shows no positive signal"),
+        (lambda: representation.fit_leading_order(P, P, [0.1, 0.1, 0.1, 1e60]), "standard_error must be of a size between"),
+        (lambda: convergence.quadratic([0.0, 1.0]), "curvatures must"),
+        (lambda: representation.fit_leading_order(P, P, P).snr_squared(1.5), "pass_rate must be pass rates"),
+        (lambda: representation.fit_leading_order_batch([0.0, 0.1, 0.2, 0.3], [P], P), "pass_rate must lie strictly inside"),
+        (lambda: kernels.GaussianBump(sigma=1e6 + 0.5), "sigma must"),
+        (lambda: collapse.forward_kl([[0.0, 1.0]] * 2, [[0.5, 0.5]] * 3), r"student_logits and teacher .*, got \(2, 2\) and \(3, 2\)$"),
+    ],
+)
+def test_an_array_of_the_wrong_rank_or_content_is_named(call, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        call()
 
 
 @pytest.mark.parametrize("teacher", [[0.5, 0.6], [-0.5, 1.5], [0.5, 0.4]])
@@ -76,6 +100,17 @@ def test_gradients_that_differ_a_little_have_a_rank_and_resamples():
     samples = [np.repeat(g, row, axis=0) for row in drawn]
     exact = [np.linalg.norm(s.mean(axis=0)) / math.sqrt(s.var(axis=0, ddof=1).sum()) for s in samples]
     assert nu == pytest.approx(exact, rel=0.02)
+
+
+def test_three_gradients_that_differ_a_little_at_any_scale():
+    """Their variance of 3.6e-13 of the mean's square is above rounding, whichever signs are flipped."""
+    for scale in (1.0, 1e-3):
+        g = scale * np.array([[1 - 6e-7], [1.0], [1 + 6e-7]])
+        assert np.isfinite(snr.sign_flip_null(g @ g.T, replicates=50, rng=np.random.default_rng(0))).all()
+    wide = 1.0 + 1e-6 * np.random.default_rng(0).standard_normal((20, 3))
+    assert snr.estimate_snr(wide).snr_squared > 1e11
+    small = snr.estimate_snr(0.01 * np.array([[1.0], [2.0], [3.0]]))
+    assert 0 < small.signal_squared < 1 and not small.clipped
 
 
 def test_a_gram_matrix_in_single_precision_is_resampled_in_double():
@@ -143,3 +178,44 @@ def test_headings_and_formulas_of_the_page_stand_between_empty_lines(capsys):
     for i, line in enumerate(lines):
         if line.startswith("|") and not lines[i - 1].startswith("|"):
             assert lines[i - 1] == "", line
+
+
+def test_a_scaled_kernel_without_mass_has_the_integral_zero():
+    assert kernels.HardFilter(0.5, 0.6).normalised("peak").integral((1.0, 5000.0)) == 0.0
+
+
+def test_bootstrap_ends_of_the_root_are_the_roots_of_the_ends():
+    g = 2.0 + np.random.default_rng(0).standard_normal((12, 2))
+    found = bootstrap_snr(g, replicates=50, rng=np.random.default_rng(1))
+    assert found.snr_squared_low > 0.1
+    assert (found.snr_low, found.snr_high) == pytest.approx((found.snr_squared_low**0.5, found.snr_squared_high**0.5))
+
+
+def test_stuck_after_a_forward_stage_is_judged_by_forward_kl():
+    """At times when the reverse KL would judge otherwise."""
+    rng = np.random.default_rng(3)
+    student = toy_students.random_softmax(rng)
+    starts, differ = student.draw_starts(8, rng), 0
+    for time in (1.0, 4.0, 10.0, 20.0):
+        ends = {schedule: stages.run_schedule(student, starts, schedule, time=time) for schedule in ("forward", "reverse-forward")}
+        expected, other = (
+            [(loss(theta) > min(loss(end).min() for end in ends.values()) + 0.01).mean() for theta in ends.values()]
+            for loss in (student.forward_kl, student.reverse_kl)
+        )
+        found = {outcome.schedule: outcome.stuck.value for outcome in stages.stage_outcomes(student, starts, time=time)}
+        assert [found[schedule] for schedule in ends] == pytest.approx(expected)
+        differ += expected != other
+    assert differ >= 1
+
+
+def test_confidence_reaches_the_shares_on_the_best_mode():
+    narrow, wide = (
+        stages.population_outcomes(
+            toy_students.random_softmax, np.random.default_rng(1), teachers=6, starts=4, time=8.0, confidence=confidence
+        )
+        for confidence in (0.5, 0.95)
+    )
+    for field in ("on_best_over_forward", "on_best_over_reverse"):
+        halves = [[getattr(row, field).high - getattr(row, field).value for row in rows] for rows in (narrow, wide)]
+        assert max(halves[0]) > 0
+        assert all(b > 2 * a for a, b in zip(*halves, strict=True) if a > 0)
