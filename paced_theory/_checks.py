@@ -119,7 +119,10 @@ def check_int(name: str, value: int, minimum: int) -> int:
 def check_prior(prior: tuple[float, float], name: str = "prior") -> tuple[float, float]:
     """The two parameters (a, b) of a Beta law of pass rates, both finite and > 0."""
     allowed = "a pair (a, b) of finite numbers > 0, the parameters of a Beta law"
-    raw = np.asarray(prior) if isinstance(prior, tuple | list | np.ndarray) else np.empty(0)
+    try:
+        raw = np.asarray(prior) if isinstance(prior, tuple | list | np.ndarray) else np.empty(0)
+    except ValueError:  # ragged input: numpy's own message does not name the argument
+        raw = np.empty(0)
     if raw.shape != (2,) or raw.dtype.kind not in "fiu" or not np.all(np.isfinite(raw)) or not np.all(raw > 0):
         raise ValueError(f"{name} must be {allowed}, got {_describe(prior)}")
     return float(raw[0]), float(raw[1])

@@ -148,3 +148,8 @@ def test_scalars_come_out_as_floats():
     assert isinstance(checks.as_numpy(np.asarray(0.5)), float)
     array = np.array([0.5])
     assert checks.as_numpy(array) is not None and checks.as_numpy(array).shape == (1,)
+
+
+def test_a_ragged_prior_is_named() -> None:
+    with pytest.raises(ValueError, match=r"^prior must be a pair \(a, b\) of finite numbers > 0.*got \(1.0, \(2.0, 3.0\)\)$"):
+        checks.check_prior((1.0, (2.0, 3.0)))  # type: ignore[arg-type]

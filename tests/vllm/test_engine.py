@@ -50,7 +50,7 @@ def test_a_model_in_training_is_sampled_with_its_new_weights(tied: bool, problem
 
     outputs: list[Any] = []
     assert agreement() >= 0.95
-    engine = engines.of(model, live=True)
+    engine: Any = engines.of(model, live=True)
     first = engine.pids
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
