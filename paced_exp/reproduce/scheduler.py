@@ -9,11 +9,13 @@ import multiprocessing
 import os
 import re
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +149,7 @@ def _environment(threads: int | None) -> Iterator[None]:
 
 def _guarded(task: Task, threads: int | None) -> None:
     """In the task's process: everything printed goes to its log, and how it ended is the exit status."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     task.log.parent.mkdir(parents=True, exist_ok=True)
     log = task.log.open("a", buffering=1)
     os.dup2(log.fileno(), 1)
@@ -168,6 +171,14 @@ def _guarded(task: Task, threads: int | None) -> None:
     except Exception:
         traceback.print_exc()
         sys.exit(1)
+
+
+def _end_with_parent() -> None:
+    """A command that is killed cannot stop its tasks: each sees that it is gone and stops at once, as a kill would stop it."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _reason(status: int, log: Path) -> str:

@@ -1,6 +1,8 @@
 """Tasks run side by side in processes of their own; one that fails, crashes or is killed costs itself and what needs it."""
 
+import fcntl
 import functools
+import multiprocessing
 import os
 import signal
 import time
@@ -30,7 +32,9 @@ def die(path: Path) -> None:
 
 
 def sleep(path: Path) -> None:
-    path.with_suffix(".began").write_text("")
+    began = path.with_suffix(".began")
+    began.with_suffix(".new").write_text(str(os.getpid()))
+    began.with_suffix(".new").rename(began)
     time.sleep(120)
 
 
@@ -102,6 +106,33 @@ def test_two_commands_do_not_run_a_task_twice(tmp_path: Path) -> None:
         thread.join()
     assert (tmp_path / "one").read_text() == "ran\n"
     assert all(set(schedule.done) == {"one"} for schedule in schedules)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_no_task_outlives_a_killed_command(tmp_path: Path, how: signal.Signals) -> None:
+    command = multiprocessing.get_context("spawn").Process(target=run_sleeper, args=(tmp_path,))
+    command.start()
+    began = tmp_path / "sleeper.began"
+    deadline = time.monotonic() + 60
+    while not began.exists():
+        assert time.monotonic() < deadline, "the task did not begin"
+        time.sleep(0.05)
+    assert command.pid is not None
+    os.kill(command.pid, how)
+    command.join()
+    # The lock is held for as long as the task's process lives.
+    with (tmp_path / "logs" / "sleeper.lock").open("w") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                assert time.monotonic() < deadline, f"the task (process {began.read_text()}) outlives its command"
+                time.sleep(0.05)
+
+
+def run_sleeper(folder: Path) -> None:
+    Schedule([task(folder, "sleeper", sleep)], jobs=1, threads=None, preload=[]).run(quiet)
 
 
 def test_no_jobs_are_refused() -> None:
