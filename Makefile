@@ -41,15 +41,15 @@ verify: $(INSTALLED)  ## check every theoretical claim, symbolically and numeric
 tables: $(INSTALLED)  ## print every table from results/ into docs/results.md and paper/tables
 	$(PY) -m paced_exp.reproduce.tables
 
-figures: $(INSTALLED)  ## redraw every figure from results/ and the theory into figures/out
+figures: $(INSTALLED)  ## redraw every figure from results/ and the theory into figures/out, and their captions for the paper
 	$(PY) -m figures --out figures/out
+	$(PY) -m paced_exp.reproduce.figure_floats
 
-claims: $(INSTALLED)  ## judge every claim of the paper into docs/claims.md and results/claims.json
+claims: $(INSTALLED)  ## judge every claim of the paper into docs/claims.md and results/claims.json, and the numbers of the paper's prose
 	$(PY) -m paced_exp.reproduce.claims_page
+	$(PY) -m paced_exp.reproduce.macros
 
 paper: tables figures claims  ## build paper/paced.pdf (installs texlive through apt where it is missing and may)
-	$(PY) -m paced_exp.reproduce.figure_floats
-	$(PY) -m paced_exp.reproduce.macros
 	@command -v latexmk > /dev/null && command -v pdflatex > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -qy --no-install-recommends $(TEXLIVE); } \
 	  || { echo "error: no LaTeX, and it could not be installed; install these packages and run make paper again: $(TEXLIVE)" >&2; exit 2; }
 	cd paper && latexmk -pdf -interaction=nonstopmode -halt-on-error -outdir=../runs/paper paced.tex

@@ -8,15 +8,21 @@ from pathlib import Path
 
 from figures import figure1_overview, figure2_snr, figure3_prompts, figure4_compute, figure5_histogram, figure6_claims
 from figures.command import run_on_records
+from paced_exp.run_folder import read_json
 
 THEORY = sorted(path.stem for path in Path(__file__).parent.glob("theory_*.py"))
+
+
+def probe_of(records: Path) -> Path:
+    """The record that figure 2 shows: of probes at several updates where there is one, else the one with the most problems."""
+    probe, verdict = (records / name / "record.json" for name in ("snr_probe", "snr_verdict/qwen3"))
+    return verdict if verdict.exists() and not (probe.exists() and "steps" in read_json(probe)) else probe
 
 
 def draw_all(out: Path, results: Path, scale: str = "desk") -> list[Path]:
     """Draw everything into out/."""
     paths = figure1_overview.draw(out) + figure3_prompts.draw(out)
-    probes = [results / scale / name / "record.json" for name in ("snr_verdict/qwen3", "snr_probe")]
-    paths += figure2_snr.draw(out, next((path for path in probes if path.exists()), probes[-1]))
+    paths += figure2_snr.draw(out, probe_of(results / scale))
     for module in (figure4_compute, figure5_histogram, figure6_claims):
         paths += module.draw(out, results, scale)
     for name in THEORY:

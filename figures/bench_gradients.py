@@ -7,8 +7,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from figures.style import COLORS, LINES, MARKERS, new_figure, save_figure
 from paced_exp.errors import UserError, exit_cleanly
+from paced_exp.plotting.style import COLORS, LINES, MARKERS, new_figure, save_figure
 from paced_exp.run_folder import read_json
 
 RECORD = Path(__file__).resolve().parent.parent / "results" / "desk" / "bench" / "gradients.json"

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.patches import FancyBboxPatch
 
 from figures.command import run
-from figures.style import COLORS, LINES, new_figure, save_figure
+from paced_exp.plotting.style import COLORS, LINES, new_figure, save_figure
 from paced_theory.kernels import BetaKernel, GaussianBump, HardFilter, SqrtVariance
 
 NAME = "figure1_overview"

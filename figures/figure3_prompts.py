@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from figures.command import run
-from figures.style import COLORS, new_figure, save_figure
 from paced_exp.lab import checkpoint_path
+from paced_exp.plotting.style import COLORS, new_figure, save_figure
 from paced_exp.problems import Problem, load_problems
 from paced_exp.prompts import PromptKind, user_message
 

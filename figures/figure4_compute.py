@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.ticker import MaxNLocator
 
 from figures.command import run_on_records
-from figures.style import COLORS, MARKERS, new_figure, save_figure
+from paced_exp.plotting.style import COLORS, MARKERS, new_figure, save_figure
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.measures import Measured, measure_row, primaries
 from paced_exp.reproduce.records import Results

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from figures.command import run_on_records
-from figures.style import COLORS, new_figure, save_figure
+from paced_exp.plotting.style import COLORS, new_figure, save_figure
 from paced_exp.reproduce.measures import Measured, row_named
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import Scale, scale_named

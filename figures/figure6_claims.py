@@ -6,7 +6,7 @@ python -m figures.figure6_claims [--out figures/out] [--results results] [--scal
 from pathlib import Path
 
 from figures.command import run_on_records
-from figures.style import COLORS, MARKERS, new_figure, save_figure
+from paced_exp.plotting.style import COLORS, MARKERS, new_figure, save_figure
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import scale_named
 from paced_exp.reproduce.verdicts import LEVEL, Finding, outcomes

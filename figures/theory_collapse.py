@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from figures.command import run
-from figures.style import COLORS, LINES, MARKERS, new_figure, save_figure
+from paced_exp.plotting.style import COLORS, LINES, MARKERS, new_figure, save_figure
 from paced_theory.collapse import LogisticStudent, SoftmaxStudent
 from paced_theory.representation import log_log_slope
 from paced_theory.snr import SNREstimate, estimate_snr_from_sums

@@ -6,7 +6,7 @@ python -m figures.theory_efficiency [--out figures/out]
 from pathlib import Path
 
 from figures.command import run
-from figures.style import COLORS, LINES, MARKERS, new_figure, save_figure
+from paced_exp.plotting.style import COLORS, LINES, MARKERS, new_figure, save_figure
 from paced_theory.estimation import efficiency_table
 
 NAME = "theory_efficiency"

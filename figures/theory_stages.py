@@ -10,7 +10,7 @@ import numpy as np
 
 from figures.command import run
 from figures.study_stages import RECORD, STARTS, TEACHERS
-from figures.style import COLORS, LINES, MARKERS, new_figure, save_figure
+from paced_exp.plotting.style import COLORS, LINES, MARKERS, new_figure, save_figure
 from paced_exp.run_folder import read_json
 from paced_theory.stages import SCHEDULES, mean_interval, run_schedule
 from paced_theory.toy_students import GaussianStudent

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from figures.command import run
-from figures.style import COLORS, LINES, MARKERS, new_figure, save_figure
+from paced_exp.plotting.style import COLORS, LINES, MARKERS, new_figure, save_figure
 from paced_theory.convergence import breakeven_signal_exponent, variance_ratio
 
 NAME = "theory_variance_ratio"

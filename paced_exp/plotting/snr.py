@@ -7,6 +7,13 @@ import numpy as np
 
 from paced_exp.plotting.style import COLORS, new_figure, save_figure
 
+DIVERGENCE_NAMES = {
+    "forward_kl": "forward KL",
+    "reverse_kl": "reverse KL",
+    "cross_entropy": "cross-entropy",
+    "jsd": "Jensen-Shannon",
+    "akl": "AKL",
+}
 RESPONSES = {
     "reference": "its fixed reference response",
     "solution": "the worked solution",
@@ -15,7 +22,7 @@ RESPONSES = {
 
 
 def plot_snr(record: dict[str, Any], folder: str | Path, name: str = "figure2_snr") -> list[Path]:
-    """Draw the probe's curve with its floor, null and fit (left), and SNR^2 with the paper's shape (right); writes PDF, PNG and caption.
+    """Draw the probe's curve with its floor, null and fit (left), and SNR^2 with the paper's shape (right); writes PDF, PNG, SVG and caption.
 
     A record of `--at-steps` gets a row of panels for each update.
     """
@@ -27,7 +34,7 @@ def plot_snr(record: dict[str, Any], folder: str | Path, name: str = "figure2_sn
         if "step" in probe:
             left.set_title(f"before update {probe['step']}: {_verdicts(probe)}", loc="left")
     config = record["config"]
-    title = f"{config['student']} distilled from {config['teacher']}, {config['divergence'].replace('_', ' ')}"
+    title = f"{config['student']} distilled from {config['teacher']}, {DIVERGENCE_NAMES[config['divergence']]}"
     figure.suptitle(title if "steps" in record else f"{title}: {_verdicts(record)}", fontsize=8)
     return save_figure(figure, name, folder, caption=_caption(record, probes))
 
@@ -82,6 +89,10 @@ def _restriction(config: dict[str, Any]) -> str:
     return summed + (f", in {config['only']} alone" if config.get("only") else "")
 
 
+def _range(sizes: list[int]) -> str:
+    return f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
+
+
 def _caption(record: dict[str, Any], probes: list[dict[str, Any]]) -> str:
     config, sizes = record["config"], [row["n"] for probe in probes for row in probe["bins"]]
     words = [f"{probe['verdict']['low']['words']}. {probe['verdict']['high']['words']}." for probe in probes]
@@ -91,9 +102,9 @@ def _caption(record: dict[str, Any], probes: list[dict[str, Any]]) -> str:
             0, f"Rows: the student before each update named, trained with {config['method']} weights and its pass rates taken again."
         )
     return (
-        f"Gradient signal-to-noise ratio against the student's pass rate. Each problem gives one gradient of {config['divergence'].replace('_', ' ')} "
+        f"Gradient signal-to-noise ratio against the student's pass rate. Each problem gives one gradient of {DIVERGENCE_NAMES[config['divergence']]} "
         f"({config['student']} against {config['teacher']} on {RESPONSES[config.get('response', 'reference')]}{_restriction(config)}); its pass rate is k/K from K = {config['K']} rollouts; "
-        f"bins hold {min(sizes)} to {max(sizes)} problems. Left: the unbiased estimate with 95 % jackknife intervals over problems, the naive estimate "
+        f"bins hold {_range(sizes)} problems. Left: the unbiased estimate with 95 % jackknife intervals over problems, the naive estimate "
         "with its floor 1/√n (also with bins of the sizes in which random problems fall into them: a bell whatever the gradients do), "
         "the band that shuffled pass rates give, and what gradients without any common direction would reach. "
         f"Right: unbiased SNR², the leading-order fit and the paper's shape p(1−p) at its best scale. {' '.join(words)}"

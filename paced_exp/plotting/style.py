@@ -43,6 +43,8 @@ RC: dict[Any, Any] = {
     "pdf.fonttype": 42,
     "font.family": "DejaVu Sans",
     "mathtext.fontset": "dejavusans",
+    "svg.hashsalt": "paced",  # ids in the file: equal figures give equal files
+    "svg.fonttype": "path",
 }
 # For the whole process, from import on: legends and texts are made between new_figure and save_figure, and a local context would miss them.
 plt.rcParams.update(RC)
@@ -55,12 +57,13 @@ def new_figure(width: Literal["single", "double"] = "single", height_in: float =
 
 
 def save_figure(figure: Figure, name: str, folder: str | Path, *, caption: str) -> list[Path]:
-    """Write folder/NAME.pdf, .png and .txt (the caption, which stands alone), without dates, so that equal data gives equal files."""
+    """Write folder/NAME.pdf, .png, .svg and .txt (the caption, which stands alone), without dates: equal data gives equal files."""
     out = Path(folder)
     out.mkdir(parents=True, exist_ok=True)
-    paths = [out / f"{name}.pdf", out / f"{name}.png", out / f"{name}.txt"]
+    paths = [out / f"{name}.{suffix}" for suffix in ("pdf", "png", "svg", "txt")]
     figure.savefig(paths[0], metadata={"CreationDate": None, "Producer": None, "Creator": None})
     figure.savefig(paths[1], metadata={"Software": None})
+    figure.savefig(paths[2], metadata={"Date": None, "Creator": None})
     plt.close(figure)
-    paths[2].write_text(" ".join(caption.split()) + "\n", encoding="utf-8")
+    paths[3].write_text(" ".join(caption.split()) + "\n", encoding="utf-8")
     return paths

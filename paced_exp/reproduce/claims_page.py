@@ -127,7 +127,8 @@ def theory_outcomes() -> list[TheoryOutcome]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point: judge, write both files, say where."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the records; claims.json goes there")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the records")
+    parser.add_argument("--json", type=Path, help="the verdicts for programs to read (default: claims.json in --results)")
     parser.add_argument("--out", type=Path, default=Path("docs/claims.md"), help="the page to write")
     parser.add_argument("--latex", type=Path, default=Path("paper/tables"), help="folder for the LaTeX tables")
     parser.add_argument("--scale", choices=SCALES, help="this scale alone (default: the desk's, and any other that has records)")
@@ -154,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         {"id": outcome.claim.id, "statement": outcome.claim.statement, "source": outcome.claim.source, "verdict": outcome.status}
         for outcome in theory
     ]
-    path = arguments.results / "claims.json"
+    path = arguments.json or arguments.results / "claims.json"
     write_json(path, {"rule": "docs/protocol.md", "scales": content, "theory": ledger_content})
     print(arguments.out)
     print(path)

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from paced_exp.distill import DistillConfig
-from paced_exp.errors import exit_cleanly
+from paced_exp.errors import UserError, exit_cleanly
 from paced_exp.reproduce.architectures import shape_of
 from paced_exp.reproduce.cells import all_cells, cell_of
 from paced_exp.reproduce.claims import CLAIMS, MARGIN
-from paced_exp.reproduce.claims_page import finding_text, theory_outcomes
+from paced_exp.reproduce.claims_page import finding_text
 from paced_exp.reproduce.grids import BY_NAME, TABLES
 from paced_exp.reproduce.measures import combined, primaries, row_named
 from paced_exp.reproduce.printing import escape
@@ -24,12 +24,12 @@ from paced_exp.reproduce.scales import DESK, PAPER, Scale
 from paced_exp.reproduce.sheets import NOT_RUN, fixed, signed
 from paced_exp.reproduce.statistics import CONFIDENCE, mean_and_error
 from paced_exp.reproduce.verdicts import LEAST_SEEDS, LEVEL, outcomes, probe_records
-from paced_exp.run_folder import write_atomically
+from paced_exp.run_folder import read_json, write_atomically
 
 
 def macros(results: Results, scale: Scale) -> dict[str, str]:
-    """Every macro by its name without the backslash, as plain text."""
-    return {**_protocol(scale), **_theory(), **_measured(results, scale), **_verdicts(results, scale), **_probe(results, scale)}
+    """Every macro by its name without the backslash, as plain text. Raises `UserError` where the claims have not been judged."""
+    return {**_protocol(scale), **_theory(results), **_measured(results, scale), **_verdicts(results, scale), **_probe(results, scale)}
 
 
 def _protocol(scale: Scale) -> dict[str, str]:
@@ -62,8 +62,11 @@ def _protocol(scale: Scale) -> dict[str, str]:
     }
 
 
-def _theory() -> dict[str, str]:
-    counts = Counter(outcome.status for outcome in theory_outcomes())
+def _theory(results: Results) -> dict[str, str]:
+    judged = results.folder / "claims.json"
+    if not judged.exists():
+        raise UserError(f"{judged} does not exist; make it with: make claims")
+    counts = Counter(claim["verdict"] for claim in read_json(judged)["theory"])
     return {
         "NumTheory": str(sum(counts.values())),
         "NumTheoryHolds": str(counts["holds"]),

@@ -29,14 +29,14 @@ def record() -> dict[str, Any]:
 
 def test_equal_records_give_equal_bytes(record: dict[str, Any], tmp_path: Path) -> None:
     first, second = plot_snr(record, tmp_path / "a"), plot_snr(record, tmp_path / "b")
-    assert [path.name for path in first] == ["figure2_snr.pdf", "figure2_snr.png", "figure2_snr.txt"]
+    assert [path.name for path in first] == [f"figure2_snr.{suffix}" for suffix in ("pdf", "png", "svg", "txt")]
     for left, right in zip(first, second, strict=True):
         assert left.read_bytes() == right.read_bytes()
 
 
 def test_caption_states_what_was_measured(record: dict[str, Any], tmp_path: Path) -> None:
-    caption = plot_snr(record, tmp_path)[2].read_text()
-    assert "K = 10 rollouts" in caption and "60 to 60 problems" in caption
+    caption = plot_snr(record, tmp_path)[3].read_text()
+    assert "K = 10 rollouts" in caption and "bins hold 60 problems" in caption
     assert record["verdict"]["low"]["words"] in caption and record["verdict"]["high"]["words"] in caption
 
 

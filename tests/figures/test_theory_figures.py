@@ -45,10 +45,10 @@ def drawn(monkeypatch, tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_figure_is_written_as_pdf_png_and_caption_with_the_same_bytes_twice(name, tmp_path):
     first, second = (module(name).draw(tmp_path / run) for run in "ab")
-    assert [path.name for path in first] == [f"theory_{name}.{suffix}" for suffix in ("pdf", "png", "txt")]
+    assert [path.name for path in first] == [f"theory_{name}.{suffix}" for suffix in ("pdf", "png", "svg", "txt")]
     for left, right in zip(first, second, strict=True):
         assert left.read_bytes() == right.read_bytes()
-    assert first[2].read_text() == " ".join(module(name).CAPTION.split()) + "\n"
+    assert first[3].read_text() == " ".join(module(name).CAPTION.split()) + "\n"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -118,8 +118,8 @@ def test_stages_example_ends_on_the_second_best_mode():
 def test_the_command_prints_the_paths_it_wrote(tmp_path):
     command = [sys.executable, "-m", "figures.theory_efficiency", "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).resolve().parents[2], check=True)
-    assert done.stdout.split() == [str(tmp_path / f"theory_efficiency.{suffix}") for suffix in ("pdf", "png", "txt")]
-    assert all((tmp_path / f"theory_efficiency.{suffix}").stat().st_size > 0 for suffix in ("pdf", "png", "txt"))
+    assert done.stdout.split() == [str(tmp_path / f"theory_efficiency.{suffix}") for suffix in ("pdf", "png", "svg", "txt")]
+    assert all((tmp_path / f"theory_efficiency.{suffix}").stat().st_size > 0 for suffix in ("pdf", "png", "svg", "txt"))
 
 
 @pytest.mark.parametrize("family", study_stages.FAMILIES)

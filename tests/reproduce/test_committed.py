@@ -1,13 +1,14 @@
-"""What is committed under docs/, paper/tables/ and figures/out is what the committed records give: run `make tables figures` after a run."""
+"""What is committed under docs/, paper/tables/ and figures/out is what the committed records give: run `make tables figures claims` after a run."""
 
+import importlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from figures import figure1_overview, figure3_prompts, figure4_compute, figure5_histogram, figure6_claims
-from paced_exp.reproduce import tables
+from figures.__main__ import probe_of
+from paced_exp.reproduce import claims_page, figure_floats, macros, tables
 
 ROOT = Path(__file__).resolve().parents[2]
 # Share of pixels that may differ by more than rounding: text is placed by the font library, whose versions differ by a hair.
@@ -21,13 +22,27 @@ def test_tables_are_byte_identical(tmp_path: Path) -> None:
         assert path.read_bytes() == (ROOT / "paper" / "tables" / path.name).read_bytes(), f"{path.name}: run: make tables"
 
 
-@pytest.mark.parametrize(
-    "module", [figure1_overview, figure3_prompts, figure4_compute, figure5_histogram, figure6_claims], ids=lambda module: module.NAME
-)
-def test_figures_are_the_same_pixels(module, tmp_path: Path) -> None:
-    from_records = module in (figure4_compute, figure5_histogram, figure6_claims)
-    drawn = module.draw(tmp_path, ROOT / "results") if from_records else module.draw(tmp_path)
-    for path in drawn:
+def test_claims_are_byte_identical_and_so_are_the_papers_numbers(tmp_path: Path) -> None:
+    out = ["--json", str(tmp_path / "claims.json"), "--out", str(tmp_path / "claims.md"), "--latex", str(tmp_path / "tables")]
+    claims_page.main(["--results", str(ROOT / "results"), *out])
+    assert (tmp_path / "claims.md").read_bytes() == (ROOT / "docs" / "claims.md").read_bytes(), "run: make claims"
+    assert (tmp_path / "claims.json").read_bytes() == (ROOT / "results" / "claims.json").read_bytes(), "run: make claims"
+    macros.main(["--results", str(ROOT / "results"), "--out", str(tmp_path / "tables" / "numbers.tex")])
+    figure_floats.main(["--figures", str(ROOT / "figures" / "out"), "--out", str(tmp_path / "tables")])
+    for path in sorted((tmp_path / "tables").iterdir()):
+        assert path.read_bytes() == (ROOT / "paper" / "tables" / path.name).read_bytes(), f"{path.name}: run: make figures claims"
+
+
+def draw(name: str, out: Path) -> list[Path]:
+    module = importlib.import_module(f"figures.{name}")
+    if name == "figure2_snr":
+        return module.draw(out, probe_of(ROOT / "results" / "desk"))
+    return module.draw(out, ROOT / "results") if name in ("figure4_compute", "figure5_histogram", "figure6_claims") else module.draw(out)
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted((ROOT / "figures" / "out").glob("*.png"))])
+def test_figures_are_the_same_pixels(name: str, tmp_path: Path) -> None:
+    for path in draw(name, tmp_path):
         committed = ROOT / "figures" / "out" / path.name
         if path.suffix == ".png":
             ours, theirs = (np.asarray(Image.open(file).convert("RGB"), dtype=int) for file in (path, committed))
