@@ -55,7 +55,7 @@ def load_model(spec: str, *, device: str = "auto", dtype: str = "auto") -> Loade
     spec: `lab:NAME`, a folder, or a hub id. device: `auto` (the GPU if there is one), `cpu`, `cuda`, `cuda:N`. dtype: `auto` (float32 on
     a CPU, the checkpoint's own on a GPU), `float32`, `bfloat16`, `float64`. Raises `UserError` naming the file or option at fault.
     """
-    place = _device(device)
+    place = device_named(device)
     if dtype != "auto" and dtype not in DTYPES:
         raise UserError(f"--dtype {dtype} is not known; known: auto, {', '.join(DTYPES)}")
     folder, commit = _locate(spec)
@@ -97,7 +97,8 @@ def _id(vocabulary: dict[str, int], token: str) -> str:
     return str(vocabulary.get(token, "absent"))
 
 
-def _device(name: str) -> torch.device:
+def device_named(name: str) -> torch.device:
+    """`auto` (the GPU if there is one), `cpu`, `cuda` or `cuda:N`. Raises `UserError` for another name and for a GPU that is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name != "cpu" and not re.fullmatch(r"cuda(:\d+)?", name):

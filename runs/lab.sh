@@ -43,10 +43,11 @@ stage() {
 unpack
 trap pack EXIT
 for name in teacher student teacher-llama student-llama; do
-  [ -e "runs/lab-scale/$name/checkpoint/config.json" ] || stage "$PY" -m paced_exp.lab pretrain "lab-$name" --out "runs/lab-scale/$name"
+  [ -e "runs/lab-scale/$name/checkpoint/config.json" ] || stage "$PY" -m paced_exp.lab pretrain "lab-$name" --device cuda --workers 8 --out "runs/lab-scale/$name"
 done
 STUDENT=runs/lab-scale/student/checkpoint TEACHER=runs/lab-scale/teacher/checkpoint
-stage "$PY" -m paced_exp.snr_probe --student "$STUDENT" --teacher "$TEACHER" --device cuda --at-steps 1,20 --per-bin 1000 --max-problems 100000 \
+stage "$PY" -m paced_exp.snr_probe --student "$STUDENT" --teacher "$TEACHER" --problems lab:harder-train --device cuda --at-steps 1,20 \
+  --per-bin 1000 --max-problems 100000 --max-new-tokens 192 \
   --out runs/reproduce/lab/snr_probe
 mkdir -p results/lab/snr_probe && cp runs/reproduce/lab/snr_probe/record.json results/lab/snr_probe/
 stage "$PY" -m paced_exp.reproduce --scale lab --table distillation --table self-distillation --table two-stage

@@ -24,6 +24,10 @@ class Batch:
     ids: torch.Tensor
     labels: torch.Tensor
 
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on `device`."""
+        return Batch(self.ids.to(device), self.labels.to(device))
+
 
 def pool_texts(recipe: Recipe, index: int) -> list[tuple[str, str]]:
     """The (prompt, response) texts of pool `index`, laid out as the chat template lays them out; a function of seed and index alone."""
@@ -34,8 +38,8 @@ def pool_texts(recipe: Recipe, index: int) -> list[tuple[str, str]]:
         families = RETENTION if rng.random() < (recipe.tail_retention if tail else recipe.retention) else MATHEMATICS
         if tail and families is RETENTION and rng.random() < 0.5:
             families = _SLOWEST
-        name, level, entry = draw(SPLITS["pretrain"], rng, families)
-        problem = to_problem("", "pretrain", name, level, entry)
+        name, level, entry = draw(SPLITS[recipe.data], rng, families)
+        problem = to_problem("", recipe.data, name, level, entry)
         kind_draw = rng.random()
         kind: prompts.PromptKind = "plain"
         response = problem.solution or ""
@@ -47,9 +51,8 @@ def pool_texts(recipe: Recipe, index: int) -> list[tuple[str, str]]:
     return texts
 
 
-def pool_batches(recipe: Recipe, index: int, tokenizer: PreTrainedTokenizerFast) -> list[Batch]:
-    """Pool `index` sorted by length, cut into batches of at most `tokens_per_step` padded tokens, the batches shuffled."""
-    texts = pool_texts(recipe, index)
+def pool_batches(recipe: Recipe, index: int, texts: list[tuple[str, str]], tokenizer: PreTrainedTokenizerFast) -> list[Batch]:
+    """The texts of pool `index` sorted by length, cut into batches of at most `tokens_per_step` padded tokens, the batches shuffled."""
     prompt_ids = tokenizer([prompt for prompt, _ in texts], add_special_tokens=False)["input_ids"]
     response_ids = tokenizer([response for _, response in texts], add_special_tokens=False)["input_ids"]
     pairs = sorted(zip(prompt_ids, response_ids, strict=True), key=lambda pair: len(pair[0]) + len(pair[1]))
@@ -71,3 +74,16 @@ def collate(pairs: list[tuple[list[int], list[int]]], pad_id: int) -> Batch:
         ids[row, : len(prompt) + len(response)] = torch.tensor(prompt + response)
         labels[row, len(prompt) - 1 : len(prompt) + len(response) - 1] = torch.tensor(response)
     return Batch(ids, labels)
+
+
+class Pools(torch.utils.data.Dataset[list[tuple[str, str]]]):
+    """The texts of a recipe's pools from pool `start` on, as a data set: worker processes can make them ahead of the training."""
+
+    def __init__(self, recipe: Recipe, start: int) -> None:
+        self.recipe, self.start = recipe, start
+
+    def __len__(self) -> int:
+        return self.recipe.pools - self.start
+
+    def __getitem__(self, index: int) -> list[tuple[str, str]]:
+        return pool_texts(self.recipe, self.start + index)

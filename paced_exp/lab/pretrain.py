@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from paced_exp import prompts
 from paced_exp.config import as_dict
-from paced_exp.lab.corpus import IGNORE, Batch, collate, pool_batches
+from paced_exp.lab.corpus import IGNORE, Batch, Pools, collate, pool_batches
 from paced_exp.lab.recipes import Recipe, build_model
 from paced_exp.lab.splits import lab_problems
 from paced_exp.lab.tokenizer import END, save_tokenizer
@@ -67,18 +67,18 @@ def solution_probability(model: PreTrainedModel, tokenizer: PreTrainedTokenizerF
     pairs.sort(key=lambda pair: len(pair[0]) + len(pair[1]))
     total = 0.0
     for start in range(0, len(pairs), 50):
-        batch = collate(pairs[start : start + 50], tokenizer.pad_token_id)
+        batch = collate(pairs[start : start + 50], tokenizer.pad_token_id).to(model.device)
         logits = model(input_ids=batch.ids, use_cache=False).logits
         log_probability = -F.cross_entropy(logits.transpose(1, 2), batch.labels, ignore_index=IGNORE, reduction="none").sum(1)
         total += float(log_probability.exp().sum())
     return total / len(pairs)
 
 
-def _probabilities(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> dict[str, float]:
-    """`solution_probability` of train, plain and with the solution in the context, and of the retention families."""
+def _probabilities(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, split: str) -> dict[str, float]:
+    """`solution_probability` of `split`, plain and with the solution in the context, and of the retention families."""
     return {
-        "plain": solution_probability(model, tokenizer, "train", "plain"),
-        "privileged": solution_probability(model, tokenizer, "train", "privileged"),
+        "plain": solution_probability(model, tokenizer, split, "plain"),
+        "privileged": solution_probability(model, tokenizer, split, "privileged"),
         "retention": solution_probability(model, tokenizer, "retention", "plain"),
     }
 
@@ -89,20 +89,24 @@ def _save_state(path: Path, model: PreTrainedModel, made: Iterable[torch.optim.O
     temporary.replace(path)
 
 
-def pretrain(name: str, recipe: Recipe, folder: Path, threads: int) -> Path:
+def pretrain(name: str, recipe: Recipe, folder: Path, threads: int, *, device: str = "cpu", workers: int = 0) -> Path:
     """Train `recipe` in `folder`, resuming from its last finished pool, and write the checkpoint to folder/checkpoint in bfloat16.
 
-    Returns the checkpoint's path. Same seed, same thread count, same machine type: same weights.
+    device: cpu or cuda, where matrices are multiplied in TF32. workers: processes that make the examples ahead of the training; they
+    change no number. Returns the checkpoint's path. Same seed, same thread count, same machine type: same weights.
     """
     torch.set_num_threads(threads)
+    if device != "cpu":
+        torch.set_float32_matmul_precision("high")
     run = RunFolder(folder, recipe).open()
     checkpoint = run / "checkpoint"
     tokenizer = save_tokenizer(checkpoint)
     model = build_model(recipe, tokenizer)
+    torch.nn.Module.to(model, device)
     made = optimizers(model, recipe)
     done = 0
     if (run / STATE).exists():
-        state = torch.load(run / STATE, weights_only=True)
+        state = torch.load(run / STATE, weights_only=True, map_location="cpu")
         model.load_state_dict(state["model"])
         for optimizer, saved in zip(made, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
@@ -112,28 +116,30 @@ def pretrain(name: str, recipe: Recipe, folder: Path, threads: int) -> Path:
     lines = metrics.read_text().splitlines()[:done] if metrics.exists() else []
     write_atomically(metrics, "".join(f"{line}\n" for line in lines))
     bar = progress(recipe.pools, "pools", f"pretrain {name}", initial=done)
-    for pool in range(done, recipe.pools):
-        started = time.perf_counter()
-        batches = pool_batches(recipe, pool, tokenizer)
+    texts_of = torch.utils.data.DataLoader(Pools(recipe, done), batch_size=None, num_workers=workers)
+    started = time.perf_counter()
+    for pool, texts in enumerate(texts_of, start=done):
+        batches = pool_batches(recipe, pool, texts, tokenizer)
         losses = []
         for position, batch in enumerate(batches):
             scale = rate(recipe, pool + (position + 1) / len(batches))
             for optimizer in made:
                 for group in optimizer.param_groups:
                     group["lr"] = group["peak"] * scale
-            loss = response_loss(model, batch)
+            loss = response_loss(model, batch.to(model.device))
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             for optimizer in made:
                 optimizer.step()
                 optimizer.zero_grad()
-            losses.append(loss.item())
+            losses.append(loss.detach())
         line = {
             "pool": pool + 1,
-            "loss": sum(losses) / len(losses),
-            **_probabilities(model, tokenizer),
+            "loss": float(torch.stack(losses).double().mean()),
+            **_probabilities(model, tokenizer, recipe.problems),
             "seconds": time.perf_counter() - started,
         }
+        started = time.perf_counter()
         with metrics.open("a") as file:
             file.write(json.dumps(line) + "\n")
         _save_state(run / STATE, model, made, pool + 1)
@@ -141,13 +147,13 @@ def pretrain(name: str, recipe: Recipe, folder: Path, threads: int) -> Path:
         bar.update()
     bar.close()
     # bfloat16 halves what is shipped. What that changes is kept in the record; the model card measures what is shipped.
-    float32 = _probabilities(model, tokenizer)
+    float32 = _probabilities(model, tokenizer, recipe.problems)
     model.bfloat16().save_pretrained(checkpoint)
     record = {
         "name": name,
         "recipe": as_dict(recipe),
         "seconds": sum(json.loads(line)["seconds"] for line in metrics.read_text().splitlines()),
-        "solution_probability": {"float32": float32, "bfloat16": _probabilities(model.float(), tokenizer)},
+        "solution_probability": {"float32": float32, "bfloat16": _probabilities(model.float(), tokenizer, recipe.problems)},
     }
     write_json(run.record_path, record | read_json(run / "provenance.json"))
     return checkpoint

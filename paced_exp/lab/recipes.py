@@ -1,4 +1,4 @@
-"""The pretraining recipe of each shipped checkpoint: architecture, size, data and schedule, all from one seed."""
+"""The pretraining recipe of each lab model: architecture, size, data and schedule, all from one seed."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -17,6 +17,7 @@ class Recipe:
     privileged, concise: shares of those prompt kinds (the rest is plain). retention: share of the retention families.
     muon_lr: peak rate of the hidden matrices (Muon, scaled to AdamW's update size). adam_lr: of the embedding and the norms.
     The rate warms up over the first pool, stays, and falls linearly to zero over the last `decay` of the run.
+    harder: whether the problems are those of the splits `harder-...`, with levels up to 8.
     tail: the last so many pools draw the retention families with share `tail_retention`, half of it the slowest learnt, number_filtering.
     """
 
@@ -38,6 +39,17 @@ class Recipe:
     decay: float = 0.3
     tail: int = 0
     tail_retention: float = 0.9
+    harder: bool = False
+
+    @property
+    def data(self) -> str:
+        """The split whose prompts it is pretrained on."""
+        return "harder-pretrain" if self.harder else "pretrain"
+
+    @property
+    def problems(self) -> str:
+        """The split of unseen prompts of the same kind, by which its progress is measured."""
+        return "harder-train" if self.harder else "train"
 
 
 _TEACHER = Recipe(architecture="qwen3", hidden=128, layers=4, intermediate=384, pools=104, decay=0.5, seed=1)
@@ -58,6 +70,29 @@ RECIPES: dict[str, Recipe] = {
     "student": _student(_TEACHER, shared=32, tail=16, tail_retention=0.9),
     "teacher-llama": _TEACHER_LLAMA,
     "student-llama": _student(_TEACHER_LLAMA, shared=34, tail=14, tail_retention=0.75),
+}
+
+# Of the lab scale: 27 million parameters, problems of eight levels, for a GPU (`runs/lab.sh`). Rates fall with the width, as the desk's
+# own would for a model four times as wide; no run has been made to choose them.
+_LAB_TEACHER = replace(
+    _TEACHER,
+    hidden=512,
+    layers=8,
+    heads=16,
+    intermediate=1536,
+    pools=120,
+    pool_size=16_384,
+    tokens_per_step=16_384,
+    harder=True,
+    muon_lr=3e-3,
+    adam_lr=1e-3,
+)
+_LAB_TEACHER_LLAMA = replace(_LAB_TEACHER, architecture="llama", seed=2, pools=160, decay=0.6, muon_lr=1.5e-3)
+LAB_SCALE: dict[str, Recipe] = {
+    "lab-teacher": _LAB_TEACHER,
+    "lab-student": _student(_LAB_TEACHER, shared=36, tail=16, tail_retention=0.9),
+    "lab-teacher-llama": _LAB_TEACHER_LLAMA,
+    "lab-student-llama": _student(_LAB_TEACHER_LLAMA, shared=40, tail=16, tail_retention=0.75),
 }
 
 

@@ -51,8 +51,8 @@ PUBLISHED = {
     "meta-llama/Llama-3.3-70B-Instruct": Shape(8192, 80, 64, 8, 128, 28_672, 128_256, tied=False),
 }
 
-# Of the lab's larger pair, before it is pretrained (runs/lab.sh): the order of size that its recipe has.
-_PLANNED = Shape(512, 12, 8, 8, 64, 1536, 64, tied=True, qk_norm=True)
+# Of the lab scale's models before they are pretrained (runs/lab.sh), by the recipe of paced_exp.lab.recipes; a test compares.
+_PLANNED = Shape(512, 8, 16, 16, 32, 1536, 543, tied=True, qk_norm=True)
 
 
 def shape_of(model: str) -> Shape:

@@ -11,6 +11,7 @@ import numpy as np
 
 from paced_exp.distill import DistillConfig
 from paced_exp.evaluate import EvaluateConfig
+from paced_exp.lab.splits import DEFAULT_SIZES
 from paced_exp.reproduce.architectures import shape_of
 from paced_exp.reproduce.cells import Cell
 from paced_exp.reproduce.records import Results
@@ -22,10 +23,7 @@ from paced_exp.training.stages import parse_stages
 
 # Problems of an evaluation source where the limit does not say: the lab's default sizes, and the paper's benchmarks.
 _SOURCE_SIZES = {
-    "lab:mid": 500,
-    "lab:hard-a": 300,
-    "lab:hard-b": 300,
-    "lab:retention": 500,
+    **{f"lab:{split}": size for split, size in DEFAULT_SIZES.items()},
     "hub:HuggingFaceH4/MATH-500": 500,
     "hub:HuggingFaceH4/aime_2024": 30,
     "hub:yentinglin/aime_2025": 30,

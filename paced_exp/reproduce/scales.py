@@ -103,19 +103,22 @@ LAB = Scale(
         "llama": Setup("runs/lab-scale/student-llama/checkpoint", "runs/lab-scale/teacher-llama/checkpoint", 300, 1e-4),
         "concise": Setup("runs/lab-scale/student/checkpoint", "self", 150, 1e-4),
     },
-    problems="lab:train",
+    problems="lab:harder-train",
     limit=4000,
-    tiers=_LAB_TIERS,
+    tiers=("lab:harder-mid", "lab:harder-hard-a", "lab:harder-hard-b"),
     retention="lab:retention",
     evaluation={"samples": 8},
-    shared={**_LAB_SHARED, "batch": 64, "micro_batch": 64, "device": "cuda"},
+    shared={**_LAB_SHARED, "batch": 64, "micro_batch": 64, "max_new_tokens": 192, "device": "cuda"},
     seeds=(5, 3),
-    prompt_tokens=30,
-    response_tokens=30,
+    prompt_tokens=35,
+    response_tokens=50,
     flops_per_second=(2e13, 5e11),
     start_seconds=15.0,
     device="cuda",
-    notes=("the pair is pretrained by runs/lab.sh",),
+    notes=(
+        "the models are pretrained by runs/lab.sh",
+        "rates and updates are no choice yet: select them on the unweighted baseline first (python -m paced_exp.training.selection)",
+    ),
 )
 
 # The paper's hyper-parameters (paper/reported.json). Not given there, chosen here: batch 128, 200 updates, bf16, teacher statistics of the

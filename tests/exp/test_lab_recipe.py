@@ -20,12 +20,17 @@ from paced_exp import prompts
 from paced_exp.errors import UserError
 from paced_exp.lab import __main__ as command
 from paced_exp.lab import lab_problems, pretrain
-from paced_exp.lab.corpus import IGNORE, pool_batches, pool_texts
-from paced_exp.lab.recipes import CONTEXT, RECIPES, Recipe, build_model
+from paced_exp.lab.corpus import IGNORE, Batch, pool_texts
+from paced_exp.lab.corpus import pool_batches as batches_of_texts
+from paced_exp.lab.recipes import CONTEXT, LAB_SCALE, RECIPES, Recipe, build_model
 from paced_exp.lab.tokenizer import END
 
 TINY = Recipe(architecture="qwen3", hidden=32, layers=1, intermediate=32, heads=1, pools=3, seed=4, pool_size=32, tokens_per_step=512)
 EVALUATED = 4
+
+
+def pool_batches(recipe: Recipe, index: int, tokenizer: PreTrainedTokenizerFast) -> list[Batch]:
+    return batches_of_texts(recipe, index, pool_texts(recipe, index), tokenizer)
 
 
 @pytest.fixture(autouse=True)
@@ -54,16 +59,21 @@ def test_models_come_from_the_recipes_seed_alone(architecture: Any, lab_tokenize
     assert one.config.max_position_embeddings == CONTEXT and one.config.eos_token_id == lab_tokenizer.eos_token_id
 
 
-def test_shipped_recipes_stay_small_and_students_begin_as_their_teachers_run(lab_tokenizer: PreTrainedTokenizerFast) -> None:
-    for name, recipe in RECIPES.items():
-        assert sum(parameter.numel() for parameter in build_model(recipe, lab_tokenizer).parameters()) < 5_000_000
-        if name.startswith("student"):
-            teacher = RECIPES[name.replace("student", "teacher")]
+@pytest.mark.parametrize(("recipes", "least", "most"), [(RECIPES, 500_000, 5_000_000), (LAB_SCALE, 20_000_000, 100_000_000)])
+def test_models_have_their_scales_size_and_students_begin_as_their_teachers_run(
+    recipes: dict[str, Recipe], least: int, most: int, lab_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    for name, recipe in recipes.items():
+        with torch.device("meta"):
+            assert least < sum(parameter.numel() for parameter in build_model(recipe, lab_tokenizer).parameters()) < most
+        if "student" in name:
+            teacher = recipes[name.replace("student", "teacher")]
             assert replace(recipe, pools=teacher.pools, decay=teacher.decay, tail=0, tail_retention=teacher.tail_retention) == teacher
             shared = recipe.pools - recipe.tail
             assert 0 < shared < recipe.pools < (1 - teacher.decay) * teacher.pools, "the teacher's rate is still constant there"
             assert pretrain.rate(recipe, shared) == 1 and pretrain.rate(recipe, recipe.pools - recipe.tail / 2) == pytest.approx(0.5)
-    assert RECIPES["teacher"].seed != RECIPES["teacher-llama"].seed
+    seeds = {recipe.seed for name, recipe in recipes.items() if "teacher" in name}
+    assert len(seeds) == 2
 
 
 def test_the_tail_draws_more_retention_and_changes_nothing_before_it() -> None:
@@ -246,11 +256,24 @@ def test_killed_with_sigkill_it_resumes_bit_for_bit(whole: Path, tmp_path: Path,
 
 
 def test_a_finished_run_is_not_trained_again(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pretrain, "pool_batches", None)
+    monkeypatch.setattr("paced_exp.lab.corpus.pool_texts", None)
     before = load_file(whole / "checkpoint" / "model.safetensors")
     run_tiny(whole)
     after = load_file(whole / "checkpoint" / "model.safetensors")
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_processes_that_make_the_examples_change_no_number(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pretrain, "EVALUATION_PROBLEMS", EVALUATED)
+    pretrain.pretrain("student", TINY, tmp_path / "run", threads=1, workers=2)
+    assert_same_run(tmp_path / "run", whole)
+
+
+def test_harder_recipes_draw_every_level_of_their_own_splits() -> None:
+    recipe = replace(LAB_SCALE["lab-teacher"], pool_size=400, retention=0.0)
+    longest = max(len(response) for _, response in pool_texts(recipe, 0))
+    assert longest > 1.3 * max(len(response) for _, response in pool_texts(replace(recipe, harder=False), 0))
+    assert (recipe.data, recipe.problems) == ("harder-pretrain", "harder-train")
 
 
 def test_the_folder_of_another_recipe_is_refused(whole: Path) -> None:
@@ -264,18 +287,24 @@ def test_the_folder_of_another_recipe_is_refused(whole: Path) -> None:
 def test_the_command_runs_the_named_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     asked: list[Any] = []
 
-    def remember(*arguments: Any) -> Path:
-        asked.append(arguments)
+    def remember(*arguments: Any, **options: Any) -> Path:
+        asked.append((*arguments, options))
         return tmp_path / "checkpoint"
 
     monkeypatch.setattr(pretrain, "pretrain", remember)
     command.main(["pretrain", "student-llama", "--threads", "1"])
     command.main(["pretrain", "teacher", "--out", str(tmp_path)])
+    command.main(["pretrain", "lab-teacher", "--out", str(tmp_path), "--workers", "3"])
     assert asked == [
-        ("student-llama", RECIPES["student-llama"], Path("runs/lab/student-llama"), 1),
-        ("teacher", RECIPES["teacher"], tmp_path, 2),
+        ("student-llama", RECIPES["student-llama"], Path("runs/lab/student-llama"), 1, {"device": "cpu", "workers": 0}),
+        ("teacher", RECIPES["teacher"], tmp_path, 2, {"device": "cpu", "workers": 0}),
+        ("lab-teacher", LAB_SCALE["lab-teacher"], tmp_path, 2, {"device": "cpu", "workers": 3}),
     ]
-    assert capsys.readouterr().out == f"{tmp_path / 'checkpoint'}\n" * 2
+    assert capsys.readouterr().out == f"{tmp_path / 'checkpoint'}\n" * 3
+    with pytest.raises(UserError, match="--workers -1 must be at least 0"):
+        command.main(["pretrain", "teacher", "--workers", "-1"])
+    with pytest.raises(UserError, match="--device tpu is not known; known: auto, cpu, cuda, cuda:N"):
+        command.main(["pretrain", "teacher", "--device", "tpu"])
     with pytest.raises(UserError, match="--threads 0 must be at least 1"):
         command.main(["pretrain", "teacher", "--threads", "0"])
     with pytest.raises(SystemExit) as stopped:

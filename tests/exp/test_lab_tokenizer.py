@@ -144,7 +144,7 @@ def test_pretraining_never_sees_a_prompt_of_another_split(texts: list[tuple[str,
 
 
 def test_batches_hold_every_example_once_within_the_budget(texts: list[tuple[str, str]], lab_tokenizer: Tokenizer) -> None:
-    batches = pool_batches(RECIPE, 0, lab_tokenizer)
+    batches = pool_batches(RECIPE, 0, texts, lab_tokenizer)
     rows: Counter[tuple[tuple[int, ...], tuple[int, ...]]] = Counter()
     padding = tokens = 0
     for batch in batches:
@@ -160,7 +160,7 @@ def test_batches_hold_every_example_once_within_the_budget(texts: list[tuple[str
     expected = Counter((tuple(encoded(lab_tokenizer, prompt)), tuple(encoded(lab_tokenizer, response))) for prompt, response in texts)
     assert rows == expected
     assert padding / tokens < 0.1, "sorted by length"
-    again = pool_batches(RECIPE, 0, lab_tokenizer)
+    again = pool_batches(RECIPE, 0, texts, lab_tokenizer)
     assert all((one.ids == other.ids).all() for one, other in zip(batches, again, strict=True))
     widths = [batch.ids.shape[1] for batch in batches]
     assert widths != sorted(widths), "the batches are shuffled"

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from synthetic import write_base, write_row
@@ -98,6 +99,16 @@ def test_parameters_are_the_published_totals() -> None:
     assert {name: shape.parameters for name, shape in PUBLISHED.items()} == totals
     assert shape_of("Qwen/Qwen3-1.7B").matmul_parameters == totals["Qwen/Qwen3-1.7B"]
     assert shape_of("Qwen/Qwen3-8B").matmul_parameters == totals["Qwen/Qwen3-8B"] - 151_936 * 4096
+
+
+def test_parameters_planned_for_the_lab_scale_are_those_of_its_recipe(lab_tokenizer: Any) -> None:
+    import torch
+
+    from paced_exp.lab.recipes import LAB_SCALE, build_model
+
+    with torch.device("meta"):
+        model = build_model(LAB_SCALE["lab-student"], lab_tokenizer)
+    assert shape_of("runs/not-pretrained-yet").parameters == sum(parameter.numel() for parameter in model.parameters())
 
 
 @pytest.mark.parametrize("name", ["lab:student", "lab:teacher", "lab:student-llama"])
