@@ -15,7 +15,7 @@ from paced_exp.run_folder import read_json, write_atomically
 from paced_theory import BetaKernel, HardFilter, SqrtVariance, Uniform
 
 ROOT = Path(__file__).resolve().parent.parent
-VERDICT, ROBUSTNESS = "snr_verdict", "snr_robustness"
+VERDICT, ROBUSTNESS, STEPS = "snr_verdict", "snr_robustness", "snr_probe"
 PAIRS = {"qwen3": "Qwen3 architecture", "llama": "Llama architecture"}
 VARIANTS = {
     "reverse-kl": "reverse KL on the student's own rollouts",
@@ -121,6 +121,32 @@ def _variant_row(name: str, record: dict[str, Any]) -> str:
     )
 
 
+def _steps(record: dict[str, Any], folder: str) -> list[str]:
+    """The probe before several updates of one training: a table with a column an update."""
+    config, panels = record["config"], record["steps"]
+    seconds = sum(sum(panel["seconds"].values()) for panel in panels)
+    lines = [
+        f"`python -m paced_exp.snr_probe --at-steps {config['at_steps']} --per-bin {config['per_bin']} --max-problems {config['max_problems']}`: "
+        f"the student is trained with {config['method']} weights from one probe to the next, and its pass rates are taken again; "
+        f"{seconds / 60:.0f} minutes of wall time on two shared cores.",
+        "",
+        f"![SNR against the pass rate before the updates probed](../{folder}/{STEPS}/figure2_snr.png)",
+        "",
+        "| pass rate | " + " | ".join(f"SNR² before update {panel['step']}" for panel in panels) + " |",
+        "|---|" + "---|" * len(panels),
+    ]
+    for rows in zip(*(panel["bins"] for panel in panels), strict=True):
+        squared = (_interval(row["snr_squared"], row["snr_squared_low"], row["snr_squared_high"]) for row in rows)
+        lines.append(f"| {rows[0]['pass_rate']:.1f} | {' | '.join(squared)} |")
+    lines.append("")
+    for panel in panels:
+        fit = panel["fit"]
+        words = f"{panel['verdict']['low']['words']}; {panel['verdict']['high']['words']}"
+        exponents = "" if fit is None else f". Fit: a = {_exponent(fit, 'a')}; b = {_exponent(fit, 'b')}"
+        lines.append(f"- Before update {panel['step']}: {words}{exponents}.")
+    return lines
+
+
 def _cost_rows(bench: dict[str, Any]) -> list[str]:
     names = ("engine", "engine with sketch", "Opacus fast gradient clipping", "loop of single passes")
     settings = dict.fromkeys((row["parameters"], row["problems"]) for row in bench["time"])
@@ -136,11 +162,13 @@ def document(results: Path) -> str:
     folder = f"results/{results.name}"
     verdicts = {name: _read(results / VERDICT / name / "record.json") for name in PAIRS}
     variants = {name: _read(results / ROBUSTNESS / name / "record.json") for name in VARIANTS}
+    steps = _read(results / STEPS / "record.json")
     bench = _read(results / "bench" / "gradients.json")
     prose = (Path(__file__).parent / "document_snr.md").read_text(encoding="utf-8")
     fill: dict[str, Callable[[], str]] = {
         "pairs": lambda: "\n".join(line for name, record in verdicts.items() for line in _pair(name, record, folder)),
         "variants": lambda: "\n".join(_variant_row(name, record) for name, record in variants.items()),
+        "steps": lambda: "\n".join(_steps(steps, folder)),
         "cost": lambda: "\n".join(_cost_rows(bench)),
         "words": lambda: "\n".join(
             f"- {PAIRS[name]}: {record['verdict'][end]['words']}." for name, record in verdicts.items() for end in ("low", "high")

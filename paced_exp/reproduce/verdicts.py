@@ -187,11 +187,9 @@ def probe_findings(results: Path, scale: Scale) -> list[Finding]:
                 found.append(Finding(name, text, "SNR²", missing=f"not run: the probe at step {step}"))
                 continue
             record, path = records[step]
-            command = (
-                "python -m paced_exp.snr_probe --at-steps 1,20"
-                if step > 1
-                else "python -m paced_exp.snr_probe --per-bin 2000 --max-problems 200000"
-            )
+            config = read_json(path)["config"]
+            at = f" --at-steps {config['at_steps']}" if "at_steps" in config else ""
+            command = f"python -m paced_exp.snr_probe{at} --per-bin {config['per_bin']} --max-problems {config['max_problems']}"
             found.append(replace(_probe_finding(name, text, record, end), records=(path,), command=command))
     return found
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,15 +58,24 @@ def test_named_targets_modules_and_files_exist(page: Path) -> None:
         assert (page.parent / link).exists(), link
 
 
-def test_the_answer_at_the_top_is_that_of_the_record() -> None:
-    record = json.loads((ROOT / "results" / "desk" / "snr_verdict" / "qwen3" / "record.json").read_text())
-    first, last, middle, fit = record["bins"][0], record["bins"][-1], record["verdict"]["low"], record["fit"]
-    said = [
-        f"{row['snr_squared']:.4f} [{row['snr_squared_low']:.4f}, {row['snr_squared_high']:.4f}] at p = {p}"
-        for p, row in ((0, first), (1, last))
-    ]
-    said.append(f"{middle['middle']:.4f} [{middle['middle_low']:.4f}, {middle['middle_high']:.4f}] in the middle")
+def squared(row: dict[str, Any]) -> str:
+    return f"{row['snr_squared']:.4f} [{row['snr_squared_low']:.4f}, {row['snr_squared_high']:.4f}] at p = {row['pass_rate']:.0f}"
+
+
+def in_the_middle(verdict: dict[str, Any]) -> str:
+    return f"{verdict['middle']:.4f} [{verdict['middle_low']:.4f}, {verdict['middle_high']:.4f}] in the middle"
+
+
+def test_the_answer_at_the_top_is_that_of_the_records() -> None:
+    desk = ROOT / "results" / "desk"
+    record = json.loads((desk / "snr_verdict" / "qwen3" / "record.json").read_text())
+    fit = record["fit"]
+    said = [squared(record["bins"][0]), squared(record["bins"][-1]), in_the_middle(record["verdict"]["low"])]
     said += [f"{e} = {fit[e]:.2f} [{fit[f'{e}_low']:.2f}, {fit[f'{e}_high']:.2f}]" for e in "ab"]
+    later = json.loads((desk / "snr_probe" / "record.json").read_text())["steps"][-1]
+    assert later["step"] == 20
+    said += [squared(later["bins"][0]), squared(later["bins"][-1]), in_the_middle(later["verdict"]["low"])]
     answer = " ".join((ROOT / "README.md").read_text().split("**Answer, so far.**")[1].split("![")[0].split())
     assert [text for text in said if text not in answer] == []
-    assert record["verdict"]["low"]["verdict"] == "does not collapse" and record["verdict"]["high"]["verdict"] == "collapses"
+    for probe in (record, later):
+        assert probe["verdict"]["low"]["verdict"] == "does not collapse" and probe["verdict"]["high"]["verdict"] == "collapses"
