@@ -143,12 +143,24 @@ def test_every_contrast_names_rows_that_exist() -> None:
                 assert sum(factor for factor, _ in contrast.terms) == 0
 
 
-def write_probe(results: Path, difference: tuple[float, float, float], middle_low: float = 0.1, folder: str = "snr_probe") -> None:
+def write_probe(
+    results: Path,
+    difference: tuple[float, float, float],
+    middle_low: float = 0.1,
+    folder: str = "snr_probe",
+    steps: tuple[int, ...] = (),
+) -> None:
     value, low, high = difference
     end = {"difference": value, "difference_low": low, "difference_high": high, "middle_low": middle_low}
     path = results / "desk" / folder / "record.json"
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"bins": [{"n": 40}, {"n": 50}], "verdict": {"low": end, "high": end}}))
+    panel = {"bins": [{"n": 40}, {"n": 50}], "verdict": {"low": end, "high": end}}
+    config = {"per_bin": 40, "max_problems": 900}
+    if steps:
+        record = {"config": config | {"at_steps": ",".join(map(str, steps))}, "steps": [panel | {"step": step} for step in steps]}
+    else:
+        record = {"config": config, **panel}
+    path.write_text(json.dumps(record))
 
 
 @pytest.mark.parametrize(
@@ -174,3 +186,11 @@ def test_the_verdict_with_more_problems_a_bin_goes_before_the_quick_probe(tmp_pa
     write_probe(tmp_path, (0.4, 0.3, 0.5), folder="snr_verdict/qwen3")
     low = probe_findings(tmp_path, DESK)[0]
     assert low.value == -0.4 and [path.parent.name for path in low.records] == ["qwen3"]
+    assert low.command == "python -m paced_exp.snr_probe --per-bin 40 --max-problems 900"
+
+
+def test_a_probe_at_several_updates_decides_each(tmp_path: Path) -> None:
+    write_probe(tmp_path, (-0.4, -0.5, -0.3), steps=(1, 20))
+    findings = probe_findings(tmp_path, DESK)
+    assert [dataclasses.replace(finding, holm=finding.p).verdict for finding in findings] == ["replicates"] * 4
+    assert findings[-1].command == "python -m paced_exp.snr_probe --at-steps 1,20 --per-bin 40 --max-problems 900"
