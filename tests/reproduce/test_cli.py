@@ -1,6 +1,8 @@
 """The command: lists, plans without running, skips what is done, refuses nonsense in one line."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +87,23 @@ def test_nonsense_is_refused_in_one_line(argv: list[str], message: str) -> None:
 def test_the_command_exits_with_status_2() -> None:
     done = subprocess.run([sys.executable, "-m", "paced_exp.reproduce", "--table", "nine"], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and done.stderr.startswith("error: --table nine") and not done.stdout
+
+
+def test_the_scripts_of_the_larger_scales_run(tmp_path: Path) -> None:
+    """paper.sh plans; lab.sh begins with pretraining, which asks for a GPU. In a copy, where lab.sh has nothing to resume."""
+    root = Path(__file__).resolve().parents[2]
+    for name in ("runs/lab.sh", "runs/paper.sh"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(root / name, tmp_path / name)
+    environment = {**os.environ, "PY": sys.executable, "PYTHONPATH": str(root), "CUDA_VISIBLE_DEVICES": ""}
+
+    def run(script: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["bash", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    planned = run("runs/paper.sh")
+    assert planned.returncode == 0 and "15 cells to run" in planned.stdout and "GPU hours" in planned.stdout
+    refused = run("runs/lab.sh")
+    assert refused.returncode == 2 and "--device cuda is not there" in refused.stderr and "lab pretrain lab-teacher" in refused.stdout
 
 
 def test_parameters_are_the_published_totals() -> None:
