@@ -90,15 +90,15 @@ def run_plan(plan: Plan, results: Path, work: Path, *, jobs: int, keep: bool, mi
 
 
 def _interleaved(tasks: list[Task]) -> list[Task]:
-    """Shared work as late as its first user: so that finished cells come early."""
+    """The cells in their order, shared work as late as its first user: so that finished cells come early, the main tables' first."""
     by_name = {task.name: task for task in tasks}
+    needed = {name for task in tasks for name in task.after}
     ordered: dict[str, Task] = {}
     for task in tasks:
-        if task.after:
-            for name in task.after:
-                ordered.setdefault(name, by_name[name])
-            ordered.setdefault(task.name, task)
-    return [*ordered.values(), *(task for task in tasks if task.name not in ordered)]
+        if task.name not in needed:
+            ordered |= {name: by_name[name] for name in task.after if name not in ordered}
+            ordered[task.name] = task
+    return list(ordered.values())
 
 
 def plan_text(plan: Plan, jobs: int, work: Path) -> str:

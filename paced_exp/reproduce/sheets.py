@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 from paced_exp.reproduce.grids import Table
 from paced_exp.reproduce.measures import Measured, accuracies, combined, common_seeds, forgettings, lengths, measure_row, primaries
@@ -88,7 +89,7 @@ def _columns(scale: Scale, table: Table) -> list[_Column]:
 
 def _values_sheet(scale: Scale, table: Table, rows: Sequence[Measured], columns: Sequence[_Column], reported: Reported) -> Sheet:
     paper_heads, paper_values = _paper_columns(table, reported)
-    head = ("method", *(column.head for column in columns), "TFLOPs", "seeds", *paper_heads)
+    head = ("method", *(column.head for column in columns), "TFLOPs", "seconds", "seeds", *paper_heads)
     best = [_best_within_noise(rows, column) for column in columns]
     printed = []
     for index, measured in enumerate(rows):
@@ -98,10 +99,13 @@ def _values_sheet(scale: Scale, table: Table, rows: Sequence[Measured], columns:
         for column, bold in zip(columns, best, strict=True):
             values = column.values(measured) if measured.records else None
             cells.append(_mean_value(values, column.digits, index in bold, records, command))
-        cells.append(_flops(measured, records, command))
+        cells += _costs(measured, records, command)
         cells.append(Value(str(len(measured.seeds)) if not measured.untrained else NONE, float(len(measured.seeds))))
         printed.append((*cells, *paper_values[index]))
-    notes = [f"{scale.name} scale. Mean ± standard error over seeds; bold: the best, and all that a 95 % interval does not tell from it."]
+    notes = [
+        f"{scale.name} scale. Mean ± standard error over seeds; bold: the best, and all that a 95 % interval does not tell from it. TFLOPs: of "
+        "everything but the evaluation. Seconds: median wall time of training, without the shared work, on a machine that other work shared."
+    ]
     if paper_heads:
         notes.append(f"Right: the values that the paper reports (± its standard deviation); the tiers stand for {', '.join(BENCHMARKS)}.")
     return Sheet(f"{scale.name}-{table.name}", f"Table {table.number}. {table.title}", head, tuple(printed), tuple(notes))
@@ -171,13 +175,15 @@ def _mean_value(values: list[float] | None, digits: int, bold: bool, records: tu
     return Value(text, mean, bold, records, command)
 
 
-def _flops(measured: Measured, records: tuple[Path, ...], command: str) -> Value:
+def _costs(measured: Measured, records: tuple[Path, ...], command: str) -> list[Value]:
+    """TFLOPs, the mean over seeds, and seconds of training, the median: a machine that other work shares slows some runs down."""
     if not measured.records:
-        return Value(NOT_RUN, command=command)
+        return [Value(NOT_RUN, command=command)] * 2
     if measured.untrained:
-        return Value(NONE)
-    mean, _ = mean_and_error([measured.of(seed).flops / 1e12 for seed in measured.seeds])
-    return Value(f"{mean:.3g}", mean, False, records, command)
+        return [Value(NONE)] * 2
+    found = [measured.of(seed) for seed in measured.seeds]
+    flops, seconds = mean_and_error([record.flops / 1e12 for record in found])[0], median(record.training_seconds for record in found)
+    return [Value(f"{flops:.3g}", flops, False, records, command), Value(f"{seconds:.0f}", seconds, False, records, command)]
 
 
 def _best_within_noise(rows: Sequence[Measured], column: _Column) -> set[int]:

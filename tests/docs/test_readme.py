@@ -79,3 +79,12 @@ def test_the_answer_at_the_top_is_that_of_the_records() -> None:
     assert [text for text in said if text not in answer] == []
     for probe in (record, later):
         assert probe["verdict"]["low"]["verdict"] == "does not collapse" and probe["verdict"]["high"]["verdict"] == "collapses"
+
+
+def test_the_engines_speeds_are_the_records() -> None:
+    rows = json.loads((ROOT / "results" / "desk" / "bench" / "rollouts.json").read_text())["rows"]
+    hf, vllm = (next(row for row in rows if row["engine"] == name) for name in ("hf", "vllm"))
+    rates = [row["rollouts_per_processor_second"] for row in (hf, vllm)]
+    text = f"hf {rates[0]:.0f} rollouts a second of processor time, vllm {rates[1]:.0f} ({rates[1] / rates[0]:.2f} of it), "
+    text += f"and vllm takes {vllm['start_processor_seconds']:.0f} s of it to start, hf {hf['start_processor_seconds']:.1f}."
+    assert text in " ".join((ROOT / "README.md").read_text().split())

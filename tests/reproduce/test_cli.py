@@ -20,6 +20,7 @@ from paced_exp.reproduce.estimate import correction, cost_of, memory_bytes
 from paced_exp.reproduce.grids import BY_NAME, TABLES
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import DESK, PAPER, SCALES
+from paced_exp.reproduce.scheduler import Task
 
 
 def said(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
@@ -158,8 +159,24 @@ def test_estimates_learn_from_what_was_measured(tmp_path: Path) -> None:
     cells = [cell for cell in cells_of(DESK, BY_NAME["distillation"]) if cell.row == "paced"]
     assert correction(DESK, cells, Results(tmp_path)) == 1.0
     write_row(tmp_path, "distillation", "paced", 0.5)
-    expected = 3.0 / cost_of(cells[0], DESK).seconds(DESK)
+    expected = (2 + 2**2 + 1) / cost_of(cells[0], DESK).seconds(DESK)  # the median seed: 2
     assert correction(DESK, cells, Results(tmp_path)) == pytest.approx(expected)
+
+
+def test_cells_keep_their_order_and_shared_work_comes_just_before_its_first_user(tmp_path: Path) -> None:
+    def task(name: str, *after: str) -> Task:
+        return Task(name, print, 1.0, tmp_path / "log", after)
+
+    listed = [
+        task("rollouts"),
+        task("references"),
+        task("free"),
+        task("a", "references"),
+        task("b", "rollouts", "references"),
+        task("last"),
+    ]
+    names = [task.name for task in run_grid._interleaved(listed)]
+    assert names == ["free", "references", "a", "rollouts", "b", "last"]
 
 
 def test_jobs_follow_the_machine() -> None:

@@ -48,7 +48,7 @@ def test_values_are_the_records_and_the_papers(filled: Path) -> None:
     by_hand = [np.mean([accuracies(paced, tier)[seed] for tier in DESK.tiers]) for seed in range(5)]
     assert primaries(paced, DESK) == pytest.approx(by_hand)
     assert row["mean of tiers, %"].startswith(f"{np.mean(by_hand):.1f} ±")
-    assert (row["seeds"], row["TFLOPs"], row["paper: AIME 2024, %"]) == ("5", "3", "25.1 ± 1.0")
+    assert (row["seeds"], row["TFLOPs"], row["seconds"], row["paper: AIME 2024, %"]) == ("5", "3", "6", "25.1 ± 1.0")
     assert texts(values, "akl")["mid, %"].count("±") == 0
     assert texts(values, "paced-posterior")["mid, %"] == NOT_RUN and texts(values, "paced-posterior")["paper: MATH-500, %"] == "–"
     uniform = measure_row(results, DESK, TABLE, TABLE.row("uniform"))
