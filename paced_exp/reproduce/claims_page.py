@@ -43,12 +43,12 @@ def finding_text(finding: Finding) -> str:
 
 
 def claims_sheet(scale_name: str, found: Sequence[Outcome], reported: Reported) -> Sheet:
-    """A row a claim: the paper's words and the verdict."""
+    """A row a claim: the verdict, which a narrow window must show, and the paper's words."""
     rows = tuple(
-        (Value(outcome.claim.id), Value(reported.claims[outcome.claim.id]), Value(outcome.verdict, bold=outcome.verdict != "not decided"))
+        (Value(outcome.claim.id), Value(outcome.verdict, bold=outcome.verdict != "not decided"), Value(reported.claims[outcome.claim.id]))
         for outcome in found
     )
-    return Sheet(f"{scale_name}-claims", f"Claims at {scale_name} scale", ("claim", "the paper's statement", "verdict"), rows)
+    return Sheet(f"{scale_name}-claims", f"Claims at {scale_name} scale", ("claim", "verdict", "the paper's statement"), rows)
 
 
 def findings_sheet(scale_name: str, found: Sequence[Outcome]) -> Sheet:
@@ -139,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for scale_name in scales_with_records(arguments.results) if arguments.scale is None else [arguments.scale]:
         found = outcomes(results, SCALES[scale_name])
         claims, findings = claims_sheet(scale_name, found, reported), findings_sheet(scale_name, found)
-        write_atomically(arguments.latex / f"{claims.name}.tex", latex_prose(claims, (0.07, 0.67, 0.2)))
+        write_atomically(arguments.latex / f"{claims.name}.tex", latex_prose(claims, (0.07, 0.2, 0.67)))
         write_atomically(arguments.latex / f"{findings.name}.tex", latex_prose(findings, (0.14, 0.24, 0.2, 0.12, 0.07, 0.07, 0.12)))
         parts += [
             f"## {scale_name.capitalize()} scale\n",

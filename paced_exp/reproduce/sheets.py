@@ -15,7 +15,7 @@ from paced_exp.reproduce.statistics import mean_and_error
 
 NOT_RUN = "not run"
 NONE = "–"
-LONG = 24  # characters: longer cells without a number are prose
+ONE_SEED = "one seed"  # of a difference, whose interval needs two
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Sheet:
 
     def is_text(self, column: int) -> bool:
         """Whether a column holds words rather than numbers."""
-        return column == 0 or any(len(row[column].text) > LONG and row[column].number is None for row in self.rows)
+        cells = [row[column] for row in self.rows]
+        return column == 0 or any(cell.number is None and cell.text not in (NOT_RUN, NONE, ONE_SEED) for cell in cells)
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def _differences_sheet(scale: Scale, table: Table, rows: Sequence[Measured], col
             found = combined([(1.0, measured), (-1.0, baseline)], column.sources, length=column.length)
             records = tuple(m.of(seed).path for seed in common_seeds([measured, baseline]) for m in (measured, baseline)) if found else ()
             if found is None:
-                text = "one seed" if measured.records and baseline.records else NOT_RUN
+                text = ONE_SEED if measured.records and baseline.records else NOT_RUN
                 cells.append(Value(text))
             else:
                 text = f"{signed(found.value, 1)} [{signed(found.low, 1)}, {signed(found.high, 1)}]"
