@@ -68,12 +68,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         chosen = [cells_of(scale, table_named(name), arguments.seeds) for name in arguments.table]
         cells = list({cell.key: cell for part in chosen for cell in part}.values())
     results = Results(arguments.results)
-    plan = make_plan(scale, cells, results, arguments.work)
+    # One spelling for one folder: runs name the shared work that they read, and resume only what names the same.
+    work = arguments.work.resolve()
+    work = work.relative_to(Path.cwd()) if work.is_relative_to(Path.cwd()) else work
+    plan = make_plan(scale, cells, results, work)
     jobs = arguments.jobs or default_jobs(scale)
     if arguments.dry_run:
-        print(plan_text(plan, jobs, arguments.work))
+        print(plan_text(plan, jobs, work))
         return 0
-    if plan.missing and not run_plan(plan, arguments.results, arguments.work, jobs=jobs, keep=arguments.keep, minutes=arguments.minutes):
+    if plan.missing and not run_plan(plan, arguments.results, work, jobs=jobs, keep=arguments.keep, minutes=arguments.minutes):
         print("time is up; the same command goes on")
         return TIME_UP
     print(f"all {len(cells)} cells have their records under {arguments.results / scale.name}")

@@ -57,6 +57,15 @@ def test_what_is_done_is_not_run_again(tmp_path: Path, capsys: pytest.CaptureFix
     assert text == f"all 5 cells have their records under {tmp_path / 'results' / 'desk'}\n" and not (tmp_path / "work").exists()
 
 
+def test_a_folder_of_runs_is_the_same_however_it_is_spelt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spelt: list[Path] = []
+    monkeypatch.setattr(run_grid, "run_plan", lambda plan, results, work, **_: spelt.append(work) or True)
+    monkeypatch.chdir(tmp_path)
+    for work in ("runs/here", "./runs/../runs/here", str(tmp_path / "runs" / "here")):
+        main(["--table", "1", "--seeds", "1", "--results", str(tmp_path / "results"), "--work", work])
+    assert spelt == [Path("runs/here")] * 3
+
+
 def test_a_damaged_record_stops_the_command_before_anything_runs(tmp_path: Path) -> None:
     write_row(tmp_path, "distillation", "paced", 0.5, seeds=1)
     path = tmp_path / "desk" / "distillation" / "paced-s0.json"
