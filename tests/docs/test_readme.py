@@ -81,6 +81,15 @@ def test_the_answer_at_the_top_is_that_of_the_records() -> None:
         assert probe["verdict"]["low"]["verdict"] == "does not collapse" and probe["verdict"]["high"]["verdict"] == "collapses"
 
 
+def test_the_gain_at_the_top_is_that_of_the_records() -> None:
+    judged = json.loads((ROOT / "results" / "claims.json").read_text())["scales"]["desk"]
+    findings = {finding["hypothesis"]: finding for claim in judged for finding in claim["findings"]}
+    answer = " ".join((ROOT / "README.md").read_text().split("**And does the weight help?**")[1].split("![")[0].split())
+    for name, setting in (("C2.distillation", "with forward KL"), ("C2.self", "in self-distillation")):
+        value, low, high = (f"{findings[name][key]:+.1f}".replace("-", "−") for key in ("value", "low", "high"))
+        assert f"{value} [{low}, {high}] points {setting}" in answer and findings[name]["n"].startswith("5 seeds")
+
+
 def test_the_engines_speeds_are_the_records() -> None:
     rows = json.loads((ROOT / "results" / "desk" / "bench" / "rollouts.json").read_text())["rows"]
     hf, vllm = (next(row for row in rows if row["engine"] == name) for name in ("hf", "vllm"))
