@@ -7,6 +7,7 @@ number_sorting is left out of retention on purpose: its fixed instructions alone
 letter_counting, which these small models learn long after everything else.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -41,37 +42,29 @@ def _fraction(max_value: int, max_factor: int) -> dict[str, Any]:
     return {"min_value": 1, "max_value": max_value, "min_factor": 2, "max_factor": max_factor, "styles": ("plain",)}
 
 
+def _levels(configuration: Callable[[int, int], dict[str, Any]], *shapes: tuple[int, int]) -> tuple[dict[str, Any], ...]:
+    return tuple(configuration(*shape) for shape in shapes)
+
+
 MATHEMATICS: dict[str, Family] = {
     family.name: family
     for family in (
-        Family(
-            "chain_sum",
-            tuple(_terms(*shape) for shape in ((2, 1), (3, 1), (2, 2), (3, 2), (4, 2), (4, 3), (5, 3), (6, 4))),
-            solutions.chain_sum,
-        ),
-        Family(
-            "products",
-            tuple(_terms(*shape) for shape in ((2, 1), (3, 1), (2, 2), (4, 1), (5, 1), (6, 1), (3, 2), (2, 3))),
-            solutions.products,
-        ),
-        Family(
-            "gcd",
-            tuple({"min_value": 2, "max_value": value} for value in (10, 20, 40, 70, 100, 200, 500, 1000)),
-            solutions.gcd,
-        ),
+        Family("chain_sum", _levels(_terms, (2, 1), (3, 1), (2, 2), (3, 2), (4, 2), (4, 3), (5, 3), (6, 4)), solutions.chain_sum),
+        Family("products", _levels(_terms, (2, 1), (3, 1), (2, 2), (4, 1), (5, 1), (6, 1), (3, 2), (2, 3)), solutions.products),
+        Family("gcd", tuple({"min_value": 2, "max_value": value} for value in (10, 20, 40, 70, 100, 200, 500, 1000)), solutions.gcd),
         Family(
             "simple_equations",
-            tuple(_equation(*shape) for shape in ((2, 5), (2, 10), (3, 6), (3, 10), (3, 15), (3, 25), (3, 50), (3, 100))),
+            _levels(_equation, (2, 5), (2, 10), (3, 6), (3, 10), (3, 15), (3, 25), (3, 50), (3, 100)),
             solutions.simple_equations,
         ),
         Family(
             "fraction_simplification",
-            tuple(_fraction(*shape) for shape in ((6, 4), (9, 6), (9, 9), (12, 9), (15, 12), (25, 20), (40, 30), (60, 50))),
+            _levels(_fraction, (6, 4), (9, 6), (9, 9), (12, 9), (15, 12), (25, 20), (40, 30), (60, 50)),
             solutions.fraction_simplification,
         ),
         Family(
             "decimal_chain_sum",
-            tuple(_decimals(*shape) for shape in ((2, 1), (3, 1), (2, 2), (3, 2), (4, 2), (4, 3), (5, 3), (6, 4))),
+            _levels(_decimals, (2, 1), (3, 1), (2, 2), (3, 2), (4, 2), (4, 3), (5, 3), (6, 4)),
             solutions.decimal_chain_sum,
         ),
     )
