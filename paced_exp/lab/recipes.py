@@ -72,8 +72,8 @@ RECIPES: dict[str, Recipe] = {
     "student-llama": _student(_TEACHER_LLAMA, shared=34, tail=14, tail_retention=0.75),
 }
 
-# Of the lab scale: 27 million parameters, problems of eight levels, for a GPU (`runs/lab.sh`). Rates fall with the width, as the desk's
-# own would for a model four times as wide; no run has been made to choose them.
+# Of the lab scale (`runs/lab.sh`): 27 million parameters, problems of eight levels, on a GPU. A half and a third of the desk's rates for a
+# model four times as wide: no run has been made to choose them.
 _LAB_TEACHER = replace(
     _TEACHER,
     hidden=512,
