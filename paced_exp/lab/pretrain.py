@@ -102,7 +102,7 @@ def pretrain(name: str, recipe: Recipe, folder: Path, threads: int, *, device: s
     checkpoint = run / "checkpoint"
     tokenizer = save_tokenizer(checkpoint)
     model = build_model(recipe, tokenizer)
-    torch.nn.Module.to(model, device)
+    torch.nn.Module.to(model, device)  # transformers' own wrapper of it is typed wrongly
     made = optimizers(model, recipe)
     done = 0
     if (run / STATE).exists():

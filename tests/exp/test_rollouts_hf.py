@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from rollout_runs import by_key
 from scipy import stats
 from tiny_models import EOS, OTHER_EOS, PAD, VOCABULARY, loaded, tiny_model
 from transformers import Qwen3NextConfig
@@ -29,11 +30,7 @@ def some_prompts(count: int = 13, seed: int = 0) -> list[Prompt]:
 
 
 def run(rollouts: HFEngine, prompts: list[Prompt], **options: Any) -> dict[tuple[str, int], Rollout]:
-    arguments = {"samples": 5, "max_new_tokens": 20, "temperature": 1.0, "seed": 3, **options}
-    found = [rollout for group in rollouts.generate(prompts, **arguments) for rollout in group]
-    by_key = {(rollout.problem_id, rollout.sample): rollout for rollout in found}
-    assert len(by_key) == len(found) == len(prompts) * arguments["samples"]
-    return by_key
+    return by_key(rollouts, prompts, **{"samples": 5, "max_new_tokens": 20, "temperature": 1.0, "seed": 3, **options})
 
 
 def generated(model: Any, prompt: Prompt, max_new_tokens: int) -> list[int]:

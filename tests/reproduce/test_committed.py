@@ -36,7 +36,7 @@ def test_claims_are_byte_identical_and_so_are_the_papers_numbers(tmp_path: Path)
 def draw(name: str, out: Path) -> list[Path]:
     module = importlib.import_module(f"figures.{name}")
     if name == "figure2_snr":
-        return module.draw(out, probe_of(ROOT / "results" / "desk"))
+        return module.draw(out, probe_of(ROOT / "results", "desk"))
     return module.draw(out, ROOT / "results") if name in ("figure4_compute", "figure5_histogram", "figure6_claims") else module.draw(out)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rollout_runs import by_key
 from scipy import stats
 
 from paced_exp.grading import Grader
@@ -21,11 +22,7 @@ def prompts_of(problems: Any, student: Any) -> list[Prompt]:
 
 
 def run(engine: Any, prompts: list[Prompt], **options: Any) -> dict[tuple[str, int], Rollout]:
-    arguments = {"samples": 1, "max_new_tokens": 128, "temperature": 1.0, "seed": 0, **options}
-    found = [rollout for group in engine.generate(prompts, **arguments) for rollout in group]
-    by_key = {(rollout.problem_id, rollout.sample): rollout for rollout in found}
-    assert len(by_key) == len(found) == len(prompts) * arguments["samples"]
-    return by_key
+    return by_key(engine, prompts, **{"samples": 1, "max_new_tokens": 128, "temperature": 1.0, "seed": 0, **options})
 
 
 def passes(rollouts: dict[tuple[str, int], Rollout], problems: Any, student: Any) -> np.ndarray:
