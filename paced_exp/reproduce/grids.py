@@ -33,7 +33,7 @@ class Row:
 class Table:
     """A table: rows, the one that differences are taken to, what the columns show, and the paper's table that stands beside it.
 
-    main: one of tables 1 to 5, which get more seeds. Table 6 has no rows: it lists hyper-parameters.
+    main: one of tables 1 to 5, or another that a claim rests on: these get more seeds. Table 6 has no rows: it lists hyper-parameters.
     """
 
     number: int
@@ -148,8 +148,8 @@ TABLES = (
         main=True,
     ),
     Table(6, "hyper-parameters", "Hyper-parameters", (), None),
-    Table(7, "exponents", "Exponents α and β", _exponents(), "a1-b1"),
-    Table(8, "rollouts", "Rollouts K a problem, plug-in and posterior weights", _rollouts(), "k8-plugin"),
+    Table(7, "exponents", "Exponents α and β", _exponents(), "a1-b1", main=True),
+    Table(8, "rollouts", "Rollouts K a problem, plug-in and posterior weights", _rollouts(), "k8-plugin", main=True),
     Table(
         9,
         "recomputation",
@@ -161,6 +161,7 @@ TABLES = (
             Row("eighth", "every eighth of the updates", PACED, recompute_every=1 / 8),
         ),
         "never",
+        main=True,
     ),
     Table(
         10,
@@ -199,7 +200,7 @@ TABLES = (
         reported="stage_ratio_KL_to_RevKL",
         main=True,
     ),
-    Table(12, "llama", "A second family: Llama", tuple(_on_llama(row) for row in DISTILLATION[:5]), "uniform"),
+    Table(12, "llama", "A second family: Llama", tuple(_on_llama(row) for row in DISTILLATION[:5]), "uniform", main=True),
     Table(
         13,
         "kernels",

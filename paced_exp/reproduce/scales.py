@@ -24,7 +24,7 @@ class Scale:
     """What turns a grid's row into a run.
 
     setups: by name: distillation, self-distillation, llama, concise. tiers: three evaluation sources, easiest first, with the paper's
-    benchmark each stands for. seeds: of the tables 1 to 5, and of the others. shared: options of every run. prompt_tokens,
+    benchmark each stands for. seeds: of main tables, and of the others. shared: options of every run. prompt_tokens,
     response_tokens: typical lengths, for estimates alone. flops_per_second: of one device or CPU thread, (training, sampling), for
     estimates. devices: one CPU thread, or the GPUs of a cell.
     """
