@@ -12,8 +12,9 @@ from figures.command import run_on_records
 from paced_exp.plotting.style import COLORS, MARKERS, new_figure, save_figure
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.measures import Measured, measure_row, primaries
+from paced_exp.reproduce.rates import scale_named
 from paced_exp.reproduce.records import Results
-from paced_exp.reproduce.scales import Scale, scale_named
+from paced_exp.reproduce.scales import Scale
 from paced_exp.reproduce.statistics import mean_and_error
 
 NAME = "figure4_compute"
@@ -67,7 +68,8 @@ def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
     """Draw both setups into out/."""
     figure, axes = new_figure("double", 3.6, ncols=2)
     drawn = [
-        draw_panel(axis, Results(results), scale_named(scale), title, tables) for axis, (title, tables) in zip(axes, PANELS, strict=True)
+        draw_panel(axis, Results(results), scale_named(scale, results), title, tables)
+        for axis, (title, tables) in zip(axes, PANELS, strict=True)
     ]
     missing = "" if all(drawn) else "A panel without points was not run."
     return save_figure(figure, NAME, out, caption=CAPTION.format(scale=scale, missing=missing))

@@ -11,8 +11,9 @@ import numpy as np
 from figures.command import run_on_records
 from paced_exp.plotting.style import COLORS, new_figure, save_figure
 from paced_exp.reproduce.measures import Measured, row_named
+from paced_exp.reproduce.rates import scale_named
 from paced_exp.reproduce.records import Results
-from paced_exp.reproduce.scales import Scale, scale_named
+from paced_exp.reproduce.scales import Scale
 from paced_exp.reproduce.sheets import tier_names
 
 NAME = "figure5_histogram"
@@ -52,7 +53,7 @@ def draw_tier(axis: Any, rows: dict[str, Measured], source: str, title: str) -> 
 
 def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
     """Draw the three tiers into out/."""
-    chosen: Scale = scale_named(scale)
+    chosen: Scale = scale_named(scale, results)
     read = Results(results)
     rows = {name: row_named(read, chosen, "distillation", name) for name, *_ in ROWS}
     figure, axes = new_figure("double", 2.5, ncols=3, sharey=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from figures.command import run_on_records
 from paced_exp.plotting.style import COLORS, MARKERS, new_figure, save_figure
+from paced_exp.reproduce.rates import scale_named
 from paced_exp.reproduce.records import Results
-from paced_exp.reproduce.scales import scale_named
 from paced_exp.reproduce.verdicts import LEVEL, Finding, outcomes
 
 NAME = "figure6_claims"
@@ -22,7 +22,7 @@ replicate; triangle: not decided, by the rule of docs/protocol.md (Holm's method
 
 def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
     """Draw both columns into out/."""
-    found = [finding for outcome in outcomes(Results(results), scale_named(scale)) for finding in outcome.findings]
+    found = [finding for outcome in outcomes(Results(results), scale_named(scale, results)) for finding in outcome.findings]
     figure, axes = new_figure("double", 4.2, ncols=2, width_ratios=(2.2, 1))
     for axis, unit, label in ((axes[0], "points", "points of accuracy"), (axes[1], "SNR²", "SNR²(middle)/2 − SNR²(end)")):
         rows = [finding for finding in found if finding.unit == unit]

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Lab scale on one GPU, in pieces of less than ten minutes that resume each other: pretrain the larger pair, the probe, then tables 1, 2 and 5.
+# Lab scale on one GPU, in pieces of less than ten minutes that resume each other: pretrain the larger pairs, the
+# probe, the choice of learning rates on the unweighted baseline, then tables 1, 2 and 5.
 #
 #   runs/lab.sh                       # one piece of at most MINUTES (default 9); run it again until it says that all is done
 #   STATE=DIR runs/lab.sh             # on a machine that forgets: everything is unpacked from DIR/lab-state.tar first, and packed there after
@@ -50,5 +51,6 @@ stage "$PY" -m paced_exp.snr_probe --student "$STUDENT" --teacher "$TEACHER" --p
   --per-bin 1000 --max-problems 100000 --max-new-tokens 192 \
   --out runs/reproduce/lab/snr_probe
 mkdir -p results/lab/snr_probe && cp runs/reproduce/lab/snr_probe/record.json results/lab/snr_probe/
+stage "$PY" -m paced_exp.reproduce.rates --scale lab
 stage "$PY" -m paced_exp.reproduce --scale lab --table distillation --table self-distillation --table two-stage
 echo "all done"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from paced_exp.errors import UserError, exit_cleanly
+from paced_exp.reproduce.scales import Scale
 
 TIME_UP = 3
 
@@ -54,13 +55,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(argv)
     from paced_exp.reproduce.cells import all_cells, cells_of
     from paced_exp.reproduce.grids import table_named
+    from paced_exp.reproduce.rates import check_rates, scale_named
     from paced_exp.reproduce.records import Results
     from paced_exp.reproduce.run_grid import default_jobs, make_plan, plan_text, run_plan
-    from paced_exp.reproduce.scales import scale_named
 
-    scale = scale_named(arguments.scale)
+    scale = scale_named(arguments.scale, arguments.results)
     if arguments.list:
-        print(listing(scale.name))
+        print(listing(scale))
         return 0
     if arguments.all:
         cells = all_cells(scale, arguments.seeds)
@@ -76,6 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.dry_run:
         print(plan_text(plan, jobs, work))
         return 0
+    if plan.missing:
+        check_rates(scale, arguments.results)
     if plan.missing and not run_plan(plan, arguments.results, work, jobs=jobs, keep=arguments.keep, minutes=arguments.minutes):
         print("time is up; the same command goes on")
         return TIME_UP
@@ -83,13 +86,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def listing(scale_name: str) -> str:
+def listing(scale: Scale) -> str:
     """The tables with their rows, and how many cells each adds to those before it."""
     from paced_exp.reproduce.cells import cells_of
     from paced_exp.reproduce.grids import TABLES
-    from paced_exp.reproduce.scales import scale_named
 
-    scale = scale_named(scale_name)
     lines, seen = [], set()
     for table in TABLES:
         cells = cells_of(scale, table)
@@ -98,7 +99,7 @@ def listing(scale_name: str) -> str:
         count = f"{len(cells)} cells, {len(new)} of its own" if table.rows else "generated from the configurations"
         lines.append(f"{table.number:>2} {table.name}: {table.title} ({count})")
         lines += [f"      {row.name:<24} {row.label}" for row in table.rows]
-    lines.append(f"{len(seen)} cells at {scale_name} scale")
+    lines.append(f"{len(seen)} cells at {scale.name} scale")
     return "\n".join(lines)
 
 

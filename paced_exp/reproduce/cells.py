@@ -109,7 +109,9 @@ def _homes(scale_name: str) -> dict[str, tuple[str, str]]:
 
 
 def _seedless(cell: Cell) -> str:
-    return json.dumps({name: value for name, value in cell.options.items() if name != "seed"} | {"trained": cell.trained}, sort_keys=True)
+    """Neither seed nor rate: the rate belongs to the setup, and the homes are found before it may be known."""
+    options = {name: value for name, value in cell.options.items() if name not in ("seed", "learning_rate")}
+    return json.dumps(options | {"trained": cell.trained}, sort_keys=True)
 
 
 def _make(scale: Scale, table: Table, row: Row, seed: int) -> Cell:
@@ -142,6 +144,7 @@ def _make(scale: Scale, table: Table, row: Row, seed: int) -> Cell:
         "steps": steps,
         "learning_rate": setup.learning_rate,
         "evaluate": problems,
+        "retention": scale.retention,
         "seed": seed,
         **scale.evaluation,
         **scale.shared,

@@ -10,6 +10,7 @@ from typing import Any
 
 from paced_exp.errors import exit_cleanly
 from paced_exp.reproduce.printing import latex_prose, markdown
+from paced_exp.reproduce.rates import scale_named
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.scales import SCALES
@@ -137,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     theory = theory_outcomes()
     parts, content = [HEAD], {}
     for scale_name in scales_with_records(arguments.results) if arguments.scale is None else [arguments.scale]:
-        found = outcomes(results, SCALES[scale_name])
+        found = outcomes(results, scale_named(scale_name, arguments.results))
         claims, findings = claims_sheet(scale_name, found, reported), findings_sheet(scale_name, found)
         write_atomically(arguments.latex / f"{claims.name}.tex", latex_prose(claims, (0.07, 0.2, 0.67)))
         write_atomically(arguments.latex / f"{findings.name}.tex", latex_prose(findings, (0.14, 0.24, 0.2, 0.12, 0.07, 0.07, 0.12)))

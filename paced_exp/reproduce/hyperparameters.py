@@ -6,7 +6,7 @@ from paced_exp.distill import DistillConfig
 from paced_exp.reproduce.cells import cell_of
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.reported import Reported
-from paced_exp.reproduce.scales import SCALES
+from paced_exp.reproduce.scales import Scale
 from paced_exp.reproduce.sheets import NONE, Sheet, Value
 
 _SHOWN = {
@@ -43,9 +43,8 @@ _IN_PAPER = {
 }
 
 
-def hyperparameter_sheet(scale_name: str, reported: Reported) -> Sheet:
+def hyperparameter_sheet(scale: Scale, reported: Reported) -> Sheet:
     """A column a setup of the scale, from the very configurations that its PACED cells run with; and the paper's distillation."""
-    scale = SCALES[scale_name]
     configs = []
     for _, table in _SETUPS:
         config = cell_of(scale, BY_NAME[table], BY_NAME[table].row("paced"), 0).config

@@ -15,9 +15,9 @@ from pathlib import Path
 from paced_exp.errors import UserError, exit_cleanly
 from paced_exp.reproduce.claims_page import claims_sheet, findings_sheet, theory_outcomes, theory_sheet
 from paced_exp.reproduce.page_style import PAGE, SCRIPT, STYLE
+from paced_exp.reproduce.rates import scale_named
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.reported import Reported
-from paced_exp.reproduce.scales import SCALES
 from paced_exp.reproduce.sheets import Sheet, Value
 from paced_exp.reproduce.tables import all_sheets, scales_with_records
 from paced_exp.reproduce.verdicts import outcomes
@@ -109,7 +109,7 @@ def build(results_folder: Path, figures: Path, out: Path) -> str:
     scales = scales_with_records(results_folder)
     links = []
     for name in scales:
-        found = outcomes(results, SCALES[name])
+        found = outcomes(results, scale_named(name, results_folder))
         page.heading(f"Claims, {name} scale", f"claims-{name}")
         links.append((f"claims-{name}", f"Claims, {name}"))
         page.sheet(claims_sheet(name, found, reported))

@@ -3,14 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from paced_exp.errors import UserError
-
 
 @dataclass(frozen=True)
 class Setup:
     """A student with its teacher, and the budget chosen on its unweighted baseline.
 
-    teacher: a model, or `self`. updates: of the optimiser. learning_rate: its peak.
+    teacher: a model, or `self`. updates: of the optimiser. learning_rate: its peak; where the scale's rates are selected, the first tried.
     """
 
     student: str
@@ -26,7 +24,7 @@ class Scale:
     setups: by name: distillation, self-distillation, llama, concise. tiers: three evaluation sources, easiest first, with the paper's
     benchmark each stands for. seeds: of main tables, and of the others. shared: options of every run. prompt_tokens,
     response_tokens: typical lengths, for estimates alone. flops_per_second: of one device or CPU thread, (training, sampling), for
-    estimates. devices: one CPU thread, or the GPUs of a cell.
+    estimates. device: cpu (one thread) or cuda. selected: whether records under results/NAME/selection decide the rates (rates.py).
     """
 
     name: str
@@ -43,6 +41,7 @@ class Scale:
     flops_per_second: tuple[float, float]
     start_seconds: float
     device: str = "cpu"
+    selected: bool = False
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -98,10 +97,10 @@ SMOKE = Scale(
 LAB = Scale(
     name="lab",
     setups={
-        "distillation": Setup("runs/lab-scale/student/checkpoint", "runs/lab-scale/teacher/checkpoint", 300, 1e-4),
-        "self-distillation": Setup("runs/lab-scale/student/checkpoint", "self", 150, 1e-4),
-        "llama": Setup("runs/lab-scale/student-llama/checkpoint", "runs/lab-scale/teacher-llama/checkpoint", 300, 1e-4),
-        "concise": Setup("runs/lab-scale/student/checkpoint", "self", 150, 1e-4),
+        "distillation": Setup("runs/lab-scale/student/checkpoint", "runs/lab-scale/teacher/checkpoint", 300, 3e-4),
+        "self-distillation": Setup("runs/lab-scale/student/checkpoint", "self", 150, 3e-4),
+        "llama": Setup("runs/lab-scale/student-llama/checkpoint", "runs/lab-scale/teacher-llama/checkpoint", 300, 3e-4),
+        "concise": Setup("runs/lab-scale/student/checkpoint", "self", 150, 3e-4),
     },
     problems="lab:harder-train",
     limit=4000,
@@ -115,10 +114,8 @@ LAB = Scale(
     flops_per_second=(2e13, 5e11),
     start_seconds=15.0,
     device="cuda",
-    notes=(
-        "the models are pretrained by runs/lab.sh",
-        "rates and updates are no choice yet: select them on the unweighted baseline first (python -m paced_exp.training.selection)",
-    ),
+    selected=True,
+    notes=("the models are pretrained, and the rates selected, by runs/lab.sh",),
 )
 
 # The paper's hyper-parameters (paper/reported.json). Not given there, chosen here: batch 128, 200 updates, bf16, teacher statistics of the
@@ -163,10 +160,3 @@ PAPER = Scale(
 )
 
 SCALES = {scale.name: scale for scale in (DESK, LAB, PAPER, SMOKE)}
-
-
-def scale_named(name: str) -> Scale:
-    """A scale by name. Raises `UserError` listing the known ones."""
-    if name not in SCALES:
-        raise UserError(f"--scale {name} is not known; known: {', '.join(SCALES)}")
-    return SCALES[name]

@@ -11,6 +11,7 @@ from paced_exp.errors import exit_cleanly
 from paced_exp.reproduce.grids import TABLES
 from paced_exp.reproduce.hyperparameters import hyperparameter_sheet
 from paced_exp.reproduce.printing import latex, markdown
+from paced_exp.reproduce.rates import scale_named
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.scales import SCALES
@@ -35,9 +36,10 @@ def scales_with_records(results: Path) -> list[str]:
 
 def all_sheets(results: Results, scale_name: str, reported: Reported) -> list[Sheet]:
     """Every sheet of a scale, in the tables' order."""
+    scale = scale_named(scale_name, results.folder)
     sheets: list[Sheet] = []
     for table in TABLES:
-        sheets += sheets_of(results, SCALES[scale_name], table, reported) if table.rows else [hyperparameter_sheet(scale_name, reported)]
+        sheets += sheets_of(results, scale, table, reported) if table.rows else [hyperparameter_sheet(scale, reported)]
     return sheets
 
 
@@ -56,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for sheet in all_sheets(results, scale_name, reported):
             parts.append(markdown(sheet))
             write_atomically(arguments.latex / f"{sheet.name}.tex", latex(sheet))
-    write_atomically(arguments.latex / "paper-hyper-parameters.tex", latex(hyperparameter_sheet("paper", reported)))
+    write_atomically(arguments.latex / "paper-hyper-parameters.tex", latex(hyperparameter_sheet(SCALES["paper"], reported)))
     write_atomically(arguments.markdown, "\n".join(parts))
     print(arguments.markdown)
     print(arguments.latex)

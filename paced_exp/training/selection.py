@@ -60,13 +60,12 @@ class SelectionConfig:
         if not self.rates or not self.steps:
             raise UserError("--rates and --steps need at least one value each")
 
-    def name(self, rate: float, steps: int | None) -> str:
-        """Of a pair's record and run: all that decides it, other options than the defaults as a hash."""
+    def name(self, rate: float | None, steps: int | None) -> str:
+        """Of a pair's record and run: all that decides it, other options than the defaults as a hash; rate None: a pattern for any."""
         others = [self.training, self.samples]
         digest = hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()[:8]
-        return f"{self.setting}-lr{rate:g}-steps{steps}-seed{self.seed}" + (
-            "" if others == [None, SelectionConfig.samples] else f"-{digest}"
-        )
+        at = "*" if rate is None else f"{rate:g}"
+        return f"{self.setting}-lr{at}-steps{steps}-seed{self.seed}" + ("" if others == [None, SelectionConfig.samples] else f"-{digest}")
 
     def baseline(self) -> DistillConfig:
         """The unweighted training of the setting, whose rate and updates are to be chosen. Raises `UserError` for options that cannot be."""
@@ -87,6 +86,7 @@ def select(config: SelectionConfig) -> list[dict[str, Any]]:
         problems=training.evaluate,
         samples=config.samples,
         limit=training.evaluate_limit,
+        retention=training.retention,
         columns=training.columns,
         temperature=training.temperature,
         max_new_tokens=training.max_new_tokens,
@@ -105,7 +105,17 @@ def select(config: SelectionConfig) -> list[dict[str, Any]]:
                 evaluate(base)
                 write_json(path, _pair(config, base, dataclasses.replace(training, learning_rate=rate, steps=steps)))
             records.append(read_json(path))
-    return sorted(records, key=lambda record: -record["mean_of_tiers"])
+    return _best_first(records)
+
+
+def finished(config: SelectionConfig) -> list[dict[str, Any]]:
+    """The records that there are of the setting, whatever their rate, the best first. Nothing is run."""
+    paths = [path for steps in config.steps for path in Path(config.records).glob(f"{config.name(None, steps)}.json")]
+    return _best_first([read_json(path) for path in sorted(paths)])
+
+
+def _best_first(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(records, key=lambda record: (-record["mean_of_tiers"], record["learning_rate"]))
 
 
 def _pair(config: SelectionConfig, base: EvaluateConfig, training: DistillConfig) -> dict[str, Any]:
@@ -143,10 +153,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Entry point: run the grid, print it, the best first."""
     config = configs.parse(SelectionConfig, argv, "paced_exp.training.selection", "Learning rate and updates, on the unweighted baseline.")
     for record in select(config):
-        gains = ", ".join(f"{name} {100 * gain['value']:+.1f}" for name, gain in record["difference_to_base"].items())
-        print(
-            f"rate {record['learning_rate']:<7g} {record['steps']:>4} updates: mean of tiers {record['mean_of_tiers']:.1%}; to the base: {gains}"
-        )
+        print(line(record))
+
+
+def line(record: dict[str, Any]) -> str:
+    """A record for people."""
+    gains = ", ".join(f"{name} {100 * gain['value']:+.1f}" for name, gain in record["difference_to_base"].items())
+    return f"rate {record['learning_rate']:<7g} {record['steps']:>4} updates: mean of tiers {record['mean_of_tiers']:.1%}; to the base: {gains}"
 
 
 if __name__ == "__main__":

@@ -7,9 +7,12 @@ import pytest
 from paced_exp.distill import DistillConfig
 from paced_exp.errors import UserError
 from paced_exp.reproduce.cells import LOCAL, all_cells, base_cell, cell_of, cells_of
+from paced_exp.reproduce.claims import CLAIMS
 from paced_exp.reproduce.grids import BY_NAME, TABLES, table_named
+from paced_exp.reproduce.rates import scale_named
 from paced_exp.reproduce.reported import Reported
-from paced_exp.reproduce.scales import SCALES, scale_named
+from paced_exp.reproduce.scales import DESK, SCALES
+from paced_exp.reproduce.verdicts import LEAST_SEEDS
 from paced_exp.run_folder import read_json
 
 SCALE_NAMES = tuple(SCALES)
@@ -17,15 +20,14 @@ SCALE_NAMES = tuple(SCALES)
 
 @pytest.mark.parametrize("name", SCALE_NAMES)
 def test_every_cell_has_a_valid_configuration_and_a_record_of_its_own(name: str) -> None:
-    cells = all_cells(scale_named(name))
+    cells = all_cells(SCALES[name])
     assert len({cell.key for cell in cells}) == len({cell.name for cell in cells}) == len(cells)
     assert all(not cell.trained or cell.config.seed == cell.seed for cell in cells)
 
 
 def test_rows_of_equal_options_are_one_cell_with_one_home() -> None:
-    desk = scale_named("desk")
     paced = [
-        cell_of(desk, BY_NAME[table], BY_NAME[table].row(row), 2)
+        cell_of(DESK, BY_NAME[table], BY_NAME[table].row(row), 2)
         for table, row in (
             ("distillation", "paced"),
             ("forgetting-distillation", "paced"),
@@ -43,12 +45,12 @@ def test_rows_of_equal_options_are_one_cell_with_one_home() -> None:
 
 
 def test_no_exponents_are_no_weighting() -> None:
-    desk, table = scale_named("desk"), BY_NAME["exponents"]
-    assert cell_of(desk, table, table.row("a0-b0"), 0).name == "distillation/uniform-s0"
+    table = BY_NAME["exponents"]
+    assert cell_of(DESK, table, table.row("a0-b0"), 0).name == "distillation/uniform-s0"
 
 
 def test_the_exponents_are_the_square_and_the_moved_peak() -> None:
-    configs = [cell_of(scale_named("desk"), BY_NAME["exponents"], row, 0).config for row in BY_NAME["exponents"].rows[1:]]
+    configs = [cell_of(DESK, BY_NAME["exponents"], row, 0).config for row in BY_NAME["exponents"].rows[1:]]
     pairs = {(config.alpha, config.beta) for config in configs if isinstance(config, DistillConfig)}
     square = {(a, b) for a in (0, 0.5, 1, 2) for b in (0, 0.5, 1, 2)} - {(0, 0)}
     assert pairs == square | {(0.5, 1.5), (1.5, 0.5)}
@@ -77,14 +79,13 @@ def test_every_row_says_where_the_papers_value_is() -> None:
 
 
 def test_stages_and_recomputation_follow_the_scale() -> None:
-    desk = scale_named("desk")
-    steps = desk.setups["distillation"].updates
+    steps = DESK.setups["distillation"].updates
     table = BY_NAME["recomputation"]
-    found = {row.name: cell_of(desk, table, row, 0).config for row in table.rows}
+    found = {row.name: cell_of(DESK, table, row, 0).config for row in table.rows}
     assert found["half"].recompute == str(steps // 2) and found["eighth"].recompute == str(steps // 8)
-    doubled = cell_of(desk, BY_NAME["compute"], BY_NAME["compute"].row("paced-double"), 0).config
+    doubled = cell_of(DESK, BY_NAME["compute"], BY_NAME["compute"].row("paced-double"), 0).config
     assert isinstance(doubled, DistillConfig) and doubled.steps == 2 * steps
-    assert {cell.config.stages for cell in cells_of(desk, BY_NAME["stage-ratio"], 1)} == {
+    assert {cell.config.stages for cell in cells_of(DESK, BY_NAME["stage-ratio"], 1)} == {
         "forward_kl:0.25,reverse_kl:0.75",
         "forward_kl:0.5,reverse_kl:0.5",
         "forward_kl:0.75,reverse_kl:0.25",
@@ -92,23 +93,30 @@ def test_stages_and_recomputation_follow_the_scale() -> None:
 
 
 def test_options_leave_out_where_a_run_lies() -> None:
-    cell = base_cell(scale_named("desk"), "llama")
+    cell = base_cell(DESK, "llama")
     assert not cell.trained and cell.config.model == "lab:student-llama" and not set(LOCAL) & set(cell.options)
 
 
 def test_seeds_come_whole_and_main_tables_first() -> None:
-    desk = scale_named("desk")
-    seeds = [cell.seed for cell in cells_of(desk, BY_NAME["kernels"])]
-    assert seeds == sorted(seeds) and set(seeds) == set(range(desk.seeds[1]))
-    names = [cell.table for cell in all_cells(desk)]
-    assert names.index("exponents") > max(index for index, name in enumerate(names) if name in ("two-stage", "stage-order", "stage-ratio"))
+    seeds = [cell.seed for cell in cells_of(DESK, BY_NAME["kernels"])]
+    assert seeds == sorted(seeds) and set(seeds) == set(range(DESK.seeds[1]))
+    names = [cell.table for cell in all_cells(DESK)]
+    others = {table.name for table in TABLES if not table.main}
+    assert min(index for index, name in enumerate(names) if name in others) > max(
+        index for index, name in enumerate(names) if name not in others
+    )
+
+
+def test_every_table_that_a_claim_rests_on_has_the_most_seeds() -> None:
+    judged = {contrast.table for claim in CLAIMS for hypothesis in claim.hypotheses for contrast in hypothesis.contrasts}
+    assert judged and all(BY_NAME[name].main for name in judged) and DESK.seeds[0] >= LEAST_SEEDS
 
 
 def test_unknown_names_list_the_known() -> None:
     with pytest.raises(UserError, match="--table nine is not known; known: 1 distillation"):
         table_named("nine")
     with pytest.raises(UserError, match="--scale big is not known; known: desk, lab, paper, smoke"):
-        scale_named("big")
+        scale_named("big", Path("results"))
     assert table_named("9").name == "recomputation"
 
 
@@ -118,6 +126,5 @@ def test_the_desks_rate_and_updates_are_those_chosen_on_the_unweighted_baseline(
     folder = Path(__file__).resolve().parents[2] / "results" / "desk" / "distill" / "selection"
     records = [read_json(path) for path in sorted(folder.glob(f"{setup}-lr*.json"))]
     best = max(records, key=lambda record: record["mean_of_tiers"])
-    desk = scale_named("desk")
-    assert (best["learning_rate"], best["steps"]) == (desk.setups[setup].learning_rate, desk.setups[setup].updates)
-    assert best["config"]["method"] == "uniform" and {record["seed"] for record in records}.isdisjoint(range(desk.seeds[0]))
+    assert (best["learning_rate"], best["steps"]) == (DESK.setups[setup].learning_rate, DESK.setups[setup].updates)
+    assert best["config"]["method"] == "uniform" and {record["seed"] for record in records}.isdisjoint(range(DESK.seeds[0]))

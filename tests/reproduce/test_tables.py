@@ -90,8 +90,8 @@ def test_every_number_knows_its_records_and_their_command(filled: Path) -> None:
 
 
 def test_hyper_parameters_are_the_configurations(filled: Path) -> None:
-    for name, scale in SCALES.items():
-        sheet = hyperparameter_sheet(name, Reported())
+    for scale in SCALES.values():
+        sheet = hyperparameter_sheet(scale, Reported())
         rows = {row[0].text: [value.text for value in row[1:]] for row in sheet.rows}
         assert rows["learning rate"][:3] == [f"{scale.setups[s].learning_rate:g}" for s in ("distillation", "self-distillation", "llama")]
         assert rows["student"][0] == scale.setups["distillation"].student and rows["student"][3] == "Qwen3-1.7B"

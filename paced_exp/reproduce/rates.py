@@ -1,0 +1,125 @@
+"""The learning rates of a scale that leaves them open: selected on the unweighted baseline, then frozen for every method.
+
+    python -m paced_exp.reproduce.rates --scale lab     # train the baselines that are missing, print what was chosen
+
+The rates tried are rungs of 1, 3, 10, 30, ...: first the one that the scale names and its two neighbours, then, while the best has a neighbour
+that was not tried, that one too. The records lie under results/SCALE/selection; the grids read them there. Distillation and
+self-distillation are selected; Llama takes the rate of the former, the concise setting that of the latter (docs/protocol.md).
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from paced_exp.errors import UserError, exit_cleanly
+from paced_exp.reproduce.scales import SCALES, Scale
+from paced_exp.training.selection import SETTINGS, SelectionConfig, finished, line, select
+
+RUNGS = tuple(float(f"{digit}e{power}") for power in range(-6, -1) for digit in (1, 3))
+
+
+def scale_named(name: str, results: Path) -> Scale:
+    """A scale by name, with the rates that the records under `results` have selected where it leaves them open.
+
+    While they have not, its notes say so and `rates_are_known` is False. Raises `UserError` listing the scales for an unknown one.
+    """
+    if name not in SCALES:
+        raise UserError(f"--scale {name} is not known; known: {', '.join(SCALES)}")
+    scale = SCALES[name]
+    if not scale.selected:
+        return scale
+    chosen = selected_rates(scale, results)
+    setups = {
+        key: dataclasses.replace(setup, learning_rate=chosen.get(_setting(scale, key), setup.learning_rate))
+        for key, setup in scale.setups.items()
+    }
+    notes = scale.notes if len(chosen) == len(SETTINGS) else (*scale.notes, f"learning rates are not selected yet: {command(scale)}")
+    return dataclasses.replace(scale, setups=setups, notes=notes)
+
+
+def check_rates(scale: Scale, results: Path) -> None:
+    """Raise `UserError` where the scale leaves its rates open and the records have not selected all of them."""
+    if scale.selected and (lacking := sorted(SETTINGS.keys() - selected_rates(scale, results).keys())):
+        raise UserError(
+            f"--scale {scale.name}: no learning rate has been selected for {' and '.join(lacking)} under {results}; run first: {command(scale)}"
+        )
+
+
+def command(scale: Scale) -> str:
+    """The command that selects the rates of a scale."""
+    return f"python -m paced_exp.reproduce.rates --scale {scale.name}"
+
+
+def selected_rates(scale: Scale, results: Path) -> dict[str, float]:
+    """The rate of every setting whose selection is complete: the best of the records, and both its neighbours were tried."""
+    found = {setting: finished(selection_of(scale, setting, results)) for setting in SETTINGS}
+    return {setting: records[0]["learning_rate"] for setting, records in found.items() if records and not _untried(records)}
+
+
+def selection_of(scale: Scale, setting: str, results: Path, work: Path = Path("runs/reproduce")) -> SelectionConfig:
+    """The selection of one setting: the unweighted cell of its table, with three rates to begin with."""
+    setup = SCALES[scale.name].setups[setting]
+    if setup.learning_rate not in RUNGS[1:-1]:
+        raise UserError(f"scale {scale.name}, {setting}: the first rate, {setup.learning_rate:g}, must be a rung between 3e-06 and 0.01")
+    at = RUNGS.index(setup.learning_rate)
+    teacher = {} if setup.teacher == "self" else {"teacher": setup.teacher}
+    evaluation = {name: value for name, value in scale.evaluation.items() if name != "samples"}
+    training: dict[str, Any] = {"student": setup.student, **teacher, "problems": scale.problems, "limit": scale.limit}
+    return SelectionConfig(
+        setting=setting,
+        rates=RUNGS[at - 1 : at + 2],
+        steps=(setup.updates,),
+        training={**training, "evaluate": ",".join(scale.sources), "retention": scale.retention, **evaluation, **scale.shared},
+        samples=scale.evaluation["samples"],
+        out=str(work / scale.name / "selection"),
+        records=str(results / scale.name / "selection"),
+    )
+
+
+def select_rate(config: SelectionConfig) -> list[dict[str, Any]]:
+    """Train the pairs of `config`, and neighbours of the best while there are any; returns all records, the best first."""
+    records = select(config)
+    while further := _untried(records):
+        select(dataclasses.replace(config, rates=further))
+        records = finished(config)
+    return records
+
+
+def _untried(records: Sequence[dict[str, Any]]) -> tuple[float, ...]:
+    """The neighbours of the best record's rate that have no record."""
+    best = RUNGS.index(records[0]["learning_rate"])
+    tried = {record["learning_rate"] for record in records}
+    return tuple(rate for rate in RUNGS[max(0, best - 1) : best + 2] if rate not in tried)
+
+
+def _setting(scale: Scale, setup: str) -> str:
+    """Whose rate a setup takes."""
+    return "self-distillation" if scale.setups[setup].teacher == "self" else "distillation"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point: select for both settings and print every pair, the best first."""
+    parser = argparse.ArgumentParser(
+        prog="python -m paced_exp.reproduce.rates", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--scale", default="lab", help="a scale whose rates are selected (default lab)")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="where records go (default results)")
+    parser.add_argument("--work", type=Path, default=Path("runs/reproduce"), help="where runs go (default runs/reproduce)")
+    arguments = parser.parse_args(argv)
+    scale = scale_named(arguments.scale, arguments.results)
+    if not scale.selected:
+        raise UserError(f"--scale {scale.name} has fixed learning rates; selected are those of: {', '.join(_open_scales())}")
+    for setting in SETTINGS:
+        print(f"{setting}:")
+        for record in select_rate(selection_of(scale, setting, arguments.results, arguments.work)):
+            print(f"  {line(record)}")
+
+
+def _open_scales() -> list[str]:
+    return [name for name, scale in SCALES.items() if scale.selected]
+
+
+if __name__ == "__main__":
+    exit_cleanly(main)

@@ -1,0 +1,118 @@
+"""Selecting a scale's learning rates: the baseline is the grid's own unweighted cell, the ladder is climbed until the best is inside, records decide."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paced_exp import config as configs
+from paced_exp.distill import DistillConfig
+from paced_exp.errors import UserError
+from paced_exp.reproduce import rates
+from paced_exp.reproduce.__main__ import main as reproduce
+from paced_exp.reproduce.cells import all_cells, cell_of
+from paced_exp.reproduce.grids import BY_NAME
+from paced_exp.reproduce.rates import RUNGS, check_rates, scale_named, select_rate, selected_rates, selection_of
+from paced_exp.reproduce.scales import LAB
+from paced_exp.run_folder import write_json
+from paced_exp.training.selection import SETTINGS, SelectionConfig, finished
+
+
+def write_pair(config: SelectionConfig, rate: float, mean: float) -> None:
+    record = {"kind": "selection", "learning_rate": rate, "steps": config.steps[0], "mean_of_tiers": mean, "difference_to_base": {}}
+    write_json(Path(config.records) / f"{config.name(rate, config.steps[0])}.json", record)
+
+
+def complete(results: Path, best: float, settings: Any = SETTINGS) -> None:
+    """Records of the best rate and both its neighbours."""
+    for setting in settings:
+        at = RUNGS.index(best)
+        for index in (at - 1, at, at + 1):
+            write_pair(selection_of(LAB, setting, results), RUNGS[index], 0.5 - 0.1 * abs(index - at))
+
+
+@pytest.mark.parametrize("setting", list(SETTINGS))
+def test_the_baseline_is_the_unweighted_cell_of_the_grid(setting: str, tmp_path: Path) -> None:
+    baseline = selection_of(LAB, setting, tmp_path).baseline()
+    cell = cell_of(LAB, BY_NAME[setting], BY_NAME[setting].row("uniform"), 0).config
+    assert isinstance(cell, DistillConfig)
+    ours, theirs = configs.as_dict(baseline), configs.as_dict(cell)
+    decided_elsewhere = {"seed", "learning_rate", "steps", "samples"}
+    assert {name for name in ours if ours[name] != theirs[name]} <= decided_elsewhere
+    assert selection_of(LAB, setting, tmp_path).samples == cell.samples and selection_of(LAB, setting, tmp_path).steps == (cell.steps,)
+
+
+@pytest.mark.parametrize(("best", "extra"), [(3e-4, 0), (1e-4, 1), (1e-2, 3), (3e-2, 3), (1e-6, 4)])
+def test_the_ladder_is_climbed_until_the_best_is_inside(best: float, extra: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A curve with one peak is followed to it from 3e-4, at most one rung beyond; at the ladder's ends there is no further rung."""
+
+    def train(config: SelectionConfig) -> list[dict[str, Any]]:
+        for rate in config.rates:
+            write_pair(config, rate, 1 / (1 + abs(RUNGS.index(rate) - RUNGS.index(best))))
+        return finished(config)
+
+    monkeypatch.setattr(rates, "select", train)
+    config = selection_of(LAB, "distillation", tmp_path)
+    assert config.rates == (1e-4, 3e-4, 1e-3)
+    records = select_rate(config)
+    assert records[0]["learning_rate"] == best and len(records) == 3 + extra
+    assert selected_rates(LAB, tmp_path) == {"distillation": best}
+
+
+def test_a_selection_that_is_not_complete_decides_nothing(tmp_path: Path) -> None:
+    config = selection_of(LAB, "distillation", tmp_path)
+    write_pair(config, 3e-4, 0.5)
+    write_pair(config, 1e-4, 0.4)
+    assert selected_rates(LAB, tmp_path) == {}
+    write_pair(config, 1e-3, 0.6)  # now the best, at the edge
+    assert selected_rates(LAB, tmp_path) == {}
+    write_pair(config, 3e-3, 0.3)
+    assert selected_rates(LAB, tmp_path) == {"distillation": 1e-3}
+    other = dataclasses.replace(config, training={**(config.training or {}), "batch": 8})
+    write_pair(other, 3e-2, 0.9)  # made with other options: not of this selection
+    assert selected_rates(LAB, tmp_path) == {"distillation": 1e-3}
+
+
+def test_every_setup_takes_the_rate_of_its_kind(tmp_path: Path) -> None:
+    complete(tmp_path, 1e-3, ["distillation"])
+    complete(tmp_path, 1e-4, ["self-distillation"])
+    scale = scale_named("lab", tmp_path)
+    assert {name: setup.learning_rate for name, setup in scale.setups.items()} == {
+        "distillation": 1e-3,
+        "llama": 1e-3,
+        "self-distillation": 1e-4,
+        "concise": 1e-4,
+    }
+    assert not any("not selected" in note for note in scale.notes)
+    rate = {cell.setup: cell.config.learning_rate for cell in all_cells(scale, 1) if isinstance(cell.config, DistillConfig)}
+    assert rate == {name: setup.learning_rate for name, setup in scale.setups.items()}
+    check_rates(scale, tmp_path)
+
+
+def test_nothing_is_run_at_rates_that_were_not_selected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["--table", "distillation", "--scale", "lab", "--results", str(tmp_path), "--work", str(tmp_path / "work")]
+    with pytest.raises(
+        UserError, match=r"no learning rate has been selected for distillation and self-distillation .*reproduce.rates --scale lab"
+    ):
+        reproduce(argv)
+    assert reproduce([*argv, "--dry-run"]) == 0
+    assert "learning rates are not selected yet: python -m paced_exp.reproduce.rates --scale lab" in capsys.readouterr().out
+    complete(tmp_path, 1e-3, ["distillation"])
+    with pytest.raises(UserError, match="selected for self-distillation under"):
+        reproduce(argv)
+
+
+def test_fixed_rates_are_left_alone(tmp_path: Path) -> None:
+    assert scale_named("desk", tmp_path) is scale_named("desk", tmp_path / "other")
+    with pytest.raises(UserError, match="--scale desk has fixed learning rates; selected are those of: lab"):
+        rates.main(["--scale", "desk"])
+
+
+def test_the_command_prints_every_pair(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates, "select", finished)
+    complete(tmp_path, 1e-3)
+    rates.main(["--scale", "lab", "--results", str(tmp_path)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "distillation:" and lines[4] == "self-distillation:" and len(lines) == 8
+    assert [line.split()[1] for line in lines if line.startswith("  rate")] == ["0.001", "0.0003", "0.003"] * 2
