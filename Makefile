@@ -61,7 +61,6 @@ report: figures  ## write the page docs/report.html: claims, sortable tables, fi
 reproduce-smoke: $(INSTALLED)  ## every grid at a tiny budget, end to end: minutes, and the numbers mean nothing
 	rm -rf $(SMOKE)
 	$(PY) -m paced_exp.reproduce --all --scale smoke --results $(SMOKE)/results --work $(SMOKE)/work
-	$(PY) -m paced_exp.snr_probe -K 4 --bins 5 --per-bin 4 --candidates 1 --replicates 200 --out $(SMOKE)/results/smoke/snr_probe
 	$(PY) -m paced_exp.reproduce.tables --scale smoke --results $(SMOKE)/results --markdown $(SMOKE)/results.md --latex $(SMOKE)/tables
 	$(PY) -m paced_exp.reproduce.claims_page --scale smoke --results $(SMOKE)/results --out $(SMOKE)/claims.md --latex $(SMOKE)/tables
 	$(PY) -m figures --scale smoke --results $(SMOKE)/results --out $(SMOKE)/figures

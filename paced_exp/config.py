@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser
 
 from paced_exp.errors import UserError
 
@@ -35,6 +34,9 @@ def parse(config_class: type[Config], argv: Sequence[str] | None, prog: str, des
     `--config FILE` reads YAML as written by `--print_config` or a run folder's config.yaml; later options override it.
     Raises `UserError` for anything jsonargparse refuses, in one line that names the option.
     """
+    # Only here: what runs without a command line of this kind, such as the grids, needs no jsonargparse.
+    from jsonargparse import ArgumentError, ArgumentParser
+
     parser = ArgumentParser(prog=prog, description=description, exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file with any of the options below")
     parser.add_class_arguments(config_class)

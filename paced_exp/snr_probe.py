@@ -234,24 +234,30 @@ def table(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point: parse, run, print the table, draw the figure."""
-    config = configs.parse(ProbeConfig, argv, "paced_exp.snr_probe", "Gradient SNR against the student's pass rate.")
+def probe(config: ProbeConfig) -> list[Path]:
+    """Run (or resume) the probe before every update of `config.at_steps`, print the table, draw the figure; returns the figure's files.
+
+    A probe whose bins are all empty has no figure. Raises `UserError` for anything the user can mend.
+    """
     from paced_exp.plotting.snr import plot_snr
     from paced_exp.probe.at_steps import run_at_steps
 
     if config.at_steps == "1":
         record = run_probe(config)
-        probes = [record]
+        panels = [record]
         print(table(record))
     else:
         record = run_at_steps(config)
-        probes = record["steps"]
-        for probe in probes:
-            print(f"before update {probe['step']}:\n{table(probe)}")
-    if all(probe["bins"] for probe in probes):
-        for path in plot_snr(record, config.out):
-            print(path)
+        panels = record["steps"]
+        for panel in panels:
+            print(f"before update {panel['step']}:\n{table(panel)}")
+    return plot_snr(record, config.out) if all(panel["bins"] for panel in panels) else []
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point: parse, probe, say where the figure is."""
+    for path in probe(configs.parse(ProbeConfig, argv, "paced_exp.snr_probe", "Gradient SNR against the student's pass rate.")):
+        print(path)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Lab scale on one GPU, in pieces of less than ten minutes that resume each other: pretrain the larger pairs, the
-# probe, the choice of learning rates on the unweighted baseline, then tables 1, 2 and 5.
+# Lab scale on one GPU, in pieces of less than ten minutes that resume each other: pretrain the larger pairs, select
+# the learning rates on the unweighted baseline, then tables 1, 2 and 5 and figure 2.
 #
 #   runs/lab.sh                       # one piece of at most MINUTES (default 9); run it again until it says that all is done
 #   STATE=DIR runs/lab.sh             # on a machine that forgets: everything is unpacked from DIR/lab-state.tar first, and packed there after
 #
+# Needs this repository and torch, transformers (with accelerate), numpy, scipy, pandas (with pyarrow), matplotlib, reasoning-gym.
 # Exit status: 0 all done, 3 time up with work left, anything else a failure.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -46,11 +47,6 @@ trap pack EXIT
 for name in teacher student teacher-llama student-llama; do
   [ -e "runs/lab-scale/$name/checkpoint/config.json" ] || stage "$PY" -m paced_exp.lab pretrain "lab-$name" --device cuda --workers 8 --out "runs/lab-scale/$name"
 done
-STUDENT=runs/lab-scale/student/checkpoint TEACHER=runs/lab-scale/teacher/checkpoint
-stage "$PY" -m paced_exp.snr_probe --student "$STUDENT" --teacher "$TEACHER" --problems lab:harder-train --device cuda --at-steps 1,20 \
-  --per-bin 1000 --max-problems 100000 --max-new-tokens 192 \
-  --out runs/reproduce/lab/snr_probe
-mkdir -p results/lab/snr_probe && cp runs/reproduce/lab/snr_probe/record.json results/lab/snr_probe/
 stage "$PY" -m paced_exp.reproduce.rates --scale lab
-stage "$PY" -m paced_exp.reproduce --scale lab --table distillation --table self-distillation --table two-stage
+stage "$PY" -m paced_exp.reproduce --scale lab --table distillation --table self-distillation --table two-stage --table figure2
 echo "all done"

@@ -32,8 +32,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _Parser(prog="python -m paced_exp.reproduce", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--list", action="store_true", help="print the tables with their rows and stop")
-    what.add_argument("--table", action="append", metavar="NAME", help="a table by name or number; may be repeated")
-    what.add_argument("--all", action="store_true", help="every table, the main ones first")
+    what.add_argument(
+        "--table", action="append", metavar="NAME", help="a table by name or number, or figure2 (the probes); may be repeated"
+    )
+    what.add_argument("--all", action="store_true", help="every table, the main ones first, and figure 2")
     parser.add_argument("--scale", default="desk", help="desk, lab, paper or smoke (default desk)")
     parser.add_argument("--seeds", type=int, help="seeds 0 .. N-1 of every row (default: the scale's, 5 for main tables and 3 for others)")
     parser.add_argument("--jobs", type=int, help="cells at a time (default: the cores, a thread a cell; one on a GPU)")
@@ -55,34 +57,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(argv)
     from paced_exp.reproduce.cells import all_cells, cells_of
     from paced_exp.reproduce.grids import table_named
+    from paced_exp.reproduce.probes import FIGURE, probes_of
     from paced_exp.reproduce.rates import check_rates, scale_named
     from paced_exp.reproduce.records import Results
-    from paced_exp.reproduce.run_grid import default_jobs, make_plan, plan_text, run_plan
+    from paced_exp.reproduce.run_grid import counted, default_jobs, make_plan, plan_text, run_plan
 
     scale = scale_named(arguments.scale, arguments.results)
     if arguments.list:
         print(listing(scale))
         return 0
     if arguments.all:
-        cells = all_cells(scale, arguments.seeds)
+        cells, probes = all_cells(scale, arguments.seeds), probes_of(scale)
     else:
-        chosen = [cells_of(scale, table_named(name), arguments.seeds) for name in arguments.table]
+        chosen = [cells_of(scale, table_named(name), arguments.seeds) for name in arguments.table if name != FIGURE]
+        probes = probes_of(scale) if FIGURE in arguments.table else []
         cells = list({cell.key: cell for part in chosen for cell in part}.values())
     results = Results(arguments.results)
     # One spelling for one folder: runs name the shared work that they read, and resume only what names the same.
     work = arguments.work.resolve()
     work = work.relative_to(Path.cwd()) if work.is_relative_to(Path.cwd()) else work
-    plan = make_plan(scale, cells, results, work)
+    plan = make_plan(scale, cells, probes, results, work)
     jobs = arguments.jobs or default_jobs(scale)
     if arguments.dry_run:
         print(plan_text(plan, jobs, work))
         return 0
-    if plan.missing:
+    if plan.left:
         check_rates(scale, arguments.results)
-    if plan.missing and not run_plan(plan, arguments.results, work, jobs=jobs, keep=arguments.keep, minutes=arguments.minutes):
+    if plan.left and not run_plan(plan, arguments.results, work, jobs=jobs, keep=arguments.keep, minutes=arguments.minutes):
         print("time is up; the same command goes on")
         return TIME_UP
-    print(f"all {len(cells)} cells have their records under {arguments.results / scale.name}")
+    print(f"all {counted(len(cells), len(probes))} have their records under {arguments.results / scale.name}")
     return 0
 
 
@@ -90,6 +94,7 @@ def listing(scale: Scale) -> str:
     """The tables with their rows, and how many cells each adds to those before it."""
     from paced_exp.reproduce.cells import cells_of
     from paced_exp.reproduce.grids import TABLES
+    from paced_exp.reproduce.probes import FIGURE
 
     lines, seen = [], set()
     for table in TABLES:
@@ -99,6 +104,7 @@ def listing(scale: Scale) -> str:
         count = f"{len(cells)} cells, {len(new)} of its own" if table.rows else "generated from the configurations"
         lines.append(f"{table.number:>2} {table.name}: {table.title} ({count})")
         lines += [f"      {row.name:<24} {row.label}" for row in table.rows]
+    lines.append(f"   {FIGURE}: gradient SNR against the pass rate, and claim C1 ({len(scale.probes)} probes: {', '.join(scale.probes)})")
     lines.append(f"{len(seen)} cells at {scale.name} scale")
     return "\n".join(lines)
 

@@ -131,6 +131,7 @@ def _make(scale: Scale, table: Table, row: Row, seed: int) -> Cell:
             limit=limit,
             retention=scale.retention,
             max_new_tokens=tokens,
+            engine=scale.shared.get("engine", EvaluateConfig.engine),
             device=scale.device,
         )
         return Cell(scale, table.name, row.name, 0, row.setup, config)

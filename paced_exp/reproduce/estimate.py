@@ -12,12 +12,15 @@ import numpy as np
 from paced_exp.distill import DistillConfig
 from paced_exp.evaluate import EvaluateConfig
 from paced_exp.lab.splits import DEFAULT_SIZES
+from paced_exp.probe.at_steps import parse_steps
 from paced_exp.reproduce.architectures import shape_of
 from paced_exp.reproduce.cells import Cell
+from paced_exp.reproduce.probes import Probe
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import Scale
 from paced_exp.reproduce.shared import Shared
 from paced_exp.rollout import RolloutConfig
+from paced_exp.snr_probe import ProbeConfig
 from paced_exp.training.segments import make_segments
 from paced_exp.training.stages import parse_stages
 
@@ -43,8 +46,10 @@ class Cost:
         return scale.start_seconds + self.training / scale.flops_per_second[0] + self.sampling / scale.flops_per_second[1]
 
 
-def cost_of(task: Cell | Shared, scale: Scale) -> Cost:
-    """The cost of a cell without its shared work, or of a piece of shared work."""
+def cost_of(task: Cell | Shared | Probe, scale: Scale) -> Cost:
+    """The cost of a cell without its shared work, of a piece of shared work, or (at most) of a probe."""
+    if isinstance(task, Probe):
+        return _probing(task.config, scale)
     config = task.config
     if isinstance(task, Shared):
         if isinstance(config, RolloutConfig):
@@ -87,6 +92,15 @@ def _references(config: DistillConfig, scale: Scale) -> Cost:
     read = problems * (scale.prompt_tokens + 2 * scale.response_tokens)
     teacher = _teacher(config)
     return Cost(2.0 * shape_of(teacher).matmul_parameters * read, _sampling(teacher, problems, config.candidates, scale))
+
+
+def _probing(config: ProbeConfig, scale: Scale) -> Cost:
+    """As if all problems that may be rolled out were, at every step; the training between steps is small beside it."""
+    student, teacher = shape_of(config.student).matmul_parameters, shape_of(config.teacher).matmul_parameters
+    steps, kept = len(parse_steps(config.at_steps)), config.bins * config.per_bin
+    tokens = kept * (scale.prompt_tokens + scale.response_tokens)
+    sampled = _sampling(config.student, config.max_problems, config.K, scale) + _sampling(config.teacher, kept, config.candidates, scale)
+    return Cost(steps * tokens * (6.0 * student + 2.0 * teacher), steps * sampled)
 
 
 def correction(scale: Scale, cells: Sequence[Cell], results: Results) -> float:

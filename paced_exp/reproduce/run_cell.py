@@ -12,6 +12,7 @@ from paced_exp import config as configs
 from paced_exp.distill import DistillConfig, distill
 from paced_exp.evaluate import EvaluateConfig
 from paced_exp.reproduce.cells import Cell
+from paced_exp.reproduce.probes import Probe
 from paced_exp.reproduce.records import FORMAT, Results, write_record
 from paced_exp.reproduce.shared import Shared, shared_by, with_shared
 from paced_exp.run_folder import read_json
@@ -142,10 +143,13 @@ def _matmul_parameters(folder: Path) -> int:
     )
 
 
-def run_task(task: Cell | Shared, results: Path, work: Path, keep: bool) -> None:
+def run_task(task: Cell | Shared | Probe, results: Path, work: Path, keep: bool) -> None:
     """A task of the scheduler, in a process of its own; nothing where another command has done it meanwhile."""
     if isinstance(task, Shared):
         task.run()
+    elif isinstance(task, Probe):
+        if not task.done(results):
+            task.run(results, work, keep=keep)
     elif Results(results).get(task) is None:
         run_cell(task, results, work, keep=keep)
 

@@ -12,6 +12,7 @@ from paced_exp.errors import UserError
 from paced_exp.progress import progress
 from paced_exp.reproduce.cells import Cell, all_cells
 from paced_exp.reproduce.estimate import correction, cost_of, memory_bytes
+from paced_exp.reproduce.probes import Probe
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.run_cell import cell_folder, run_task
 from paced_exp.reproduce.scales import Scale
@@ -24,13 +25,19 @@ _PRELOAD = ("torch", "transformers", "paced_exp.training.run", "paced_exp.evalua
 
 @dataclass(frozen=True)
 class Plan:
-    """Cells that have no record, and the shared work they need that is not done; seconds: the estimate of each, by name."""
+    """Cells and probes that have no record, and the shared work they need that is not done; seconds: the estimate of each, by name."""
 
     scale: Scale
     missing: list[Cell]
+    probes: list[Probe]
     shared: list[Shared]
     finished: int
     seconds: dict[str, float]
+
+    @property
+    def left(self) -> int:
+        """Cells and probes without a record."""
+        return len(self.missing) + len(self.probes)
 
     @property
     def total_seconds(self) -> float:
@@ -38,14 +45,16 @@ class Plan:
         return sum(self.seconds.values())
 
 
-def make_plan(scale: Scale, cells: Sequence[Cell], results: Results, work: Path) -> Plan:
-    """What is left of `cells`. Raises `UserError` for a record that is damaged or of other options."""
+def make_plan(scale: Scale, cells: Sequence[Cell], probes: Sequence[Probe], results: Results, work: Path) -> Plan:
+    """What is left of `cells` and `probes`. Raises `UserError` for a record that is damaged or of other options."""
     missing = [cell for cell in cells if results.get(cell) is None]
     shared = {piece.name: piece for cell in missing for piece in shared_by(cell, work).values() if not piece.done}
     factor = correction(scale, all_cells(scale), results)
-    tasks: list[Cell | Shared] = [*shared.values(), *missing]
+    unprobed = [probe for probe in probes if not probe.done(results.folder)]
+    tasks: list[Cell | Shared | Probe] = [*shared.values(), *missing, *unprobed]
     seconds = {task.name: factor * cost_of(task, scale).seconds(scale) for task in tasks}
-    return Plan(scale, missing, list(shared.values()), len(cells) - len(missing), seconds)
+    finished = len(cells) - len(missing) + len(probes) - len(unprobed)
+    return Plan(scale, missing, unprobed, list(shared.values()), finished, seconds)
 
 
 def default_jobs(scale: Scale) -> int:
@@ -63,15 +72,17 @@ def run_plan(plan: Plan, results: Path, work: Path, *, jobs: int, keep: bool, mi
     logs = work / plan.scale.name / "logs"
     pending = {piece.name for piece in plan.shared}
 
-    def task(made_of: Cell | Shared, after: tuple[str, ...]) -> Task:
+    def task(made_of: Cell | Shared | Probe, after: tuple[str, ...]) -> Task:
         log = logs / f"{made_of.name.replace('/', '--').replace(' ', '-')}.log"
         return Task(made_of.name, functools.partial(run_task, made_of, results, work, keep), plan.seconds[made_of.name], log, after)
 
     tasks = [task(piece, ()) for piece in plan.shared]
     for cell in plan.missing:
         tasks.append(task(cell, tuple(piece.name for piece in shared_by(cell, work).values() if piece.name in pending)))
+    # A probe is the longest of all tasks: begun first, it leaves no core idle at the end.
+    tasks = [task(probe, ()) for probe in plan.probes] + _interleaved(tasks)
     threads = 1 if plan.scale.device == "cpu" else None
-    schedule = Schedule(_interleaved(tasks), jobs=jobs, threads=threads, preload=_PRELOAD)
+    schedule = Schedule(tasks, jobs=jobs, threads=threads, preload=_PRELOAD)
     with progress(len(tasks), "tasks", f"{plan.scale.name} scale") as bar:
 
         def show(state: Schedule) -> None:
@@ -107,10 +118,12 @@ def plan_text(plan: Plan, jobs: int, work: Path) -> str:
     lines = [f"{'estimate':>10}  {'memory':>8}  task" if on_gpu else f"{'estimate':>10}  task"]
     for piece in plan.shared:
         lines.append(f"{duration(plan.seconds[piece.name]):>10}  " + (f"{'':>8}  " if on_gpu else "") + piece.name)
+    for probe in plan.probes:
+        lines.append(f"{duration(plan.seconds[probe.name]):>10}  " + (f"{'':>8}  " if on_gpu else "") + probe.name)
     for cell in plan.missing:
         needed = f"{memory_bytes(cell) / 1e9:>5.0f} GB  " if on_gpu else ""
         lines.append(f"{duration(plan.seconds[cell.name]):>10}  {needed}{cell.name}")
-    left = f"{len(plan.missing)} cells to run, {plan.finished} have their records; {len(plan.shared)} pieces of shared work"
+    left = f"{counted(len(plan.missing), len(plan.probes))} to run, {plan.finished} have their records; {len(plan.shared)} pieces of shared work"
     if on_gpu:
         lines.append(f"{left}; about {plan.total_seconds / 3600:.3g} GPU hours")
     else:
@@ -120,6 +133,12 @@ def plan_text(plan: Plan, jobs: int, work: Path) -> str:
     if started:
         lines.append(f"begun and to be resumed: {', '.join(started)}")
     return "\n".join(lines)
+
+
+def counted(cells: int, probes: int) -> str:
+    """What there is of both: 3 cells, 1 probe, 3 cells and 1 probe."""
+    parts = [f"{count} {word}{'' if count == 1 else 's'}" for count, word in ((cells, "cell"), (probes, "probe")) if count]
+    return " and ".join(parts) or "0 cells"
 
 
 def duration(seconds: float) -> str:

@@ -22,9 +22,10 @@ class Scale:
     """What turns a grid's row into a run.
 
     setups: by name: distillation, self-distillation, llama, concise. tiers: three evaluation sources, easiest first, with the paper's
-    benchmark each stands for. seeds: of main tables, and of the others. shared: options of every run. prompt_tokens,
-    response_tokens: typical lengths, for estimates alone. flops_per_second: of one device or CPU thread, (training, sampling), for
-    estimates. device: cpu (one thread) or cuda. selected: whether records under results/NAME/selection decide the rates (rates.py).
+    benchmark each stands for. seeds: of main tables, and of the others. shared: options of every run. prompt_tokens, response_tokens:
+    typical lengths, for estimates alone. flops_per_second: of one device or CPU thread, (training, sampling), for estimates.
+    probes: options of the SNR probes by the folder of their records; `setup` names one other than distillation. device: cpu (one thread
+    a cell) or cuda. selected: whether records under results/NAME/selection decide the rates (rates.py).
     """
 
     name: str
@@ -40,6 +41,7 @@ class Scale:
     response_tokens: int
     flops_per_second: tuple[float, float]
     start_seconds: float
+    probes: dict[str, dict[str, Any]]
     device: str = "cpu"
     selected: bool = False
     notes: tuple[str, ...] = field(default=())
@@ -75,6 +77,11 @@ DESK = Scale(
     response_tokens=30,
     flops_per_second=(3.5e10, 1.2e10),
     start_seconds=5.0,
+    probes={
+        "snr_probe": {"at_steps": "1,20", "per_bin": 500, "max_problems": 60_000},
+        "snr_verdict/qwen3": {"per_bin": 2000, "max_problems": 200_000},
+        "snr_verdict/llama": {"setup": "llama", "per_bin": 2000, "max_problems": 200_000},
+    },
 )
 
 SMOKE = Scale(
@@ -91,6 +98,9 @@ SMOKE = Scale(
     response_tokens=30,
     flops_per_second=(3.5e10, 1.2e10),
     start_seconds=1.0,
+    probes={
+        "snr_probe": {"at_steps": "1,3", "K": 4, "bins": 5, "per_bin": 4, "max_problems": 200, "candidates": 1, "replicates": 200},
+    },
     notes=("a budget that shows that everything runs, and measures nothing",),
 )
 
@@ -113,6 +123,7 @@ LAB = Scale(
     response_tokens=50,
     flops_per_second=(2e13, 5e11),
     start_seconds=15.0,
+    probes={"snr_probe": {"at_steps": "1,20", "per_bin": 500, "max_problems": 40_000}},
     device="cuda",
     selected=True,
     notes=("the models are pretrained, and the rates selected, by runs/lab.sh",),
@@ -145,6 +156,7 @@ PAPER = Scale(
         "precision": "bf16",
         "dtype": "bfloat16",
         "teacher_statistics": "topk",
+        "engine": "vllm",
         "device": "cuda",
     },
     seeds=(5, 3),
@@ -152,6 +164,7 @@ PAPER = Scale(
     response_tokens=3000,
     flops_per_second=(4e14, 1e14),
     start_seconds=120.0,
+    probes={"snr_probe": {"at_steps": "1,20", "per_bin": 200, "max_problems": 17_000}},
     device="cuda",
     notes=(
         "the paper's teacher of table 1 is Qwen3-8B after GRPO, which is not published: Qwen3-8B itself stands in",

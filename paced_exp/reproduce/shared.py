@@ -70,6 +70,8 @@ def shared_by(cell: Cell, work: Path) -> dict[str, Shared]:
             columns=config.columns,
             temperature=config.temperature,
             max_new_tokens=config.max_new_tokens,
+            engine=config.engine,
+            engine_options=config.engine_options,
             device=config.device,
             dtype="float32",  # the student trains in float32, and its pass rates are of these very weights
             seed=config.seed,

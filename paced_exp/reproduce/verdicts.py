@@ -9,6 +9,7 @@ from scipy.stats import norm
 
 from paced_exp.reproduce.claims import CLAIMS, Claim, Contrast, Hypothesis
 from paced_exp.reproduce.measures import combined, common_seeds, row_named
+from paced_exp.reproduce.probes import probe_command
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import Scale
 from paced_exp.reproduce.statistics import Estimate, holm
@@ -187,10 +188,7 @@ def probe_findings(results: Path, scale: Scale) -> list[Finding]:
                 found.append(Finding(name, text, "SNR²", missing=f"not run: the probe at step {step}"))
                 continue
             record, path = records[step]
-            config = read_json(path)["config"]
-            at = f" --at-steps {config['at_steps']}" if "at_steps" in config else ""
-            command = f"python -m paced_exp.snr_probe{at} --per-bin {config['per_bin']} --max-problems {config['max_problems']}"
-            found.append(replace(_probe_finding(name, text, record, end), records=(path,), command=command))
+            found.append(replace(_probe_finding(name, text, record, end), records=(path,), command=probe_command(scale)))
     return found
 
 

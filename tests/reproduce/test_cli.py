@@ -116,6 +116,20 @@ def test_the_scripts_of_the_larger_scales_run(tmp_path: Path) -> None:
     assert refused.returncode == 2 and "--device cuda is not there" in refused.stderr and "lab pretrain lab-teacher" in refused.stdout
 
 
+def test_the_grids_run_without_what_the_lab_script_does_not_ask_for(tmp_path: Path) -> None:
+    """A GPU machine has torch and its usual company; the command line of other commands, symbolic grading and the hub need more."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nfor name in ('jsonargparse', 'math_verify', 'datasets', 'trl', 'opacus', 'hypothesis', 'vllm'):\n    sys.modules[name] = None\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    modules = "lab.pretrain lab.families reproduce.rates reproduce.run_cell training.run training.selection evaluate rollout snr_probe probe.stages"
+    program = f"import importlib\nfor name in {modules.split()}: importlib.import_module('paced_exp.' + name)\n"
+    program += "from paced_exp.reproduce.__main__ import main\nmain(['--all', '--scale', 'lab', '--dry-run'])"
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "probe snr_probe" in done.stdout, done.stderr
+
+
 def test_parameters_are_the_published_totals() -> None:
     """Billions, from the models' cards and weight files."""
     totals = {

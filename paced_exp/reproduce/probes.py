@@ -1,0 +1,110 @@
+"""The probes of figure 2 and claim C1, beside the grids: what they are run with at a scale, and where their records go.
+
+A scale names its probes and what they are run with; models, problems and training come from its distillation setup. The record and the
+figure of a finished probe lie under RESULTS/SCALE/NAME.
+"""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paced_exp import config as configs
+from paced_exp.atomic import atomic_file
+from paced_exp.distill import DistillConfig
+from paced_exp.errors import UserError
+from paced_exp.reproduce.scales import Scale
+from paced_exp.run_folder import read_json
+from paced_exp.snr_probe import ProbeConfig, probe
+
+FIGURE = "figure2"  # what --table calls them
+# Where and how a probe is run, not what comes out of it.
+_LOCAL = ("out", "device", "rollouts_from")
+# What the training between two probes has from the cells of the scale.
+_TRAINING = ("batch", "micro_batch", "warmup", "rollout_every", "precision", "teacher_statistics")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A probe of a scale. key: its folder under RESULTS/SCALE, such as snr_verdict/qwen3."""
+
+    scale: Scale
+    key: str
+    config: ProbeConfig
+
+    @property
+    def name(self) -> str:
+        """As shown to the user."""
+        return f"probe {self.key}"
+
+    @property
+    def command(self) -> str:
+        """The command that makes the record."""
+        return probe_command(self.scale)
+
+    def folder(self, results: Path) -> Path:
+        """Where record and figure go."""
+        return results / self.scale.name / self.key
+
+    def done(self, results: Path) -> bool:
+        """Whether the record is there. Raises `UserError` for one that was made with other options."""
+        path = self.folder(results) / "record.json"
+        if not path.exists():
+            return False
+        record = read_json(path)
+        if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
+            raise UserError(f"{path} is no record of a probe; restore it from git, or delete it and run: {self.command}")
+        defaults, ours = configs.defaults(ProbeConfig), json.loads(json.dumps(configs.as_dict(self.config)))
+        # An option that did not exist when the record was made counts as its default.
+        theirs = {**defaults, **record["config"]}
+        differing = [f"{name} ({theirs.get(name)!r} there, {ours.get(name)!r} now)" for name in ours if theirs.get(name) != ours[name]]
+        differing = [text for text in differing if text.split(" ", 1)[0] not in _LOCAL]
+        if differing:
+            raise UserError(
+                f"{path} was made with other options than the scale has now; differing: {', '.join(differing)}; delete it and run: {self.command}"
+            )
+        return True
+
+    def run(self, results: Path, work: Path, *, keep: bool) -> None:
+        """Run it, or go on with it, and copy figure and record to the results, the record last."""
+        options = json.dumps(configs.as_dict(self.config), sort_keys=True)
+        digest = hashlib.sha256(options.encode()).hexdigest()[:10]
+        folder = work / self.scale.name / "probes" / f"{self.key.replace('/', '--')}-{digest}"
+        drawn = probe(dataclasses.replace(self.config, out=str(folder)))
+        for path in [*drawn, folder / "record.json"]:
+            with atomic_file(self.folder(results) / path.name) as file:
+                file.write(path.read_bytes())
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def probe_command(scale: Scale) -> str:
+    """The command that runs the probes of a scale."""
+    return f"python -m paced_exp.reproduce --scale {scale.name} --table {FIGURE}"
+
+
+def probes_of(scale: Scale) -> list[Probe]:
+    """All probes of a scale, in its order."""
+    return [Probe(scale, key, _config(scale, options)) for key, options in scale.probes.items()]
+
+
+def _config(scale: Scale, options: dict[str, Any]) -> ProbeConfig:
+    setup = scale.setups[options.get("setup", "distillation")]
+    shared = {name: scale.shared[name] for name in ("max_new_tokens", "dtype", "engine") if name in scale.shared}
+    own = {name: value for name, value in options.items() if name != "setup"}
+    training = None
+    if "at_steps" in own:
+        asked = {name: scale.shared[name] for name in _TRAINING if name in scale.shared} | {"learning_rate": setup.learning_rate}
+        training = {name: value for name, value in asked.items() if value != getattr(DistillConfig, name)} or None
+    return ProbeConfig(
+        student=setup.student,
+        teacher=setup.teacher,
+        problems=scale.problems,
+        device=scale.device,
+        training=training,
+        **shared,
+        **own,
+    )

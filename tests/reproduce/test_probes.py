@@ -1,0 +1,111 @@
+"""The probes as part of the grids: declared once a scale, run once, killed at no loss, refused where a record has other options."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from paced_exp import config as configs
+from paced_exp.distill import DistillConfig
+from paced_exp.errors import UserError
+from paced_exp.reproduce.__main__ import main
+from paced_exp.reproduce.cells import cell_of
+from paced_exp.reproduce.estimate import cost_of
+from paced_exp.reproduce.grids import BY_NAME
+from paced_exp.reproduce.probes import probes_of
+from paced_exp.reproduce.run_cell import run_task
+from paced_exp.reproduce.scales import DESK, SCALES, Scale
+from paced_exp.reproduce.verdicts import PROBE_STEPS, probe_findings, probe_paths, probe_records
+from paced_exp.run_folder import read_json, write_json
+from paced_exp.snr_probe import run_probe
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def ran(scale: Scale, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of the tiny scale's probe."""
+    folder = tmp_path_factory.mktemp("probed")
+    (probe,) = probes_of(scale)
+    run_task(probe, folder / "results", folder / "work", False)
+    return folder
+
+
+def test_record_and_figure_are_in_the_results_and_nothing_is_left(scale: Scale, ran: Path) -> None:
+    (probe,) = probes_of(scale)
+    there = {path.name for path in probe.folder(ran / "results").iterdir()}
+    assert there == {"record.json", *(f"figure2_snr.{kind}" for kind in ("pdf", "png", "svg", "txt"))}
+    assert probe.done(ran / "results") and not [path for path in (ran / "work").rglob("*") if path.is_file()]
+
+
+def test_it_is_what_the_probe_alone_gives(scale: Scale, ran: Path, tmp_path: Path) -> None:
+    """The panel before update 1 is the plain probe of the student; the one before update 3 follows two updates of the scale's training."""
+    (probe,) = probes_of(scale)
+    first, third = read_json(probe.folder(ran / "results") / "record.json")["steps"]
+    options = {**configs.as_dict(probe.config), "at_steps": "1", "training": None, "out": str(tmp_path / "alone")}
+    alone = run_probe(type(probe.config)(**options))
+    assert first["bins"] == alone["bins"] and first["verdict"] == alone["verdict"]
+    assert (first["step"], third["step"]) == (1, 3)
+    cell = cell_of(scale, BY_NAME["distillation"], BY_NAME["distillation"].row("paced"), 0).config
+    training = read_json(probe.folder(ran / "results") / "record.json")["training"][0]["config"]
+    assert isinstance(cell, DistillConfig)
+    for name in ("student", "teacher", "batch", "micro_batch", "warmup", "rollout_every", "learning_rate", "max_new_tokens"):
+        assert training[name] == getattr(cell, name), name
+
+
+def test_what_is_done_is_not_run_again(scale: Scale, ran: Path, tmp_path: Path) -> None:
+    argv = ["--scale", "tiny", "--table", "figure2", "--results", str(ran / "results"), "--work", str(tmp_path / "work")]
+    before = (ran / "results" / "tiny" / "snr_probe" / "record.json").stat().st_mtime_ns
+    assert main(argv) == 0 and not (tmp_path / "work").exists()
+    (probe,) = probes_of(scale)
+    run_task(probe, ran / "results", tmp_path / "work", False)
+    assert (ran / "results" / "tiny" / "snr_probe" / "record.json").stat().st_mtime_ns == before
+
+
+def test_a_record_of_other_options_or_of_something_else_is_refused(scale: Scale, ran: Path, tmp_path: Path) -> None:
+    (probe,) = probes_of(scale)
+    record = read_json(probe.folder(ran / "results") / "record.json")
+    path = probe.folder(tmp_path) / "record.json"
+    for name in ("out", "device"):  # where and how, not what
+        write_json(path, {**record, "config": {**record["config"], name: "elsewhere"}})
+        assert probe.done(tmp_path)
+    write_json(path, {**record, "config": {**record["config"], "per_bin": 4}})
+    with pytest.raises(
+        UserError, match=r"record\.json was made with other options .*per_bin \(4 there, 3 now\); delete it and run: .*--table figure2"
+    ):
+        probe.done(tmp_path)
+    write_json(path, {"kind": "cell"})
+    with pytest.raises(UserError, match=r"record\.json is no record of a probe"):
+        probe.done(tmp_path)
+
+
+def test_the_committed_records_are_those_that_the_desk_declares() -> None:
+    declared = probes_of(DESK)
+    assert all(probe.done(ROOT / "results") for probe in declared)
+    paths = {probe.folder(ROOT / "results") / "record.json" for probe in declared}
+    assert set(probe_paths(ROOT / "results", DESK)) <= paths
+    assert set(PROBE_STEPS) <= set(probe_records(ROOT / "results", DESK))
+    assert {finding.command for finding in probe_findings(ROOT / "results", DESK)} == {declared[0].command}
+
+
+@pytest.mark.parametrize("name", [name for name in SCALES if name != "tiny"])
+def test_every_scale_probes_its_own_pair_with_its_own_training(name: str) -> None:
+    scale = SCALES[name]
+    for probe in probes_of(scale):
+        setup = scale.setups["llama" if probe.key.endswith("llama") else "distillation"]
+        assert (probe.config.student, probe.config.teacher, probe.config.problems) == (setup.student, setup.teacher, scale.problems)
+        assert probe.config.max_new_tokens == scale.shared["max_new_tokens"]
+        if probe.config.at_steps != "1":
+            trained = {**configs.defaults(DistillConfig), **(probe.config.training or {})}
+            assert trained["learning_rate"] == setup.learning_rate and trained["batch"] == scale.shared["batch"]
+        assert cost_of(probe, scale).seconds(scale) > 0
+
+
+def test_a_dry_run_and_the_list_name_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["--table", "figure2", "--table", "kernels", "--seeds", "1", "--dry-run", "--results", str(tmp_path), "--work", str(tmp_path)]
+    assert main(argv) == 0
+    text = capsys.readouterr().out
+    assert "5 cells and 3 probes to run" in text and "probe snr_verdict/llama" in text
+    assert main(["--list"]) == 0
+    assert "figure2: gradient SNR against the pass rate" in capsys.readouterr().out
+    assert json.dumps(sorted(SCALES["desk"].probes)) == json.dumps(sorted(probe.key for probe in probes_of(DESK)))
