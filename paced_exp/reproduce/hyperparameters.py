@@ -69,4 +69,5 @@ def _paper(name: str, reported: Reported) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
-    return str(value).replace("_", " ") if isinstance(value, str) and "/" not in value and ":" not in value else str(value)
+    plain = isinstance(value, str) and "/" not in value and ":" not in value
+    return str(value).replace("_kl", " KL").replace("_", " ") if plain else str(value)
