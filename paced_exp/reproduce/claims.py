@@ -48,6 +48,7 @@ def _within_margin(table: str, default: str, others: tuple[str, ...]) -> tuple[C
 
 
 _D, _S, _ORDER = "distillation", "self-distillation", "stage-order"
+_SENSITIVE = tuple(f"a{a:g}-b{b:g}" for a, b in ((0.5, 0.5), (0.5, 1.0), (1.0, 0.5), (1.0, 2.0), (2.0, 1.0), (2.0, 2.0), (0.5, 1.5), (1.5, 0.5)))
 _OTHER_EXPONENTS = tuple(row.name for row in BY_NAME["exponents"].rows if row.name != "a1-b1")
 
 CLAIMS = (
@@ -132,6 +133,11 @@ CLAIMS = (
         (
             Hypothesis(
                 "C9.default", "α = β = 1 − any other pair + 1 point (the smallest)", _within_margin("exponents", "a1-b1", _OTHER_EXPONENTS)
+            ),
+            Hypothesis(
+                "C9.insensitive",
+                "a pair next to α = β = 1, or of the peak moved, − α = β = 1, + 1 point (the smallest)",
+                tuple(Contrast("exponents", ((1.0, other), (-1.0, "a1-b1")), margin=MARGIN) for other in _SENSITIVE),
             ),
         ),
     ),
