@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from paced_exp.errors import exit_cleanly
+from paced_exp.reproduce.records import readable
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 
@@ -26,7 +27,7 @@ def run_on_records(draw: Callable[[Path, Path, str], list[Path]], description: s
         parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the records")
         parser.add_argument("--scale", default="desk", help="whose records (default desk)")
         arguments = parser.parse_args(argv)
-        for path in draw(arguments.out, arguments.results, arguments.scale):
+        for path in draw(arguments.out, readable(arguments.results).folder, arguments.scale):
             print(path)
 
     exit_cleanly(main)

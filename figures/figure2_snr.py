@@ -1,34 +1,30 @@
-"""Figure 2 from a committed probe record.
+"""Figure 2: gradient SNR against the pass rate, from the probe's record of a scale.
 
-python -m figures.figure2_snr --out figures/out [--record results/desk/snr_probe/record.json]
+python -m figures.figure2_snr [--out figures/out] [--results results] [--scale desk]
 """
 
-import argparse
 from pathlib import Path
 
-from paced_exp.errors import UserError, exit_cleanly
+from figures.command import run_on_records
 from paced_exp.plotting.snr import plot_snr
-from paced_exp.run_folder import read_json
+from paced_exp.plotting.style import COLORS, new_figure, save_figure
+from paced_exp.reproduce.probes import probe_command
+from paced_exp.reproduce.rates import scale_named
+from paced_exp.reproduce.verdicts import figure_probe
 
-RECORD = Path(__file__).resolve().parent.parent / "results" / "desk" / "snr_probe" / "record.json"
-
-
-def draw(out: Path, record: Path = RECORD) -> list[Path]:
-    """Draw figure 2 into out/. Raises `UserError` for a record that does not exist."""
-    if not record.exists():
-        raise UserError(f"--record {record} does not exist; make it with: python -m paced_exp.snr_probe")
-    return plot_snr(read_json(record), out)
+NAME = "figure2_snr"
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Draw figure 2 and print the paths written."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--record", type=Path, default=RECORD)
-    parser.add_argument("--out", type=Path, default=Path("figures/out"))
-    arguments = parser.parse_args(argv)
-    for path in draw(arguments.out, arguments.record):
-        print(path)
+def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
+    """Draw the probe at several updates into out/, or the one there is, or that there is none. Raises `UserError` for a damaged record."""
+    chosen = scale_named(scale, results)
+    if found := figure_probe(results, chosen):
+        return plot_snr(found[0], out, NAME)
+    figure, axis = new_figure("single", 2.0)
+    axis.set(xlabel="pass rate", ylabel="gradient SNR")
+    axis.text(0.5, 0.5, "not run", transform=axis.transAxes, ha="center", color=COLORS["grey"])
+    return save_figure(figure, NAME, out, caption=f"Gradient SNR against the pass rate at {scale} scale: not run. {probe_command(chosen)}")
 
 
 if __name__ == "__main__":
-    exit_cleanly(main)
+    run_on_records(draw, __doc__)

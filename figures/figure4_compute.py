@@ -21,8 +21,8 @@ NAME = "figure4_compute"
 PANELS = (("distillation", ("distillation", "compute")), ("self-distillation", ("self-distillation",)))
 LOOKS = {"uniform": ("blue", 0), "hard-filter": ("purple", 1), "akl": ("green", 2), "paced": ("orange", 3), "paced-posterior": ("sky", 4)}
 CAPTION = """
-Mean accuracy of the three tiers against the floating-point operations spent on a run (training, teacher, pass-rate rollouts and on-policy rollouts; the
-evaluation is not counted), at {scale} scale. Points: means over seeds; bars: their standard errors. Points of one method on one line differ in the number
+Mean accuracy of the three tiers against the floating-point operations spent on a run (training, the teacher's statistics, pass-rate rollouts and on-policy
+rollouts; neither sampling the references nor the evaluation), at {scale} scale. Points: means over seeds; bars: their standard errors. Points of one method on one line differ in the number
 of updates (half, one, two). Dashed: the untrained student. {missing}
 """
 

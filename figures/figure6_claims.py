@@ -7,6 +7,7 @@ from pathlib import Path
 
 from figures.command import run_on_records
 from paced_exp.plotting.style import COLORS, MARKERS, new_figure, save_figure
+from paced_exp.reproduce.claims import MARGIN
 from paced_exp.reproduce.rates import scale_named
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.verdicts import LEVEL, Finding, outcomes
@@ -16,7 +17,8 @@ LOOKS = {"replicates": ("blue", MARKERS[0]), "does not replicate": ("orange", MA
 CAPTION = f"""
 Every hypothesis behind the paper's claims at {{scale}} scale: what was measured, oriented so that the claim lies to the right of zero, with its 95 %
 interval over seeds and problems. Left: differences in points of accuracy; right: C1, differences of SNR^2, from the probe. Circle: replicates; square: does not
-replicate; triangle: not decided, by the rule of docs/protocol.md (Holm's method at {LEVEL:g} over all of them). A name without a point was not run.
+replicate; triangle: not decided, by the rule of docs/protocol.md (Holm's method at {LEVEL:g} over all of them). C8.suffices and C9 have the margin of
+{MARGIN:g} point added: there, zero means worse by it. A name without a point lacks runs that were planned.
 """
 
 

@@ -23,7 +23,8 @@ pack() {
   local there=()
   for path in "${KEPT[@]}"; do [ -e "$path" ] && there+=("$path"); done
   if [ -n "$STATE" ] && [ ${#there[@]} -gt 0 ]; then
-    tar -cf "$STATE/.lab-state.tar" "${there[@]}" && mv "$STATE/.lab-state.tar" "$STATE/lab-state.tar"
+    { tar -cf "$STATE/.lab-state.tar" "${there[@]}" && mv "$STATE/.lab-state.tar" "$STATE/lab-state.tar"; } ||
+      echo "the state could not be packed into $STATE; the one before, if any, is still there" >&2
   fi
 }
 
@@ -35,6 +36,8 @@ stage() {
   echo "== $* (${seconds} s left)"
   timeout --signal=INT --kill-after=15 "$seconds" "$@"
   local status=$?
+  # Killed (137) before its time, it was not the clock: too little memory, say.
+  if [ "$status" -eq 137 ] && [ "$(left)" -gt 5 ]; then status=1; fi
   case $status in
     0) ;;
     3 | 124 | 130 | 137) echo "time is up in: $*"; exit 3 ;;
@@ -45,7 +48,7 @@ stage() {
 unpack
 trap pack EXIT
 for name in teacher student teacher-llama student-llama; do
-  [ -e "runs/lab-scale/$name/checkpoint/config.json" ] || stage "$PY" -m paced_exp.lab pretrain "lab-$name" --device cuda --workers 8 --out "runs/lab-scale/$name"
+  [ -e "runs/lab-scale/$name/record.json" ] || stage "$PY" -m paced_exp.lab pretrain "lab-$name" --device cuda --workers 8 --out "runs/lab-scale/$name"
 done
 stage "$PY" -m paced_exp.reproduce.rates --scale lab
 stage "$PY" -m paced_exp.reproduce --scale lab --table distillation --table self-distillation --table two-stage --table figure2

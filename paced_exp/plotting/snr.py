@@ -107,5 +107,6 @@ def _caption(record: dict[str, Any], probes: list[dict[str, Any]]) -> str:
         f"bins hold {_range(sizes)} problems. Left: the unbiased estimate with 95 % jackknife intervals over problems, the naive estimate "
         "with its floor 1/√n (also with bins of the sizes in which random problems fall into them: a bell whatever the gradients do), "
         "the band that shuffled pass rates give, and what gradients without any common direction would reach. "
-        f"Right: unbiased SNR², the leading-order fit and the paper's shape p(1−p) at its best scale. {' '.join(words)}"
+        f"Right: unbiased SNR², the leading-order fit and the paper's shape p(1−p) at its best scale. What is said of an end rests on its own 95 % interval "
+        f"and is not adjusted for testing both, or both updates. {' '.join(words)}"
     )

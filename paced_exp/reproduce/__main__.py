@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from paced_exp.errors import UserError, exit_cleanly
-from paced_exp.reproduce.scales import Scale
+from paced_exp.reproduce.scales import MOST_SEEDS, Scale
 
 TIME_UP = 3
 
@@ -49,6 +49,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         value = getattr(arguments, name)
         if value is not None and not value > 0:
             raise UserError(f"--{name} {value} must be {'positive' if name == 'minutes' else 'at least 1'}")
+    if arguments.seeds is not None and arguments.seeds > MOST_SEEDS:
+        raise UserError(f"--seeds {arguments.seeds} must be at most {MOST_SEEDS}: tables read no more")
     return arguments
 
 
@@ -76,6 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # One spelling for one folder: runs name the shared work that they read, and resume only what names the same.
     work = arguments.work.resolve()
     work = work.relative_to(Path.cwd()) if work.is_relative_to(Path.cwd()) else work
+    if not cells and not probes:
+        print("table 6 is generated from the configurations by make tables: nothing to run")
+        return 0
     plan = make_plan(scale, cells, probes, results, work)
     jobs = arguments.jobs or default_jobs(scale)
     if arguments.dry_run:

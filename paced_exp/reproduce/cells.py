@@ -74,9 +74,14 @@ def cell_of(scale: Scale, table: Table, row: Row, seed: int) -> Cell:
 
 def cells_of(scale: Scale, table: Table, seeds: int | None = None) -> list[Cell]:
     """All cells of a table, each once, seed by seed, so that an early stop leaves whole seeds; seeds: the scale's number when None."""
-    count = seeds if seeds is not None else scale.seeds[0 if table.main else 1]
+    count = seeds if seeds is not None else planned_seeds(scale, table)
     found = [cell_of(scale, table, row, seed) for seed in range(count) for row in table.rows]
     return list({cell.key: cell for cell in found}.values())
+
+
+def planned_seeds(scale: Scale, table: Table) -> int:
+    """How many seeds a table's rows have at a scale."""
+    return scale.seeds[0 if table.main else 1]
 
 
 def row_cells(scale: Scale, table: Table, row: Row, seeds: int) -> list[Cell]:

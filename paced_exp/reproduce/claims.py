@@ -48,7 +48,9 @@ def _within_margin(table: str, default: str, others: tuple[str, ...]) -> tuple[C
 
 
 _D, _S, _ORDER = "distillation", "self-distillation", "stage-order"
-_SENSITIVE = tuple(f"a{a:g}-b{b:g}" for a, b in ((0.5, 0.5), (0.5, 1.0), (1.0, 0.5), (1.0, 2.0), (2.0, 1.0), (2.0, 2.0), (0.5, 1.5), (1.5, 0.5)))
+_SENSITIVE = tuple(
+    f"a{a:g}-b{b:g}" for a, b in ((0.5, 0.5), (0.5, 1.0), (1.0, 0.5), (1.0, 2.0), (2.0, 1.0), (2.0, 2.0), (0.5, 1.5), (1.5, 0.5))
+)
 _OTHER_EXPONENTS = tuple(row.name for row in BY_NAME["exponents"].rows if row.name != "a1-b1")
 
 CLAIMS = (

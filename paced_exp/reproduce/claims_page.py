@@ -11,7 +11,7 @@ from typing import Any
 from paced_exp.errors import exit_cleanly
 from paced_exp.reproduce.printing import latex_prose, markdown
 from paced_exp.reproduce.rates import scale_named
-from paced_exp.reproduce.records import Results
+from paced_exp.reproduce.records import readable
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.scales import SCALES
 from paced_exp.reproduce.sheets import NONE, Sheet, Value, fixed, signed
@@ -134,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--latex", type=Path, default=Path("paper/tables"), help="folder for the LaTeX tables")
     parser.add_argument("--scale", choices=SCALES, help="this scale alone (default: the desk's, and any other that has records)")
     arguments = parser.parse_args(argv)
-    results, reported = Results(arguments.results), Reported()
+    results, reported = readable(arguments.results), Reported()
     theory = theory_outcomes()
     parts, content = [HEAD], {}
     for scale_name in scales_with_records(arguments.results) if arguments.scale is None else [arguments.scale]:

@@ -40,6 +40,7 @@ _IN_PAPER = {
     "beta": "beta",
     "learning_rate": "learning_rate",
     "problems": "data",
+    "max_new_tokens": "max_response_tokens_training",
 }
 
 
@@ -63,6 +64,8 @@ def _paper(name: str, reported: Reported) -> str:
     setup = reported.setup
     if name in ("student", "teacher"):
         return str(setup["distillation"][name])
+    if name == "stages":
+        return str(setup["distillation"]["loss"])
     return _text(setup[_IN_PAPER[name]]) if name in _IN_PAPER else NONE
 
 

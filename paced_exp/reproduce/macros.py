@@ -19,11 +19,11 @@ from paced_exp.reproduce.claims_page import finding_text
 from paced_exp.reproduce.grids import BY_NAME, TABLES
 from paced_exp.reproduce.measures import combined, primaries, row_named
 from paced_exp.reproduce.printing import escape
-from paced_exp.reproduce.records import Results
+from paced_exp.reproduce.records import Results, readable
 from paced_exp.reproduce.scales import DESK, PAPER, Scale
 from paced_exp.reproduce.sheets import NOT_RUN, fixed, signed
 from paced_exp.reproduce.statistics import CONFIDENCE, mean_and_error
-from paced_exp.reproduce.verdicts import LEAST_SEEDS, LEVEL, outcomes, probe_records
+from paced_exp.reproduce.verdicts import LEAST_SEEDS, LEVEL, figure_probe, outcomes, probe_records
 from paced_exp.run_folder import read_json, write_atomically
 
 
@@ -106,11 +106,14 @@ def _verdicts(results: Results, scale: Scale) -> dict[str, str]:
 
 
 def _probe(results: Results, scale: Scale) -> dict[str, str]:
-    records = {step: record for step, (record, _) in probe_records(results.folder, scale).items()}
-    if 1 not in records or not records[1]["bins"]:
-        return {"NumProbeBins": NOT_RUN, "NumProbePerBin": NOT_RUN}
-    bins = records[1]["bins"]
-    return {"NumProbeBins": str(len(bins)), "NumProbePerBin": f"{min(row['n'] for row in bins):,}"}
+    shown, judged = figure_probe(results.folder, scale), probe_records(results.folder, scale)
+    bins = (shown[0].get("steps") or [shown[0]])[0]["bins"] if shown else []
+    deciding = judged[1][0]["bins"] if 1 in judged else []
+    return {
+        "NumProbeBins": str(len(bins)) if bins else NOT_RUN,
+        "NumProbePerBin": f"{min(row['n'] for row in bins):,}" if bins else NOT_RUN,
+        "NumVerdictPerBin": f"{min(row['n'] for row in deciding):,}" if deciding else NOT_RUN,
+    }
 
 
 def as_latex(found: dict[str, str]) -> str:
@@ -126,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the records")
     parser.add_argument("--out", type=Path, default=Path("paper/tables/numbers.tex"), help="the file to write")
     arguments = parser.parse_args(argv)
-    write_atomically(arguments.out, as_latex(macros(Results(arguments.results), DESK)))
+    write_atomically(arguments.out, as_latex(macros(readable(arguments.results), DESK)))
     print(arguments.out)
 
 

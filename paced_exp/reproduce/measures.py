@@ -1,7 +1,7 @@
 """Measures of rows from records: accuracy by tier, forgetting, length; and sums of rows' measures, paired by seed and problem."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -9,10 +9,8 @@ from paced_exp.errors import UserError
 from paced_exp.reproduce.cells import base_cell, row_cells
 from paced_exp.reproduce.grids import BY_NAME, Row, Table
 from paced_exp.reproduce.records import Record, Results
-from paced_exp.reproduce.scales import Scale
+from paced_exp.reproduce.scales import MOST_SEEDS, Scale
 from paced_exp.reproduce.statistics import Estimate, crossed
-
-MOST_SEEDS = 20  # seeds looked for; a record of a higher seed is not read
 
 
 @dataclass(frozen=True)
@@ -28,6 +26,10 @@ class Measured:
     def seeds(self) -> list[int]:
         """The seeds that were run."""
         return sorted(self.records)
+
+    def first(self, count: int) -> "Measured":
+        """The same with the seeds below `count` alone."""
+        return replace(self, records={seed: record for seed, record in self.records.items() if seed < count})
 
     def of(self, seed: int) -> Record:
         """The record of a seed."""

@@ -59,7 +59,7 @@ PAGE = """<!doctype html>
 </head>
 <body>
 <h1>{title}</h1>
-<p>Every number links to the records it is computed from and the command that makes them. Tables sort by a click on a column's head.</p>
+<p>Every measured number links to the records it is computed from and the command that makes them. Tables sort by a click on a column's head.</p>
 <nav>{contents}</nav>
 {body}
 <script>{script}</script>

@@ -49,14 +49,18 @@ class Probe:
         """Where record and figure go."""
         return results / self.scale.name / self.key
 
-    def done(self, results: Path) -> bool:
-        """Whether the record is there. Raises `UserError` for one that was made with other options."""
-        path = self.folder(results) / "record.json"
+    def path(self, results: Path) -> Path:
+        """Where the record goes."""
+        return self.folder(results) / "record.json"
+
+    def record(self, results: Path) -> dict[str, Any] | None:
+        """The record, None where it was not run. Raises `UserError` for one that is damaged or was made with other options."""
+        path = self.path(results)
         if not path.exists():
-            return False
+            return None
         record = read_json(path)
-        if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
-            raise UserError(f"{path} is no record of a probe; restore it from git, or delete it and run: {self.command}")
+        if not isinstance(record, dict) or not isinstance(record.get("config"), dict) or not all(map(_is_panel, _panels(record))):
+            raise UserError(f"{path} is no record of a probe, or damaged; restore it from git, or delete it and run: {self.command}")
         defaults, ours = configs.defaults(ProbeConfig), json.loads(json.dumps(configs.as_dict(self.config)))
         # An option that did not exist when the record was made counts as its default.
         theirs = {**defaults, **record["config"]}
@@ -66,7 +70,7 @@ class Probe:
             raise UserError(
                 f"{path} was made with other options than the scale has now; differing: {', '.join(differing)}; delete it and run: {self.command}"
             )
-        return True
+        return record
 
     def run(self, results: Path, work: Path, *, keep: bool) -> None:
         """Run it, or go on with it, and copy figure and record to the results, the record last."""
@@ -79,6 +83,22 @@ class Probe:
                 file.write(path.read_bytes())
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _panels(record: dict[str, Any]) -> list[Any]:
+    """The curves of a record: one a step where the probe was run at several."""
+    return list(record.get("steps", [record]))
+
+
+def _is_panel(panel: Any) -> bool:
+    verdict = panel.get("verdict") if isinstance(panel, dict) and isinstance(panel.get("bins"), list) else None
+    return isinstance(verdict, dict) and all(_is_end(verdict.get(end)) for end in ("low", "high"))
+
+
+def _is_end(end: Any) -> bool:
+    """An end that was judged has its interval; one whose bins hold too few problems has no difference."""
+    judged = ("difference_low", "difference_high", "middle_low")
+    return isinstance(end, dict) and "difference" in end and (end["difference"] is None or all(name in end for name in judged))
 
 
 def probe_command(scale: Scale) -> str:

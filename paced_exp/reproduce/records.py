@@ -50,7 +50,7 @@ class Record:
 
     @property
     def flops(self) -> float:
-        """All floating-point operations of the run, pass-rate rollouts, references and teacher statistics included; evaluation not."""
+        """Floating-point operations of the run, pass-rate rollouts and teacher statistics included; sampling references and evaluation not."""
         return float(sum(self.content["flops"].values()))
 
     @property
@@ -95,6 +95,13 @@ def read_record(path: Path) -> dict[str, Any]:
     if content["checksum"] != checksum(content):
         raise UserError(f"{path} is damaged: its content does not match its checksum; {remedy}")
     return content
+
+
+def readable(folder: Path) -> "Results":
+    """The records under a folder that must be there. Raises `UserError` where it is not: a typing error would read as "nothing was run"."""
+    if not folder.is_dir():
+        raise UserError(f"--results {folder} is not a folder; give the one that holds desk/, or run cells into it first")
+    return Results(folder)
 
 
 class Results:

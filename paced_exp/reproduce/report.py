@@ -16,7 +16,7 @@ from paced_exp.errors import UserError, exit_cleanly
 from paced_exp.reproduce.claims_page import claims_sheet, findings_sheet, theory_outcomes, theory_sheet
 from paced_exp.reproduce.page_style import PAGE, SCRIPT, STYLE
 from paced_exp.reproduce.rates import scale_named
-from paced_exp.reproduce.records import Results
+from paced_exp.reproduce.records import readable
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.sheets import Sheet, Value
 from paced_exp.reproduce.tables import all_sheets, scales_with_records
@@ -44,7 +44,9 @@ class Page:
         body = "".join(self._row(sheet, number, row) for number, row in enumerate(sheet.rows))
         notes = "".join(f"<p class=note>{escape(note)}</p>" for note in sheet.notes)
         self._parts.append(
-            f'<section id="{sheet.name}"><h3>{escape(sheet.title)}</h3><div class=scroll><table><thead><tr>{head}</tr></thead>'
+            f'<section id="{sheet.name}"><h3 id="{sheet.name}-title">{escape(sheet.title)}</h3>'
+            f'<div class=scroll role=region tabindex=0 aria-labelledby="{sheet.name}-title"><table aria-labelledby="{sheet.name}-title">'
+            f"<thead><tr>{head}</tr></thead>"
             f"<tbody>{body}</tbody></table></div>{notes}{self._sources(sheet)}</section>"
         )
 
@@ -53,7 +55,7 @@ class Page:
         media = {".svg": "image/svg+xml", ".png": "image/png"}[path.suffix]
         data = base64.b64encode(path.read_bytes()).decode()
         self._parts.append(
-            f'<figure id="{path.stem}"><img alt="{escape(path.stem)}" src="data:{media};base64,{data}"><figcaption>{escape(caption)}</figcaption></figure>'
+            f'<figure id="{path.stem}"><img alt="{escape(caption)}" src="data:{media};base64,{data}"><figcaption>{escape(caption)}</figcaption></figure>'
         )
 
     def html(self, title: str, links: Sequence[tuple[str, str]]) -> str:
@@ -104,7 +106,7 @@ def figure_files(folder: Path) -> list[Path]:
 
 def build(results_folder: Path, figures: Path, out: Path) -> str:
     """The page's text. Raises `UserError` for damaged records and where no figures were drawn."""
-    results, reported = Results(results_folder), Reported()
+    results, reported = readable(results_folder), Reported()
     page = Page(out)
     scales = scales_with_records(results_folder)
     links = []

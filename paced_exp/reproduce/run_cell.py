@@ -95,7 +95,8 @@ def _flops(config: DistillConfig, made: dict[str, Any], folder: Path, needed: di
     """Floating-point operations by purpose; 6 a parameter and token trained on, 2 a parameter and token read or sampled.
 
     training: forward, backward, and a live teacher. rollouts: on-policy responses and recomputed pass rates. pass_rates: those before
-    training, where the method needs them, shared or not. references and cached teacher statistics: of the problems of positive weight.
+    training, where the method needs them, shared or not. teacher: cached statistics on the references of positive weight, once for every
+    time that weights are made anew. Sampling the references, the same for all methods, is not counted.
     """
     student = _matmul_parameters(folder / "model")
     prompts = _mean_prompt_tokens(config, folder)
@@ -148,7 +149,7 @@ def run_task(task: Cell | Shared | Probe, results: Path, work: Path, keep: bool)
     if isinstance(task, Shared):
         task.run()
     elif isinstance(task, Probe):
-        if not task.done(results):
+        if task.record(results) is None:
             task.run(results, work, keep=keep)
     elif Results(results).get(task) is None:
         run_cell(task, results, work, keep=keep)

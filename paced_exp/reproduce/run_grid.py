@@ -3,6 +3,7 @@
 import functools
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ def make_plan(scale: Scale, cells: Sequence[Cell], probes: Sequence[Probe], resu
     missing = [cell for cell in cells if results.get(cell) is None]
     shared = {piece.name: piece for cell in missing for piece in shared_by(cell, work).values() if not piece.done}
     factor = correction(scale, all_cells(scale), results)
-    unprobed = [probe for probe in probes if not probe.done(results.folder)]
+    unprobed = [probe for probe in probes if probe.record(results.folder) is None]
     tasks: list[Cell | Shared | Probe] = [*shared.values(), *missing, *unprobed]
     seconds = {task.name: factor * cost_of(task, scale).seconds(scale) for task in tasks}
     finished = len(cells) - len(missing) + len(probes) - len(unprobed)
@@ -69,6 +70,13 @@ def run_plan(plan: Plan, results: Path, work: Path, *, jobs: int, keep: bool, mi
 
     Raises `UserError` at the end, naming every cell that failed; the others have their records.
     """
+    for option, folder in (("--results", results), ("--work", work)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise UserError(f"{option} {folder} cannot be written ({error.strerror}); name a folder that can") from error
     logs = work / plan.scale.name / "logs"
     pending = {piece.name for piece in plan.shared}
 
@@ -127,7 +135,9 @@ def plan_text(plan: Plan, jobs: int, work: Path) -> str:
     if on_gpu:
         lines.append(f"{left}; about {plan.total_seconds / 3600:.3g} GPU hours")
     else:
-        lines.append(f"{left}; about {duration(plan.total_seconds / jobs)} with --jobs {jobs}")
+        lines.append(
+            f"{left}; about {duration(max(plan.total_seconds / jobs, max(plan.seconds.values(), default=0.0)))} with --jobs {jobs}"
+        )
     lines += [f"note: {note}" for note in plan.scale.notes]
     started = [cell.name for cell in plan.missing if cell_folder(cell, work).exists()]
     if started:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+MOST_SEEDS = 20  # of a row that are read; a record of a higher seed is not
+
 
 @dataclass(frozen=True)
 class Setup:

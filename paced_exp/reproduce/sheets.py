@@ -1,11 +1,12 @@
 """Tables as sheets of cells, from records: what Markdown, LaTeX and the page are printed from."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
 
+from paced_exp.reproduce.cells import planned_seeds
 from paced_exp.reproduce.grids import Table
 from paced_exp.reproduce.measures import Measured, accuracies, combined, common_seeds, forgettings, lengths, measure_row, primaries
 from paced_exp.reproduce.records import Results
@@ -54,14 +55,22 @@ class _Column:
     sources: tuple[str, ...]
     best: int
     length: bool = False
+    of_base: bool = False  # whether the untrained student's record is needed too
     digits: int = 1
 
 
 def sheets_of(results: Results, scale: Scale, table: Table, reported: Reported) -> list[Sheet]:
     """The sheets of a table: values, and differences to the baseline."""
-    rows = [measure_row(results, scale, table, row) for row in table.rows]
+    rows = _same_seeds([measure_row(results, scale, table, row) for row in table.rows], planned_seeds(scale, table))
     columns = _columns(scale, table)
     return [_values_sheet(scale, table, rows, columns, reported), _differences_sheet(scale, table, rows, columns)]
+
+
+def _same_seeds(rows: Sequence[Measured], planned: int) -> list[Measured]:
+    """The rows over equal seeds: those planned, or more where all rows have more. Rows that other tables share may have more than the rest."""
+    trained = [measured for measured in rows if measured.records and not measured.untrained]
+    count = max([planned, *([min(max(measured.seeds) + 1 for measured in trained)] if trained else [])])
+    return [measured if measured.untrained else measured.first(count) for measured in rows]
 
 
 def tier_names(scale: Scale) -> tuple[str, ...]:
@@ -73,7 +82,7 @@ def _columns(scale: Scale, table: Table) -> list[_Column]:
     if table.columns == "forgetting":
         return [
             _Column("retention, %", lambda m: accuracies(m, scale.retention), (scale.retention,), 1),
-            _Column("forgetting, points", lambda m: forgettings(m, scale), (scale.retention,), -1),
+            _Column("forgetting, points", lambda m: forgettings(m, scale), (scale.retention,), -1, of_base=True),
         ]
     names = tier_names(scale)
     columns = [_Column(f"{name}, %", partial(accuracies, source=tier), (tier,), 1) for name, tier in zip(names, scale.tiers, strict=True)]
@@ -84,7 +93,7 @@ def _columns(scale: Scale, table: Table) -> list[_Column]:
             for name, tier in zip(names, scale.tiers, strict=True)
         ]
     elif table.reported in ("stage_order", "stage_ratio_KL_to_RevKL"):
-        columns.append(_Column("forgetting, points", lambda m: forgettings(m, scale), (scale.retention,), -1))
+        columns.append(_Column("forgetting, points", lambda m: forgettings(m, scale), (scale.retention,), -1, of_base=True))
     return columns
 
 
@@ -99,15 +108,19 @@ def _values_sheet(scale: Scale, table: Table, rows: Sequence[Measured], columns:
         cells = [Value(measured.row.label)]
         for column, bold in zip(columns, best, strict=True):
             values = column.values(measured) if measured.records else None
-            cells.append(_mean_value(values, column.digits, index in bold, records, command))
+            base = (measured.base.path,) if column.of_base and measured.base is not None else ()
+            cells.append(_mean_value(values, column.digits, index in bold, (*records, *base), command))
         cells += _costs(measured, records, command)
-        cells.append(Value(str(len(measured.seeds)) if not measured.untrained else NONE, float(len(measured.seeds))))
+        cells.append(Value(NONE) if measured.untrained else Value(str(len(measured.seeds)), float(len(measured.seeds))))
         printed.append((*cells, *paper_values[index]))
     notes = [
         f"{scale.name} scale. Mean ± standard error over seeds; bold: the best, and all that a 95 % interval does not tell from it. TFLOPs: of "
-        "everything but the evaluation. Seconds: median wall time of training, without the shared work, on a machine that other work shared."
+        "training, on-policy rollouts, pass rates, and the teacher's statistics (anew whenever pass rates are taken again); neither sampling the "
+        "references nor the evaluation. Seconds: median wall time of training, without the shared work, on a machine that other work shared."
     ]
-    if paper_heads:
+    if table.columns == "forgetting":
+        notes.append("Right: the drop on MMLU that the paper reports.")
+    elif paper_heads:
         notes.append(f"Right: the values that the paper reports (± its standard deviation); the tiers stand for {', '.join(BENCHMARKS)}.")
     return Sheet(f"{scale.name}-{table.name}", f"Table {table.number}. {table.title}", head, tuple(printed), tuple(notes))
 
@@ -189,10 +202,13 @@ def _costs(measured: Measured, records: tuple[Path, ...], command: str) -> list[
 
 def _best_within_noise(rows: Sequence[Measured], column: _Column) -> set[int]:
     """Indices of the best row and of those whose paired 95 % interval to it holds zero; none where there are not two seeds to tell."""
+    there = {index: measured for index, measured in enumerate(rows) if measured.records and column.values(measured)}
+    # While rows are still being run, the best is chosen over the seeds that all of them have.
+    common = common_seeds(list(there.values()))
     means = {
         index: column.best * mean_and_error(values)[0]
-        for index, measured in enumerate(rows)
-        if measured.records and (values := column.values(measured))
+        for index, measured in there.items()
+        if (values := column.values(measured if measured.untrained else replace(measured, records={s: measured.of(s) for s in common})))
     }
     if len(means) < 2:
         return set()

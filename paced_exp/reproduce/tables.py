@@ -12,7 +12,7 @@ from paced_exp.reproduce.grids import TABLES
 from paced_exp.reproduce.hyperparameters import hyperparameter_sheet
 from paced_exp.reproduce.printing import latex, markdown
 from paced_exp.reproduce.rates import scale_named
-from paced_exp.reproduce.records import Results
+from paced_exp.reproduce.records import Results, readable
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.scales import SCALES
 from paced_exp.reproduce.sheets import Sheet, sheets_of
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--latex", type=Path, default=Path("paper/tables"), help="folder for the LaTeX tables")
     parser.add_argument("--scale", choices=SCALES, help="this scale alone (default: the desk's, and any other that has records)")
     arguments = parser.parse_args(argv)
-    results, reported = Results(arguments.results), Reported()
+    results, reported = readable(arguments.results), Reported()
     parts = [HEAD]
     for scale_name in scales_with_records(arguments.results) if arguments.scale is None else [arguments.scale]:
         parts.append(f"## {scale_name.capitalize()} scale\n")

@@ -7,13 +7,14 @@ from typing import Any, Literal
 
 from scipy.stats import norm
 
+from paced_exp.reproduce.cells import planned_seeds
 from paced_exp.reproduce.claims import CLAIMS, Claim, Contrast, Hypothesis
+from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.measures import combined, common_seeds, row_named
-from paced_exp.reproduce.probes import probe_command
+from paced_exp.reproduce.probes import Probe, probe_command, probes_of
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import Scale
 from paced_exp.reproduce.statistics import Estimate, holm
-from paced_exp.run_folder import read_json
 
 Verdict = Literal["replicates", "does not replicate", "not decided"]
 
@@ -74,10 +75,9 @@ def outcomes(results: Results, scale: Scale) -> list[Outcome]:
     """Every claim at a scale, its p-values adjusted together. Raises `UserError` for a record that is damaged."""
     findings = {claim.id: _findings(results, scale, claim) for claim in CLAIMS}
     flat = [finding for part in findings.values() for finding in part]
-    # The family is every hypothesis that was written down: one not run yet counts as the least significant.
-    adjusted = dict(
-        zip((finding.hypothesis for finding in flat), holm([1.0 if finding.p is None else finding.p for finding in flat]), strict=True)
-    )
+    # The family is every hypothesis that was written down: one that cannot be decided yet counts as the least significant.
+    family = [1.0 if finding.p is None or finding.missing else finding.p for finding in flat]
+    adjusted = dict(zip((finding.hypothesis for finding in flat), holm(family), strict=True))
     return [
         Outcome(claim, tuple(replace(f, holm=None if f.p is None else adjusted[f.hypothesis]) for f in findings[claim.id]))
         for claim in CLAIMS
@@ -94,6 +94,7 @@ def test(hypothesis: Hypothesis, results: Results, scale: Scale) -> Finding:
     """What the records say about a hypothesis: all contrasts together, by intersection and union."""
     estimates: list[Estimate] = []
     seeds: list[int] = []
+    planned: list[int] = []
     records: dict[Path, None] = {}
     for contrast in hypothesis.contrasts:
         found = _estimate(contrast, results, scale)
@@ -101,6 +102,7 @@ def test(hypothesis: Hypothesis, results: Results, scale: Scale) -> Finding:
             return Finding(hypothesis.name, hypothesis.words, "points", missing=found)
         estimates.append(found[0])
         seeds.append(len(found[1]))
+        planned.append(planned_seeds(scale, BY_NAME[contrast.table]))
         records |= dict.fromkeys(found[2])
     claimed = max(estimate.p_greater for estimate in estimates)
     opposite = min(1.0, min(estimate.p_less for estimate in estimates) * len(estimates))
@@ -109,6 +111,7 @@ def test(hypothesis: Hypothesis, results: Results, scale: Scale) -> Finding:
     shown = max(estimates, key=lambda estimate: estimate.p_greater)
     problems = sum(_problems(results, scale, hypothesis.contrasts[0], source) for source in _sources(hypothesis.contrasts[0], scale))
     n = f"{min(seeds)} seeds × {problems} problems"
+    missing = "" if seeds == planned else f"{min(seeds)} of {max(planned)} planned seeds"
     return Finding(
         hypothesis.name,
         hypothesis.words,
@@ -119,6 +122,7 @@ def test(hypothesis: Hypothesis, results: Results, scale: Scale) -> Finding:
         min(1.0, 2 * min(claimed, opposite)),
         towards,
         n,
+        missing,
         records=tuple(records),
         command=" && ".join(
             dict.fromkeys(
@@ -139,6 +143,8 @@ def _sources(contrast: Contrast, scale: Scale) -> Sequence[str]:
 def _estimate(contrast: Contrast, results: Results, scale: Scale) -> tuple[Estimate, list[int], list[Path]] | str:
     """The estimate, its seeds and its records, or why there is none."""
     rows = {name: row_named(results, scale, contrast.table, name) for _, name in contrast.terms}
+    planned = planned_seeds(scale, BY_NAME[contrast.table])
+    rows = {name: measured.first(planned) for name, measured in rows.items()}
     lacking = [name for name, measured in rows.items() if not measured.records]
     if lacking:
         return f"not run: {', '.join(f'{contrast.table}/{name}' for name in lacking)}"
@@ -161,17 +167,26 @@ _ENDS = (("low", "p → 0"), ("high", "p → 1"))
 PROBE_STEPS = (1, 20)
 
 
-def probe_paths(results: Path, scale: Scale) -> list[Path]:
-    """Where the probe's records of a scale lie, the one with the most problems a bin first."""
-    return [results / scale.name / name / "record.json" for name in ("snr_verdict/qwen3", "snr_probe")]
+DECIDING = ("snr_verdict/qwen3", "snr_probe")  # the probes behind C1, the one with the most problems a bin first
+
+
+def figure_probe(results: Path, scale: Scale) -> tuple[dict[str, Any], Path] | None:
+    """The record that figure 2 shows, with its path: of a probe at several updates where there is one."""
+    found = [(record, probe.path(results)) for probe in _deciding(scale) if (record := probe.record(results)) is not None]
+    return next((pair for pair in found if "steps" in pair[0]), next(iter(found), None))
+
+
+def _deciding(scale: Scale) -> list[Probe]:
+    by_key = {probe.key: probe for probe in probes_of(scale)}
+    return [by_key[key] for key in DECIDING if key in by_key]
 
 
 def probe_records(results: Path, scale: Scale) -> dict[int, tuple[dict[str, Any], Path]]:
     """The probe's curves of a scale with their record's path, by training step: step 1, and those of `steps` where it was run at several."""
     found: dict[int, tuple[dict[str, Any], Path]] = {}
-    for path in probe_paths(results, scale):
-        if path.exists():
-            record = read_json(path)
+    for probe in _deciding(scale):
+        record, path = probe.record(results), probe.path(results)
+        if record is not None:
             panels = {int(panel["step"]): panel for panel in record.get("steps", [])} or {1: record}
             found = {step: (panel, path) for step, panel in panels.items()} | found
     return found

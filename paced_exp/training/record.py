@@ -17,7 +17,8 @@ from paced_exp.training.teachers import matmul_parameters
 def training_record(config: Any, trainer: PacedTrainer, teacher: LoadedModel) -> dict[str, Any]:
     """The record of a finished training: weights and segments, references, the cache's size and error, updates, FLOPs, tokens, seconds.
 
-    teacher: as it was before training. FLOPs are those of `PacedTrainer.floating_point_ops`; cache_flops what the cache's statistics cost to make.
+    teacher: as it was before training. FLOPs are those of `PacedTrainer.floating_point_ops`; cache_flops what the cache's
+    statistics cost to make, counted anew for every segment, since its problems may be others.
     """
     supply, folder = trainer.supply, trainer.supply.folder
     lines = [json.loads(line) for line in (folder / "training" / "metrics.jsonl").read_text().splitlines()]

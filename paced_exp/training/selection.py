@@ -111,7 +111,11 @@ def select(config: SelectionConfig) -> list[dict[str, Any]]:
 def finished(config: SelectionConfig) -> list[dict[str, Any]]:
     """The records that there are of the setting, whatever their rate, the best first. Nothing is run."""
     paths = [path for steps in config.steps for path in Path(config.records).glob(f"{config.name(None, steps)}.json")]
-    return _best_first([read_json(path) for path in sorted(paths)])
+    records = {path: read_json(path) for path in sorted(paths)}
+    for path, record in records.items():
+        if not isinstance(record, dict) or record.get("kind") != "selection" or not {"mean_of_tiers", "learning_rate"} <= record.keys():
+            raise UserError(f"{path} is no record of a selection, or damaged; restore it, or delete it and select again")
+    return _best_first(list(records.values()))
 
 
 def _best_first(records: list[dict[str, Any]]) -> list[dict[str, Any]]:

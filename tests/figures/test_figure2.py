@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from figures import figure2_snr
 from paced_exp.gradients import GradientSums
 from paced_exp.plotting.snr import plot_snr
 from paced_exp.probe.estimates import BinData, curve_record, estimate_curve
@@ -44,8 +45,14 @@ def test_a_record_without_fit_is_drawn_too(record: dict[str, Any], tmp_path: Pat
     assert all(path.stat().st_size > 0 for path in plot_snr({**record, "fit": None}, tmp_path))
 
 
-def test_missing_record_is_one_line_and_status_2(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "figures.figure2_snr", "--record", str(tmp_path / "none.json"), "--out", str(tmp_path)]
+def test_without_a_record_the_figure_says_not_run(tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    *_, caption = figure2_snr.draw(tmp_path / "out", tmp_path / "results")
+    assert caption.read_text().strip().endswith("not run. python -m paced_exp.reproduce --scale desk --table figure2")
+
+
+def test_a_folder_of_results_that_is_not_there_is_one_line_and_status_2(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "figures.figure2_snr", "--results", str(tmp_path / "none"), "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).resolve().parents[2])
     assert done.returncode == 2
-    assert done.stderr.count("\n") == 1 and "none.json does not exist" in done.stderr
+    assert done.stderr.count("\n") == 1 and "none is not a folder" in done.stderr

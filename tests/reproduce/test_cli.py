@@ -82,6 +82,7 @@ def test_a_damaged_record_stops_the_command_before_anything_runs(tmp_path: Path)
         (["--table", "nine"], "--table nine is not known; known: 1 distillation, 2 self-distillation"),
         (["--all", "--scale", "moon"], "--scale moon is not known; known: desk, lab, paper, smoke"),
         (["--all", "--seeds", "0"], "--seeds 0 must be at least 1"),
+        (["--all", "--seeds", "21"], "--seeds 21 must be at most 20: tables read no more"),
         (["--all", "--jobs", "-1"], "--jobs -1 must be at least 1"),
         (["--all", "--minutes", "0"], "--minutes 0.0 must be positive"),
         (["--all", "--seeds", "two"], "invalid int value: 'two'"),
@@ -92,6 +93,26 @@ def test_nonsense_is_refused_in_one_line(argv: list[str], message: str) -> None:
     with pytest.raises(UserError) as caught:
         main(argv)
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for results, work, option in (("file", "work", "--results"), ("results", "file/work", "--work")):
+        with pytest.raises(UserError, match=f"{option} .* cannot be written"):
+            main(["--table", "1", "--seeds", "1", "--results", str(tmp_path / results), "--work", str(tmp_path / work)])
+    assert not (tmp_path / "work").exists()
+
+
+def test_the_table_without_cells_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(capsys, "--table", "6") == "table 6 is generated from the configurations by make tables: nothing to run\n"
+
+
+def test_many_jobs_are_no_faster_than_the_longest_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--table", "1", "--dry-run", "--results", str(tmp_path), "--work", str(tmp_path))
+    promised = [re.search(r"about (.*) with --jobs", said(capsys, *options, "--jobs", jobs)) for jobs in ("1000", "1")]
+    longest = re.search(r"^ *([\d.]+ \w+)  distillation/paced-posterior-s0$", said(capsys, *options), re.MULTILINE)
+    assert promised[0] is not None and promised[1] is not None and longest is not None
+    assert promised[0][1] == longest[1] != promised[1][1]
 
 
 def test_the_command_exits_with_status_2() -> None:

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from figures.__main__ import probe_of
 from paced_exp.reproduce import claims_page, figure_floats, macros, tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,9 +34,11 @@ def test_claims_are_byte_identical_and_so_are_the_papers_numbers(tmp_path: Path)
 
 def draw(name: str, out: Path) -> list[Path]:
     module = importlib.import_module(f"figures.{name}")
-    if name == "figure2_snr":
-        return module.draw(out, probe_of(ROOT / "results", "desk"))
-    return module.draw(out, ROOT / "results") if name in ("figure4_compute", "figure5_histogram", "figure6_claims") else module.draw(out)
+    return (
+        module.draw(out, ROOT / "results")
+        if name in ("figure2_snr", "figure4_compute", "figure5_histogram", "figure6_claims")
+        else module.draw(out)
+    )
 
 
 @pytest.mark.parametrize("name", [path.stem for path in sorted((ROOT / "figures" / "out").glob("*.png"))])

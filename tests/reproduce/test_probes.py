@@ -15,7 +15,7 @@ from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.probes import probes_of
 from paced_exp.reproduce.run_cell import run_task
 from paced_exp.reproduce.scales import DESK, SCALES, Scale
-from paced_exp.reproduce.verdicts import PROBE_STEPS, probe_findings, probe_paths, probe_records
+from paced_exp.reproduce.verdicts import DECIDING, PROBE_STEPS, probe_findings, probe_records
 from paced_exp.run_folder import read_json, write_json
 from paced_exp.snr_probe import run_probe
 
@@ -35,7 +35,7 @@ def test_record_and_figure_are_in_the_results_and_nothing_is_left(scale: Scale, 
     (probe,) = probes_of(scale)
     there = {path.name for path in probe.folder(ran / "results").iterdir()}
     assert there == {"record.json", *(f"figure2_snr.{kind}" for kind in ("pdf", "png", "svg", "txt"))}
-    assert probe.done(ran / "results") and not [path for path in (ran / "work").rglob("*") if path.is_file()]
+    assert probe.record(ran / "results") is not None and not [path for path in (ran / "work").rglob("*") if path.is_file()]
 
 
 def test_it_is_what_the_probe_alone_gives(scale: Scale, ran: Path, tmp_path: Path) -> None:
@@ -68,22 +68,28 @@ def test_a_record_of_other_options_or_of_something_else_is_refused(scale: Scale,
     path = probe.folder(tmp_path) / "record.json"
     for name in ("out", "device"):  # where and how, not what
         write_json(path, {**record, "config": {**record["config"], name: "elsewhere"}})
-        assert probe.done(tmp_path)
+        assert probe.record(tmp_path) is not None
     write_json(path, {**record, "config": {**record["config"], "per_bin": 4}})
     with pytest.raises(
         UserError, match=r"record\.json was made with other options .*per_bin \(4 there, 3 now\); delete it and run: .*--table figure2"
     ):
-        probe.done(tmp_path)
-    write_json(path, {"kind": "cell"})
-    with pytest.raises(UserError, match=r"record\.json is no record of a probe"):
-        probe.done(tmp_path)
+        probe.record(tmp_path)
+    damaged = [
+        {"kind": "cell"},
+        [],
+        {**record, "steps": [{**record["steps"][0], "verdict": {}}]},
+        {**record, "steps": [record["steps"][0], None]},
+    ]
+    for content in damaged:
+        write_json(path, content)
+        with pytest.raises(UserError, match=r"record\.json is no record of a probe, or damaged"):
+            probe.record(tmp_path)
 
 
 def test_the_committed_records_are_those_that_the_desk_declares() -> None:
     declared = probes_of(DESK)
-    assert all(probe.done(ROOT / "results") for probe in declared)
-    paths = {probe.folder(ROOT / "results") / "record.json" for probe in declared}
-    assert set(probe_paths(ROOT / "results", DESK)) <= paths
+    assert all(probe.record(ROOT / "results") is not None for probe in declared)
+    assert set(DECIDING) <= {probe.key for probe in declared}
     assert set(PROBE_STEPS) <= set(probe_records(ROOT / "results", DESK))
     assert {finding.command for finding in probe_findings(ROOT / "results", DESK)} == {declared[0].command}
 

@@ -9,7 +9,8 @@ import pytest
 from synthetic import write_base, write_row
 
 from paced_exp.distill import DistillConfig
-from paced_exp.reproduce import tables
+from paced_exp.errors import UserError
+from paced_exp.reproduce import claims_page, macros, tables
 from paced_exp.reproduce.grids import BY_NAME, TABLES
 from paced_exp.reproduce.hyperparameters import hyperparameter_sheet
 from paced_exp.reproduce.measures import accuracies, combined, forgettings, measure_row, primaries
@@ -99,6 +100,7 @@ def test_hyper_parameters_are_the_configurations(filled: Path) -> None:
 
 
 def test_nothing_run_is_printed_as_such_and_the_same_twice(tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
     for run in "ab":
         tables.main(["--results", str(tmp_path / "none"), "--markdown", str(tmp_path / f"{run}.md"), "--latex", str(tmp_path / run)])
     text = (tmp_path / "a.md").read_text()
@@ -108,6 +110,29 @@ def test_nothing_run_is_printed_as_such_and_the_same_twice(tmp_path: Path) -> No
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert files == sorted(path.name for path in (tmp_path / "b").iterdir()) and len(files) == 2 * (len(TABLES) - 1) + 2
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files)
+
+
+def test_a_folder_of_records_that_is_not_there_is_refused_and_nothing_is_overwritten(tmp_path: Path) -> None:
+    for command in (tables.main, claims_page.main, macros.main):
+        with pytest.raises(UserError, match="none is not a folder"):
+            command(["--results", str(tmp_path / "none")])
+
+
+def test_the_rows_of_a_table_have_equal_seeds(tmp_path: Path) -> None:
+    """Three are planned for kernels; rows that table 1 has run five times show three there, and five once all have five."""
+    for row, seeds in (("gaussian", 3), ("grpo", 3)):
+        write_row(tmp_path, "kernels", row, lambda seed: 0.4 + 0.02 * seed, seeds)
+    for row in ("uniform", "hard-filter", "paced"):
+        write_row(tmp_path, "distillation", row, lambda seed: 0.4 + 0.1 * (seed > 2), 5)
+
+    def seeds_of() -> list[str]:
+        sheet = sheets_of(Results(tmp_path), DESK, BY_NAME["kernels"], Reported())[0]
+        return [row[sheet.head.index("seeds")].text for row in sheet.rows]
+
+    assert seeds_of() == ["3"] * 5
+    for row in ("gaussian", "grpo"):
+        write_row(tmp_path, "kernels", row, 0.4, 5)
+    assert seeds_of() == ["5"] * 5
 
 
 def test_markdown_tables_are_rectangular(filled: Path) -> None:

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from synthetic import content_of, scores, write_row
 
+from paced_exp import config as configs
+from paced_exp.errors import UserError
 from paced_exp.reproduce.cells import row_cells
 from paced_exp.reproduce.claims import CLAIMS, MARGIN, Contrast, Hypothesis
 from paced_exp.reproduce.grids import BY_NAME
+from paced_exp.reproduce.probes import probes_of
 from paced_exp.reproduce.records import Results, write_record
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.scales import DESK
@@ -46,6 +49,21 @@ def test_two_seeds_decide_nothing(tmp_path: Path) -> None:
     assert finding.verdict == "not decided" and finding.missing == "2 common seeds, 3 are needed"
 
 
+def test_planned_seeds_decide_neither_fewer_nor_more(tmp_path: Path) -> None:
+    """Three seeds of five show the effect and decide nothing; a sixth and seventh that would turn it round are not read."""
+    write_row(tmp_path, "distillation", "paced", lambda seed: 0.9 if seed < DESK.seeds[0] else 0.0, seeds=3)
+    write_row(tmp_path, "distillation", "uniform", 0.4)
+    early = judged(tmp_path)
+    assert early.verdict == "not decided" and early.missing == "3 of 5 planned seeds" and early.value == pytest.approx(50, abs=4)
+    family = {finding.hypothesis: finding for outcome in outcomes(Results(tmp_path), DESK) for finding in outcome.findings}
+    assert family["C2.distillation"].holm == 1.0
+    write_row(tmp_path, "distillation", "paced", lambda seed: 0.9 if seed < DESK.seeds[0] else 0.0, seeds=5)
+    planned = judged(tmp_path)
+    write_row(tmp_path, "distillation", "paced", lambda seed: 0.9 if seed < DESK.seeds[0] else 0.0, seeds=7)
+    write_row(tmp_path, "distillation", "uniform", 0.4, seeds=7)
+    assert planned.verdict == "replicates" and judged(tmp_path) == planned
+
+
 def test_what_was_not_run_is_named(tmp_path: Path) -> None:
     write_row(tmp_path, "distillation", "paced", 0.9)
     assert judged(tmp_path).missing == "not run: distillation/uniform"
@@ -65,7 +83,7 @@ def test_a_margin_turns_no_better_into_a_claim(tmp_path: Path, k16: float, verdi
     rng = np.random.default_rng(0)
     same = {source: rng.binomial(4, 0.5, 400) for source in DESK.sources}
     for table, row, gain in (("distillation", "paced", 0.0), ("rollouts", "k16-plugin", k16 - 0.5)):
-        for cell in row_cells(DESK, BY_NAME[table], BY_NAME[table].row(row), 3):
+        for cell in row_cells(DESK, BY_NAME[table], BY_NAME[table].row(row), DESK.seeds[0]):
             flips = np.random.default_rng([1, cell.seed])
             counts = {s: np.where((flips.random(400) < 4 * gain) & (values < 4), values + 1, values) for s, values in same.items()}
             write_record(cell.path(tmp_path), content_of(cell, counts))
@@ -155,9 +173,9 @@ def write_probe(
     path = results / "desk" / folder / "record.json"
     path.parent.mkdir(parents=True)
     panel = {"bins": [{"n": 40}, {"n": 50}], "verdict": {"low": end, "high": end}}
-    config = {"per_bin": 40, "max_problems": 900}
+    config = configs.as_dict(next(probe.config for probe in probes_of(DESK) if probe.key == folder))
     if steps:
-        record = {"config": config | {"at_steps": ",".join(map(str, steps))}, "steps": [panel | {"step": step} for step in steps]}
+        record: dict[str, Any] = {"config": config, "steps": [panel | {"step": step} for step in steps]}
     else:
         record = {"config": config, **panel}
     path.write_text(json.dumps(record))
@@ -186,11 +204,22 @@ def test_the_verdict_with_more_problems_a_bin_goes_before_the_quick_probe(tmp_pa
     write_probe(tmp_path, (0.4, 0.3, 0.5), folder="snr_verdict/qwen3")
     low = probe_findings(tmp_path, DESK)[0]
     assert low.value == -0.4 and [path.parent.name for path in low.records] == ["qwen3"]
-    assert low.command == "python -m paced_exp.snr_probe --per-bin 40 --max-problems 900"
+    assert low.command == "python -m paced_exp.reproduce --scale desk --table figure2"
 
 
 def test_a_probe_at_several_updates_decides_each(tmp_path: Path) -> None:
     write_probe(tmp_path, (-0.4, -0.5, -0.3), steps=(1, 20))
     findings = probe_findings(tmp_path, DESK)
     assert [dataclasses.replace(finding, holm=finding.p).verdict for finding in findings] == ["replicates"] * 4
-    assert findings[-1].command == "python -m paced_exp.snr_probe --at-steps 1,20 --per-bin 40 --max-problems 900"
+    assert findings[-1].command == "python -m paced_exp.reproduce --scale desk --table figure2"
+
+
+def test_a_probe_record_of_other_options_decides_nothing(tmp_path: Path) -> None:
+    write_probe(tmp_path, (0.4, 0.3, 0.5))
+    path = tmp_path / "desk" / "snr_probe" / "record.json"
+    path.write_text(path.read_text().replace('"K": 10', '"K": 2'))
+    with pytest.raises(UserError, match=r"K \(2 there, 10 now\)"):
+        probe_findings(tmp_path, DESK)
+    path.write_text("{}")
+    with pytest.raises(UserError, match="is no record of a probe"):
+        outcomes(Results(tmp_path), DESK)
