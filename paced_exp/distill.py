@@ -6,7 +6,7 @@
     python -m paced_exp.distill --stages forward_kl:0.5,reverse_kl:0.5                    # the paper's two stages
     python -m paced_exp.distill --teacher self --teacher-prompt concise --method uniform --stages reverse_kl   # concise (OPSDC)
     accelerate launch -m paced_exp.distill --student Qwen/Qwen3-1.7B --teacher Qwen/Qwen3-8B --problems hub:open-r1/DAPO-Math-17k-Processed \\
-        --max-new-tokens 8192 --micro-batch 1 --precision bf16 --teacher-statistics topk --evaluate hub:HuggingFaceH4/MATH-500
+        --teacher-prompt plain --fallback drop --max-new-tokens 8192 --micro-batch 1 --precision bf16 --teacher-statistics topk --evaluate hub:HuggingFaceH4/MATH-500
 
 Stages, each resumable: roll out the student for its pass rates, weigh, write the teacher's references, train, evaluate. Writes model/,
 metrics.jsonl (in training/), evaluation/ and record.json into --out. Killed at any moment, the same command continues and ends with the

@@ -67,7 +67,7 @@ class PerProblemGradients:
     def __init__(self, model: nn.Module, sketch: Sketch | None = None, only: Sequence[str] | None = None) -> None:
         self.model = model
         self.sketch = sketch
-        self._names = _counted(model, only)
+        self._names = counted(model, only)
         self._parameters = {id(p): p for p in model.parameters() if id(p) in self._names}
         self._totals = self._zeros()
         self._norms: list[torch.Tensor] = []
@@ -271,8 +271,11 @@ def _rule(module: nn.Module) -> Rule:
     return rule
 
 
-def _counted(model: nn.Module, only: Sequence[str] | None) -> dict[int, str]:
-    """Names of the counted parameters by id. A tied parameter counts under each of its names and is called by the first."""
+def counted(model: nn.Module, only: Sequence[str] | None) -> dict[int, str]:
+    """Names of the counted parameters by id. A tied parameter counts under each of its names and is called by the first.
+
+    only: names of parameters or modules; None counts all. Raises `UserError` for a name that the model does not have.
+    """
     first = {id(parameter): name for name, parameter in model.named_parameters()}
     if only is None:
         return first

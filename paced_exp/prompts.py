@@ -5,6 +5,7 @@ same response tokens: response ids are appended to `prompt_ids`, never re-tokeni
 back to the ids that were sampled).
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 from paced_exp.errors import UserError
@@ -36,6 +37,32 @@ def user_message(problem: Problem, kind: PromptKind = "plain") -> str:
     elif kind == "concise":
         parts.append(CONCISE)
     return "\n".join(parts)
+
+
+def solutions_needed(*, teacher_prompt: str, reference: str, fallback: str, on_references: bool = True) -> str | None:
+    """The option for which every problem must have an expert solution, as a user writes it; None where none does.
+
+    reference: teacher, solution, or (of the probe) rollout. on_references: whether any loss is taken on references at all.
+    """
+    if teacher_prompt == "privileged":
+        return "--teacher-prompt privileged"
+    if on_references and reference == "solution":
+        return "a worked solution as reference"
+    return "--fallback solution" if on_references and reference == "teacher" and fallback == "solution" else None
+
+
+def with_solutions(problems: Iterable[Problem], needed_by: str | None) -> Iterator[Problem]:
+    """`problems` as they come. Raises `UserError` at one without an expert solution where `needed_by` is an option that needs it.
+
+    Asked before anything is rolled out: the prompt itself would find out only when the rollouts are paid for.
+    """
+    for problem in problems:
+        if needed_by is not None and not problem.solution:
+            raise UserError(
+                f"problem {problem.id!r} has no expert solution, which {needed_by} needs; give a source with a solution "
+                "column, or take --teacher-prompt plain --fallback drop"
+            )
+        yield problem
 
 
 def prompt_ids(tokenizer: Any, problem: Problem, kind: PromptKind = "plain") -> list[int]:

@@ -2,13 +2,14 @@
 
     python -m paced_exp.snr_probe                                   # lab models, 100 problems a bin, minutes on a laptop
     python -m paced_exp.snr_probe --student Qwen/Qwen3-1.7B --teacher Qwen/Qwen3-8B --problems hub:open-r1/DAPO-Math-17k-Processed \\
-        --max-new-tokens 8192 --device cuda                         # the paper's pair, same code
+        --teacher-prompt plain --fallback drop --max-new-tokens 8192 --device cuda   # the paper's pair, same code; no worked solutions there
     python -m paced_exp.snr_probe --at-steps 1,20 --method paced    # both panels of figure 2: before the first and the twentieth update
 
 Stages, each resumable: roll out the student until every pass-rate bin is full, write the teacher's reference responses, take one gradient
 a problem, estimate. Writes record.json, figure2_snr.pdf and .png into --out.
 """
 
+import itertools
 import sys
 import time
 from collections.abc import Sequence
@@ -39,6 +40,7 @@ class ProbeConfig:
         only: a module or parameter to which gradients are restricted, such as model.layers.3; by default the whole model
         temperature: of rollouts and references
         max_new_tokens: longest response; a rollout cut there counts as failed
+        teacher_prompt: what the teacher reads before the response: privileged (the expert solution) or plain
         candidates: teacher responses sampled a problem; the first correct one is the reference
         fallback: solution (the worked solution stands in where no candidate is correct) or drop
         batch_tokens: padded tokens in a gradient batch
@@ -70,6 +72,7 @@ class ProbeConfig:
     only: str | None = None
     temperature: float = 1.0
     max_new_tokens: int = 128
+    teacher_prompt: str = "privileged"
     candidates: int = 4
     fallback: str = "solution"
     batch_tokens: int = 4096
@@ -90,7 +93,7 @@ class ProbeConfig:
         minimum = {
             "K": 1,
             "bins": 2,
-            "per_bin": 2,
+            "per_bin": 3,  # an interval needs as many
             "max_problems": 1,
             "max_new_tokens": 1,
             "candidates": 1,
@@ -106,6 +109,8 @@ class ProbeConfig:
             raise UserError(f"--temperature {self.temperature} must be positive and finite: at 0 a pass rate is 0 or 1 only")
         if self.fallback not in ("solution", "drop"):
             raise UserError(f"--fallback {self.fallback} is not known; known: solution, drop")
+        if self.teacher_prompt not in ("privileged", "plain"):
+            raise UserError(f"--teacher-prompt {self.teacher_prompt} is not known; known: privileged, plain")
         if self.seed < 0:
             raise UserError(f"--seed {self.seed} must be at least 0")
         from paced_exp.rollouts.options import check_engine
@@ -129,6 +134,7 @@ class ProbeConfig:
 
 def run_probe(config: ProbeConfig) -> dict[str, Any]:
     """Run (or resume) the probe and return its record; see the module's docstring. Raises `UserError` for anything the user can mend."""
+    from paced_exp.gradients import counted
     from paced_exp.grading import Grader
     from paced_exp.models import check_same_vocabulary, load_model
     from paced_exp.probe.earlier import EarlierRun
@@ -136,6 +142,7 @@ def run_probe(config: ProbeConfig) -> dict[str, Any]:
     from paced_exp.probe.responses import responses_for
     from paced_exp.probe.stages import bin_data, bin_gradients, fill_bins
     from paced_exp.problems import source_fingerprint, stream_problems
+    from paced_exp.prompts import solutions_needed, with_solutions
     from paced_exp.rollouts.engines import Engines
     from paced_exp.run_folder import RunFolder, provenance, read_json, write_json
 
@@ -144,10 +151,13 @@ def run_probe(config: ProbeConfig) -> dict[str, Any]:
         return read_json(run.record_path)
     began = time.perf_counter()
     engines = Engines(config.engine, config.engine_options, device=config.device)
-    source = stream_problems(config.problems, seed=config.seed, columns=config.columns)
+    needed = solutions_needed(teacher_prompt=config.teacher_prompt, reference=config.response, fallback=config.fallback)
+    source = with_solutions(stream_problems(config.problems, seed=config.seed, columns=config.columns), needed)
+    source = itertools.chain([problem] if (problem := next(source, None)) is not None else [], source)
     student = load_model(config.student, device=config.device, dtype=config.dtype)
     teacher = load_model(config.teacher, device=config.device, dtype=config.dtype)
     check_same_vocabulary(student, teacher)
+    counted(student.model, None if config.only is None else [config.only])
     # The folder is taken only now: a command that is refused leaves none behind to be in the way of its correction.
     inputs = {"problems": source_fingerprint(config.problems), "student": student.fingerprint, "teacher": teacher.fingerprint}
     earlier = None if config.rollouts_from is None else EarlierRun(config, inputs)

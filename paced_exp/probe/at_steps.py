@@ -27,6 +27,7 @@ _SHARED = (
     "max_new_tokens",
     "candidates",
     "fallback",
+    "teacher_prompt",
     "engine",
     "engine_options",
     "device",

@@ -10,7 +10,11 @@ from paced_exp.rollouts.store import ChunkStore
 from paced_exp.run_folder import RunFolder, read_json
 
 _ROLLED_OUT = ("problems", "columns", "K", "temperature", "max_new_tokens", "seed")
-_REFERRED_TO = ("candidates", "fallback")
+_REFERRED_TO = {
+    "candidates": None,
+    "fallback": None,
+    "teacher_prompt": "privileged",
+}  # with what an older run had before the option existed
 
 
 class EarlierRun:
@@ -32,7 +36,7 @@ class EarlierRun:
             )
         self._folder = folder
         self._same_references = theirs.get("teacher") == inputs["teacher"] and all(
-            stored.get(n) == getattr(config, n) for n in _REFERRED_TO
+            stored.get(name, before) == getattr(config, name) for name, before in _REFERRED_TO.items()
         )
         self._journal: Iterator[list[dict[str, Any]]] = ChunkStore(folder.path, "rollouts").chunks()
         self._read: dict[str, list[dict[str, Any]]] = {}  # chunks read ahead of their turn: at most about one round of problems

@@ -47,6 +47,7 @@ def responses_for(
             max_new_tokens=config.max_new_tokens,
             temperature=config.temperature,
             fallback=config.fallback,
+            prompt=config.teacher_prompt,
             # With the rollouts' own seed a model that teaches itself would reuse the very draws that made its pass rate.
             seed=config.seed + 1,
             on_problem=bar.update,

@@ -25,7 +25,7 @@ from paced_exp.probe.earlier import EarlierRun
 from paced_exp.probe.estimates import BinData
 from paced_exp.problems import Problem, save_problems
 from paced_exp.progress import progress
-from paced_exp.prompts import prompt_ids
+from paced_exp.prompts import PromptKind, prompt_ids
 from paced_exp.references import Reference
 from paced_exp.rollouts.collect import collect
 from paced_exp.rollouts.engines import Engines
@@ -128,7 +128,8 @@ def bin_gradients(
                 continue
             if not path.exists():
                 engine = PerProblemGradients(student.model, sketch, None if config.only is None else [config.only])
-                for batch in _batches([(problems[name], references[name]) for name in names], student, teacher, config.batch_tokens):
+                pairs = [(problems[name], references[name]) for name in names]
+                for batch in _batches(pairs, student, teacher, config.teacher_prompt, config.batch_tokens):
                     engine.accumulate(len(batch.rows), partial(batch_losses, batch, student, teacher, config.divergence, config.reduction))
                     bar.update(len(batch.rows))
                 _save(path, engine.sums())
@@ -148,14 +149,16 @@ class Batch:
         self.responses = [row[2] for row in rows]
 
 
-def _batches(pairs: list[tuple[Problem, Reference]], student: LoadedModel, teacher: LoadedModel, batch_tokens: int) -> Iterator[Batch]:
+def _batches(
+    pairs: list[tuple[Problem, Reference]], student: LoadedModel, teacher: LoadedModel, teacher_prompt: PromptKind, batch_tokens: int
+) -> Iterator[Batch]:
     """Batches of similar length, at most `batch_tokens` padded student tokens each (one problem at least)."""
     rows = []
     for problem, reference in pairs:
-        plain, privileged = prompt_ids(student.tokenizer, problem), prompt_ids(teacher.tokenizer, problem, "privileged")
+        plain, read = prompt_ids(student.tokenizer, problem), prompt_ids(teacher.tokenizer, problem, teacher_prompt)
         check_fits(student.model, plain, reference.token_ids, problem.id)
-        check_fits(teacher.model, privileged, reference.token_ids, problem.id)
-        rows.append((plain, privileged, reference.token_ids))
+        check_fits(teacher.model, read, reference.token_ids, problem.id)
+        rows.append((plain, read, reference.token_ids))
     rows.sort(key=lambda row: len(row[0]) + len(row[2]))
     batch: list[tuple[list[int], list[int], list[int]]] = []
     for row in rows:
@@ -168,7 +171,7 @@ def _batches(pairs: list[tuple[Problem, Reference]], student: LoadedModel, teach
 
 
 def batch_losses(batch: Batch, student: LoadedModel, teacher: LoadedModel, name: str, reduction: str = "mean") -> torch.Tensor:
-    """Per-problem losses (B,): mean (or sum) over response tokens of the divergence, the teacher frozen and reading the expert solution."""
+    """Per-problem losses (B,): mean (or sum) over response tokens of the divergence, the teacher frozen and reading its own prompt."""
     responses = pad_responses(batch.responses, student.model.device)
     student_logits = response_logits(student.model, batch.student_prompts, batch.responses)
     with torch.no_grad():

@@ -155,6 +155,7 @@ def _make(scale: Scale, table: Table, row: Row, seed: int) -> Cell:
         **scale.evaluation,
         **scale.shared,
         **recompute,
+        **setup.options,
         **row.options,
     }
     return Cell(scale, table.name, row.name, seed, row.setup, DistillConfig(**options))

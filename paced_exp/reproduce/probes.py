@@ -113,7 +113,8 @@ def probes_of(scale: Scale) -> list[Probe]:
 
 def _config(scale: Scale, options: dict[str, Any]) -> ProbeConfig:
     setup = scale.setups[options.get("setup", "distillation")]
-    shared = {name: scale.shared[name] for name in ("max_new_tokens", "dtype", "engine") if name in scale.shared}
+    shared: dict[str, Any] = {name: scale.shared[name] for name in ("max_new_tokens", "dtype", "engine") if name in scale.shared}
+    shared |= {name: value for name, value in setup.options.items() if name in ("teacher_prompt", "fallback")}
     own = {name: value for name, value in options.items() if name != "setup"}
     training = None
     if "at_steps" in own:

@@ -11,12 +11,14 @@ class Setup:
     """A student with its teacher, and the budget chosen on its unweighted baseline.
 
     teacher: a model, or `self`. updates: of the optimiser. learning_rate: its peak; where the scale's rates are selected, the first tried.
+    options: of `DistillConfig`, where the setup needs others than its scale.
     """
 
     student: str
     teacher: str
     updates: int
     learning_rate: float
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -134,12 +136,15 @@ LAB = Scale(
 # The paper's hyper-parameters (paper/reported.json). Not given there, chosen here: batch 128, 200 updates, bf16, teacher statistics of the
 # 64 likeliest tokens, sampling at temperature 1.
 _PAPER_RATE = 1e-7
+# The paper's problems are published without worked solutions: its larger teachers solve them unaided, and a self-teacher is given other ones.
+_UNAIDED = {"teacher_prompt": "plain", "fallback": "drop"}
+_SOLVED = {"problems": "hub:knoveleng/open-s1"}
 PAPER = Scale(
     name="paper",
     setups={
-        "distillation": Setup("Qwen/Qwen3-1.7B", "Qwen/Qwen3-8B", 200, _PAPER_RATE),
-        "self-distillation": Setup("Qwen/Qwen2.5-Math-7B-Instruct", "self", 200, _PAPER_RATE),
-        "llama": Setup("meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Llama-3.3-70B-Instruct", 200, _PAPER_RATE),
+        "distillation": Setup("Qwen/Qwen3-1.7B", "Qwen/Qwen3-8B", 200, _PAPER_RATE, _UNAIDED),
+        "self-distillation": Setup("Qwen/Qwen2.5-Math-7B-Instruct", "self", 200, _PAPER_RATE, _SOLVED),
+        "llama": Setup("meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Llama-3.3-70B-Instruct", 200, _PAPER_RATE, _UNAIDED),
         "concise": Setup("Qwen/Qwen3-1.7B", "self", 200, _PAPER_RATE),
     },
     problems="hub:open-r1/DAPO-Math-17k-Processed",
@@ -170,6 +175,8 @@ PAPER = Scale(
     device="cuda",
     notes=(
         "the paper's teacher of table 1 is Qwen3-8B after GRPO, which is not published: Qwen3-8B itself stands in",
+        "DAPO-Math-17k is published without worked solutions: teachers of tables 1, 5 and 12 read the plain prompt, and problems that they do not "
+        "solve are dropped; self-distillation takes open-s1, 18,615 problems with solutions",
         "responses are cut at 8,192 tokens in training as in rollouts; the paper trains on up to 16,384",
     ),
 )

@@ -18,6 +18,7 @@ from paced_exp.evaluate import EvaluateConfig, check_evaluation, evaluate
 from paced_exp.models import LoadedModel, check_same_vocabulary, load_model
 from paced_exp.pass_rates import Fingerprint, pass_rates, read_pass_rates, write_pass_rates
 from paced_exp.problems import Problem, load_problems, save_problems, source_fingerprint
+from paced_exp.prompts import solutions_needed, with_solutions
 from paced_exp.rollouts.engines import Engines
 from paced_exp.run_folder import RunFolder, read_json, write_json
 from paced_exp.snr_probe import StageClock
@@ -53,7 +54,14 @@ def train_run(config: Any, run: RunFolder) -> Trained:
     if (run / DONE).exists():
         return Trained(read_json(run / DONE), processes.main)
     engines = Engines(config.engine, config.engine_options, device=config.device)
-    problems = load_problems(config.problems, limit=config.limit, seed=config.seed, columns=config.columns)
+    needed = solutions_needed(
+        teacher_prompt=config.teacher_prompt,
+        reference=config.reference,
+        fallback=config.fallback,
+        on_references=any(stage.source == "references" for stage in parse_stages(config.stages)),
+    )
+    loaded = load_problems(config.problems, limit=config.limit, seed=config.seed, columns=config.columns)
+    problems = list(with_solutions(loaded, needed))
     student = load_model(config.student, device=config.device, dtype="float64" if config.dtype == "float64" else "float32")
     teacher = _initial_teacher(config, student)
     evaluation = evaluation_config(config, run)

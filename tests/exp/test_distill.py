@@ -15,7 +15,7 @@ from kill_probe import HashGrader
 from safetensors.torch import load_file
 
 from paced_exp import config as configs
-from paced_exp import distill, grading
+from paced_exp import distill, grading, snr_probe
 from paced_exp.errors import UserError
 from paced_exp.run_folder import RunFolder, read_json
 from paced_exp.training.run import evaluation_config
@@ -126,9 +126,9 @@ def test_other_hyper_parameters_are_refused(whole: Path, models: Path, source: P
 
 
 def test_problems_that_changed_since_the_run_began_are_refused(models: Path, tmp_path: Path) -> None:
-    path = write_problems(tmp_path / "sums.jsonl", [{**row, "solution": None} for row in rows()])
-    argv = arguments(models, path, tmp_path / "out", reference="solution", method="uniform")
-    assert "has no expert solution" in refused(argv)
+    path = write_problems(tmp_path / "sums.jsonl", [{**row, "solution": 200 * "1+1=2\n" + row["solution"]} for row in rows()])
+    argv = arguments(models, path, tmp_path / "out", reference="solution", method="uniform", **{"teacher-prompt": "plain"})
+    assert "exceed the model's context" in refused(argv)
     write_problems(path)
     assert "holds a run begun before the problems changed" in refused(argv)
 
@@ -216,6 +216,27 @@ def test_a_problem_without_a_solution_is_named_where_one_is_needed(models: Path,
         assert "problem 'sum07' has no expert solution" in refused(
             arguments(models, path, tmp_path / str(number), method="uniform", batch=40, **{"micro-batch": 40}, **options)
         )
+
+
+def test_problems_published_without_solutions(models: Path, tmp_path: Path) -> None:
+    """DAPO's layout: refused before any rollout while the teacher is to read a solution or to be stood in for by one; else it runs."""
+    content = [
+        {"prompt": row["prompt"], "reward_model": {"ground_truth": row["answer"]}, "extra_info": {"index": row["id"]}} for row in rows()
+    ]
+    path = write_problems(tmp_path / "dapo.jsonl", content)
+    out = tmp_path / "out"
+    for options, needs in (({}, "--teacher-prompt privileged"), ({"teacher-prompt": "plain"}, "--fallback solution")):
+        assert f"which {needs} needs; give a source with a solution column" in refused(arguments(models, path, out, **options))
+        assert not out.exists()
+    unaided = {"teacher-prompt": "plain", "fallback": "drop"}
+    distill.main(arguments(models, path, out, **unaided))
+    assert read_json(out / "record.json")["references"]["teacher"] > 0
+    self_taught = arguments(models, path, tmp_path / "self", teacher="self", stages="reverse_kl", **unaided)
+    distill.main(self_taught)
+    probed = ["--K=2", "--bins=3", "--per-bin=3", "--max-problems=40", "--max-new-tokens=12", "--replicates=100", "--candidates=4"]
+    places = [f"--student={models / 'student'}", f"--teacher={models / 'teacher'}", f"--problems={path}"]
+    snr_probe.main([*places, *probed, f"--out={tmp_path / 'probe'}", "--teacher-prompt=plain", "--fallback=drop"])
+    assert read_json(tmp_path / "probe" / "record.json")["references"]["teacher"] > 0
 
 
 def test_a_reference_longer_than_the_context_is_named_before_any_update(models: Path, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def spoilt_rows(**changes: Any) -> list[dict[str, Any]]:
     [
         ({"K": 0}, "-K 0 must be at least 1"),
         ({"bins": 1}, "--bins 1 must be at least 2"),
-        ({"per-bin": 1}, "--per-bin 1 must be at least"),
+        ({"per-bin": 2}, "--per-bin 2 must be at least 3"),
         ({"problems": "missing.jsonl"}, "missing.jsonl"),
         ({"problems": "lab:nowhere"}, "lab:nowhere is not a lab split"),
         ({"student": "no-such-folder/x/y"}, "no-such-folder/x/y"),
@@ -38,6 +38,8 @@ def spoilt_rows(**changes: Any) -> list[dict[str, Any]]:
         ({"dtype": "int4"}, "--dtype int4 is not known"),
         ({"device": "tpu"}, "--device tpu is not known"),
         ({"divergence": "jeffreys"}, "--divergence jeffreys is not known"),
+        ({"teacher-prompt": "concise"}, "--teacher-prompt concise is not known; known: privileged, plain"),
+        ({"only": "model.nowhere"}, "only 'model.nowhere' is no parameter or module of the model"),
         ({"bons": 3}, "unrecognized arguments: --bons 3"),
     ],
 )
@@ -45,9 +47,6 @@ def test_bad_options(
     changes: dict[str, Any], message: str, models: Path, problems: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     argv = arguments(models, problems, tmp_path / "run", **changes)
-    if message.startswith("lab:nowhere"):  # the lab's streams start with their first problem
-        assert message in refused(lambda: snr_probe.main(argv), capsys, bars=True)
-        return
     assert message in refused(lambda: snr_probe.main(argv), capsys)
     assert not (tmp_path / "run").exists(), "a refused command leaves nothing in the way of its correction"
 
@@ -60,9 +59,14 @@ def test_bad_options(
         (spoilt_rows(prompt=""), "line 4", True),
         (spoilt_rows(id="sum01"), "problem id 'sum01' occurs twice", False),
         (spoilt_rows(solution=None), "problem 'sum03' has no expert solution", False),
+        (
+            [{**row, "solution": ""} for row in rows()],
+            "has no expert solution, which --teacher-prompt privileged needs; give a source",
+            True,
+        ),
         (spoilt_rows(prompt="1+" * 80), "the prompt of problem 'sum03' has", False),
     ],
-    ids=["empty", "no answer", "no prompt", "duplicate id", "no solution", "too long"],
+    ids=["empty", "no answer", "no prompt", "duplicate id", "no solution", "no solutions", "too long"],
 )
 def test_bad_problems(
     content: list[dict[str, Any]], message: str, early: bool, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
