@@ -48,7 +48,7 @@ class DistillConfig:
         hi: largest pass rate that the hard filter keeps
         sigma: width of the gaussian; matched to paced's spread when left out
         weight_by: loss (weighted in it) or sampling (problems drawn in proportion to their weights)
-        pass_rates: pass_rates.parquet of the same student; rolled out here when left out
+        pass_rates: pass_rates.parquet of the same student, or counts of your own (.jsonl with problem_id, k, K a line); rolled out here when left out
         K: rollouts a problem, from which its pass rate is estimated
         recompute: pass rates again: never, stages (at their boundaries), or a number of updates
         stages: DIVERGENCE[@references|@rollouts]:FRACTION joined by commas; forward_kl, reverse_kl, jsd, akl or cross_entropy

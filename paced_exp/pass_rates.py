@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,10 +111,13 @@ def write_pass_rates(path: Path, rates: pd.DataFrame, fingerprint: Fingerprint) 
 def read_pass_rates(path: str | Path, expected: Fingerprint | None) -> pd.DataFrame:
     """Read a pass_rates.parquet, checking its values, and that it belongs to `expected` (None, for looking at rates: any student).
 
-    Raises `UserError`, naming the file and the problem, for a file that is missing or damaged, has columns missing, a problem twice,
+    A .jsonl with problem_id, k and K a line holds a user's own counts: it has no fingerprint, that they are the student's is her word, and
+    only these columns come back. Raises `UserError`, naming the file and the problem, for a file that is missing or damaged, has columns missing, a problem twice,
     counts or rates that cannot be, or another fingerprint (naming the fields that differ).
     """
     path = Path(path)
+    if path.suffix == ".jsonl":
+        return _own_counts(path)
     table = read_table(path)
     if expected is not None:
         _check_fingerprint(path, table, expected)
@@ -123,6 +127,29 @@ def read_pass_rates(path: str | Path, expected: Fingerprint | None) -> pd.DataFr
         raise UserError(f"{path} has no column {missing[0]!r}, so it is no file of pass rates; make it with: python -m paced_exp.rollout")
     _check_values(path, rates)
     return rates
+
+
+def _own_counts(path: Path) -> pd.DataFrame:
+    rows = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); give a file with problem_id, k and K a line") from error
+    for number, text in enumerate(lines, start=1):
+        if not text.strip():
+            continue
+        try:
+            row = json.loads(text)
+            rows.append({"problem_id": str(row["problem_id"]), "k": row["k"], "K": row["K"]})
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(f'{path} line {number}: expected {{"problem_id": ..., "k": ..., "K": ...}}, not {text[:80]!r}') from error
+        if not all(type(rows[-1][name]) is int for name in ("k", "K")):
+            raise UserError(f"{path} line {number}: k and K must be whole numbers, not {rows[-1]['k']!r} and {rows[-1]['K']!r}")
+    if not rows:
+        raise UserError(f"{path} has no pass rates in it; give problem_id, k and K a line")
+    counts = pd.DataFrame(rows)
+    _check_counts(path, counts)
+    return counts
 
 
 def _check_fingerprint(path: Path, table: pa.Table, expected: Fingerprint) -> None:
@@ -144,17 +171,25 @@ def _check_values(path: Path, rates: pd.DataFrame) -> None:
         if not pd.api.types.is_numeric_dtype(rates[name]):
             raise UserError(f"{path}: column {name!r} holds {rates[name].dtype}, not numbers; make the file again")
 
-    def refuse(wrong: pd.Series, name: str, allowed: str) -> None:
-        if wrong.any():
-            row = rates[wrong].iloc[0]
-            raise UserError(f"{path}: {name} = {row[name]} of problem {row['problem_id']!r} {allowed}; mend the row or make the file again")
-
-    refuse(rates["problem_id"].duplicated(), "problem_id", "occurs more than once")
-    refuse(rates["K"].isna() | (rates["K"] < 1) | (rates["K"] % 1 != 0), "K", "must be a whole number of at least 1")
-    refuse(rates["k"].isna() | (rates["k"] < 0) | (rates["k"] % 1 != 0), "k", "must be a whole number of at least 0")
-    refuse(rates["k"] > rates["K"], "k", "exceeds its K")
+    _check_counts(path, rates)
+    refuse = partial(_refuse, path, rates)
     for name in ("p_hat", "jeffreys_low", "jeffreys_high", "posterior_mean", "truncated_share"):
         refuse(~rates[name].between(0, 1), name, "is outside [0, 1]")
     refuse((rates["p_hat"] - rates["k"] / rates["K"]).abs() > 1e-12, "p_hat", "is not k / K")
     refuse(~((rates["jeffreys_low"] <= rates["p_hat"]) & (rates["p_hat"] <= rates["jeffreys_high"])), "p_hat", "lies outside its interval")
     refuse(~(rates["mean_tokens"] >= 0), "mean_tokens", "must be at least 0")
+
+
+def _check_counts(path: Path, rates: pd.DataFrame) -> None:
+    refuse = partial(_refuse, path, rates)
+    refuse(rates["problem_id"].duplicated(), "problem_id", "occurs more than once")
+    refuse(rates["K"].isna() | (rates["K"] < 1) | (rates["K"] % 1 != 0), "K", "must be a whole number of at least 1")
+    refuse(rates["k"].isna() | (rates["k"] < 0) | (rates["k"] % 1 != 0), "k", "must be a whole number of at least 0")
+    refuse(rates["k"] > rates["K"], "k", "exceeds its K")
+
+
+def _refuse(path: Path, rates: pd.DataFrame, wrong: pd.Series, name: str, allowed: str) -> None:
+    """Raise `UserError` naming the first of the wrong rows, if there is any."""
+    if wrong.any():
+        row = rates[wrong].iloc[0]
+        raise UserError(f"{path}: {name} = {row[name]} of problem {row['problem_id']!r} {allowed}; mend the row or make the file again")

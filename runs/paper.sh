@@ -6,7 +6,7 @@
 #   runs/paper.sh run --all --seeds 5 # everything
 #
 # Needs GPUs that hold a cell (the dry run prints its memory; larger ones: accelerate launch with --training-arguments '{"fsdp": "full_shard"}'
-# through paced_exp.distill), vLLM (pip install "paced[vllm]"), and a hub that can be reached, or HF_HOME with the models in it. Killed at any
+# through paced_exp.distill), vLLM (pip install ".[vllm]"), and a hub that can be reached, or HF_HOME with the models in it. Killed at any
 # moment, the same command goes on.
 set -euo pipefail
 cd "$(dirname "$0")/.."

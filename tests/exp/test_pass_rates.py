@@ -1,6 +1,7 @@
 """Pass rates against hand counts and mpmath; the file refused when stale or impossible."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -168,3 +169,26 @@ def test_the_fingerprint_follows_template_and_sampler() -> None:
     assert first == Fingerprint("sha256:tiny", template_hash(model.tokenizer), 1.0, 8)
     model.tokenizer.chat_template += " "
     assert Fingerprint.of(model, temperature=1, max_new_tokens=8).template != first.template
+
+
+def test_counts_of_ones_own_are_read_and_checked(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"problem_id": "a", "k": 0, "K": 8}\n\n{"problem_id": 7, "k": 3, "K": 4, "note": "kept out"}\n')
+    rates = read_pass_rates(path, None)
+    assert rates.to_dict("records") == [{"problem_id": "a", "k": 0, "K": 8}, {"problem_id": "7", "k": 3, "K": 4}]
+    for text, message in (
+        ('{"problem_id": "a", "k": 9, "K": 8}', "k = 9 of problem 'a' exceeds its K"),
+        ('{"problem_id": "a", "k": -1, "K": 8}', "k = -1 of problem 'a' must be a whole number of at least 0"),
+        ('{"problem_id": "a", "k": 0.5, "K": 8}', "line 1: k and K must be whole numbers, not 0.5 and 8"),
+        ('{"problem_id": "a", "k": true, "K": 8}', "line 1: k and K must be whole numbers, not True and 8"),
+        ('{"problem_id": "a", "K": 8}', "line 1: expected {"),
+        ("[1]", "line 1: expected {"),
+        ("nonsense", "line 1: expected {"),
+        ('{"problem_id": "a", "k": 1, "K": 8}\n{"problem_id": "a", "k": 1, "K": 8}', "problem_id = a of problem 'a' occurs more than once"),
+        ("", "has no pass rates in it"),
+    ):
+        path.write_text(text)
+        with pytest.raises(UserError, match=re.escape(message)):
+            read_pass_rates(path, None)
+    with pytest.raises(UserError, match="cannot be read"):
+        read_pass_rates(tmp_path / "none.jsonl", None)
