@@ -107,8 +107,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     }
     if base is not None:
         other = read_table(base / "scores.parquet").to_pandas()
-        retention = [name.strip() for name in config.retention.split(",")]
-        compared = comparison(table, other, replicates=config.replicates, seed=config.seed, retention=retention)
+        compared = comparison(table, other, replicates=config.replicates, seed=config.seed, retention=_retention(config))
         record["against"] = {"model": read_json(base / "record.json")["config"]["model"], **compared}
     write_json(run.record_path, record)
     return record
@@ -196,11 +195,22 @@ def _content(problems: Sequence[Any]) -> str:
     )
 
 
+def _retention(config: EvaluateConfig) -> list[str]:
+    return [name.strip() for name in config.retention.split(",")]
+
+
 def _by_source(config: EvaluateConfig) -> dict[str, list[Any]]:
     """The problems of each source, keyed as the user wrote it. Raises `UserError` for an id that occurs in two of them."""
     from paced_exp.problems import load_problems
 
     names = [config.problems] if Path(config.problems).is_file() else [part.strip() for part in config.problems.split(",")]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"--problems names {repeated[0]} twice; name every source once")
+    absent = [name for name in _retention(config) if name not in names]
+    if absent and config.retention != EvaluateConfig.retention:
+        raise UserError(
+            f"--retention {absent[0]} is none of --problems {config.problems}; forgetting is measured on sources that are evaluated"
+        )
     found = {name: load_problems(name, limit=config.limit, seed=config.seed, columns=config.columns) for name in names}
     sources: dict[str, str] = {}
     for name, problems in found.items():
@@ -229,6 +239,8 @@ def table(record: dict[str, Any]) -> str:
                 f"{row['source']:<{width}} {'':>8}  {_interval(row['mean'], 100, '+'):<21}  "
                 f"{_interval(row['pass_at'][str(samples)], 100, '+'):<21}  {_interval(row['tokens'], 1, '+'):<22}"
             )
+        if not record["against"]["forgetting"]:
+            lines.append("forgetting: not measured, since none of --problems is named by --retention")
         for row in record["against"]["forgetting"]:
             lines.append(f"forgetting on {row['source']}: {_interval(row['drop'], 100, '+')} points")
     return "\n".join(lines)

@@ -26,12 +26,16 @@ def write_table(path: Path, table: pa.Table, metadata: Mapping[str, str] | None 
 
 def read_table(path: Path) -> pa.Table:
     """The table in a parquet file, its metadata in `schema.metadata`. Raises `UserError` for a file that is missing or damaged."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give the parquet file in it")
     try:
         return pq.read_table(path, memory_map=False)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; check the path, or make it with: python -m paced_exp.rollout") from None
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path} is no readable parquet file ({error!s:.200}); delete it to make it again") from error
+        raise UserError(
+            f"{path} is no readable parquet file ({error!s:.200}); give another, or, where a run here made it, delete it and run again"
+        ) from error
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:

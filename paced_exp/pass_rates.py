@@ -7,6 +7,7 @@ reading the file for another student or sampler is refused: weights from stale r
 import hashlib
 import json
 import math
+import sys
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from paced_exp.parquet import read_table, write_table
 COLUMNS = ("problem_id", "k", "K", "p_hat", "jeffreys_low", "jeffreys_high", "posterior_mean", "truncated_share", "mean_tokens")
 FINGERPRINT_KEY = "paced_fingerprint"
 CONFIDENCE = 0.95
+LARGE_TRUNCATED_SHARE = 0.2  # of rollouts; above it a run says so
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,16 @@ def pass_rates(rollouts: pd.DataFrame, prior: tuple[float, float] = (1.0, 1.0)) 
             "mean_tokens": groups["tokens"].mean().to_numpy(),
         }
     )
+
+
+def warn_of_truncation(rates: pd.DataFrame, max_new_tokens: int) -> None:
+    """Say on stderr where more than a fifth of the rollouts were cut at the length limit: pass rates are then of the limit as well."""
+    share = float(np.average(rates["truncated_share"], weights=rates["K"]))
+    if share > LARGE_TRUNCATED_SHARE:
+        print(
+            f"warning: {share:.0%} of the rollouts were cut at --max-new-tokens {max_new_tokens} and count as failed; raise it unless that is meant",
+            file=sys.stderr,
+        )
 
 
 def write_pass_rates(path: Path, rates: pd.DataFrame, fingerprint: Fingerprint) -> None:

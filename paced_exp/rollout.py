@@ -80,7 +80,7 @@ def roll_out(config: RolloutConfig) -> tuple[Any, dict[str, Any]]:
     Raises `UserError` for anything the user can mend, among it a run folder whose rollouts are of other problems or another student.
     """
     from paced_exp.grading import Grader
-    from paced_exp.pass_rates import Fingerprint, pass_rates, read_pass_rates, write_pass_rates
+    from paced_exp.pass_rates import Fingerprint, pass_rates, read_pass_rates, warn_of_truncation, write_pass_rates
     from paced_exp.problems import load_problems, save_problems
     from paced_exp.progress import progress
     from paced_exp.rollouts.collect import collect
@@ -125,6 +125,7 @@ def roll_out(config: RolloutConfig) -> tuple[Any, dict[str, Any]]:
     store.finalise(order=order, metadata={"paced_fingerprint": json.dumps(asdict(fingerprint), sort_keys=True)})
     rates = pass_rates(store.rows()).set_index("problem_id").loc[order].reset_index()
     write_pass_rates(run / "pass_rates.parquet", rates, fingerprint)
+    warn_of_truncation(rates, config.max_new_tokens)
     record = {
         "kind": "rollout",
         "config": configs.as_dict(config),

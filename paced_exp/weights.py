@@ -45,6 +45,9 @@ class Weighting:
             raise UserError(f"--method {self.method} is not known; known: {', '.join(METHODS)}")
         if self.estimate not in ESTIMATES:
             raise UserError(f"--estimate {self.estimate} is not known; known: {', '.join(ESTIMATES)}")
+        for name in ("alpha", "beta", "estimate"):
+            if self.method != "paced" and getattr(self, name) != getattr(Weighting, name):
+                raise UserError(f"--{name} {getattr(self, name)} is of --method paced; leave it out with --method {self.method}")
         for name in ("alpha", "beta"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UserError(f"--{name} {getattr(self, name)} must be a finite number of at least 0")
@@ -140,7 +143,8 @@ def normalised(raw: np.ndarray) -> Weights:
     if raw.max() == 0:
         raise UserError(
             f"all {raw.size} problems have weight zero, so there is nothing to train on: the student solves them always or never, or the filter "
-            "keeps no pass rate that occurs; take --estimate posterior, more rollouts (-K), or other problems"
+            "keeps no pass rate that occurs, or responses are cut at --max-new-tokens and count as failed; take --method paced --estimate "
+            "posterior, more or longer rollouts, or other problems (pass rates that were made serve another --out by --pass-rates)"
         )
     # The largest first: the sum of tiny weights must not underflow.
     scaled = raw / raw.max()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from paced_exp import prompts
+from paced_exp.errors import UserError
 from paced_exp.grading import Grader
 from paced_exp.lab.recipes import RECIPES
 from paced_exp.lab.splits import lab_problems
@@ -82,8 +83,12 @@ def write_card(name: str, folder: Path) -> Path:
         training = {"seconds": round(record["seconds"], 1)} | {
             name: record[name] for name in ("solution_probability", "versions", "machine")
         }
-    else:
+    elif (folder / "card.json").exists():
         training = read_json(folder / "card.json")["training"]
+    else:
+        raise UserError(
+            f"--checkpoint {folder} has neither card.json nor, beside it, the record.json of its pretraining; give the run's own"
+        )
     card = {
         "name": f"lab:{name}",
         "command": f"python -m paced_exp.lab pretrain {name}",

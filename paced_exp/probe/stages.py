@@ -19,7 +19,7 @@ from paced_exp.gradients import GradientSums, PerProblemGradients, Sketch
 from paced_exp.grading import Grader
 from paced_exp.losses import divergence, mean_over_tokens
 from paced_exp.models import LoadedModel
-from paced_exp.pass_rates import Fingerprint, pass_rates, write_pass_rates
+from paced_exp.pass_rates import Fingerprint, pass_rates, warn_of_truncation, write_pass_rates
 from paced_exp.probe.binning import Bins
 from paced_exp.probe.earlier import EarlierRun
 from paced_exp.probe.estimates import BinData
@@ -85,7 +85,9 @@ def fill_bins(
     save_problems(list(problems.values()), run / "problems.parquet")
     fingerprint = Fingerprint.of(student, temperature=config.temperature, max_new_tokens=config.max_new_tokens)
     store.finalise(order=order, metadata={"paced_fingerprint": json.dumps(asdict(fingerprint), sort_keys=True)})
-    write_pass_rates(run / "pass_rates.parquet", pass_rates(store.rows()).set_index("problem_id").loc[order].reset_index(), fingerprint)
+    rates = pass_rates(store.rows()).set_index("problem_id").loc[order].reset_index()
+    write_pass_rates(run / "pass_rates.parquet", rates, fingerprint)
+    warn_of_truncation(rates, config.max_new_tokens)
     summary = {
         "problems_drawn": len(order),
         "rollouts": len(order) * config.K,

@@ -16,7 +16,7 @@ from paced_exp import grading
 from paced_exp.distill import STEPS
 from paced_exp.evaluate import EvaluateConfig, check_evaluation, evaluate
 from paced_exp.models import LoadedModel, check_same_vocabulary, load_model
-from paced_exp.pass_rates import Fingerprint, pass_rates, read_pass_rates, write_pass_rates
+from paced_exp.pass_rates import Fingerprint, pass_rates, read_pass_rates, warn_of_truncation, write_pass_rates
 from paced_exp.problems import Problem, load_problems, save_problems, source_fingerprint
 from paced_exp.prompts import solutions_needed, with_solutions
 from paced_exp.rollouts.engines import Engines
@@ -151,7 +151,9 @@ def initial_counts(
         seed=config.seed,
     )
     if processes.main:
-        write_pass_rates(run / "pass_rates.parquet", pass_rates(store.rows()), fingerprint)
+        rates = pass_rates(store.rows())
+        write_pass_rates(run / "pass_rates.parquet", rates, fingerprint)
+        warn_of_truncation(rates, config.max_new_tokens)
     return counts_of(store, problems)
 
 

@@ -11,6 +11,7 @@ A record a pair is written into --records; finished ones are read back.
 import dataclasses
 import hashlib
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,6 +60,9 @@ class SelectionConfig:
             raise UserError(f"--setting {self.setting} is not known; known: {', '.join(SETTINGS)}")
         if not self.rates or not self.steps:
             raise UserError("--rates and --steps need at least one value each")
+        for name in ("rates", "steps"):
+            if wrong := [value for value in getattr(self, name) if not 0 < value < math.inf]:
+                raise UserError(f"--{name} {wrong[0]} must be positive and finite")
 
     def name(self, rate: float | None, steps: int | None) -> str:
         """Of a pair's record and run: all that decides it, other options than the defaults as a hash; rate None: a pattern for any."""

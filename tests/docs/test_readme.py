@@ -88,6 +88,19 @@ def test_the_gain_at_the_top_is_that_of_the_records() -> None:
     for name, setting in (("C2.distillation", "with forward KL"), ("C2.self", "in self-distillation")):
         value, low, high = (f"{findings[name][key]:+.1f}".replace("-", "−") for key in ("value", "low", "high"))
         assert f"{value} [{low}, {high}] points {setting}" in answer and findings[name]["n"].startswith("5 seeds")
+        assert findings[name]["verdict"] == "not decided" and "neither is decided" in answer
+    for name, sign, setting in (("C3.akl", -1, "above PACED in distillation"), ("C3.akl-self", 1, "below it in self-distillation")):
+        value, *ends = (f"{sign * findings[name][key]:.1f}" for key in ("value", "low", "high"))
+        low, high = sorted(ends, key=float)
+        assert re.search(rf"{value} \[{low}, {high}\] (points )?{setting}", answer) and findings[name]["verdict"] != "not decided"
+    ends = {end: findings[f"C1.step{step}.{end}"]["verdict"] for step in (1, 20) for end in ("low", "high")}
+    assert ends == {"low": "does not replicate", "high": "not decided"}  # "only the second is decided"
+
+
+def test_the_other_architecture_is_as_the_readme_says() -> None:
+    verdict = json.loads((ROOT / "results" / "desk" / "snr_verdict" / "llama" / "record.json").read_text())["verdict"]
+    assert (verdict["low"]["verdict"], verdict["high"]["verdict"]) == ("does not collapse", "not decided")
+    assert "The Llama architecture: the same at p = 0, not decided at p = 1." in " ".join((ROOT / "README.md").read_text().split())
 
 
 def test_the_engines_speeds_are_the_records() -> None:

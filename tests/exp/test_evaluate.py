@@ -220,6 +220,19 @@ def test_bad_options_are_refused_in_one_line(
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_forgetting_that_cannot_be_measured_is_said(models: Path, sources: list[Path], tmp_path: Path) -> None:
+    asked = config(models, sources, tmp_path / "out", against=str(models / "student"))
+    with pytest.raises(UserError, match=r"--retention keep is none of --problems .*; forgetting is measured on sources that are evaluated"):
+        evaluate.evaluate(dataclasses.replace(asked, retention="keep"))
+    assert not (tmp_path / "out").exists()
+    assert "forgetting: not measured, since none of --problems is named by --retention" in evaluate.table(evaluate.evaluate(asked))
+
+
+def test_a_source_named_twice_is_refused(models: Path, sources: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="twice; name every source once"):
+        evaluate.evaluate(config(models, [sources[0], sources[0]], tmp_path / "out"))
+
+
 def test_an_id_in_two_sources_is_refused(models: Path, sources: list[Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="problem id 'sum00' occurs in"):
         evaluate.evaluate(config(models, [sources[0], write_problems(tmp_path / "twice.jsonl", rows()[:1])], tmp_path / "out"))

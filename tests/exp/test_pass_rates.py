@@ -17,7 +17,16 @@ from hypothesis import strategies as st
 from tiny_models import loaded, tiny_model
 
 from paced_exp.errors import UserError
-from paced_exp.pass_rates import COLUMNS, Fingerprint, jeffreys_interval, pass_rates, read_pass_rates, template_hash, write_pass_rates
+from paced_exp.pass_rates import (
+    COLUMNS,
+    Fingerprint,
+    jeffreys_interval,
+    pass_rates,
+    read_pass_rates,
+    template_hash,
+    warn_of_truncation,
+    write_pass_rates,
+)
 
 FINGERPRINT = Fingerprint("sha256:student", "sha256:template", 1.0, 128)
 
@@ -169,6 +178,21 @@ def test_the_fingerprint_follows_template_and_sampler() -> None:
     assert first == Fingerprint("sha256:tiny", template_hash(model.tokenizer), 1.0, 8)
     model.tokenizer.chat_template += " "
     assert Fingerprint.of(model, temperature=1, max_new_tokens=8).template != first.template
+
+
+def test_a_folder_is_no_file_of_pass_rates(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is a folder; give the parquet file in it"):
+        read_pass_rates(tmp_path, None)
+
+
+def test_many_truncated_rollouts_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    rates = pd.DataFrame({"truncated_share": [0.5, 0.0], "K": [8, 8]})
+    warn_of_truncation(rates, 128)
+    assert capsys.readouterr().err == (
+        "warning: 25% of the rollouts were cut at --max-new-tokens 128 and count as failed; raise it unless that is meant\n"
+    )
+    warn_of_truncation(rates.assign(K=[2, 8]), 128)  # one of ten
+    assert capsys.readouterr().err == ""
 
 
 def test_counts_of_ones_own_are_read_and_checked(tmp_path: Path) -> None:

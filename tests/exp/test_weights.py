@@ -1,6 +1,7 @@
 """Weights from counts: the formulas by hand, mean one, what is dropped, and that weighting and sampling agree in expectation."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,10 +75,17 @@ def test_the_gaussians_width_matches_paceds_second_moment() -> None:
 @given(st.sampled_from(METHODS), st.sampled_from(ESTIMATES), st.lists(st.integers(0, 6), min_size=2, max_size=30))
 def test_weights_have_mean_one_over_the_data_set(method: str, estimate: str, counts: list[int]) -> None:
     k = np.array([*counts, 3])  # one problem in the middle, so that not all weights are zero
-    weights = weigh(Weighting(method, estimate=estimate), k, np.full(len(k), 6))
+    weights = weigh(Weighting(method, estimate=estimate if method == "paced" else "plugin"), k, np.full(len(k), 6))
     assert weights.values.mean() == pytest.approx(1, rel=1e-12)
     assert weights.values.min() >= 0
     assert weights.in_training[weights.kept].mean() == pytest.approx(1, rel=1e-12)
+
+
+@pytest.mark.parametrize("changes", [{"alpha": 2.0}, {"beta": 0.5}, {"estimate": "posterior"}])
+@pytest.mark.parametrize("method", [method for method in METHODS if method != "paced"])
+def test_options_of_paced_are_refused_for_others(method: str, changes: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=rf"--{next(iter(changes))} .* is of --method paced; leave it out with --method {method}"):
+        Weighting(method, **changes)
 
 
 def test_what_is_dropped_is_reported() -> None:
