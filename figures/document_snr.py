@@ -23,6 +23,7 @@ VARIANTS = {
     "last-layer": "forward KL, the last transformer block alone",
     "sum": "forward KL, summed over a response's tokens",
     "k40": "forward KL, p from K = 40 rollouts",
+    "trimmed": "forward KL, without the 1 % largest gradients of every bin",
 }
 KERNELS = {"p(1-p)": BetaKernel(1, 1), "sqrt(p(1-p))": SqrtVariance(), "hard filter [0.2, 0.8]": HardFilter(0.2, 0.8), "uniform": Uniform()}
 
@@ -147,6 +148,15 @@ def _steps(record: dict[str, Any], folder: str) -> list[str]:
     return lines
 
 
+def _held(record: dict[str, Any]) -> str:
+    shares = record["largest_share"]
+    return (
+        f"In the run of the verdict the {record['share']:.0%} largest gradients of a bin hold between {min(shares):.0%} and {max(shares):.0%} of its "
+        f"squared norm, {shares[0]:.0%} at p = 0 and {shares[-1]:.0%} at p = 1. Without them p → 0 {record['verdict']['low']['verdict']} and p → 1 is "
+        f"judged: {record['verdict']['high']['verdict']}"
+    )
+
+
 def _cost_rows(bench: dict[str, Any]) -> list[str]:
     names = ("engine", "engine with sketch", "Opacus fast gradient clipping", "loop of single passes")
     settings = dict.fromkeys((row["parameters"], row["problems"]) for row in bench["time"])
@@ -169,6 +179,7 @@ def document(results: Path) -> str:
         "pairs": lambda: "\n".join(line for name, record in verdicts.items() for line in _pair(name, record, folder)),
         "variants": lambda: "\n".join(_variant_row(name, record) for name, record in variants.items()),
         "steps": lambda: "\n".join(_steps(steps, folder)),
+        "held": lambda: _held(variants["trimmed"]),
         "cost": lambda: "\n".join(_cost_rows(bench)),
         "words": lambda: "\n".join(
             f"- {PAIRS[name]}: {record['verdict'][end]['words']}." for name, record in verdicts.items() for end in ("low", "high")

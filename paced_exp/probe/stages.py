@@ -137,7 +137,7 @@ def bin_gradients(
                 _save(path, engine.sums())
             else:
                 bar.update(len(names))
-            results.append(_load(path))
+            results.append(load_sums(path))
     return results
 
 
@@ -189,7 +189,8 @@ def _save(path: Path, sums: GradientSums) -> None:
         np.savez(file, norms_squared=sums.norms_squared, sketches=sums.sketches, sum_norm_squared=np.array(sums.sum_norm_squared))
 
 
-def _load(path: Path) -> GradientSums:
+def load_sums(path: Path) -> GradientSums:
+    """The gradient sums of one bin from its file. Raises `UserError` for a damaged one."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
             return GradientSums(data["norms_squared"], data["sketches"], float(data["sum_norm_squared"]))

@@ -128,11 +128,11 @@ def test_damaged_gradients_are_named(damage: bytes, models: Path, problems: Path
     path = tmp_path / "bin-002.npz"
     path.write_bytes(damage)
     with pytest.raises(UserError, match=r"bin-002\.npz is corrupted .*delete it and run the same command again"):
-        stages._load(path)
+        stages.load_sums(path)
     stored = (whole / "gradients" / "bin-002.npz").read_bytes()
     path.write_bytes(stored[: len(stored) // 2])
     with pytest.raises(UserError, match=r"bin-002\.npz is corrupted"):
-        stages._load(path)
+        stages.load_sums(path)
 
 
 def test_a_damaged_journal_or_record_is_named(

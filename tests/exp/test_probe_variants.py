@@ -106,7 +106,7 @@ def test_on_the_worked_solution_and_on_rollouts_of_the_students_own(models: Path
             teacher = load_model(str(models / "teacher"), device="cpu", dtype="float64")
             loss = stages.batch_losses(batch, student, teacher, divergence).sum()
             norms.append(sum(float(g.square().sum()) for g in torch.autograd.grad(loss, list(student.model.parameters()))))
-        assert sorted(norms) == pytest.approx(sorted(stages._load(out / "gradients" / "bin-001.npz").norms_squared), rel=1e-6)
+        assert sorted(norms) == pytest.approx(sorted(stages.load_sums(out / "gradients" / "bin-001.npz").norms_squared), rel=1e-6)
 
 
 def test_a_sum_over_tokens_is_the_mean_times_their_number(models: Path, problems: Path, whole: Path, tmp_path: Path) -> None:
@@ -121,13 +121,13 @@ def test_a_sum_over_tokens_is_the_mean_times_their_number(models: Path, problems
 
     for k, names in members(whole).items():
         lengths = np.array([len(references[name].token_ids) for name in sorted(names, key=total)])
-        summed, mean = (stages._load(tmp_path / folder / "gradients" / f"bin-{k:03d}.npz") for folder in ("run", "mean"))
+        summed, mean = (stages.load_sums(tmp_path / folder / "gradients" / f"bin-{k:03d}.npz") for folder in ("run", "mean"))
         assert summed.norms_squared == pytest.approx(mean.norms_squared * lengths**2, rel=1e-6)
 
 
 def test_restricted_to_one_layer_the_other_coordinates_are_gone(models: Path, problems: Path, whole: Path, tmp_path: Path) -> None:
     snr_probe.run_probe(config_of(arguments(models, problems, tmp_path / "run", only="model.layers.1", **{"batch-tokens": 1})))
-    layer, everything = (stages._load(folder / "gradients" / "bin-001.npz") for folder in (tmp_path / "run", whole))
+    layer, everything = (stages.load_sums(folder / "gradients" / "bin-001.npz") for folder in (tmp_path / "run", whole))
     assert (sorted(layer.norms_squared) < np.sort(everything.norms_squared)).all() and (layer.norms_squared > 0).all()
 
 
