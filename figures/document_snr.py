@@ -152,8 +152,8 @@ def _held(record: dict[str, Any]) -> str:
     shares = record["largest_share"]
     return (
         f"In the run of the verdict the {record['share']:.0%} largest gradients of a bin hold between {min(shares):.0%} and {max(shares):.0%} of its "
-        f"squared norm, {shares[0]:.0%} at p = 0 and {shares[-1]:.0%} at p = 1. Without them p → 0 {record['verdict']['low']['verdict']} and p → 1 is "
-        f"judged: {record['verdict']['high']['verdict']}"
+        f"squared norm, {shares[0]:.0%} at p = 0 and {shares[-1]:.0%} at p = 1. Without them the verdicts are: "
+        f"p → 0 {record['verdict']['low']['verdict']}, p → 1 {record['verdict']['high']['verdict']}."
     )
 
 

@@ -100,6 +100,8 @@ def test_the_gain_at_the_top_is_that_of_the_records() -> None:
 def test_the_other_architecture_is_as_the_readme_says() -> None:
     verdict = json.loads((ROOT / "results" / "desk" / "snr_verdict" / "llama" / "record.json").read_text())["verdict"]
     assert (verdict["low"]["verdict"], verdict["high"]["verdict"]) == ("does not collapse", "not decided")
+    trimmed = json.loads((ROOT / "results" / "desk" / "snr_robustness" / "trimmed" / "record.json").read_text())
+    assert trimmed["share"] == 0.01 and trimmed["verdict"]["high"]["verdict"] != "collapses"
     assert "The Llama architecture: the same at p = 0, not decided at p = 1." in " ".join((ROOT / "README.md").read_text().split())
 
 
