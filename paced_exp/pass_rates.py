@@ -54,8 +54,11 @@ def jeffreys_interval(k: np.ndarray, K: np.ndarray, confidence: float = CONFIDEN
 
     The lower end is 0 at k = 0 and the upper end 1 at k = K, without which coverage falls to zero at the boundary (Brown, Cai and
     DasGupta, Statistical Science 2001, section 4.1.2). k, K: counts of one shape. Returns (low, high) of that shape.
+    Raises `ValueError` unless 0 <= k <= K.
     """
     k, K = np.asarray(k, dtype=float), np.asarray(K, dtype=float)
+    if not ((k >= 0) & (k <= K)).all():
+        raise ValueError(f"k and K must satisfy 0 <= k <= K, got {k!r} and {K!r}")
     tail = (1 - confidence) / 2
     low = np.where(k == 0, 0.0, betaincinv(k + 0.5, K - k + 0.5, tail))
     high = np.where(k == K, 1.0, betaincinv(k + 0.5, K - k + 0.5, 1 - tail))

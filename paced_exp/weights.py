@@ -152,7 +152,13 @@ def normalised(raw: np.ndarray) -> Weights:
 
 
 def weigh(weighting: Weighting, k: np.ndarray, K: np.ndarray) -> Weights:
-    """The weights of a data set from its counts k and K, both (n,). Raises `UserError` when all are zero or the estimate does not exist."""
+    """The weights of a data set from its counts k and K, both (n,).
+
+    Raises `UserError` when all are zero or the estimate does not exist, `ValueError` for counts that cannot be.
+    """
+    k, K = np.asarray(k), np.asarray(K)
+    if k.shape != K.shape or k.ndim != 1 or not ((k >= 0) & (k <= K) & (K >= 1) & (k % 1 == 0) & (K % 1 == 0)).all():
+        raise ValueError(f"k and K must be vectors of whole numbers with 0 <= k <= K and K >= 1, got {k!r} and {K!r}")
     return normalised(weighting.raw(k, K))
 
 

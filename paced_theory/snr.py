@@ -57,6 +57,7 @@ class SNREstimate:
 def signal_and_noise(n: int, sum_norm_squared: float, norms_squared_sum: float) -> tuple[float, float]:
     """Unbiased ||mu||^2 and tr Cov from ||sum g||^2 and sum ||g||^2.
 
+    The noise is negative where ||sum g||^2 exceeds n sum ||g||^2: no n vectors have such sums, but estimates of them from sketches can.
     Raises ValueError for n < 2 (signal and noise cannot be told apart), negative or non-finite sums.
     """
     check_int("n", n, 2)
@@ -160,10 +161,15 @@ def combine(estimates: Sequence[SNREstimate], weights: Sequence[float]) -> tuple
 
 
 def gram_from_sketch(sketches: ArrayLike, norms_squared: ArrayLike) -> Array:
-    """Gram matrix from (n, m) sketches whose inner products estimate those of the gradients, its diagonal set to the exact norms."""
+    """Gram matrix from (n, m) sketches whose inner products estimate those of the gradients, its diagonal set to the exact norms.
+
+    Raises ValueError for other shapes and for numbers that are not finite.
+    """
     vectors, norms = np.asarray(sketches, dtype=np.float64), np.asarray(norms_squared, dtype=np.float64)
     if vectors.ndim != 2 or norms.shape != (len(vectors),):
         raise ValueError(f"sketches must be (n, m) and norms_squared (n,), got shapes {vectors.shape} and {norms.shape}")
+    if not (np.isfinite(vectors).all() and np.isfinite(norms).all()):
+        raise ValueError("sketches and norms_squared must be finite, got NaN or infinity")
     gram: Array = vectors @ vectors.T
     np.fill_diagonal(gram, norms)
     return gram

@@ -180,6 +180,12 @@ def test_the_fingerprint_follows_template_and_sampler() -> None:
     assert Fingerprint.of(model, temperature=1, max_new_tokens=8).template != first.template
 
 
+def test_an_interval_of_counts_that_cannot_be_is_refused() -> None:
+    for k, K in (([9], [8]), ([-1], [8])):
+        with pytest.raises(ValueError, match="0 <= k <= K"):
+            jeffreys_interval(np.array(k), np.array(K))
+
+
 def test_a_folder_is_no_file_of_pass_rates(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is a folder; give the parquet file in it"):
         read_pass_rates(tmp_path, None)

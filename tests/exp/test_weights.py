@@ -88,6 +88,13 @@ def test_options_of_paced_are_refused_for_others(method: str, changes: dict[str,
         Weighting(method, **changes)
 
 
+@pytest.mark.parametrize(("k", "K"), [([0, 9], [8, 8]), ([-1], [8]), ([0.5], [8]), ([0], [0]), ([float("nan")], [8]), ([1, 2], [8])])
+@pytest.mark.parametrize("method", METHODS)
+def test_counts_that_cannot_be_are_refused(method: str, k: list[float], K: list[int]) -> None:
+    with pytest.raises(ValueError, match="whole numbers with 0 <= k <= K"):
+        weigh(Weighting(method), np.array(k), np.array(K))
+
+
 def test_what_is_dropped_is_reported() -> None:
     summary = weigh(Weighting("paced"), np.array([0, 4, 8, 4]), np.full(4, 8)).summary()
     assert summary == {"problems": 4, "dropped": 2, "dropped_share": 0.5, "largest": 2.0, "effective_problems": 2.0}

@@ -324,6 +324,8 @@ RNG = np.random.default_rng(0)
         ),
         (lambda: combine([], []), "one length >= 1, got 0 and 0"),
         (lambda: gram_from_sketch(np.ones((3, 2)), np.ones(2)), r"got shapes \(3, 2\) and \(2,\)"),
+        (lambda: gram_from_sketch(np.full((2, 2), np.nan), np.ones(2)), "sketches and norms_squared must be finite"),
+        (lambda: gram_from_sketch(np.ones((2, 2)), np.array([1.0, np.inf])), "sketches and norms_squared must be finite"),
         (lambda: permutation_null(np.ones((4, 2)), [2, 3], replicates=1, rng=RNG), r"sum to the number of vectors, got \[2, 3\] for 4"),
         (lambda: permutation_null(np.ones((4, 2)), [1, 3], replicates=1, rng=RNG), "sizes must be integers >= 2"),
         (lambda: permutation_null(np.ones((4, 2)), [2, 2], replicates=0, rng=RNG), "replicates must be an integer >= 1, got 0"),
