@@ -96,8 +96,8 @@ def estimate_curve(data: list[BinData], *, replicates: int, seed: int) -> Curve:
     zero_high: list[float] = []
     ranks: list[float] = []
     for bin_data in usable:
-        gram = gram_from_sketch(bin_data.sums.sketches, bin_data.sums.norms_squared)
         try:
+            gram = gram_from_sketch(bin_data.sums.sketches, bin_data.sums.norms_squared)
             estimates.append(estimate_snr_from_gram(gram, sum_norm_squared=bin_data.sums.sum_norm_squared, confidence=CONFIDENCE))
         except ValueError as error:
             raise UserError(f"the {bin_data.offered} problems of pass rate {bin_data.pass_rate:.2f} give no SNR: {error}") from error
