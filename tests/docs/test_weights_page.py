@@ -1,6 +1,7 @@
 """docs/weights.md: its verl estimator, which no test can run inside verl, does what it says, beside a brute-force loop."""
 
 import re
+import runpy
 import sys
 import types
 from collections.abc import Callable
@@ -17,7 +18,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "weights.md"
 
 
 @pytest.fixture
-def registered(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[..., Any]]:
+def registered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Callable[..., Any]]:
     """What the page's code registers, in a stand-in for verl's module of that name."""
     found: dict[str, Callable[..., Any]] = {}
 
@@ -28,7 +29,8 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[..., Any]]
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     sys.modules["verl.trainer.ppo.core_algos"].register_adv_est = register_adv_est  # type: ignore[attr-defined]
     (code,) = re.findall(r"^```python verl\n(.*?)^```", PAGE.read_text(), re.M | re.S)
-    exec(compile(code, str(PAGE), "exec"), {})  # our own page, not a model's output
+    (tmp_path / "page.py").write_text(code)
+    runpy.run_path(str(tmp_path / "page.py"))
     return found
 
 
