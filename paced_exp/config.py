@@ -5,6 +5,7 @@ command line give the same line.
 """
 
 import dataclasses
+import json
 import re
 import sys
 from collections.abc import Sequence
@@ -62,6 +63,19 @@ def defaults(config_class: type) -> dict[str, Any]:
     """The plain default of every field that has one, as `as_dict` would write it."""
     found = {field.name: field.default for field in dataclasses.fields(config_class) if field.default is not dataclasses.MISSING}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+
+
+def differing(stored: dict[str, Any], ours: dict[str, Any], defaults: dict[str, Any]) -> list[str]:
+    """The options in which a record's configuration is not `ours`, each as `name (value there, value now)`; tuples count as lists.
+
+    An option that did not exist when the record was made counts as its default; one that is no option any more is `absent`.
+    """
+    plain_ours, plain_defaults = json.loads(json.dumps(ours)), json.loads(json.dumps(defaults))
+    pairs = {
+        name: (stored.get(name, plain_defaults.get(name, "absent")), plain_ours.get(name, "absent"))
+        for name in sorted(stored.keys() | ours.keys())
+    }
+    return [f"{name} ({there!r} there, {now!r} now)" for name, (there, now) in pairs.items() if there != now]
 
 
 def to_yaml(config: Any) -> str:

@@ -127,7 +127,9 @@ def read_pass_rates(path: str | Path, expected: Fingerprint | None) -> pd.DataFr
     """Read a pass_rates.parquet, checking its values, and that it belongs to `expected` (None, for looking at rates: any student).
 
     A .jsonl with problem_id, k and K a line holds a user's own counts: it has no fingerprint, that they are the student's is her word, and
-    only these columns come back. Raises `UserError`, naming the file and the problem, for a file that is missing or damaged, has columns missing, a problem twice,
+    only these columns come back.
+
+    Raises `UserError`, naming the file and the problem, for a file that is missing or damaged, has columns missing, a problem twice,
     counts or rates that cannot be, or another fingerprint (naming the fields that differ).
     """
     path = Path(path)

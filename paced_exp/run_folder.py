@@ -162,15 +162,11 @@ class RunFolder:
         return UserError(f"--out {self.path} cannot be used ({error.strerror or error}); free some space or name another folder")
 
     def _check_same(self, stored: dict[str, Any]) -> None:
-        ours = configs.as_dict(self.config)
-        # A folder from before an option existed did what that option's default does.
-        stored = configs.defaults(type(self.config)) | stored
-        differing = [
-            f"{name} ({stored.get(name, 'absent')!r} there, {ours.get(name, 'absent')!r} now)"
-            for name in sorted(set(stored) | set(ours))
-            if name not in _NOT_IDENTITY and stored.get(name, "absent") != ours.get(name, "absent")
-        ]
-        if differing:
+        stored, ours = (
+            {name: value for name, value in options.items() if name not in _NOT_IDENTITY}
+            for options in (stored, configs.as_dict(self.config))
+        )
+        if differing := configs.differing(stored, ours, configs.defaults(type(self.config))):
             raise UserError(
                 f"--out {self.path} holds a run of another configuration; differing: {', '.join(differing)}; name another folder, or delete this one"
             )

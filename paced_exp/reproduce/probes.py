@@ -61,12 +61,11 @@ class Probe:
         record = read_json(path)
         if not isinstance(record, dict) or not isinstance(record.get("config"), dict) or not all(map(_is_panel, _panels(record))):
             raise UserError(f"{path} is no record of a probe, or damaged; restore it from git, or delete it and run: {self.command}")
-        defaults, ours = configs.defaults(ProbeConfig), json.loads(json.dumps(configs.as_dict(self.config)))
-        # An option that did not exist when the record was made counts as its default.
-        theirs = {**defaults, **record["config"]}
-        differing = [f"{name} ({theirs.get(name)!r} there, {ours.get(name)!r} now)" for name in ours if theirs.get(name) != ours[name]]
-        differing = [text for text in differing if text.split(" ", 1)[0] not in _LOCAL]
-        if differing:
+        stored, ours = (
+            {name: value for name, value in options.items() if name not in _LOCAL}
+            for options in (record["config"], configs.as_dict(self.config))
+        )
+        if differing := configs.differing(stored, ours, configs.defaults(ProbeConfig)):
             raise UserError(
                 f"{path} was made with other options than the scale has now; differing: {', '.join(differing)}; delete it and run: {self.command}"
             )

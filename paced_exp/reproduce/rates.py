@@ -13,7 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from paced_exp import config as configs
+from paced_exp.distill import DistillConfig
 from paced_exp.errors import UserError, exit_cleanly
+from paced_exp.reproduce.cells import cell_of
+from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.scales import SCALES, Scale
 from paced_exp.training.selection import SETTINGS, SelectionConfig, finished, line, select
 
@@ -64,15 +68,15 @@ def selection_of(scale: Scale, setting: str, results: Path, work: Path = Path("r
     if setup.learning_rate not in RUNGS[1:-1]:
         raise UserError(f"scale {scale.name}, {setting}: the first rate, {setup.learning_rate:g}, must be a rung between 3e-06 and 0.01")
     at = RUNGS.index(setup.learning_rate)
-    teacher = {} if setup.teacher == "self" else {"teacher": setup.teacher}
-    evaluation = {name: value for name, value in scale.evaluation.items() if name != "samples"}
-    training: dict[str, Any] = {"student": setup.student, **teacher, "problems": scale.problems, "limit": scale.limit}
+    cell = cell_of(SCALES[scale.name], BY_NAME[setting], BY_NAME[setting].row("uniform"), 0)
+    defaults, decided = configs.defaults(DistillConfig), {"method", "seed", "learning_rate", "steps", "samples", *SETTINGS[setting]}
+    options = configs.as_dict(cell.config)
     return SelectionConfig(
         setting=setting,
         rates=RUNGS[at - 1 : at + 2],
         steps=(setup.updates,),
-        training={**training, "evaluate": ",".join(scale.sources), "retention": scale.retention, **evaluation, **scale.shared},
-        samples=scale.evaluation["samples"],
+        training={name: value for name, value in options.items() if name not in decided and value != defaults[name]},
+        samples=options["samples"],
         out=str(work / scale.name / "selection"),
         records=str(results / scale.name / "selection"),
     )

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from paced_exp import config as configs
 from paced_exp.errors import UserError
 from paced_exp.reproduce.cells import Cell
 from paced_exp.run_folder import read_json, write_atomically
@@ -120,14 +121,7 @@ class Results:
 
     def _checked(self, cell: Cell, path: Path) -> Record:
         content = read_record(path)
-        stored, ours = content["options"], json.loads(json.dumps(cell.options))
-        defaults = json.loads(json.dumps({name: getattr(type(cell.config), name, None) for name in ours}))
-        # An option that did not exist when the record was made counts as its default.
-        differing = [
-            f"{name} ({stored.get(name, defaults.get(name))!r} there, {ours.get(name)!r} now)"
-            for name in sorted(stored.keys() | ours.keys())
-            if stored.get(name, defaults.get(name)) != ours.get(name)
-        ]
+        differing = configs.differing(content["options"], cell.options, configs.defaults(type(cell.config)))
         if differing:
             raise UserError(
                 f"{path} was made with other options than the grid has now; differing: {', '.join(differing)}; delete it and run: {cell.command}"
