@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from paced_exp.errors import UserError, exit_cleanly
-from paced_exp.run_folder import read_json, write_atomically
+from paced_exp.reproduce.records import read_sealed
+from paced_exp.run_folder import write_atomically
 from paced_theory import BetaKernel, HardFilter, SqrtVariance, Uniform
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,7 +32,7 @@ KERNELS = {"p(1-p)": BetaKernel(1, 1), "sqrt(p(1-p))": SqrtVariance(), "hard fil
 def _read(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise UserError(f"{path} does not exist; docs/snr.md names the command that makes it")
-    record: dict[str, Any] = read_json(path)
+    record: dict[str, Any] = read_sealed(path)
     return record
 
 

@@ -15,9 +15,10 @@ import numpy as np
 from paced_exp.config import read_yaml
 from paced_exp.errors import UserError, exit_cleanly
 from paced_exp.gradients import GradientSums
+from paced_exp.json_files import write_checked
 from paced_exp.probe.estimates import MINIMUM, BinData, curve_record, estimate_curve
 from paced_exp.probe.stages import load_sums
-from paced_exp.run_folder import provenance, read_json, write_json
+from paced_exp.run_folder import provenance, read_json
 
 
 def trimmed(sums: GradientSums, share: float) -> GradientSums:
@@ -71,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for record.json")
     arguments = parser.parse_args(argv)
     record = trimmed_record(arguments.run, arguments.share)
-    write_json(arguments.out / "record.json", record)
+    write_checked(arguments.out / "record.json", record)
     for row, held in zip(record["bins"], record["largest_share"], strict=True):
         print(
             f"p = {row['pass_rate']:.2f}: {row['n']} gradients, SNR^2 {row['snr_squared']:.5f}; those left out held {held:.1%} of the squared norm"
