@@ -58,7 +58,8 @@ def _forest(axis: Axes, rows: list[Finding], columns: list[float]) -> None:
     """Intervals, and the two verdicts in columns beside the axis, so many of its widths from its right end."""
     axis.axvline(0, color=COLORS["black"], lw=0.8)
     beside = axis.get_yaxis_transform()  # x in shares of the axis' width
-    for place, head in zip(columns, ("alone", "corrected"), strict=True):
+    measured = any(finding.value is not None for finding in rows)
+    for place, head in zip(columns, ("alone", "corrected") if measured else (), strict=measured):
         axis.text(1 + place, 1, head, transform=axis.transAxes, fontsize=5, rotation=60, ha="left", va="bottom")
     for index, finding in enumerate(rows):
         if finding.value is None or finding.low is None or finding.high is None:

@@ -6,7 +6,7 @@ is recomputed from them: a verdict that a record holds is never believed.
 
 import math
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeGuard, cast
 
 from paced_exp import config as configs
 from paced_exp.errors import UserError
@@ -45,11 +45,20 @@ def _cell_problem(content: dict[str, Any], cell: Cell) -> Problem:
             return f"{name} must be numbers that are finite and not negative"
     if isinstance(content["training"], dict) != cell.trained:
         return f"training must be {'an object' if cell.trained else 'null'}"
+    if cell.trained and (problem := _weights_problem(content["training"].get("weights"))):
+        return problem
     scores = content["scores"]
     if not isinstance(scores, dict) or scores.keys() != set(cell.scale.sources):
         return f"scores must be of {', '.join(cell.scale.sources)}"
     found = ((source, _scores_problem(scores[source], cell)) for source in cell.scale.sources)
     return next((f"scores of {source}: {problem}" for source, problem in found if problem), None)
+
+
+def _weights_problem(weights: Any) -> Problem:
+    problems, dropped = (weights.get(name) if isinstance(weights, dict) else None for name in ("problems", "dropped"))
+    if _is_whole(problems) and _is_whole(dropped) and 0 <= dropped < problems:
+        return None
+    return f"training.weights must say how many problems were dropped of how many more; it says {dropped!r} of {problems!r}"
 
 
 def _scores_problem(scores: Any, cell: Cell) -> Problem:
@@ -132,7 +141,7 @@ def _agree(stored: Any, ours: float | None) -> bool:
     return _is_number(stored) and math.isclose(stored, ours, rel_tol=_CLOSE, abs_tol=1e-15)
 
 
-def _is_whole(value: Any) -> bool:
+def _is_whole(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 

@@ -96,6 +96,8 @@ IMPOSSIBLE = [
     (lambda content: content["flops"].update(training=-1.0), "flops must be numbers that are finite and not negative"),
     (lambda content: content.update(seconds=[1.0]), "seconds must be numbers"),
     (lambda content: content.update(training=None), "training must be an object"),
+    (lambda content: content["training"].update(weights=[]), "training.weights must say how many problems were dropped"),
+    (lambda content: content["training"]["weights"].update(dropped=2000), "of how many more; it says 2000 of 2000"),
     (lambda content: content.update(row="uniform"), "is the record of another cell \\(row uniform, not paced\\)"),
     (lambda content: content.update(seed=2), "is the record of another cell \\(seed 2, not 1\\)"),
 ]
