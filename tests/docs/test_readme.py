@@ -89,7 +89,7 @@ def test_the_verdicts_are_those_of_the_records() -> None:
     text = (ROOT / "README.md").read_text()
     assert readme.replaced(text, readme.block(Results(ROOT / "results"), DESK), "README.md") == text, "run: make claims"
     judged = {claim["id"]: claim for claim in json.loads((ROOT / "results" / "claims.json").read_text())["scales"]["desk"]}
-    rows = re.findall(r"^\| (C\d+): [^|]+ \| ([^|]+) \| ([^|]+) \|$", text, re.M)
+    rows = re.findall(r"^\| (C\d+): [^|]+ \| ([^|]+) \| ([^|]+) \|$", text.split(readme.BEGIN)[1].split(readme.END)[0], re.M)
     assert rows == [(name, claim["verdict"], claim["verdict_alone"]) for name, claim in judged.items()]
 
 
