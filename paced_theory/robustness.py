@@ -165,7 +165,7 @@ def worst_case_of_weight(
     ratio = np.exp(np.linspace(low, high, check_int("grid", grid, 3)))
     weight = np.exp(h - h.max())
     law, value = _best_response(weight, masses, ratio)
-    return value / float(masses @ weight**2), law
+    return min(1.0, value / float(masses @ weight**2)), law
 
 
 def saddle_point(
@@ -206,7 +206,7 @@ def saddle_point(
         upper_bound = float(1.0 / (direction @ direction))
         weight = direction / root
         law, value = _best_response(weight, masses, ratio)
-        efficiency = value / float(masses @ weight**2)
+        efficiency = min(1.0, value / float(masses @ weight**2))
         if upper_bound - efficiency < tolerance:
             log_ratio = np.log(weight)
             return SaddlePoint(log_ratio - masses @ log_ratio, efficiency, upper_bound, len(cuts))
