@@ -74,9 +74,9 @@ def test_spellings(argv: list[str], expected: Options) -> None:
     [
         (["--per-bun", "5"], r"unrecognized arguments: --per-bun 5"),
         (["stray"], r"unrecognized arguments: stray"),
-        (["-K", "many"], r"option --K: Expected a .*int.*many"),
-        (["-K", "2.5"], r"option --K: Expected a .*int.*2\.5"),
-        (["-K"], r"--K: expected one argument"),
+        (["-K", "many"], r"option -K: Expected a .*int.*many"),
+        (["-K", "2.5"], r"option -K: Expected a .*int.*2\.5"),
+        (["-K"], r"-K: expected one argument"),
         (["--temperature", "warm"], r"option --temperature: .*warm"),
         (["--temperature", "nan"], r"option --temperature: .*nan"),
         (["--limit", "some"], r"option --limit: .*some"),
@@ -99,8 +99,8 @@ def test_what_is_refused_is_one_line_that_names_the_option(
     [
         ("K: [1", "parsing"),
         ("K: 2\nper_bun: 3\n", "per_bun"),
-        ("K: many\n", "--K.*many"),
-        ("K: true\n", "--K.*True"),
+        ("K: many\n", "-K.*many"),
+        ("K: true\n", "-K.*True"),
         ("per_bin: 0\n", "--per-bin 0 must be at least 2"),
         ("- 1\n", "config"),
     ],
@@ -150,7 +150,8 @@ def test_help_tells_what_every_option_of_the_probe_is(capsys: pytest.CaptureFixt
     assert stopped.value.code == 0
     text = re.sub(r"\s+", " ", capsys.readouterr().out)
     for field in fields(ProbeConfig):
-        line = re.search(rf"--{field.name} \S+ (.*?)\(", text)
+        option = "-K" if field.name == "K" else "--" + field.name.replace("_", "-")
+        line = re.search(rf"{option} \S+ (.*?)\(", text)
         assert line and len(line[1]) > 8, field.name
 
 
