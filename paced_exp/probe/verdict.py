@@ -21,8 +21,8 @@ SHARE = 0.5
 ENDS = ("low", "high")
 NAMES = {"low": "p → 0", "high": "p → 1"}  # what the paper says of the end; the bin is called by `bin_name`
 RULE = (
-    "by SNR²(bin) − SNR²(middle)/2 and its 95 % interval; the middle is the mean over bins from 0.3 to 0.7; "
-    f"half of SNR² is {math.sqrt(SHARE):.2f} of the plotted SNR"
+    "an end bin is judged by the interval of SNR²(bin) − SNR²(middle)/2, the middle being the mean over bins from 0.3 to 0.7 "
+    f"(half of SNR² is {math.sqrt(SHARE):.2f} of the plotted SNR)"
 )
 
 
@@ -95,7 +95,7 @@ def words(panel: dict[str, Any], end: str) -> str:
     if judged["middle_low"] <= 0:
         return f"{name}: not decided, the middle's own SNR² is not told from zero ({numbers})"
     needed = judged.get("problems_needed")
-    more = "" if needed is None else f"; at least {needed} problems a bin would be needed"
+    more = "" if needed is None or needed <= row["n"] else f"; at least {needed} would be needed"
     return f"{name}: not decided whether it keeps half of the middle's SNR² ({numbers}{more})"
 
 
