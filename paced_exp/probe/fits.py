@@ -127,10 +127,10 @@ def exponent_words(fit: dict[str, Any], name: str) -> str:
     """An exponent with its interval and its one-sided 95 % upper bound, such as "a = 0.13 [0.00, 0.35] (at most 0.31)"."""
 
     def shown(value: float) -> str:
-        return "none" if value <= -1.0 or value >= 10.0 else f"{value:.2f}"
+        return "no bound" if value <= -1.0 or value >= 10.0 else f"{value:.2f}"
 
     low, high, upper = (shown(fit[f"{name}_{end}"]) for end in ("low", "high", "upper"))
-    return f"{name} = {fit[name]:.2f} [{low}, {high}] (at most {upper})"
+    return f"{name} = {fit[name]:.2f} [{low}, {high}] ({upper if upper == 'no bound' else f'at most {upper}'})"
 
 
 def quality_words(fit: dict[str, Any]) -> str:

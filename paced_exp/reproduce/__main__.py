@@ -69,10 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(listing(scale))
         return 0
     if arguments.all:
-        cells, asked = all_cells(scale, arguments.seeds), TABLES
+        cells, asked = all_cells(scale, arguments.seeds), list(TABLES)
     else:
         chosen = [cells_of(scale, table_named(name), arguments.seeds) for name in arguments.table if name not in TABLES]
-        asked = tuple(name for name in TABLES if name in arguments.table)
+        asked = [name for name in TABLES if name in arguments.table]
         cells = list({cell.key: cell for part in chosen for cell in part}.values())
     probes = [probe for name in asked for probe in probes_of(scale, name)]
     results = Results(arguments.results)

@@ -121,7 +121,8 @@ def test_one_end_bin_alone_with_signal_gives_a_result_or_a_reason() -> None:
 
 def test_bounds_of_the_search_are_not_printed_as_numbers() -> None:
     fit = {"a": 0.2, "a_low": -1.0, "a_high": 10.0, "a_upper": 0.456}
-    assert exponent_words(fit, "a") == "a = 0.20 [none, none] (at most 0.46)"
+    assert exponent_words(fit, "a") == "a = 0.20 [no bound, no bound] (at most 0.46)"
+    assert exponent_words({**fit, "a_upper": 10.0}, "a") == "a = 0.20 [no bound, no bound] (no bound)"
 
 
 def test_the_laws_counts_of_committed_records_are_those_drawn() -> None:
