@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from paced_exp.gradients import GradientSums
+from paced_exp.probe.estimands import largest_share, trimmed_snr, unit_norm_snr
 from paced_exp.probe.fits import CONFIDENCE, plain, rivals
 from paced_exp.probe.verdict import ENDS, judge
 from paced_theory.snr import (
@@ -39,7 +40,9 @@ class BinData:
 class BinEstimate:
     """One row of the result. See `SNREstimate` for the estimates; null_low..null_high: 95 % of what label permutation gives (SNR);
     zero_high: 97.5 % quantile of SNR under random signs, what no common direction would show;
-    mean_squared_norm: E ||g||^2, the m of the theory's gain 2 w s - w^2 m."""
+    mean_squared_norm: E ||g||^2, the m of the theory's gain 2 w s - w^2 m. trimmed, unit_norm: SNR^2 of the gradients without the 1 % of largest
+    norm, and of their directions (`paced_exp.probe.estimands`), None where `others_problem` says why. largest_share: what part of the squared
+    norm those 1 % hold; log_norm_sd: spread of log ||g||, how heavy the tails are."""
 
     pass_rate: float
     n: int
@@ -59,6 +62,15 @@ class BinEstimate:
     effective_rank: float
     mean_squared_norm: float
     posterior_pass_rate: float
+    largest_share: float
+    log_norm_sd: float
+    others_problem: str
+    trimmed: float | None
+    trimmed_low: float | None
+    trimmed_high: float | None
+    unit_norm: float | None
+    unit_norm_low: float | None
+    unit_norm_high: float | None
 
 
 @dataclass(frozen=True)
@@ -89,6 +101,7 @@ def estimate_curve(data: list[BinData], *, replicates: int, seed: int) -> Curve:
     estimates: list[SNREstimate] = []
     zero_high: list[float] = []
     ranks: list[float] = []
+    others: list[dict[str, Any]] = []
     left_out: list[dict[str, Any]] = []
     for bin_data in data:
         n = len(bin_data.sums.norms_squared)
@@ -105,6 +118,7 @@ def estimate_curve(data: list[BinData], *, replicates: int, seed: int) -> Curve:
         estimates.append(estimate)
         zero_high.append(_root(float(np.quantile(sign_flip_null(gram, replicates=replicates, rng=rng), 0.975))))
         ranks.append(rank)
+        others.append(_others(gram))
     null = _null_band(usable, rng)
     rows = [
         BinEstimate(
@@ -126,11 +140,35 @@ def estimate_curve(data: list[BinData], *, replicates: int, seed: int) -> Curve:
             effective_rank=rank,
             mean_squared_norm=float(bin_data.sums.norms_squared.mean(dtype=np.float64)),
             posterior_pass_rate=bin_data.posterior_pass_rate,
+            **other,
         )
-        for bin_data, estimate, (low, high), zero, rank in zip(usable, estimates, null, zero_high, ranks, strict=True)
+        for bin_data, estimate, (low, high), zero, rank, other in zip(usable, estimates, null, zero_high, ranks, others, strict=True)
     ]
     models, problem = rivals([asdict(row) for row in rows])
     return Curve(rows, left_out, models, problem, {end: judge(rows, estimates, end) for end in ENDS}, _artefact(usable))
+
+
+def _others(gram: np.ndarray) -> dict[str, Any]:
+    """A row's fields on tails, trimmed and unit-norm SNR^2."""
+    norms_squared = np.diag(gram)
+    result: dict[str, Any] = {
+        "largest_share": largest_share(norms_squared),
+        "log_norm_sd": float(np.log(norms_squared[norms_squared > 0]).std() / 2),
+        "others_problem": "",
+    }
+    estimators = {
+        "trimmed": lambda: trimmed_snr(gram, confidence=CONFIDENCE),
+        "unit_norm": lambda: unit_norm_snr(gram, confidence=CONFIDENCE),
+    }
+    for name, estimator in estimators.items():
+        try:
+            found = estimator()
+            values: tuple[float | None, ...] = (found.snr_squared, found.snr_squared_low, found.snr_squared_high)
+        except ValueError as error:
+            values = (None, None, None)
+            result["others_problem"] += f"{name}: {error}; "
+        result |= dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
+    return result
 
 
 def _null_band(usable: list[BinData], rng: np.random.Generator) -> list[tuple[float, float]]:
