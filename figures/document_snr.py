@@ -10,7 +10,7 @@ from typing import Any
 
 from figures.command import RESULTS
 from paced_exp.errors import UserError, exit_cleanly
-from paced_exp.probe.fits import exponent_words, law_words, mixture_of, quality_words
+from paced_exp.probe.fits import exponent_words, flat_words, law_words, mixture_of, quality_words
 from paced_exp.probe.step_noise import step_noise
 from paced_exp.probe.verdict import ENDS, bin_name, by_rule, words
 from paced_exp.reproduce.probes import ROBUSTNESS, TABLES, Probe, probe_command, probes_of
@@ -31,6 +31,7 @@ VARIANTS = {
     TRIMMED: "forward KL, without the 1 % largest gradients of every bin",
 }
 ABSENT = "not in this record"
+OLD_INTERVAL = "jackknife over problems, without an allowance for heavy tails, so not known to cover (see above)"
 # Estimands besides SNR^2 of all gradients: the fields of a record's bins and what a column is called.
 OTHERS = {"trimmed": "trimmed SNR²", "unit_norm": "unit-norm SNR²"}
 
@@ -110,7 +111,8 @@ def _pair(name: str, record: dict[str, Any]) -> list[str]:
             f"| {row['pass_rate']:.1f} | {row['n']} | {_interval(row, 'snr_squared')} | {others} | {row['snr_naive']:.3f} | {row['floor']:.3f} "
             f"| {naive} ({other['n']}) |"
         )
-    lines += [""] + [f"- {_sentence(words(record, end))}" for end in ENDS]
+    lines += ["", f"Intervals: {record.get('interval', OLD_INTERVAL)}.", ""]
+    lines += [f"- {_sentence(words(record, end))}" for end in ENDS]
     law = mixture_of(record)["law"]
     ranked = ", ".join(f"{model['name']} (+{model['delta_aic']:.1f})" for model in record["models"])
     return [
@@ -124,10 +126,7 @@ def _pair(name: str, record: dict[str, Any]) -> list[str]:
 
 
 def _flat(record: dict[str, Any]) -> str:
-    flat = record.get("flat")
-    if flat is None:
-        return ABSENT
-    return str(flat["problem"]) if flat.get("problem") else f"{flat['words']}"
+    return flat_words(record["flat"]) if "flat" in record else ABSENT
 
 
 def _variant_row(key: str, panel: dict[str, Any]) -> str:

@@ -233,7 +233,7 @@ def _shown(value: float | None) -> str:
 
 def table(record: dict[str, Any]) -> str:
     """The record as a table for the terminal."""
-    from paced_exp.probe.fits import fit_lines, mixture_of
+    from paced_exp.probe.fits import fit_lines, flat_words, mixture_of
     from paced_exp.probe.verdict import ENDS, words
 
     lines = [
@@ -247,6 +247,9 @@ def table(record: dict[str, Any]) -> str:
         )
     lines += [f"left out: pass rate {row['pass_rate']:.3f}, {row['n']} problems: {row['why']}" for row in record.get("left_out", [])]
     lines += fit_lines(mixture_of(record), record.get("models_problem", ""))
+    lines += [f"test of a flat SNR: {flat_words(record['flat'])}"] if "flat" in record else []
+    if unsure := [f"{row['pass_rate']:.2f}" for row in record["bins"] if not row.get("snr_squared_covers", True)]:
+        lines.append(f"intervals not known to cover, for few gradients carry the noise: pass rates {', '.join(unsure)}")
     lines += [text[0].upper() + text[1:] for text in (words(record, end) for end in ENDS)]
     spent = record["seconds"]
     lines.append(

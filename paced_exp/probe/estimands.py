@@ -1,49 +1,49 @@
-"""SNR^2 of a bin besides that of all its gradients: without the largest ones, and of their directions alone.
+"""How heavy the tails of a bin's gradients are, and its SNR^2 apart from them: without the largest gradients, and of directions alone.
 
-A ratio of means is ruled by its largest terms: in the lab's bins 1 % of the gradients holds 14 to 59 % of the squared norm. Both estimands
-here are of another quantity than SNR^2 (the problems left out are not random ones; a direction weighs alike whatever its norm), so they say
-how much of an answer rests on a few problems and are no better estimates of it.
+A ratio of means is ruled by its largest terms: in the lab's bins 1 % of the gradients holds 14 to 59 % of the squared norm. Trimmed and
+unit-norm SNR^2 (`paced_theory.snr`) are other quantities and no better estimates of it: they say how much of an answer rests on few problems.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
-from paced_theory.snr import SNREstimate, estimate_snr_from_gram
+from paced_theory.snr import trimmed_snr, unit_norm_snr
 
 TRIMMED_SHARE = 0.01
 
 
-def kept(norms_squared: np.ndarray, share: float = TRIMMED_SHARE) -> np.ndarray:
-    """Indices, ascending, of the gradients that remain without the ceil(share n) of largest norm."""
-    order = np.argsort(norms_squared, kind="stable")
-    return np.sort(order[: len(order) - math.ceil(share * len(order))])
-
-
 def largest_share(norms_squared: np.ndarray, share: float = TRIMMED_SHARE) -> float:
     """What part of sum ||g||^2 the ceil(share n) largest gradients hold."""
-    held = np.delete(norms_squared, kept(norms_squared, share)).sum(dtype=np.float64)
-    return float(held / norms_squared.sum(dtype=np.float64))
+    ascending = np.sort(norms_squared).astype(np.float64)
+    return float(ascending[len(ascending) - math.ceil(share * len(ascending)) :].sum() / ascending.sum())
 
 
-def trimmed_snr(gram: np.ndarray, *, confidence: float, share: float = TRIMMED_SHARE) -> SNREstimate:
-    """SNR^2 without the ceil(share n) largest gradients.
+def other_estimands(gram: np.ndarray, *, confidence: float) -> dict[str, Any]:
+    """A record's fields on tails, trimmed and unit-norm SNR^2 of one bin.
 
-    gram: (n, n) with exact squared norms on its diagonal. Inner products are those of the Gram matrix, sketched or not: ||sum g||^2 of what
-    remains is not known otherwise. Raises ValueError where fewer than three remain or they do not differ.
+    gram: (n, n) with exact squared norms on its diagonal; inner products are those of the matrix, sketched or not. Gradients of norm zero have
+    no direction and stay out of the unit-norm SNR. An estimand that cannot be had is None, and `others_problem` says why.
     """
-    remaining = kept(np.diag(gram), share)
-    return estimate_snr_from_gram(gram[np.ix_(remaining, remaining)], confidence=confidence)
-
-
-def unit_norm_snr(gram: np.ndarray, *, confidence: float) -> SNREstimate:
-    """SNR^2 of g / ||g||, those of norm zero left out: they have no direction.
-
-    gram: (n, n) with exact squared norms on its diagonal. Inner products are those of the Gram matrix, sketched or not. Raises ValueError
-    where fewer than three have a norm or their directions do not differ.
-    """
-    norms = np.sqrt(np.diag(gram))
-    turned = norms > 0
-    cosines = gram[np.ix_(turned, turned)] / np.outer(norms[turned], norms[turned])
-    np.fill_diagonal(cosines, 1.0)
-    return estimate_snr_from_gram(cosines, confidence=confidence)
+    norms_squared = np.diag(gram)
+    turned = norms_squared > 0
+    result: dict[str, Any] = {
+        "largest_share": largest_share(norms_squared),
+        "log_norm_sd": float(np.log(norms_squared[turned]).std() / 2),
+        "others_problem": "",
+    }
+    estimators = {
+        "trimmed": lambda: trimmed_snr(gram, share=TRIMMED_SHARE, confidence=confidence),
+        "unit_norm": lambda: unit_norm_snr(gram[np.ix_(turned, turned)], confidence=confidence),
+    }
+    for name, estimator in estimators.items():
+        fields = (name, f"{name}_low", f"{name}_high", f"{name}_covers")
+        try:
+            found = estimator()
+            values: tuple[float | bool | None, ...] = (found.snr_squared, found.snr_squared_low, found.snr_squared_high, found.trusted)
+        except ValueError as error:
+            values = (None,) * 4
+            result["others_problem"] += f"{name}: {error}; "
+        result |= dict(zip(fields, values, strict=True))
+    return result

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from paced_exp.gradients import GradientSums
-from paced_exp.probe.estimands import largest_share, trimmed_snr, unit_norm_snr
+from paced_exp.probe.estimands import other_estimands
 from paced_exp.probe.fits import CONFIDENCE, plain, rivals
 from paced_exp.probe.verdict import ENDS, judge
 from paced_theory.snr import (
     SNREstimate,
     effective_rank,
     estimate_snr_from_gram,
+    flat_snr_test,
     gram_from_sketch,
     permutation_null,
     sign_flip_null,
@@ -24,6 +25,7 @@ from paced_theory.snr import (
 
 MINIMUM = 3  # gradients; fewer give no interval
 NULL_REPLICATES = 200
+INTERVAL = "jackknife over problems, its lower limit moved down for the part of the norms' tail that a sample has not shown"
 
 
 @dataclass(frozen=True)
@@ -62,28 +64,37 @@ class BinEstimate:
     effective_rank: float
     mean_squared_norm: float
     posterior_pass_rate: float
+    bias: float
+    tail_bias: float
+    effective_n: float
+    snr_squared_covers: bool
     largest_share: float
     log_norm_sd: float
     others_problem: str
     trimmed: float | None
     trimmed_low: float | None
     trimmed_high: float | None
+    trimmed_covers: bool | None
     unit_norm: float | None
     unit_norm_low: float | None
     unit_norm_high: float | None
+    unit_norm_covers: bool | None
 
 
 @dataclass(frozen=True)
 class Curve:
     """The whole result: a row for each bin with an estimate; left_out: pass rate, n and `why` of the others; rival shapes of the curve by AIC
-    and why there are none, if so; the numbers and the verdict of each end; what the naive estimate on unequal bins would have drawn."""
+    and why there are none, if so; the test of a flat SNR; the numbers and the verdict of each end; what the naive estimate on unequal bins
+    would have drawn. interval: how the intervals were made, which older records lack."""
 
     bins: list[BinEstimate]
     left_out: list[dict[str, Any]]
     models: list[dict[str, Any]]
     models_problem: str
+    flat: dict[str, Any]
     verdict: dict[str, Any]
     artefact: list[dict[str, Any]]
+    interval: str = INTERVAL
 
 
 def _root(value: float) -> float:
@@ -118,7 +129,7 @@ def estimate_curve(data: list[BinData], *, replicates: int, seed: int) -> Curve:
         estimates.append(estimate)
         zero_high.append(_root(float(np.quantile(sign_flip_null(gram, replicates=replicates, rng=rng), 0.975))))
         ranks.append(rank)
-        others.append(_others(gram))
+        others.append(other_estimands(gram, confidence=CONFIDENCE))
     null = _null_band(usable, rng)
     rows = [
         BinEstimate(
@@ -140,35 +151,25 @@ def estimate_curve(data: list[BinData], *, replicates: int, seed: int) -> Curve:
             effective_rank=rank,
             mean_squared_norm=float(bin_data.sums.norms_squared.mean(dtype=np.float64)),
             posterior_pass_rate=bin_data.posterior_pass_rate,
+            bias=estimate.bias,
+            tail_bias=estimate.tail_bias,
+            effective_n=estimate.effective_n,
+            snr_squared_covers=estimate.trusted,
             **other,
         )
         for bin_data, estimate, (low, high), zero, rank, other in zip(usable, estimates, null, zero_high, ranks, others, strict=True)
     ]
     models, problem = rivals([asdict(row) for row in rows])
-    return Curve(rows, left_out, models, problem, {end: judge(rows, estimates, end) for end in ENDS}, _artefact(usable))
+    verdict = {end: judge(rows, estimates, end) for end in ENDS}
+    return Curve(rows, left_out, models, problem, _flat(estimates), verdict, _artefact(usable))
 
 
-def _others(gram: np.ndarray) -> dict[str, Any]:
-    """A row's fields on tails, trimmed and unit-norm SNR^2."""
-    norms_squared = np.diag(gram)
-    result: dict[str, Any] = {
-        "largest_share": largest_share(norms_squared),
-        "log_norm_sd": float(np.log(norms_squared[norms_squared > 0]).std() / 2),
-        "others_problem": "",
-    }
-    estimators = {
-        "trimmed": lambda: trimmed_snr(gram, confidence=CONFIDENCE),
-        "unit_norm": lambda: unit_norm_snr(gram, confidence=CONFIDENCE),
-    }
-    for name, estimator in estimators.items():
-        try:
-            found = estimator()
-            values: tuple[float | None, ...] = (found.snr_squared, found.snr_squared_low, found.snr_squared_high)
-        except ValueError as error:
-            values = (None, None, None)
-            result["others_problem"] += f"{name}: {error}; "
-        result |= dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
-    return result
+def _flat(estimates: list[SNREstimate]) -> dict[str, Any]:
+    """The test that SNR^2 is the same in all bins, or under `problem` why there is none."""
+    try:
+        return {**asdict(flat_snr_test(estimates)), "problem": ""}
+    except ValueError as error:
+        return {"problem": f"no test of a flat SNR: {error}"}
 
 
 def _null_band(usable: list[BinData], rng: np.random.Generator) -> list[tuple[float, float]]:

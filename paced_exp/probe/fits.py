@@ -138,6 +138,13 @@ def quality_words(fit: dict[str, Any]) -> str:
     return f"χ² = {fit['chi_squared']:.1f} on {fit['degrees_of_freedom']} df, p = {fit['chi_squared_p']:.2g}"
 
 
+def flat_words(flat: dict[str, Any]) -> str:
+    """The test that SNR^2 is the same in all bins, from a record's `flat`."""
+    if flat["problem"]:
+        return str(flat["problem"])
+    return f"SNR² = {flat['snr_squared']:.4f} in all bins: Q = {flat['statistic']:.1f} on {flat['degrees']} df, p = {flat['p_value']:.2g}"
+
+
 def law_words(law: dict[str, Any]) -> str:
     """The law of pass rates in words, with its test and the plain Beta law's."""
     beta = f"Beta law χ² = {law['beta_chi_squared']:.0f} on {law['beta_degrees_of_freedom']} df"

@@ -164,6 +164,14 @@ def test_the_random_sign_level_is_passed_by_signal_and_rarely_by_noise() -> None
     assert np.mean(noise) < 0.08, "nominal 2.5 %"
 
 
+def test_a_bell_is_told_from_a_flat_curve() -> None:
+    bell, flat = (curve_record(estimated(bins_of(curve, 200)))["flat"] for curve in (BELL, FLAT))
+    assert bell["p_value"] < 1e-6 and flat["p_value"] > 0.05 and bell["degrees"] == 10
+    assert flat["snr_squared"] == pytest.approx(0.3, rel=0.2)
+    one = curve_record(estimated(bins_of(BELL[:1], 50, rates=[0.5])))["flat"]
+    assert one["problem"].startswith("no test of a flat SNR: ")
+
+
 def test_other_shapes_are_told_apart() -> None:
     rates = (10 * RATES + 0.5) / 11
     curve = estimated(bins_of(0.4 * 4 * rates * (1 - rates), 400))
