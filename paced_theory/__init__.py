@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from paced_theory.robustness import worst_case_loss as worst_case_loss
     from paced_theory.snr import SNREstimate as SNREstimate, estimate_snr as estimate_snr
     from paced_theory.snr import estimate_snr_from_gram as estimate_snr_from_gram, estimate_snr_from_sums as estimate_snr_from_sums
+    from paced_theory.snr import flat_snr_test as flat_snr_test, trimmed_snr as trimmed_snr, unit_norm_snr as unit_norm_snr
     from paced_theory.snr import problems_needed as problems_needed, signal_and_noise as signal_and_noise
     from paced_theory.stages import population_outcomes as population_outcomes, run_schedule as run_schedule
     from paced_theory.stages import stage_outcomes as stage_outcomes
@@ -70,7 +71,10 @@ _EXPORTS = {
         "aggregate_efficiency beta_misspecification_loss find_adversary pointwise_loss_bound saddle_point "
         "worst_case_efficiency worst_case_law worst_case_loss"
     ),
-    "snr": "SNREstimate estimate_snr estimate_snr_from_gram estimate_snr_from_sums problems_needed signal_and_noise",
+    "snr": (
+        "SNREstimate estimate_snr estimate_snr_from_gram estimate_snr_from_sums flat_snr_test problems_needed signal_and_noise "
+        "trimmed_snr unit_norm_snr"
+    ),
     "stages": "population_outcomes run_schedule stage_outcomes",
     "toy_students": "GaussianStudent SoftmaxFamily",
 }
