@@ -1,28 +1,14 @@
-"""What the modules about the gradient SNR share: checked gradients and Gram matrices, the two sums, ratios of many samples at once."""
+"""What the modules about the gradient SNR share: checked gradients and Gram matrices, ratios of many samples at once."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from paced_theory._checks import check_array, check_int, check_nonnegative
+from paced_theory._checks import check_array
 
 Array = NDArray[np.float64]
 
 #: Equal gradients leave rounding errors of about 1e-16 of their mean squared norm in tr Cov, of either sign.
 ROUNDING = 1e-13
-
-
-def signal_and_noise(n: int, sum_norm_squared: float, norms_squared_sum: float) -> tuple[float, float]:
-    """Unbiased ||mu||^2 and tr Cov from ||sum g||^2 and sum ||g||^2.
-
-    The noise is negative where ||sum g||^2 exceeds n sum ||g||^2: no n vectors have such sums, but estimates of them from sketches can.
-    Raises ValueError for n < 2 (signal and noise cannot be told apart), negative or non-finite sums.
-    """
-    check_int("n", n, 2)
-    check_nonnegative("sum_norm_squared", sum_norm_squared)
-    check_nonnegative("norms_squared_sum", norms_squared_sum)
-    signal = (sum_norm_squared - norms_squared_sum) / (n * (n - 1))
-    noise = (norms_squared_sum - sum_norm_squared / n) / (n - 1)
-    return signal, noise
 
 
 def checked_gradients(gradients: ArrayLike) -> Array:

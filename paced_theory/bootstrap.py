@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from paced_theory._checks import FloatArray, check_fraction, check_int
-from paced_theory._gram import checked_gradients, signal_and_noise
+from paced_theory._gram import checked_gradients
 from paced_theory.snr import SNREstimate, estimate_snr_from_gram
-from paced_theory.snr_interval import root
+from paced_theory.snr_interval import root, signal_and_noise
 
 
 def bootstrap_snr(gradients: ArrayLike, *, replicates: int = 2000, rng: np.random.Generator, confidence: float = 0.95) -> SNREstimate:

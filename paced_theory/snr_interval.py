@@ -31,8 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri, stdtrit
 
-from paced_theory._checks import check_array, check_fraction
-from paced_theory._gram import Array, check_noise, signal_and_noise
+from paced_theory._checks import check_array, check_fraction, check_int, check_nonnegative
+from paced_theory._gram import Array, check_noise
 
 #: Below so many effective gradients an interval rests on the log-normal shape of its norms (`SNREstimate.trusted`).
 TRUSTED = 10.0
@@ -74,6 +74,20 @@ class SNREstimate:
         Below that it covers where the norms are log-normal, and as little as 0.6 where a rare kind of problem has far larger gradients.
         """
         return self.effective_n >= TRUSTED
+
+
+def signal_and_noise(n: int, sum_norm_squared: float, norms_squared_sum: float) -> tuple[float, float]:
+    """Unbiased ||mu||^2 and tr Cov from ||sum g||^2 and sum ||g||^2.
+
+    The noise is negative where ||sum g||^2 exceeds n sum ||g||^2: no n vectors have such sums, but estimates of them from sketches can.
+    Raises ValueError for n < 2 (signal and noise cannot be told apart), negative or non-finite sums.
+    """
+    check_int("n", n, 2)
+    check_nonnegative("sum_norm_squared", sum_norm_squared)
+    check_nonnegative("norms_squared_sum", norms_squared_sum)
+    signal = (sum_norm_squared - norms_squared_sum) / (n * (n - 1))
+    noise = (norms_squared_sum - sum_norm_squared / n) / (n - 1)
+    return signal, noise
 
 
 def jackknife_estimate(
