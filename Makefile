@@ -14,7 +14,7 @@ MUTATION_PY := $(CURDIR)/$(MUTATION_VENV)/bin/python
 MUTATION := runs/mutation
 
 .DEFAULT_GOAL := help
-.PHONY: help setup attack coverage probe probe-smoke verify figures bench bench-vllm test test-vllm lint lab mutation lock lock-vllm clean tables claims paper report reproduce-smoke
+.PHONY: help setup attack coverage probe probe-smoke verify figures bench bench-vllm test test-portable test-vllm lint lab mutation lock lock-vllm clean tables claims paper report reproduce-smoke
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -78,6 +78,9 @@ bench-vllm: $(VLLM_INSTALLED)  ## rollouts a second of the hf and vllm engines o
 
 test: $(INSTALLED)  ## run the tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+test-portable: $(INSTALLED)  ## run the theory's tests under other vector code, BLAS kernels and thread counts, as other processors would
+	$(PY) tests/portable.py tests/theory tests/figures/test_theory_figures.py
 
 # vLLM's own requirements, torchvision and its like of another build of torch among them, stay out: the lock names all that is used.
 $(VLLM_INSTALLED): requirements-vllm.lock pyproject.toml

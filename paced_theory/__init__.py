@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from paced_theory.kernels import BernoulliEntropy as BernoulliEntropy, BetaKernel as BetaKernel, GaussianBump as GaussianBump
     from paced_theory.kernels import HardFilter as HardFilter, Kernel as Kernel, Linear as Linear, PosteriorKernel as PosteriorKernel
     from paced_theory.kernels import SqrtVariance as SqrtVariance, Uniform as Uniform
-    from paced_theory.mixture import MixtureFit as MixtureFit, PassRateLaw as PassRateLaw
-    from paced_theory.mixture import fit_pass_rate_law as fit_pass_rate_law, fit_through_mixture as fit_through_mixture
+    from paced_theory.mixture import MixtureFit as MixtureFit, fit_through_mixture as fit_through_mixture
+    from paced_theory.pass_rate_law import PassRateLaw as PassRateLaw, fit_pass_rate_law as fit_pass_rate_law
     from paced_theory.representation import LeadingOrderFit as LeadingOrderFit, ModelComparison as ModelComparison
     from paced_theory.representation import boundary_exponents as boundary_exponents, compare_models as compare_models
     from paced_theory.representation import counterexample as counterexample, fit_leading_order as fit_leading_order
@@ -67,7 +67,8 @@ _EXPORTS = {
         "fit_beta_prior plugin_weight posterior_weight unbiased_weight weight_bias weight_variance"
     ),
     "kernels": "BernoulliEntropy BetaKernel GaussianBump HardFilter Kernel Linear PosteriorKernel SqrtVariance Uniform",
-    "mixture": "MixtureFit PassRateLaw fit_pass_rate_law fit_through_mixture",
+    "mixture": "MixtureFit fit_through_mixture",
+    "pass_rate_law": "PassRateLaw fit_pass_rate_law",
     "representation": (
         "LeadingOrderFit ModelComparison boundary_exponents compare_models counterexample fit_leading_order "
         "fit_leading_order_batch fit_leading_order_linear guaranteed_efficiency remainder"

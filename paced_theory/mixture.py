@@ -1,12 +1,8 @@
 """Exponents of SNR^2 through the binomial mixture: a bin of k passes in K rollouts holds problems of many pass rates.
 
-A bin is a set of counts k, and its problems' pass rates have the density
-
-    g_B(p) ~ law(p) sum_{k in B} C(K, k) p^k (1-p)^(K-k),
-
-so that a curve read at p = k/K is the curve of something else: at K = 10 and SNR^2 ~ p(1-p), intervals that ignore this cover the truth in
-one data set of ten or fewer. `fit_pass_rate_law` finds the law in the counts of all problems drawn; `fit_through_mixture` then fits
-c p^a (1-p)^b to what bins show of it (ours).
+A curve read at p = k/K is the curve of something else: at K = 10, n = 2,000 problems a bin and SNR^2 ~ p(1-p), 95 % intervals that ignore
+the mixture cover the truth in one data set of ten or fewer. `fit_pass_rate_law` finds the law of pass rates in the counts of all problems
+drawn; `fit_through_mixture` fits c p^a (1-p)^b to what bins show of it (ours).
 
 What a bin shows. With s(p) = ||E[g|p]|| and m(p) = tr Cov(g|p), SNR^2(p) = s^2/m. The bin's mean gradient is E_B[mu(p)], whose length is
 E_B[s] where the directions agree, and its noise is E_B[m] plus the spread of mu, which is smaller by a factor of SNR^2. So
@@ -16,13 +12,11 @@ E_B[s] where the directions agree, and its noise is E_B[m] plus the spread of mu
 Directions that turn within a bin make its mean shorter, never longer; the fit then reads a weaker signal there. E_B[f m] / E_B[m] ("mean
 square") would hold if bins averaged squared lengths, which the mean of n gradients never does: it is offered to show how much hangs on it.
 
-Pass rates are integrated on the logit scale over [e^-40, 1 - e^-40]. Below about 1/K the law is an extrapolation of its family, and
-exponents inherit that: a smooth law cannot tell problems never solved from ones solved once in a thousand.
+Below p of about 1/K the law is an extrapolation of its family, and the exponents inherit that.
 
 Axes: m bins, J nodes of the pass rate.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,69 +34,15 @@ from paced_theory._checks import (
     normal_quantile,
 )
 from paced_theory._separable import Family, box_grid, profile_interval, solve
+from paced_theory.pass_rate_law import Cells, cells_of
+from paced_theory.pass_rate_law import PassRateLaw as PassRateLaw
+from paced_theory.pass_rate_law import fit_pass_rate_law as fit_pass_rate_law
 
 EXPONENT_LOWER = -1.0
 EXPONENT_UPPER = 10.0
-_REACH = 40.0  # largest |logit p|
-_MOST_TILTS = 4
-_REJECTED = 0.05
 _GRID_NODES = 34  # 1/3 apart over [-1, 10]: the searches start from the best, so they need the basin only
 _LEAST_BINS = 4
 _SIGNALS = ("common direction", "mean square")
-
-Cells = Sequence[Sequence[int]]
-
-
-@dataclass(frozen=True)
-class PassRateLaw:
-    """A law of pass rates found in counts of passes: p^(alpha-1) (1-p)^(beta-1) exp(sum_j tilt_j T_j(2p - 1)), T_j Chebyshev's polynomials.
-
-    kind: "beta" (no tilt) or "tilted beta". chi_squared, degrees_of_freedom, chi_squared_p: Pearson's test of the law against the counts;
-    chi_squared_p is nan without degrees of freedom. beta_chi_squared, beta_degrees_of_freedom, beta_chi_squared_p: the same for the best
-    Beta law, with which the search begins. logit, mass: (J,) nodes of log p/(1-p) and their probabilities, which sum to 1.
-    """
-
-    kind: str
-    rollouts: int
-    alpha: float
-    beta: float
-    tilt: tuple[float, ...]
-    chi_squared: float
-    degrees_of_freedom: int
-    chi_squared_p: float
-    beta_chi_squared: float
-    beta_degrees_of_freedom: int
-    beta_chi_squared_p: float
-    logit: FloatArray
-    mass: FloatArray
-
-    @property
-    def pass_rate(self) -> FloatArray:
-        """The nodes as pass rates, (J,)."""
-        return np.asarray(special.expit(self.logit))
-
-    @property
-    def log_pass_rate(self) -> FloatArray:
-        """log p at the nodes, exact near both ends, (J,)."""
-        return np.asarray(special.log_expit(self.logit))
-
-    @property
-    def log_failure_rate(self) -> FloatArray:
-        """log(1 - p) at the nodes, exact near both ends, (J,)."""
-        return np.asarray(special.log_expit(-self.logit))
-
-    def counts_law(self, passes: Cells | None = None) -> FloatArray:
-        """Probability of each cell of counts, (m,); of k = 0..K without `passes`."""
-        return _likelihood(self.logit, self.rollouts, _cells(passes, self.rollouts)) @ self.mass
-
-    def posterior(self, passes: Cells | None = None) -> FloatArray:
-        """Law of p over the nodes within each cell of counts, (m, J): rows sum to 1."""
-        joint = _likelihood(self.logit, self.rollouts, _cells(passes, self.rollouts)) * self.mass
-        return np.asarray(joint / joint.sum(axis=1, keepdims=True))
-
-    def posterior_mean(self, passes: Cells | None = None) -> FloatArray:
-        """Mean pass rate of the problems in each cell, (m,)."""
-        return self.posterior(passes) @ self.pass_rate
 
 
 @dataclass(frozen=True)
@@ -147,48 +87,6 @@ class MixtureFit:
         return np.asarray(np.exp(self.log_c + special.xlogy(self.a, p) + special.xlog1py(self.b, -p)))
 
 
-def fit_pass_rate_law(offered: ArrayLike, rollouts: int, passes: Cells | None = None) -> PassRateLaw:
-    """The law of pass rates behind the counts of all problems drawn, by maximum likelihood.
-
-    offered: (m,) how many problems fell into each cell, m >= 3; passes: the counts k of each cell, disjoint and covering 0..K = `rollouts`;
-    without it m = K + 1 and cell k is {k}. A Beta law is tried first. While Pearson's chi-squared rejects at 5 % and degrees of freedom
-    remain, its log density gains a polynomial term in p (at most 4); the power laws at the ends stay. With tens of thousands of problems a
-    rejected law is the rule, so the fields say what was rejected and by how much.
-    Raises ValueError for counts that are not integers >= 0 and where fewer than two cells hold problems.
-    """
-    cells = _cells(passes, check_int("rollouts", rollouts, 2))
-    counts = check_array("offered", offered, ndim=1, min_size=3)
-    if counts.size != len(cells) or (counts < 0).any() or (counts != np.floor(counts)).any():
-        raise ValueError(f"offered must be {len(cells)} integers >= 0, one for each cell of counts, got {counts.tolist()}")
-    if (counts > 0).sum() < 2:
-        raise ValueError("offered must have problems in at least two cells to show a law of pass rates, got all in one; draw more problems")
-    logit = _nodes(rollouts)
-    likelihood = _likelihood(logit, rollouts, cells)
-    freedom = counts.size - 3
-    start = np.log([0.5, 0.5])
-    law, beta_law = None, None
-    for tilts in range(max(0, min(_MOST_TILTS, freedom - 1)) + 1):
-        parameters = _maximum_likelihood(logit, likelihood, counts, start, tilts)
-        mass = _law_mass(logit, parameters)
-        expected = counts.sum() * (likelihood @ mass)
-        chi_squared = float(np.sum((counts - expected) ** 2 / expected))
-        left = freedom - tilts
-        p_value = float(special.chdtrc(left, chi_squared)) if left > 0 else float("nan")
-        if beta_law is None:
-            beta_law = (chi_squared, left, p_value)
-        law = PassRateLaw(
-            kind="tilted beta" if tilts else "beta", rollouts=rollouts, alpha=float(np.exp(parameters[0])),
-            beta=float(np.exp(parameters[1])), tilt=tuple(float(t) for t in parameters[2:]), chi_squared=chi_squared,
-            degrees_of_freedom=left, chi_squared_p=p_value, beta_chi_squared=beta_law[0], beta_degrees_of_freedom=beta_law[1],
-            beta_chi_squared_p=beta_law[2], logit=logit, mass=mass,
-        )  # fmt: skip
-        if not p_value < _REJECTED:
-            break
-        start = np.append(parameters, 0.0)
-    assert law is not None
-    return law
-
-
 def fit_through_mixture(
     passes: Cells | None,
     rollouts: int,
@@ -211,7 +109,7 @@ def fit_through_mixture(
     if law.rollouts != check_int("rollouts", rollouts, 2):
         raise ValueError(f"law must be of the same number of rollouts as the bins, {rollouts}, got {law.rollouts}")
     check_choice("signal", signal, _SIGNALS)
-    cells = _cells(passes, rollouts, cover=False)
+    cells = cells_of(passes, rollouts, cover=False)
     if len(cells) < _LEAST_BINS:
         raise ValueError(f"passes must name at least {_LEAST_BINS} bins to fit three parameters, got {len(cells)}")
     y = check_array("snr_squared", snr_squared, ndim=1)
@@ -242,69 +140,6 @@ def fit_through_mixture(
         at_bound=tuple(name for name, value in (("a", a), ("b", b)) if value <= EXPONENT_LOWER or value >= EXPONENT_UPPER),
         fitted=np.exp(solution.log_c + family.log_shape(solution.theta)[0]), problem=solution.problem,
     )  # fmt: skip
-
-
-def _cells(passes: Cells | None, rollouts: int, *, cover: bool = True) -> list[list[int]]:
-    """The cells as lists of counts, each count of 0..K in one cell at most, and in exactly one if they must `cover`."""
-    if passes is None:
-        return [[k] for k in range(rollouts + 1)]
-    read = [check_array("passes", cell, ndim=1, min_size=0) for cell in passes]
-    flat = np.concatenate([np.empty(0), *read])
-    counts = np.unique(flat)
-    whole = bool(np.isin(flat, np.arange(rollouts + 1)).all())
-    if not whole or counts.size != flat.size or not all(cell.size for cell in read) or (cover and counts.size != rollouts + 1):
-        asked = "which together hold each" if cover else "each at most once"
-        shown = [cell.tolist() for cell in read]
-        raise ValueError(f"passes must be non-empty sets of counts 0..{rollouts}, {asked}, got {shown}")
-    return [[int(k) for k in cell] for cell in read]
-
-
-def _nodes(rollouts: int) -> FloatArray:
-    """Equidistant logits, at most 0.2 and at most about the narrowest posterior's standard deviation apart.
-
-    Sums over them converge geometrically in the spacing, for what they sum is analytic in the logit and vanishes at both ends.
-    """
-    spacing = min(0.2, 1.6 / np.sqrt(rollouts))
-    half = int(np.ceil(_REACH / spacing))
-    return np.linspace(-_REACH, _REACH, 2 * half + 1)
-
-
-def _likelihood(logit: FloatArray, rollouts: int, cells: Cells) -> FloatArray:
-    """Probability of each cell given p, (m, J)."""
-    k = np.arange(rollouts + 1)[:, None]
-    log_choose = -np.log(rollouts + 1) - special.betaln(k + 1, rollouts - k + 1)
-    each = np.exp(log_choose + k * special.log_expit(logit) + (rollouts - k) * special.log_expit(-logit))
-    return np.stack([each[list(cell)].sum(axis=0) for cell in cells])
-
-
-def _law_mass(logit: FloatArray, parameters: FloatArray) -> FloatArray:
-    """Masses at the nodes from (log alpha, log beta, tilts); the density in p times p(1-p) is that in the logit."""
-    return np.asarray(special.softmax(_law_features(logit, parameters.size) @ np.append(np.exp(parameters[:2]), parameters[2:])))
-
-
-def _law_features(logit: FloatArray, count: int) -> FloatArray:
-    tilts = np.polynomial.chebyshev.chebvander(np.tanh(logit / 2), max(count - 2, 1))[:, 1 : count - 1]
-    return np.column_stack([special.log_expit(logit), special.log_expit(-logit), tilts])
-
-
-def _maximum_likelihood(logit: FloatArray, likelihood: FloatArray, counts: FloatArray, start: FloatArray, tilts: int) -> FloatArray:
-    """(log alpha, log beta, tilts) of the largest likelihood; the law is an exponential family in the features."""
-    features = _law_features(logit, 2 + tilts)
-    share = counts / counts.sum()
-
-    def loss(parameters: FloatArray) -> tuple[float, FloatArray]:
-        mass = _law_mass(logit, parameters)
-        cell = np.maximum(likelihood @ mass, np.finfo(float).tiny)
-        within = (likelihood * mass) @ features / cell[:, None]
-        slope = share @ (within - mass @ features)
-        slope[:2] *= np.exp(parameters[:2])
-        return -float(share @ np.log(cell)), -slope
-
-    bounds = [(np.log(1e-2), np.log(1e3))] * 2 + [(-50.0, 50.0)] * tilts
-    found = optimize.minimize(
-        loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-14, "gtol": 1e-9, "maxiter": 2000}
-    )
-    return np.asarray(found.x)
 
 
 def _noise_exponents(law: PassRateLaw, posterior: FloatArray, noise: ArrayLike) -> FloatArray:

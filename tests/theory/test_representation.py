@@ -241,7 +241,7 @@ def test_interval_ends_solve_the_profile_likelihood_equation(relative, confidenc
 
 @pytest.mark.parametrize("relative", [0.05, 0.3])
 def test_linear_intervals_cover_at_their_nominal_rate(relative):
-    truth, trials = (1.0, 1.5), 250
+    truth, trials = (1.0, 1.5), 150
     hits = np.zeros(2, dtype=int)
     for seed in range(trials):
         fit = fit_leading_order_linear(BINS, *noisy(seed, relative))
