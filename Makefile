@@ -28,7 +28,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 setup: $(INSTALLED)  ## create .venv and install the locked versions
 
-probe: $(INSTALLED)  ## the main job: the gradient-SNR probe on the lab's models, to a finished curve in runs/probe (or OUT=FOLDER)
+probe: $(INSTALLED)  ## the main job: the gradient-SNR probe on the lab's models, to a finished SNR curve in runs/probe (or OUT=FOLDER)
 	$(PY) -m paced_exp.snr_probe --out $(OUT)
 
 probe-smoke: $(INSTALLED)  ## the same at a tiny budget, to see that everything works
@@ -43,10 +43,12 @@ tables: $(INSTALLED)  ## print every table from results/ into docs/results.md an
 
 figures: $(INSTALLED)  ## redraw every figure from results/ and the theory into figures/out, and their captions for the paper
 	$(PY) -m figures --out figures/out
+	$(PY) -m figures.snr_curves
 	$(PY) -m paced_exp.reproduce.figure_floats
 
-claims: $(INSTALLED)  ## judge every claim of the paper into docs/claims.md and results/claims.json, and the numbers of the paper's prose
+claims: $(INSTALLED)  ## judge every claim of the paper into docs/claims.md and results/claims.json, the probe's page docs/snr.md, and the numbers of the paper's prose
 	$(PY) -m paced_exp.reproduce.claims_page
+	$(PY) -m figures.document_snr
 	$(PY) -m paced_exp.reproduce.macros
 
 paper: tables figures claims  ## build paper/paced.pdf (installs texlive through apt where it is missing and may)

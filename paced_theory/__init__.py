@@ -42,9 +42,12 @@ if TYPE_CHECKING:
     from paced_theory.robustness import pointwise_loss_bound as pointwise_loss_bound, saddle_point as saddle_point
     from paced_theory.robustness import worst_case_efficiency as worst_case_efficiency, worst_case_law as worst_case_law
     from paced_theory.robustness import worst_case_loss as worst_case_loss
-    from paced_theory.snr import SNREstimate as SNREstimate, estimate_snr as estimate_snr
-    from paced_theory.snr import estimate_snr_from_gram as estimate_snr_from_gram, estimate_snr_from_sums as estimate_snr_from_sums
-    from paced_theory.snr import problems_needed as problems_needed, signal_and_noise as signal_and_noise
+    from paced_theory.snr import estimate_snr as estimate_snr, estimate_snr_from_gram as estimate_snr_from_gram
+    from paced_theory.snr import estimate_snr_from_sums as estimate_snr_from_sums
+    from paced_theory.snr_estimands import trimmed_snr as trimmed_snr, unit_norm_snr as unit_norm_snr
+    from paced_theory.snr_flat import FlatTest as FlatTest, flat_snr_test as flat_snr_test
+    from paced_theory.snr_interval import SNREstimate as SNREstimate, signal_and_noise as signal_and_noise
+    from paced_theory.snr_power import problems_needed as problems_needed
     from paced_theory.stages import population_outcomes as population_outcomes, run_schedule as run_schedule
     from paced_theory.stages import stage_outcomes as stage_outcomes
     from paced_theory.toy_students import GaussianStudent as GaussianStudent, SoftmaxFamily as SoftmaxFamily
@@ -74,7 +77,11 @@ _EXPORTS = {
         "aggregate_efficiency beta_misspecification_loss find_adversary pointwise_loss_bound saddle_point "
         "worst_case_efficiency worst_case_law worst_case_loss"
     ),
-    "snr": "SNREstimate estimate_snr estimate_snr_from_gram estimate_snr_from_sums problems_needed signal_and_noise",
+    "snr": "estimate_snr estimate_snr_from_gram estimate_snr_from_sums",
+    "snr_estimands": "trimmed_snr unit_norm_snr",
+    "snr_flat": "FlatTest flat_snr_test",
+    "snr_interval": "SNREstimate signal_and_noise",
+    "snr_power": "problems_needed",
     "stages": "population_outcomes run_schedule stage_outcomes",
     "toy_students": "GaussianStudent SoftmaxFamily",
 }

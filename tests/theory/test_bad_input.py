@@ -143,6 +143,11 @@ VALID = [
         for function in (robustness.beta_misspecification_loss, robustness.beta_misspecification_curvature)
     ],
     (snr.estimate_snr, {"gradients": NORMAL, "confidence": 0.9}),
+    (
+        snr.trimmed_snr,
+        {"gram": NORMAL @ NORMAL.T, "share": 0.1, "sum_norm_squared": float((NORMAL.sum(axis=0) ** 2).sum()), "confidence": 0.9},
+    ),
+    (snr.unit_norm_snr, {"gram": NORMAL @ NORMAL.T, "confidence": 0.9}),
     (snr.problems_needed, {"snr_squared": 0.1, "effective_rank": 5.0, "level": 0.025, "power": 0.8}),
     (stages.run_schedule, {"student": STUDENT, "starts": [[0.0, 0.0]], "schedule": "forward", "time": 0.1}),
     (stages.stage_outcomes, {"student": STUDENT, "starts": [[0.0, 0.0], [1.0, 0.0]], "time": 0.1, "confidence": 0.9}),
@@ -212,6 +217,7 @@ def test_every_exported_function_is_in_the_list():
         "signal_and_noise",
         "saturating",
         "guaranteed_efficiency",
-    }  # the first four, in test_snr; then no argument; then its caller's
+        "flat_snr_test",
+    }  # the first four, in test_snr; then no argument; then its caller's; then, in test_snr_flat
     exported = {name for name in paced_theory.__all__ if inspect.isfunction(getattr(paced_theory, name))}
     assert exported <= listed
