@@ -30,7 +30,7 @@ def _from_sample(sample: np.ndarray) -> tuple[float, float]:
     "naive-bias",
     statement="The naive squared signal of n gradients is too large by n2/n, so the naive SNR has a floor of 1/sqrt(n).",
     formula="E|mean g|^2 = |E g|^2 + tr Cov(g)/n",
-    source="ours (standard)",
+    source="standard",
     assumptions="independent gradients",
     route="every sample of 4 gradients from a four-point law enumerated",
 )
@@ -51,7 +51,7 @@ def _() -> Evidence:
     "unbiased-signal",
     statement="Signal and noise have unbiased estimates from two sums, |sum g|^2 and sum |g|^2.",
     formula="s2 = (|sum g|^2 - sum |g|^2)/(n(n-1)), n2 = (sum |g|^2 - |sum g|^2/n)/(n-1)",
-    source="ours (standard U-statistics)",
+    source="standard (U-statistics)",
     assumptions="independent gradients with finite second moments, n >= 2",
     route="every sample of 3 gradients from a four-point law enumerated; attacked with correlated problems",
 )
