@@ -48,7 +48,7 @@ def log_pass_rate_floor(bound: float, vocabulary: int, tokens: int) -> float:
     greedy and truncated sampling reach p = 0. ValueError for arguments out of range. Source: PACED Assumption 2; the consequence is ours.
 
     >>> round(log_pass_rate_floor(2.0, 7, 1), 4)
-    -5.7949
+    -5.7948
     """
     B, V, L = check_nonnegative("bound", bound), check_int("vocabulary", vocabulary, 2), check_int("tokens", tokens, 1)
     return -L * float(np.logaddexp(0.0, np.log(V - 1) + 2 * B))
