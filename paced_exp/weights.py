@@ -25,7 +25,8 @@ class Weighting:
     method: `uniform` 1; `paced` p^alpha (1-p)^beta; `hard_filter` 1 on [lo, hi], else 0; `gaussian` exp(-(p-1/2)^2 / (2 sigma^2)), sigma
     matched to PACED's second moment when None; `grpo` sqrt(p(1-p)). estimate, for `paced` only: `plugin` puts in k/K (the paper's);
     `unbiased` has the kernel as its expectation (integer exponents); `posterior` is the kernel's mean under a uniform prior, never
-    zero; `empirical_bayes` the same under the Beta prior fitted to all counts. The other methods put in k/K.
+    zero; `empirical_bayes` the same under the Beta prior fitted once to all counts. The other methods put in k/K. The default is the
+    paper's, for its reproduction; for a training of your own docs/weights.md recommends `empirical_bayes`.
 
     Raises `UserError` for an unknown name, listing the known ones, and for parameters out of range.
     """

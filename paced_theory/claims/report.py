@@ -179,7 +179,9 @@ def _connections() -> list[str]:
     lines = [
         "## Connections: the weights of other methods",
         "",
-        "Efficiency of each weight if SNR^2 ~ p(1-p) with uniform p, and its worst case if SNR^2 ~ p(1-p) e^eps, |eps| <= 0.3.",
+        "Efficiency of each weight if SNR^2 ~ p(1-p) with uniform p, and its worst case if SNR^2 ~ p(1-p) e^eps, |eps| <= 0.3. SPEED-RL",
+        "(arXiv 2506.09016) bounds the SNR of RLOO's gradient by 4 N p(1-p), and PCL (arXiv 2510.01135) finds gradients largest near p = 1/2:",
+        "both speak of policy gradients, not of distillation.",
         "",
         "| Method | Optimal if SNR^2 is proportional to | Efficiency | Worst case |",
         "|---|---|---|---|",

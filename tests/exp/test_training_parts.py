@@ -19,7 +19,7 @@ from paced_exp.training.masks import parse_mask
 from paced_exp.training.segments import Segment, make_plan, make_segments
 from paced_exp.training.stages import Stage, parse_stages, stage_ends
 from paced_exp.training.supply import Supply, SupplyOptions
-from paced_exp.weights import METHODS, Weighting, Weights, normalised, weigh
+from paced_exp.weights import ESTIMATES, METHODS, Weighting, Weights, normalised, weigh
 
 # ---- stages
 
@@ -170,11 +170,15 @@ def a_supply(weighting: Weighting, counts: tuple[np.ndarray, np.ndarray], monkey
     return Supply(Path(), options, problems, segments, nothing, nothing, nothing, nothing, nothing, counts, nothing, nothing)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_training_weighs_as_weigh_does(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "weighting",
+    [*map(Weighting, METHODS), *(Weighting(estimate=estimate) for estimate in ESTIMATES)],
+    ids=lambda w: f"{w.method}-{w.estimate}",
+)
+def test_a_training_weighs_as_weigh_does(weighting: Weighting, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = np.array([0, 1, 2, 4, 3]), np.array([4, 4, 4, 4, 8])
-    prepared = a_supply(Weighting(method), counts, monkeypatch).prepare(0)
-    assert prepared.weights.values.tolist() == weigh(Weighting(method), *counts).values.tolist()
+    prepared = a_supply(weighting, counts, monkeypatch).prepare(0)
+    assert prepared.weights.values.tolist() == weigh(weighting, *counts).values.tolist()
 
 
 @pytest.mark.parametrize("counts", [([0.5, 1.0], [2, 2]), ([1, 2], [2, 0]), ([1, 3], [2, 2])])
