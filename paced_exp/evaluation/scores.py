@@ -8,8 +8,6 @@ import pandas as pd
 from paced_exp.errors import UserError
 from paced_exp.evaluation.metrics import Interval, intervals, pass_at_k
 
-COLUMNS = ("problem_id", "source", "samples", "correct", "mean_tokens", "truncated_share")
-
 
 def scores(rollouts: pd.DataFrame, sources: dict[str, str]) -> pd.DataFrame:
     """A row a problem from its rollouts, in the order of `sources` (problem id -> the source it was asked for under)."""

@@ -47,10 +47,6 @@ class Estimate(NamedTuple):
         """One-sided p-value of "not less than zero"."""
         return Estimate(-self.value, self.error, self.freedom).p_greater
 
-    def scaled(self, factor: float) -> "Estimate":
-        """In other units; factor > 0."""
-        return Estimate(factor * self.value, factor * self.error, self.freedom)
-
     def shifted(self, by: float) -> "Estimate":
         """With a constant added."""
         return Estimate(self.value + by, self.error, self.freedom)

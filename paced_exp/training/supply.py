@@ -25,7 +25,7 @@ from paced_exp.training.masks import Mask
 from paced_exp.training.reference_supply import ReferenceSupply
 from paced_exp.training.sampler import Sampler
 from paced_exp.training.segments import Plan, Segment, make_plan
-from paced_exp.weights import Weighting, Weights, normalised
+from paced_exp.weights import Weighting, Weights, normalised, weigh
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Supply:
             counts = self.prepared[-1].counts if self.prepared else self._counts
         # Without pass rates every weight is the same, whatever the counts.
         k, K = counts if counts is not None else (np.zeros(len(self.problems), dtype=int), np.ones(len(self.problems), dtype=int))
-        weights = normalised(self.options.weighting.raw(k, K))
+        weights = weigh(self.options.weighting, k, K)
         if segment.stage.source == "references":
             weights = self._with_references(segment, weights)
         self._check_contexts(segment, weights)
