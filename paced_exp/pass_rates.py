@@ -68,7 +68,7 @@ def jeffreys_interval(k: np.ndarray, K: np.ndarray, confidence: float = CONFIDEN
 def pass_rates(rollouts: pd.DataFrame, prior: tuple[float, float] = (1.0, 1.0)) -> pd.DataFrame:
     """Pass rates of the problems in `rollouts`, in the order in which they first occur.
 
-    rollouts: one row each, with problem_id, sample, token_ids, finished and correct. prior: (a, b) of the Beta prior behind
+    rollouts: one row each, with problem_id, sample, finished, correct, and token_ids or their number `tokens`. prior: (a, b) of the Beta prior behind
     posterior_mean = (k + a) / (K + a + b); the default is uniform. Returns the columns `COLUMNS`: k correct of K, p_hat = k / K, the
     95 % Jeffreys interval, the posterior mean, the share of rollouts cut at the length limit, and the mean response length in tokens.
     Raises `UserError` for no rollouts, for a (problem_id, sample) that occurs twice, and for a prior that is no Beta distribution.
@@ -86,7 +86,7 @@ def pass_rates(rollouts: pd.DataFrame, prior: tuple[float, float] = (1.0, 1.0)) 
             "problem_id": rollouts["problem_id"],
             "correct": rollouts["correct"].astype("int64"),
             "truncated": ~rollouts["finished"].astype(bool),
-            "tokens": rollouts["token_ids"].map(len),
+            "tokens": rollouts["tokens"] if "tokens" in rollouts else rollouts["token_ids"].map(len),
         }
     )
     groups = frame.groupby("problem_id", sort=False)

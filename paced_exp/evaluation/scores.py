@@ -12,12 +12,12 @@ COLUMNS = ("problem_id", "source", "samples", "correct", "mean_tokens", "truncat
 
 
 def scores(rollouts: pd.DataFrame, sources: dict[str, str]) -> pd.DataFrame:
-    """A row a problem from its rollouts, in the order of `sources` (problem id -> the source it was asked for under)."""
+    """A row a problem from its rollouts (with token_ids or their number `tokens`), in the order of `sources` (problem id -> the source it was asked for under)."""
     frame = pd.DataFrame(
         {
             "problem_id": rollouts["problem_id"],
             "correct": rollouts["correct"].astype("int64"),
-            "tokens": rollouts["token_ids"].map(len),
+            "tokens": rollouts["tokens"] if "tokens" in rollouts else rollouts["token_ids"].map(len),
             "truncated": ~rollouts["finished"].astype(bool),
         }
     )
