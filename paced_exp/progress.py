@@ -12,9 +12,11 @@ class Bar(tqdm):  # type: ignore[type-arg, misc, unused-ignore]
     """A tqdm bar whose rate and ETA are means over what was done after the first update, and unknown until that is as long again.
 
     The first item takes other than its share of time: it compiles, maps memory, fills a batch. An ETA from it alone is off by any factor.
+    The last update is left out too: it may be the first of many that arrive together, at the end of the time that they all took.
     """
 
-    _first: tuple[float, float] | None = None  # time and count at the first update
+    _first: tuple[float, float] | None = None  # time and count at the first update, at the last one, and at that before
+    _last = _before = (0.0, 0.0)
     _tokens = 0
 
     def update(self, n: float | None = 1) -> bool | None:
@@ -22,6 +24,8 @@ class Bar(tqdm):  # type: ignore[type-arg, misc, unused-ignore]
         now, count = self._time(), self.n + (n or 0)
         if n and (self._first is None or now - self._first[0] <= _BURST * (self._first[0] - self.start_t)):
             self._first = (now if self._first is None else self._first[0]), count
+        if n:
+            self._last, self._before = (now, count), self._last
         shown: bool | None = super().update(n)
         return shown
 
@@ -40,9 +44,9 @@ class Bar(tqdm):  # type: ignore[type-arg, misc, unused-ignore]
             rate = done / known["elapsed"]
         elif self._first is not None:
             began, count = self._first
-            since = self.start_t + known["elapsed"] - began
-            if since >= began - self.start_t and since > 0:
-                rate = (self.n - count) / since
+            until, reached = self._before
+            if until - began >= began - self.start_t:
+                rate = (reached - count) / max(until - began, 1e-9)
         postfix = ", ".join(text for text in (known["postfix"], f"{self._tokens} tokens" if self._tokens else "") if text)
         return {**known, "rate": rate, "postfix": postfix or None}
 

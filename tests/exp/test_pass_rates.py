@@ -184,7 +184,7 @@ def test_no_flipped_bit_of_a_file_is_believed(file: Path) -> None:
     good, rng = file.read_bytes(), random.Random(0)
     rates = read_pass_rates(file, FINGERPRINT)
     refused = 0
-    for place in range(len(good)):
+    for place in range(0, len(good), 5):
         bad = bytearray(good)
         bad[place] ^= 1 << rng.randrange(8)
         file.write_bytes(bad)
@@ -193,7 +193,7 @@ def test_no_flipped_bit_of_a_file_is_believed(file: Path) -> None:
         except UserError as error:
             assert "\n" not in str(error)
             refused += 1
-    assert refused > len(good) / 2, "the others are in statistics that nobody reads"
+    assert refused > len(good) / 10, "the others are in statistics that nobody reads"
 
 
 def test_a_file_of_an_earlier_version_has_no_checksum(file: Path) -> None:
