@@ -1,8 +1,8 @@
-"""The store of rollouts at the paper's scale: seconds and memory to write, open, count and finish a journal.
+"""The store of rollouts at the paper's scale: seconds and memory to open, count and finish a journal.
 
     python -m bench.store                       # 5,000 problems x 8 rollouts x 3,000 tokens (1.3 GB in a temporary folder), into results/desk/bench/store.json
 
-Every stage but writing is a process of its own; its memory is the peak of its resident set beyond what it held before the stage, the
+Every stage is a process of its own; its memory is the peak of its resident set beyond what it held before the stage, the
 interpreter and all imports. The journal is read warm, as after writing it. `earlier` is a journal of the same rows without heads and
 checksums, as versions before this format wrote it, which has to be parsed.
 """
@@ -48,17 +48,14 @@ def problems(count: int, samples: int, tokens: int) -> Iterator[list[dict[str, A
         ]
 
 
-def write(folder: Path, count: int, samples: int, tokens: int) -> float:
-    """Seconds of `ChunkStore.append` for all problems; the same rows go into folder/earlier as earlier versions wrote them."""
-    store, seconds = ChunkStore(folder, "rollouts"), 0.0
+def write(folder: Path, count: int, samples: int, tokens: int) -> None:
+    """The rows of all problems by `ChunkStore.append`, and in folder/earlier as earlier versions wrote them."""
+    store = ChunkStore(folder, "rollouts")
     (folder / "earlier").mkdir()
     with (folder / "earlier" / "rollouts.jsonl").open("wb") as earlier:
         for rows in problems(count, samples, tokens):
-            began = time.perf_counter()
             store.append(rows)
-            seconds += time.perf_counter() - began
             earlier.write(json.dumps(rows, separators=(",", ":")).encode() + b"\n")
-    return seconds
 
 
 def peak_mib() -> float:
@@ -69,13 +66,13 @@ def peak_mib() -> float:
 
 def stage(name: str, folder: Path) -> dict[str, float]:
     """Seconds and MiB of one stage, in this process."""
-    held, began = peak_mib(), time.perf_counter()
+    held, began, processor = peak_mib(), time.perf_counter(), time.process_time()
     store = ChunkStore(folder / "earlier" if name.startswith("earlier") else folder, "rollouts")
     if name.endswith("count"):
         pass_rates(store.outcomes())
     elif name.endswith("finish"):
         store.finalise()
-    return {"seconds": time.perf_counter() - began, "mib": peak_mib() - held}
+    return {"seconds": time.perf_counter() - began, "processor_seconds": time.process_time() - processor, "mib": peak_mib() - held}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -96,15 +93,18 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise UserError(f"--{name} {value} must be at least 1")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        rows: list[dict[str, Any]] = [{"stage": "write", "seconds": write(folder, *size.values())}]
+        write(folder, *size.values())
+        rows: list[dict[str, Any]] = []
         for each in STAGES:
             command = [sys.executable, "-m", "bench.store", "--stage", each, str(folder)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             rows.append({"stage": each, **json.loads(done.stdout)})
         mib = (folder / "rollouts.jsonl").stat().st_size / 2**20
-    print(f"{size['problems']} problems x {size['samples']} x {size['tokens']} tokens: {mib:.0f} MiB\n{'stage':<24} {'s':>8} {'MiB':>8}")
+    print(
+        f"{size['problems']} problems x {size['samples']} x {size['tokens']} tokens: {mib:.0f} MiB\n{'stage':<24} {'s':>8} {'of processors':>14} {'MiB':>8}"
+    )
     for row in rows:
-        print(f"{row['stage']:<24} {row['seconds']:>8.2f} {row['mib'] if 'mib' in row else float('nan'):>8.0f}")
+        print(f"{row['stage']:<24} {row['seconds']:>8.2f} {row['processor_seconds']:>14.2f} {row['mib']:>8.0f}")
     write_json(arguments.out, {"kind": "bench_store", "settings": size, "journal_mib": mib, "rows": rows, "provenance": provenance(0)})
     print(arguments.out)
 

@@ -1,6 +1,7 @@
 """What a stored row may hold: the columns of rollouts and of references, their types, and the check of a row that is written or read back."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ _REFERENCE = "origin"  # the column that only references have: their `correct` c
 _LARGEST_TOKEN = 2**31
 
 
-def schema_of(columns: Sequence[str]) -> pa.Schema:
+@cache
+def schema_of(columns: tuple[str, ...]) -> pa.Schema:
     """The Arrow schema of rows with these columns, in their order. Raises `ValueError` for a column that no row may have."""
     if unknown := [name for name in columns if name not in _TYPES]:
         raise ValueError(f"column {unknown[0]!r} is none of {', '.join(_TYPES)}")
