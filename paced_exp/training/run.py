@@ -151,7 +151,7 @@ def initial_counts(
         seed=config.seed,
     )
     if processes.main:
-        rates = pass_rates(store.rows())
+        rates = pass_rates(store.outcomes())
         write_pass_rates(run / "pass_rates.parquet", rates, fingerprint)
         warn_of_truncation(rates, config.max_new_tokens)
     return counts_of(store, problems)
