@@ -80,11 +80,12 @@ def roll_out(config: RolloutConfig) -> tuple[Any, dict[str, Any]]:
 
     Raises `UserError` for anything the user can mend, among it a run folder whose rollouts are of other problems or another student.
     """
-    from paced_exp.pass_rates import read_pass_rates
     from paced_exp.run_folder import RunFolder
 
     run = RunFolder(config.out, config)
     record = run.recorded(KIND, lambda: _roll_out(config, run))
+    from paced_exp.pass_rates import read_pass_rates  # slow to import: only once the folder is this run's
+
     return read_pass_rates(run / "pass_rates.parquet", None), record
 
 
