@@ -98,7 +98,12 @@ def pretrain(name: str, recipe: Recipe, folder: Path, threads: int, *, device: s
     torch.set_num_threads(threads)
     if device != "cpu":
         torch.set_float32_matmul_precision("high")
-    run = RunFolder(folder, recipe).open()
+    with RunFolder(folder, recipe).locked() as run:
+        return _pretrain(name, recipe, run, device, workers)
+
+
+def _pretrain(name: str, recipe: Recipe, run: RunFolder, device: str, workers: int) -> Path:
+    run.open()
     checkpoint = run / "checkpoint"
     tokenizer = save_tokenizer(checkpoint)
     model = build_model(recipe, tokenizer)
