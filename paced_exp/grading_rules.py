@@ -23,7 +23,7 @@ from typing import Any
 from latex2sympy2_extended.logic import And
 from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 from math_verify.grader import get_pct_val, is_equation, unwrap_fcs
-from sympy import Basic, Eq, Expr, FiniteSet, Float, I, Interval, MatrixBase, Rational, Set, Symbol, Tuple, Union, nan
+from sympy import Basic, Eq, Expr, FiniteSet, Float, I, Interval, MatrixBase, MatrixExpr, Rational, Set, Symbol, Tuple, Union, nan, zoo
 from sympy.core.relational import Relational
 
 RELATIVE_ERROR = 1e-6
@@ -37,11 +37,31 @@ SCALES = (Rational(1), Rational(1, 10**40))
 
 _BOLD = re.compile(r"\\(?:boldsymbol|bm|pmb)(?=\s*\{)")
 _BOLD_NUMBER = re.compile(r"\\(?:mathbf|textbf|mathrm)\s*\{([^{}a-zA-Z\\]*)\}")
+_ROMAN = re.compile(r"\\mathrm\s*(?:\{\s*([ei])\s*\}|([ei])(?![a-zA-Z]))")
+# Groups of three digits; other numbers side by side would be multiplied ("1 2" is no way to write 2, nor "5 0" to write 0).
+_GROUPS = re.compile(r"(?<![0-9.])[1-9][0-9]{0,2}(?:(?:\s|~|\\[ ,;:])+[0-9]{3})+(?![0-9])")
+_SIDE_BY_SIDE = re.compile(r"[0-9](?:\s|~|\\[ ,;:!])+[0-9]")
 _BINOMIAL = re.compile(r"\\[dt]?binom\s*(\{[^{}]*\}|[0-9])\s*(\{[^{}]*\}|[0-9])")
 # A sentence's full stop inside the box ("\boxed{104.}") is not part of a number; math-verify would not read it as one.
 _FULL_STOP = re.compile(r"(?<=[0-9)}$])\.$")
 _BASE = re.compile(r"(?<![A-Za-z0-9_{^])\(?([0-9][0-9A-Fa-f]*)\)?\s*_\s*(?:\{\s*(?:\\(?:text|mathrm)\s*\{)?\s*(\w+)\s*\}?\s*\}|([0-9]+))")
-_BASE_WORDS = ("two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen").split()
+_BASE_WORDS = [
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+]
 _BRACED = re.compile(r"(?:\\left\s*)?\\(?:\{|lbrace).*\\(?:\}|rbrace)", re.DOTALL)
 _CONFIG = [LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig()]
 
@@ -65,12 +85,28 @@ def read(text: str) -> Reading:
     digits, spaces and the operators + - * / ^ ( ).
     """
     text = _FULL_STOP.sub("", text.strip())
-    text = _BOLD_NUMBER.sub(r"{\1}", _BOLD.sub("", text))
+    text = _ROMAN.sub(r"{\1\2}", _BOLD_NUMBER.sub(r"{\1}", _BOLD.sub("", text)))
+    text = _GROUPS.sub(lambda match: re.sub(r"[^0-9]", "", match[0]), text)
     text = _BINOMIAL.sub(lambda match: rf"\binom{{{match[1].strip('{}')}}}{{{match[2].strip('{}')}}}", text)
     bases = frozenset(_base(match[2] or match[3]) for match in _BASE.finditer(text))
     text = _BASE.sub(r"\1", text)
-    values = parse(f"\\boxed{{{text}}}", extraction_config=_CONFIG, parsing_timeout=None)
+    side_by_side = _SIDE_BY_SIDE.search(re.sub(r",\s*(?:\\!\s*)+", "", text)) is not None
+    values = [
+        value
+        for value in parse(f"\\boxed{{{text}}}", extraction_config=_CONFIG, parsing_timeout=None)
+        if (_balanced(value) if isinstance(value, str) else not (side_by_side or value.has(nan, zoo)))
+    ]
     return Reading(tuple(values), bases, _BRACED.fullmatch(text.strip("$ \n")) is not None)
+
+
+def _balanced(text: str) -> bool:
+    """Are the braces balanced? math-verify cuts some texts short, and then compares what is left of them."""
+    depth = 0
+    for brace in re.findall(r"(?<!\\)[{}]", text):
+        depth += 1 if brace == "{" else -1
+        if depth < 0:
+            return False
+    return depth == 0
 
 
 def _base(name: str) -> str:
@@ -130,6 +166,7 @@ def agree(gold: Any, answer: Any, percent: bool) -> bool:
         except Exception:  # sympy raises what it likes where an inequality has no solution that it finds
             return True
         return agree(gold, answer, percent)
+    gold, answer = (side.doit() if isinstance(side, MatrixExpr) else side for side in (gold, answer))
     if isinstance(gold, MatrixBase) and isinstance(answer, MatrixBase):
         return gold.shape == answer.shape and _all_agree(gold.flat(), answer.flat(), percent)
     if _is_collection(gold) or _is_collection(answer):
@@ -208,7 +245,7 @@ def _scalars_agree(gold: Any, answer: Any, percent: bool) -> bool:
         number = value(gold)
         share = number is not None and number.is_real and abs(number) <= 1 and _scalars_agree(gold, theirs / 100, percent)
         return bool(share) or (percent and _scalars_agree(gold, theirs, percent))
-    symbols = getattr(gold, "free_symbols", set())
+    symbols: set[Any] = getattr(gold, "free_symbols", set())
     if symbols != getattr(answer, "free_symbols", set()) or isinstance(gold, Symbol) or isinstance(answer, Symbol):
         return True  # names and words, which math-verify compares as text
     for scale in SCALES if symbols else SCALES[:1]:

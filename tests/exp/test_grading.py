@@ -321,6 +321,23 @@ SMALL = [r"6.63\times10^{-34}", "0.0000001", r"\frac{1}{10^7}", "10^{-20}", "e^{
         ("10", r"\binom52", True),
         ("10", r"\dbinom{5}2", True),
         (r"\binom52", "20", False),
+        ("12:00", "1:00", False),  # both a division by zero
+        ("12:00", "12:00", True),
+        (r"\frac{1}{0}", r"\frac{2}{0}", False),
+        (r"1-\frac{1}{\mathrm{e}}", r"1-\frac{1}{\mathrm{e}}", True),
+        (r"1-\frac{1}{\mathrm{e}}", "1-e^{-1}", True),
+        (r"1-\frac{1}{\mathrm{e}}", r"1+\frac{1}{\mathrm{e}}", False),
+        (r"\frac{1}{\mathrm{kg}}", r"\frac{1}{\mathrm{cm}}", False),  # math-verify cuts both to \frac{1}{
+        ("1000", "1 000", True),
+        ("1000000", r"1\,000\,000", True),
+        ("0", "1 000", False),
+        ("0", "5 0", False),
+        ("2", "1 2", False),
+        ("2", r"1\,2", False),
+        (r"\frac12", "1 1/2", False),
+        (r"\frac32", r"1 \frac12", True),
+        (r"\begin{pmatrix}6&8\\10&12\end{pmatrix}", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}+\begin{pmatrix}5&6\\7&8\end{pmatrix}", True),
+        (r"\begin{pmatrix}6&8\\10&13\end{pmatrix}", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}+\begin{pmatrix}5&6\\7&8\end{pmatrix}", False),
     ],
 )
 def test_rules_beyond_math_verify(grader, gold, answer, correct):
