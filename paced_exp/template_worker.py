@@ -8,6 +8,7 @@ import json
 import resource
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def limit_process(cpu_seconds: int, memory_bytes: int) -> None:
@@ -32,14 +33,14 @@ def main() -> None:
     lengths = []
     try:
         for text in request["texts"]:
-            rendered, _ = render_jinja_template(
+            rendered: Any = render_jinja_template(
                 conversations=[[{"role": "user", "content": text}]],
                 chat_template=request["template"],
                 add_generation_prompt=True,
                 enable_thinking=False,
                 **request["special_tokens"],
             )
-            lengths.append(len(rendered[0]))
+            lengths.append(len(rendered[0][0]))
         reply: dict[str, object] = {"lengths": lengths}
     except MemoryError:
         reply = {"error": "it needs too much memory"}
