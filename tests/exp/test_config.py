@@ -1,6 +1,8 @@
 """Command lines and YAML: option spellings, round trips, one line for whatever is refused."""
 
+import itertools
 import re
+import time
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -111,6 +113,50 @@ def test_a_bad_file_is_one_line_too(text: str, message: str, tmp_path: Path) -> 
     with pytest.raises(UserError, match=message) as raised:
         parse("--config", str(path))
     assert "\n" not in str(raised.value)
+
+
+BILLION = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{after}: &{after} [{', '.join([f'*{before}'] * 9)}]\n" for before, after in itertools.pairwise("abcdefghi")
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (BILLION, r"line 2 has an alias \(\*a\); write its value out"),
+        ("x: &x {<<: *x}\n", "has an alias"),
+        ("columns: " + "{a: " * 50 + "1" + "}" * 50, "nested over 20 deep"),
+        ("columns: " + "[" * 30_000, "nested over 20 deep"),
+        ("#" * 200_000, "over 100000 bytes"),
+        ("K: !!python/object/apply:os.system ['true']\n", "python/object"),
+        ("K: " + "9" * 5_000, "4300 digits"),
+        ("K: " + "9" * 30, r"option --K 9{20}\.\.\. is larger than"),
+        ("K: 2026-99-99", "config|--K"),
+    ],
+)
+def test_a_hostile_file_is_refused_at_once(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "hostile.yaml"
+    path.write_text(text)
+    began = time.process_time()
+    for arguments in (("--config", str(path)), (f"--config={path}",)):
+        with pytest.raises(UserError, match=message) as raised:
+            parse(*arguments)
+        assert "\n" not in str(raised.value) and len(str(raised.value)) < 600
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("text", [BILLION, "a: " + "[" * 30_000, "#" * 200_000, "K: " + "9" * 5_000])
+def test_a_hostile_stored_configuration_is_refused_at_once(text: str, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    began = time.process_time()
+    with pytest.raises(UserError, match=r"config\.yaml is not readable YAML .*delete it or restore it"):
+        config.read_yaml(tmp_path / "config.yaml")
+    assert time.process_time() - began < 5
+
+
+def test_a_byte_order_mark_is_no_part_of_a_configuration(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_bytes(b"\xef\xbb\xbfK: 3\n")
+    assert config.read_yaml(tmp_path / "config.yaml") == {"K": 3}
 
 
 def test_printed_configuration_reads_back_to_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
