@@ -86,6 +86,7 @@ class _Estimate(NamedTuple):
     snr_squared: float
     snr_squared_low: float
     snr_squared_high: float
+    tail_bias: float  # 0 in records from before intervals allowed for tails
 
 
 def _panel_problem(panel: dict[str, Any]) -> Problem:
@@ -123,7 +124,7 @@ def end_numbers(bins: list[dict[str, Any]], end: str) -> dict[str, float | None]
 
 
 def _estimate(row: dict[str, Any]) -> _Estimate:
-    return _Estimate(row["snr_squared"], row["snr_squared_low"], row["snr_squared_high"])
+    return _Estimate(row["snr_squared"], row["snr_squared_low"], row["snr_squared_high"], row.get("tail_bias", 0.0))
 
 
 def _agree(stored: Any, ours: float | None) -> bool:
