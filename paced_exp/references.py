@@ -4,7 +4,6 @@ K candidates are sampled and the first graded correct is kept; where none is, th
 choice is recorded a problem. Student and teacher later read the same ids, never re-tokenised text.
 """
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
@@ -45,10 +44,9 @@ def make_references(
     fallback: Fallback,
     seed: int,
     prompt: PromptKind = "privileged",
-    on_problem: Callable[[], object] | None = None,
     watch: Watch | None = None,
 ) -> dict[str, Reference]:
-    """A reference for each problem, by id, continuing from what `store` holds; `on_problem()` is called as each is done.
+    """A reference for each problem, by id, continuing from what `store` holds.
 
     prompt: what the teacher reads. watch: see `RolloutEngine.generate`. Raises `UserError` for candidates < 1, for a problem without an
     expert solution, and for a stored reference that cannot be the teacher's.
@@ -70,8 +68,6 @@ def make_references(
         else:
             chosen = Reference(problem.id, [], "none", len(group), 0)
         store.append([asdict(chosen)])
-        if on_problem is not None:
-            on_problem()
     return read_references(store, vocabulary_of(teacher))
 
 

@@ -165,11 +165,12 @@ def _line_of_head(head: bytes, start: int, end: int) -> Line:
 
 def _unchecked(file: int, start: int, size: int) -> bytes:
     """The line of an earlier version that begins at `start`."""
-    data, block = bytearray(), 1 << 14
-    while (found := data.find(b"\n", len(data) - block // 2)) < 0:
+    data, searched, block = bytearray(), 0, 1 << 14
+    while (found := data.find(b"\n", searched)) < 0:
         if start + len(data) >= size:
             raise NoChunk("it has no end")
-        data += os.pread(file, block, start + len(data))
+        searched = len(data)
+        data += os.pread(file, block, start + searched)
         block *= 2
     return bytes(data[: found + 1])
 

@@ -4,7 +4,7 @@ A rollout depends on the batch around it through floating-point rounding, which 
 if a killed and resumed run is to end with the same weights, bit for bit.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,9 +33,6 @@ class Buffer(ChunkStore):
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         self.buffered += [dict(row) for row in rows]
-
-    def check_samples(self, problem_ids: Iterable[str], samples: int) -> None:
-        pass  # nothing was stored before the group's generation began
 
     def chunks(self) -> Iterator[list[dict[str, Any]]]:
         yield self.buffered

@@ -98,4 +98,6 @@ def test_the_committed_record_keeps_the_bounds_of_opening_and_counting() -> None
     record = read_json(store.OUT)
     rows = {row["stage"]: row for row in record["rows"]}
     assert record["settings"] == {"problems": 5000, "samples": 8, "tokens": 3000}
-    assert rows["open"]["seconds"] < 1 and rows["open and count"]["seconds"] < 2 and rows["open and count"]["mib"] < 200
+    # By processor time: the clock of a busy machine is its other work's.
+    assert rows["open"]["processor_seconds"] < 1 and rows["open and count"]["processor_seconds"] < 2
+    assert rows["open and count"]["mib"] < 200 and rows["open and finish"]["mib"] < 300

@@ -199,6 +199,13 @@ def test_a_journal_of_an_earlier_version_is_read_and_continued(tmp_path: Path) -
     assert mixed.finalise().read_bytes() == new.finalise().read_bytes()
 
 
+@pytest.mark.parametrize("tokens", [1, 300, 2000, 9000])
+def test_a_journal_of_an_earlier_version_is_read_whatever_its_lengths(tmp_path: Path, tokens: int) -> None:
+    chunks = [rollout_rows(index, samples=1 + index % 3, tokens=tokens + index) for index in range(40)]
+    (tmp_path / "rollouts.jsonl").write_bytes(by_earlier_versions(chunks))
+    assert list(ChunkStore(tmp_path, "rollouts").chunks()) == chunks
+
+
 def test_a_line_is_json_that_holds_its_rows(tmp_path: Path) -> None:
     store = ChunkStore(tmp_path, "rollouts")
     store.append(rollout_rows(3))
