@@ -46,10 +46,11 @@ figures: $(INSTALLED)  ## redraw every figure from results/ and the theory into 
 	$(PY) -m figures.snr_curves
 	$(PY) -m paced_exp.reproduce.figure_floats
 
-claims: $(INSTALLED)  ## judge every claim of the paper into docs/claims.md and results/claims.json, the probe's page docs/snr.md, and the numbers of the paper's prose
+claims: $(INSTALLED)  ## judge every claim of the paper into docs/claims.md, results/claims.json and the README, the page docs/snr.md, and the numbers of the paper's prose
 	$(PY) -m paced_exp.reproduce.claims_page
 	$(PY) -m figures.document_snr
 	$(PY) -m paced_exp.reproduce.macros
+	$(PY) -m paced_exp.reproduce.readme
 
 paper: tables figures claims  ## build paper/paced.pdf (installs texlive through apt where it is missing and may)
 	@command -v latexmk > /dev/null && command -v pdflatex > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -qy --no-install-recommends $(TEXLIVE); } \

@@ -16,8 +16,10 @@ from paced_exp import config as configs
 from paced_exp.atomic import atomic_file
 from paced_exp.distill import DistillConfig
 from paced_exp.errors import UserError
+from paced_exp.json_files import read_json, write_checked
+from paced_exp.reproduce.checks import check_probe
+from paced_exp.reproduce.records import read_sealed
 from paced_exp.reproduce.scales import Scale
-from paced_exp.run_folder import read_json
 from paced_exp.snr_probe import ProbeConfig, probe
 
 FIGURE, ROBUSTNESS = "figure2", "robustness"  # what --table calls the probes behind figure 2 and claim C1, and the others
@@ -63,6 +65,7 @@ class Probe:
         record = read_json(path)
         if not isinstance(record, dict) or not isinstance(record.get("config"), dict) or not all(map(_is_panel, _panels(record))):
             raise UserError(f"{path} is no record of a probe, or damaged; restore it from git, or delete it and run: {self.command}")
+        check_probe(path, read_sealed(path))
         stored, ours = (
             {name: value for name, value in options.items() if name not in _LOCAL}
             for options in (record["config"], configs.as_dict(self.config))
@@ -79,16 +82,18 @@ class Probe:
         digest = hashlib.sha256(options.encode()).hexdigest()[:10]
         folder = work / self.scale.name / "probes" / f"{self.key.replace('/', '--')}-{digest}"
         drawn = probe(dataclasses.replace(self.config, out=str(folder)))
-        for path in [*drawn, folder / "record.json"]:
+        for path in drawn:
             with atomic_file(self.folder(results) / path.name) as file:
                 file.write(path.read_bytes())
+        write_checked(self.path(results), read_json(folder / "record.json"))
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _panels(record: dict[str, Any]) -> list[Any]:
     """The curves of a record: one a step where the probe was run at several."""
-    return list(record.get("steps", [record]))
+    steps = record.get("steps", [record])
+    return steps if isinstance(steps, list) else [steps]
 
 
 def _is_panel(panel: Any) -> bool:

@@ -1,13 +1,16 @@
 """The probes as part of the grids: declared once a scale, run once, killed at no loss, refused where a record has other options."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from paced_exp import config as configs
 from paced_exp.distill import DistillConfig
 from paced_exp.errors import UserError
+from paced_exp.json_files import read_json, write_checked, write_json
 from paced_exp.reproduce.__main__ import main
 from paced_exp.reproduce.cells import cell_of
 from paced_exp.reproduce.estimate import cost_of
@@ -16,7 +19,6 @@ from paced_exp.reproduce.probes import ROBUSTNESS, probes_of
 from paced_exp.reproduce.run_cell import run_task
 from paced_exp.reproduce.scales import DESK, SCALES, Scale
 from paced_exp.reproduce.verdicts import DECIDING, PROBE_STEPS, probe_findings, probe_records
-from paced_exp.run_folder import read_json, write_json
 from paced_exp.snr_probe import run_probe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,9 +69,9 @@ def test_a_record_of_other_options_or_of_something_else_is_refused(scale: Scale,
     record = read_json(probe.folder(ran / "results") / "record.json")
     path = probe.folder(tmp_path) / "record.json"
     for name in ("out", "device"):  # where and how, not what
-        write_json(path, {**record, "config": {**record["config"], name: "elsewhere"}})
+        write_checked(path, {**record, "config": {**record["config"], name: "elsewhere"}})
         assert probe.record(tmp_path) is not None
-    write_json(path, {**record, "config": {**record["config"], "per_bin": 4}})
+    write_checked(path, {**record, "config": {**record["config"], "per_bin": 4}})
     with pytest.raises(
         UserError, match=r"record\.json was made with other options .*per_bin \(4 there, 3 now\); delete it and run: .*--table figure2"
     ):
@@ -77,6 +79,7 @@ def test_a_record_of_other_options_or_of_something_else_is_refused(scale: Scale,
     damaged = [
         {"kind": "cell"},
         [],
+        {**record, "steps": 5},
         {**record, "steps": [{**record["steps"][0], "verdict": {}}]},
         {**record, "steps": [record["steps"][0], None]},
     ]
@@ -84,6 +87,38 @@ def test_a_record_of_other_options_or_of_something_else_is_refused(scale: Scale,
         write_json(path, content)
         with pytest.raises(UserError, match=r"record\.json is no record of a probe, or damaged"):
             probe.record(tmp_path)
+
+
+def flip_verdict(panel: dict[str, Any]) -> None:
+    end = panel["verdict"]["low"]
+    end["difference"] = 1.0 if end["difference"] is None else -end["difference"]
+
+
+IMPOSSIBLE = [
+    (flip_verdict, "follows from its bins"),
+    (lambda panel: panel["bins"][0].update(n=10**6), "n must be a whole number, 2 or more, of no fewer"),
+    (lambda panel: panel["bins"][0].update(snr_squared=9.0), "a finite SNR² within its interval"),
+    (lambda panel: panel["bins"][0].update(snr_squared=None), "a finite SNR² within its interval"),
+    (lambda panel: panel["bins"].reverse(), "a pass rate from 0 to 1 above that of the bin before"),
+    (lambda panel: panel["bins"].append([]), "a pass rate from 0 to 1"),
+    (lambda panel: panel.pop("step"), "step None must be the number of an update"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), IMPOSSIBLE)
+def test_numbers_that_cannot_be_are_refused_whatever_their_checksum(
+    scale: Scale, ran: Path, tmp_path: Path, change: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    (probe,) = probes_of(scale)
+    record = read_json(probe.path(ran / "results"))
+    assert probe.record(ran / "results") == record
+    change(record["steps"][1])
+    write_json(probe.path(tmp_path), record)
+    with pytest.raises(UserError, match="does not match its checksum"):
+        probe.record(tmp_path)
+    write_checked(probe.path(tmp_path), record)
+    with pytest.raises(UserError, match=message):
+        probe.record(tmp_path)
 
 
 def test_the_committed_records_are_those_that_the_desk_declares() -> None:

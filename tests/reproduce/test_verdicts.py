@@ -1,21 +1,19 @@
 """The rule decides synthetic records whose truth is known: clear effects either way, none, too few seeds, margins, several contrasts."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from synthetic import content_of, scores, write_row
+from synthetic import content_of, scores, write_probe, write_row
 
-from paced_exp import config as configs
 from paced_exp.errors import UserError
+from paced_exp.json_files import write_checked
 from paced_exp.reproduce.cells import row_cells
 from paced_exp.reproduce.claims import CLAIMS, MARGIN, Contrast, Hypothesis
 from paced_exp.reproduce.grids import BY_NAME
-from paced_exp.reproduce.probes import probes_of
-from paced_exp.reproduce.records import Results, write_record
+from paced_exp.reproduce.records import Results, read_sealed, write_record
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.scales import DESK
 from paced_exp.reproduce.statistics import holm
@@ -161,26 +159,6 @@ def test_every_contrast_names_rows_that_exist() -> None:
                 assert sum(factor for factor, _ in contrast.terms) == 0
 
 
-def write_probe(
-    results: Path,
-    difference: tuple[float, float, float],
-    middle_low: float = 0.1,
-    folder: str = "snr_probe",
-    steps: tuple[int, ...] = (),
-) -> None:
-    value, low, high = difference
-    end = {"difference": value, "difference_low": low, "difference_high": high, "middle_low": middle_low}
-    path = results / "desk" / folder / "record.json"
-    path.parent.mkdir(parents=True)
-    panel = {"bins": [{"n": 40}, {"n": 50}], "verdict": {"low": end, "high": end}}
-    config = configs.as_dict(next(probe.config for probe in probes_of(DESK) if probe.key == folder))
-    if steps:
-        record: dict[str, Any] = {"config": config, "steps": [panel | {"step": step} for step in steps]}
-    else:
-        record = {"config": config, **panel}
-    path.write_text(json.dumps(record))
-
-
 @pytest.mark.parametrize(
     ("difference", "middle_low", "verdict"),
     [
@@ -195,7 +173,7 @@ def test_the_probe_decides_c1(tmp_path: Path, difference: tuple[float, float, fl
     write_probe(tmp_path, difference, middle_low)
     low, high, *later = probe_findings(tmp_path, DESK)
     assert dataclasses.replace(low, holm=low.p).verdict == dataclasses.replace(high, holm=high.p).verdict == verdict
-    assert low.value == -difference[0] and low.n == "40 problems a bin"
+    assert low.value == pytest.approx(-difference[0]) and low.n == "40 problems a bin"
     assert [finding.missing for finding in later] == ["not run: the probe at step 20"] * 2
 
 
@@ -203,7 +181,7 @@ def test_the_verdict_with_more_problems_a_bin_goes_before_the_quick_probe(tmp_pa
     write_probe(tmp_path, (-0.1, -0.5, 0.3))
     write_probe(tmp_path, (0.4, 0.3, 0.5), folder="snr_verdict/qwen3")
     low = probe_findings(tmp_path, DESK)[0]
-    assert low.value == -0.4 and [path.parent.name for path in low.records] == ["qwen3"]
+    assert low.value == pytest.approx(-0.4) and [path.parent.name for path in low.records] == ["qwen3"]
     assert low.command == "python -m paced_exp.reproduce --scale desk --table figure2"
 
 
@@ -215,11 +193,22 @@ def test_a_probe_at_several_updates_decides_each(tmp_path: Path) -> None:
 
 
 def test_a_probe_record_of_other_options_decides_nothing(tmp_path: Path) -> None:
-    write_probe(tmp_path, (0.4, 0.3, 0.5))
-    path = tmp_path / "desk" / "snr_probe" / "record.json"
-    path.write_text(path.read_text().replace('"K": 10', '"K": 2'))
+    path = write_probe(tmp_path, (0.4, 0.3, 0.5))
+    record = read_sealed(path)
+    write_checked(path, record | {"config": record["config"] | {"K": 2}})
     with pytest.raises(UserError, match=r"K \(2 there, 10 now\)"):
         probe_findings(tmp_path, DESK)
     path.write_text("{}")
     with pytest.raises(UserError, match="is no record of a probe"):
+        outcomes(Results(tmp_path), DESK)
+
+
+def test_the_verdict_in_a_probe_record_is_not_believed(tmp_path: Path) -> None:
+    """A sign turned in the verdict alone contradicts the bins, whatever the checksum."""
+    path = write_probe(tmp_path, (0.4, 0.3, 0.5))
+    record = read_sealed(path)
+    for name in ("difference", "difference_low", "difference_high"):
+        record["verdict"]["low"][name] *= -1
+    write_checked(path, record)
+    with pytest.raises(UserError, match=r"verdict low: difference is -0.4\d*, and 0.4\d* follows from its bins"):
         outcomes(Results(tmp_path), DESK)
