@@ -14,9 +14,9 @@ from paced_exp.probe.fits import exponent_words, flat_words, law_words, mixture_
 from paced_exp.probe.step_noise import step_noise
 from paced_exp.probe.verdict import ENDS, bin_name, by_rule, words
 from paced_exp.reproduce.probes import ROBUSTNESS, TABLES, Probe, probe_command, probes_of
-from paced_exp.reproduce.records import Results, read_sealed
+from paced_exp.reproduce.records import read_sealed
 from paced_exp.reproduce.scales import DESK
-from paced_exp.reproduce.verdicts import Finding, outcomes, probe_records
+from paced_exp.reproduce.verdicts import Finding, findings_by_name, probe_records
 from paced_exp.run_folder import write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,7 +67,7 @@ def _sentence(text: str) -> str:
 
 def _verdicts(records: dict[str, dict[str, Any]], results: Path) -> list[str]:
     """One row for each end bin of each record behind the claim: by its own interval, and after Holm's correction where it is in the family."""
-    findings = {finding.hypothesis: finding for outcome in outcomes(Results(results), DESK) for finding in outcome.findings}
+    findings = findings_by_name(results, DESK)
     judging = probe_records(results, DESK)
     lines = []
     for key, record in records.items():
@@ -190,7 +190,8 @@ def document(results: Path) -> str:
     probes = {probe.key: probe for table in TABLES for probe in probes_of(DESK, table)}
     pairs = {f"{VERDICT}/{name}": _record(probes[f"{VERDICT}/{name}"], results) for name in PAIRS}
     steps = _record(probes[STEPS], results)
-    trimmed = read_sealed(results / DESK.name / TRIMMED / "record.json")  # made by a command that no longer is: new records hold the estimand
+    # Made by a command that no longer is: new records hold the estimand.
+    trimmed = read_sealed(results / DESK.name / TRIMMED / "record.json")
     variants = {key: trimmed if key == TRIMMED else _record(probes[key], results) for key in VARIANTS}
     bench = read_sealed(results / DESK.name / "bench" / "gradients.json")
     prose = (Path(__file__).parent / "document_snr.md").read_text(encoding="utf-8")

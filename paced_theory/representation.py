@@ -240,7 +240,9 @@ def fit_leading_order_linear(
 
     An unbiased estimate of SNR^2 can be negative; this fit keeps such bins. Arguments as in `fit_leading_order`, estimates of either
     sign. The intervals invert the profile likelihood ratio, which stays honest where the information is weak and Wald's does not.
-    Measured coverage of 95 % intervals with 11 bins: 94-97 % for standard errors up to 0.3 of the peak, 91-93 % at 0.6 to 1 of it.
+    Measured coverage of 95 % intervals with 11 bins: 94-97 % for standard errors up to 0.3 of the peak, 91-93 % at 0.6 to 1 of it. That is
+    for bins of one pass rate each. Bins of k passes in K rollouts mix pass rates, and there the intervals may cover in no data set at all:
+    `paced_theory.mixture` fits those.
     Raises ValueError where no exponents give a positive c: then the data do not show any signal.
     """
     p, y, se = _points(pass_rate, snr_squared, standard_error)

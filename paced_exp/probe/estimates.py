@@ -98,7 +98,7 @@ class Curve:
 
 
 def _root(value: float) -> float:
-    return math.sqrt(max(0.0, value))
+    return value if math.isnan(value) else math.sqrt(max(0.0, value))
 
 
 def estimate_curve(data: list[BinData], *, replicates: int, seed: int) -> Curve:
@@ -127,7 +127,7 @@ def estimate_curve(data: list[BinData], *, replicates: int, seed: int) -> Curve:
             continue
         usable.append(bin_data)
         estimates.append(estimate)
-        zero_high.append(_root(float(np.quantile(sign_flip_null(gram, replicates=replicates, rng=rng), 0.975))))
+        zero_high.append(_root(float(_quantiles(sign_flip_null(gram, replicates=replicates, rng=rng), [0.975])[0])))
         ranks.append(rank)
         others.append(other_estimands(gram, confidence=CONFIDENCE))
     null = _null_band(usable, rng)
@@ -176,8 +176,15 @@ def _null_band(usable: list[BinData], rng: np.random.Generator) -> list[tuple[fl
     if not usable:
         return []
     pool = np.concatenate([bin_data.sums.sketches for bin_data in usable])
+    pool = pool / max(float(np.abs(pool).max()), np.finfo(float).tiny)  # SNR has no scale, single precision has a range
     draws = permutation_null(pool, [len(bin_data.sums.norms_squared) for bin_data in usable], replicates=NULL_REPLICATES, rng=rng)
-    return [(float(low), float(high)) for low, high in np.quantile(draws, [0.025, 0.975], axis=0).T]
+    return [(float(low), float(high)) for low, high in _quantiles(draws, [0.025, 0.975]).T]
+
+
+def _quantiles(draws: np.ndarray, at: list[float]) -> np.ndarray:
+    """Quantiles along the first axis; not a number between draws that are infinite, which a record holds as None."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.quantile(draws, at, axis=0))
 
 
 def _artefact(usable: list[BinData]) -> list[dict[str, Any]]:

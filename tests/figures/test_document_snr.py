@@ -10,9 +10,8 @@ import pytest
 
 from figures import document_snr
 from paced_exp.errors import UserError
-from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import DESK
-from paced_exp.reproduce.verdicts import outcomes
+from paced_exp.reproduce.verdicts import findings_by_name
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "snr.md").read_text(encoding="utf-8")
@@ -38,7 +37,7 @@ def test_make_writes_it() -> None:
 
 
 def test_verdicts_stand_raw_and_corrected_side_by_side(page: str) -> None:
-    findings = {finding.hypothesis: finding for outcome in outcomes(Results(ROOT / "results"), DESK) for finding in outcome.findings}
+    findings = findings_by_name(ROOT / "results", DESK)
     rows = [line for line in page.splitlines() if line.startswith("| the bin k = ")]
     assert len(rows) == 8
     for name in ("C1.step1.low", "C1.step1.high", "C1.step20.low", "C1.step20.high"):

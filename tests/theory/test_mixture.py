@@ -208,6 +208,19 @@ def test_bounds_are_ordered_for_any_data_with_signal(seed, size):
     assert math.isfinite(fit.log_c) and 0 <= fit.chi_squared_p <= 1
 
 
+@settings(deadline=None, max_examples=8, derandomize=True)
+@given(seed=st.integers(0, 10_000))
+def test_the_mirrored_problem_has_the_mirrored_law_and_fit(seed):
+    rng = np.random.default_rng(seed)
+    counts = rng.multinomial(20_000, stats.betabinom(K, *rng.uniform(0.3, 2, 2)).pmf(np.arange(K + 1)))
+    y = 0.002 * rng.uniform(0.5, 2, K + 1)
+    law, mirrored_law = fit_pass_rate_law(counts, K), fit_pass_rate_law(counts[::-1], K)
+    assert mirrored_law.counts_law() == pytest.approx(law.counts_law()[::-1], rel=1e-3)
+    fit, mirrored = fit_through_mixture(None, K, law, y, y / 5), fit_through_mixture(None, K, mirrored_law, y[::-1], y[::-1] / 5)
+    assert (mirrored.b, mirrored.a) == pytest.approx((fit.a, fit.b), abs=0.01)
+    assert (mirrored.b_low, mirrored.b_high) == pytest.approx((fit.a_low, fit.a_high), abs=0.02)
+
+
 def test_reading_bins_at_k_over_K_misses_what_the_mixture_finds():
     """Why the mixture: the naive reading of noise-free bins of SNR^2 ~ p(1-p) is off by far more than its own interval."""
     from paced_theory.representation import fit_leading_order_linear
