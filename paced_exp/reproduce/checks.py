@@ -10,12 +10,11 @@ from typing import Any, NamedTuple, TypeGuard, cast
 
 from paced_exp import config as configs
 from paced_exp.errors import UserError
+from paced_exp.probe.verdict import MIDDLE, SHARE
 from paced_exp.reproduce.cells import Cell
 from paced_theory.snr import SNREstimate, combine
 
 RESTORE = "restore it from git, or delete it and run its command again"
-MIDDLE = (0.3, 0.7)  # the bins that stand for the middle of the pass-rate range, by mean pass rate
-SHARE = 0.5  # of the middle's SNR², which an end bin keeps or not
 _REACHED = 0.1  # how near to 0 or 1 the pass rate of the outermost bin must lie to be called an end
 _CLOSE = 1e-9  # relative: sums in another order
 
@@ -95,6 +94,7 @@ class _Estimate(NamedTuple):
     snr_squared: float
     snr_squared_low: float
     snr_squared_high: float
+    tail_bias: float
 
 
 def _panel_problem(panel: dict[str, Any]) -> Problem:
@@ -108,6 +108,8 @@ def _panel_problem(panel: dict[str, Any]) -> Problem:
         numbers = [row.get(name) for name in ("snr_squared_low", "snr_squared", "snr_squared_high")]
         if not all(_is_number(value) for value in numbers) or numbers != sorted(cast(list[float], numbers)):
             return f"bins[{number}] must have a finite SNR² within its interval"
+        if not _is_number(row.get("tail_bias", 0.0), 0):
+            return f"bins[{number}] has tail_bias {row['tail_bias']!r}, and must have a finite one that is not negative"
     for end in ("low", "high"):
         stored, ours = panel["verdict"][end], end_numbers(panel["bins"], end)
         for name, value in ours.items():
@@ -132,7 +134,8 @@ def end_numbers(bins: list[dict[str, Any]], end: str) -> dict[str, float | None]
 
 
 def _estimate(row: dict[str, Any]) -> _Estimate:
-    return _Estimate(row["snr_squared"], row["snr_squared_low"], row["snr_squared_high"])
+    """Records made before intervals allowed for the norms' tail have no `tail_bias`."""
+    return _Estimate(row["snr_squared"], row["snr_squared_low"], row["snr_squared_high"], row.get("tail_bias", 0.0))
 
 
 def _agree(stored: Any, ours: float | None) -> bool:

@@ -1,4 +1,4 @@
-"""The probes of figure 2 and claim C1, beside the grids: what they are run with at a scale, and where their records go.
+"""The probes of figure 2 and claim C1, and those of robustness, beside the grids: what they are run with at a scale, and where records go.
 
 A scale names its probes and what they are run with; models, problems and training come from its distillation setup. The record and the
 figure of a finished probe lie under RESULTS/SCALE/NAME.
@@ -22,7 +22,8 @@ from paced_exp.reproduce.records import read_sealed
 from paced_exp.reproduce.scales import Scale
 from paced_exp.snr_probe import ProbeConfig, probe
 
-FIGURE = "figure2"  # what --table calls them
+FIGURE, ROBUSTNESS = "figure2", "robustness"  # what --table calls the probes behind figure 2 and claim C1, and the others
+TABLES = (FIGURE, ROBUSTNESS)
 # Where and how a probe is run, not what comes out of it.
 _LOCAL = ("out", "device", "rollouts_from")
 # What the training between two probes has from the cells of the scale.
@@ -31,11 +32,12 @@ _TRAINING = ("batch", "micro_batch", "warmup", "rollout_every", "precision", "te
 
 @dataclass(frozen=True)
 class Probe:
-    """A probe of a scale. key: its folder under RESULTS/SCALE, such as snr_verdict/qwen3."""
+    """A probe of a scale. key: its folder under RESULTS/SCALE, such as snr_verdict/qwen3. table: what --table calls it with its like."""
 
     scale: Scale
     key: str
     config: ProbeConfig
+    table: str = FIGURE
 
     @property
     def name(self) -> str:
@@ -45,7 +47,7 @@ class Probe:
     @property
     def command(self) -> str:
         """The command that makes the record."""
-        return probe_command(self.scale)
+        return probe_command(self.scale, self.table)
 
     def folder(self, results: Path) -> Path:
         """Where record and figure go."""
@@ -105,14 +107,15 @@ def _is_end(end: Any) -> bool:
     return isinstance(end, dict) and "difference" in end and (end["difference"] is None or all(name in end for name in judged))
 
 
-def probe_command(scale: Scale) -> str:
+def probe_command(scale: Scale, table: str = FIGURE) -> str:
     """The command that runs the probes of a scale."""
-    return f"python -m paced_exp.reproduce --scale {scale.name} --table {FIGURE}"
+    return f"python -m paced_exp.reproduce --scale {scale.name} --table {table}"
 
 
-def probes_of(scale: Scale) -> list[Probe]:
-    """All probes of a scale, in its order."""
-    return [Probe(scale, key, _config(scale, options)) for key, options in scale.probes.items()]
+def probes_of(scale: Scale, table: str = FIGURE) -> list[Probe]:
+    """The probes of a scale behind figure 2 and claim C1, or those of robustness, in its order."""
+    declared = scale.robustness if table == ROBUSTNESS else scale.probes
+    return [Probe(scale, key, _config(scale, options), table) for key, options in declared.items()]
 
 
 def _config(scale: Scale, options: dict[str, Any]) -> ProbeConfig:

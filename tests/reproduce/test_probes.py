@@ -15,7 +15,7 @@ from paced_exp.reproduce.__main__ import main
 from paced_exp.reproduce.cells import cell_of
 from paced_exp.reproduce.estimate import cost_of
 from paced_exp.reproduce.grids import BY_NAME
-from paced_exp.reproduce.probes import probes_of
+from paced_exp.reproduce.probes import ROBUSTNESS, probes_of
 from paced_exp.reproduce.run_cell import run_task
 from paced_exp.reproduce.scales import DESK, SCALES, Scale
 from paced_exp.reproduce.verdicts import DECIDING, PROBE_STEPS, probe_findings, probe_records
@@ -36,7 +36,7 @@ def ran(scale: Scale, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_record_and_figure_are_in_the_results_and_nothing_is_left(scale: Scale, ran: Path) -> None:
     (probe,) = probes_of(scale)
     there = {path.name for path in probe.folder(ran / "results").iterdir()}
-    assert there == {"record.json", *(f"figure2_snr.{kind}" for kind in ("pdf", "png", "svg", "txt"))}
+    assert there == {"record.json", *(f"snr_curve.{kind}" for kind in ("pdf", "png", "svg", "txt"))}
     assert probe.record(ran / "results") is not None and not [path for path in (ran / "work").rglob("*") if path.is_file()]
 
 
@@ -122,8 +122,10 @@ def test_numbers_that_cannot_be_are_refused_whatever_their_checksum(
 
 
 def test_the_committed_records_are_those_that_the_desk_declares() -> None:
-    declared = probes_of(DESK)
-    assert all(probe.record(ROOT / "results") is not None for probe in declared)
+    declared, others = probes_of(DESK), probes_of(DESK, ROBUSTNESS)
+    assert all(probe.record(ROOT / "results") is not None for probe in declared + others)
+    assert {probe.path(ROOT / "results").parent.name for probe in others} == {"reverse-kl", "cross-entropy", "last-layer", "sum", "k40"}
+    assert {probe.command for probe in others} == {"python -m paced_exp.reproduce --scale desk --table robustness"}
     assert set(DECIDING) <= {probe.key for probe in declared}
     assert set(PROBE_STEPS) <= set(probe_records(ROOT / "results", DESK))
     assert {finding.command for finding in probe_findings(ROOT / "results", DESK)} == {declared[0].command}
@@ -150,3 +152,12 @@ def test_a_dry_run_and_the_list_name_them(tmp_path: Path, capsys: pytest.Capture
     assert main(["--list"]) == 0
     assert "figure2: gradient SNR against the pass rate" in capsys.readouterr().out
     assert json.dumps(sorted(SCALES["desk"].probes)) == json.dumps(sorted(probe.key for probe in probes_of(DESK)))
+
+
+def test_the_probes_of_robustness_are_a_table_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["--dry-run", "--results", str(tmp_path), "--work", str(tmp_path)]
+    assert main(["--table", "robustness", *argv]) == 0
+    text = capsys.readouterr().out
+    assert "5 probes to run" in text and "probe snr_robustness/k40" in text and "snr_verdict" not in text
+    assert main(["--table", "robustness", "--scale", "smoke", *argv]) == 0
+    assert capsys.readouterr().out == "smoke scale declares no probes of robustness: nothing to run\n"
