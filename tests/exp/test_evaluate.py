@@ -201,6 +201,26 @@ def test_against_a_model_and_against_its_finished_evaluation_agree(whole: Path, 
     assert f"forgetting on {sources[1]}" in text and "paired differences to" in text
 
 
+@pytest.mark.parametrize("spelt", ["ev/", "ev//", "ev/."])
+def test_the_base_lies_beside_the_folder_however_it_is_spelt(
+    spelt: str, models: Path, sources: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = config(models, sources[:1], Path("x"), against=str(models / "student"), limit=4)
+    first = evaluate.evaluate(dataclasses.replace(asked, out=spelt))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ev", "ev-against"]
+    assert evaluate.evaluate(dataclasses.replace(asked, out="ev")) == first
+
+
+def test_the_base_of_the_working_folder_lies_beside_it(
+    models: Path, sources: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ev").mkdir()
+    monkeypatch.chdir(tmp_path / "ev")
+    evaluate.evaluate(dataclasses.replace(config(models, sources[:1], Path("x"), against=str(models / "student"), limit=4), out="."))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ev", "ev-against"]
+
+
 def test_an_evaluation_with_other_options_is_not_compared_with(whole: Path, models: Path, sources: list[Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"evaluated with other options; differing: seed \(0 there, 1 now\)"):
         evaluate.evaluate(config(models, sources, tmp_path / "out", against=str(whole), seed=1))
