@@ -21,6 +21,7 @@ from paced_exp.errors import UserError
 from paced_exp.json_files import read_object, write_json
 
 MANIFEST = "manifest.json"
+ASIDE = ".saving"  # where a checkpoint is written, beside the finished ones
 KEPT = 2  # the last two: where one is damaged, the run goes on from the other
 
 
@@ -82,13 +83,21 @@ def last_whole(folder: Path) -> Path | None:
             whole = path
             break
         damaged.append((path, wrong))
-    follows = "begins anew at update 1" if whole is None else f"goes on from {whole.name}"
+    follows = "begins anew" if whole is None else f"goes on from {whole.name}"
     for path, wrong in damaged:
         aside = path.with_name(f"damaged-{path.name}")
         _remove(aside)
         path.rename(aside)
         print(f"warning: {path} is damaged: {wrong}; it is set aside as {aside.name}, and the run {follows}", file=sys.stderr)
     return whole
+
+
+def keep(aside: Path, step: int) -> None:
+    """Make the folder `aside` / checkpoint-`step`, written beside the checkpoints, one of them, and delete all but the last `KEPT`."""
+    name = f"checkpoint-{step}"
+    seal(aside / name, step)
+    os.replace(aside / name, aside.parent / name)
+    drop_old(aside.parent)
 
 
 def drop_old(folder: Path) -> None:

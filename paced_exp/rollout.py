@@ -167,9 +167,12 @@ def _hash(problems: Sequence[Any]) -> str:
 def summary(rates: Any, sources: Sequence[str]) -> dict[str, Any]:
     """Numbers of the summary table: one row a source and one for all, and the problems in each fifth of the pass-rate range.
 
-    pass_rate_low and pass_rate_high: the mean pass rate's 95 % normal interval over problems, null for a single problem.
+    pass_rate_low and pass_rate_high: the mean pass rate's 95 % interval over problems, normal, or, where few problems differ from the
+    commonest pass rate, `evaluation.metrics.bounded_interval`; null for a single problem.
     """
     import numpy as np
+
+    from paced_exp.evaluation.metrics import bounded_interval, few_differ
 
     names = np.array(sources)
     distinct = sorted(set(sources))
@@ -178,15 +181,20 @@ def summary(rates: Any, sources: Sequence[str]) -> dict[str, Any]:
     for name, mask in [*chosen, ("all", np.ones(len(names), dtype=bool))]:
         part = rates[mask]
         p, n = part["p_hat"].to_numpy(), len(part)
-        half = 1.959964 * float(p.std(ddof=1)) / math.sqrt(n) if n > 1 else None
+        ends: tuple[float | None, float | None] = None, None
+        if n > 1 and few_differ(p):
+            ends = bounded_interval(p, 0.0, 1.0, replicates=10_000, rng=np.random.default_rng(0))
+        elif n > 1:
+            half = 1.959964 * float(p.std(ddof=1)) / math.sqrt(n)
+            ends = max(0.0, float(p.mean()) - half), min(1.0, float(p.mean()) + half)
         rows.append(
             {
                 "source": name,
                 "problems": n,
                 "rollouts": int(part["K"].sum()),
                 "pass_rate": float(p.mean()),
-                "pass_rate_low": None if half is None else max(0.0, float(p.mean()) - half),
-                "pass_rate_high": None if half is None else min(1.0, float(p.mean()) + half),
+                "pass_rate_low": ends[0],
+                "pass_rate_high": ends[1],
                 "never_passed": int((part["k"] == 0).sum()),
                 "always_passed": int((part["k"] == part["K"]).sum()),
                 "truncated_share": float((part["truncated_share"] * part["K"]).sum() / part["K"].sum()),

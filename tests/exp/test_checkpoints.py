@@ -114,7 +114,7 @@ def test_without_a_whole_checkpoint_the_run_begins_anew(
     assert_same(run(tmp_path / "run", source), whole[1])
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
     assert len(lines) == 2 and all("optimizer.pt is not as it was written" in line for line in lines)
-    assert all("the run begins anew at update 1" in line for line in lines)
+    assert all("the run begins anew" in line for line in lines)
     assert steps_in(tmp_path / "run") == list(range(1, UPDATES + 1))
 
 

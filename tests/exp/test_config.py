@@ -131,7 +131,7 @@ BILLION = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("K: !!python/object/apply:os.system ['true']\n", "python/object"),
         ("K: " + "9" * 5_000, "4300 digits"),
         ("K: " + "9" * 30, r"option --K 9{20}\.\.\. is larger than"),
-        ("K: 2026-99-99", "config|--K"),
+        ("K: 2026-99-99", "config|-K"),
     ],
 )
 def test_a_hostile_file_is_refused_at_once(text: str, message: str, tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_help_tells_what_every_option_of_the_probe_is(capsys: pytest.CaptureFixt
         (["--max-new-tokens", "0"], "--max-new-tokens 0 must be at least 1"),
         (["--candidates", "0"], "--candidates 0 must be at least 1"),
         (["--batch-tokens", "0"], "--batch-tokens 0 must be at least 1"),
-        (["--sketch-size", "0"], "--sketch-size 0 must be at least 1"),
+        (["--sketch-size", "0"], "--sketch-size 0 must be at least 64"),
         (["--replicates", "99"], "--replicates 99 must be at least 100"),
         (["--temperature", "0"], "--temperature 0.0 must be positive and finite"),
         (["--temperature", "inf"], "--temperature"),

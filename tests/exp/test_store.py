@@ -347,7 +347,8 @@ def test_what_is_appended_is_soon_on_the_disk_without_another_append(tmp_path: P
     store = filled(tmp_path, 1)
     assert store._syncing is not None
     store._syncing.join()
-    assert synced == [str(store.path), str(tmp_path)]
+    # Stores of other tests may still be writing theirs.
+    assert [path for path in synced if path.startswith(str(tmp_path))] == [str(store.path), str(tmp_path)]
 
 
 def test_a_disk_that_fails_to_sync_is_said_at_the_next_append(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
