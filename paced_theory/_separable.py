@@ -8,7 +8,7 @@ and the answer is never worse than the best node.
 Axes: m bins, G grid nodes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from scipy import optimize
 
 from paced_theory._checks import FloatArray
 
-_STARTS = 3
+_STARTS = 2
 _ALIKE = 0.9  # cosine above which two shapes count as one start
 _EVALUATIONS = 200
 _TOLERANCE = 1e-10
@@ -153,37 +153,52 @@ def _distant_starts(family: Family, target: FloatArray, weight: FloatArray) -> l
     return starts
 
 
-def profile_interval(
-    family: Family, y: FloatArray, standard_error: FloatArray, solution: Solution, which: int, quantile: float
-) -> tuple[float, float]:
-    """Values of parameter `which` where the profile chi^2 has risen by quantile^2 above the solution's, cut at the box.
+def profile_intervals(
+    family: Family, y: FloatArray, standard_error: FloatArray, solution: Solution, which: int, quantiles: Sequence[float]
+) -> list[tuple[float, float]]:
+    """For each of the ascending quantiles, where the profile chi^2 of parameter `which` has risen by quantile^2, cut at the box.
 
     The first crossing on either side: where the profile turns down again far away, that is another basin and no part of the interval.
     The root of the rise is nearly linear in the parameter, which makes extrapolation and secants quick.
     """
     estimate = float(solution.theta[which])
-    ends = []
+    sides = []
     for bound, sign in ((float(family.lower[which]), -1.0), (float(family.upper[which]), 1.0)):
-        rises, warm = {estimate: -quantile}, solution.theta
+        roots, warm = {estimate: 0.0}, solution.theta
 
-        def rise(value: float, rises: dict[float, float] = rises) -> float:
-            """Root of the profile's rise less `quantile`, each value searched once, from the nearest minimum found before."""
+        def root(value: float, roots: dict[float, float] = roots) -> float:
+            """Root of the profile's rise, each value searched once, from the minimum found last."""
             nonlocal warm
-            if value not in rises:
+            if value not in roots:
                 profile = solve(family, y, standard_error, start=warm, fixed=(which, value))
                 if np.isfinite(profile.log_c):
                     warm = profile.theta
-                rises[value] = float(np.sqrt(max(0.0, profile.chi_squared - solution.chi_squared))) - quantile
-            return rises[value]
+                roots[value] = float(np.sqrt(max(0.0, profile.chi_squared - solution.chi_squared)))
+            return roots[value]
 
+        ends = []
         inner, step = estimate, _FIRST_STEP
-        while inner != bound:
-            outer = min(inner + step, bound) if sign > 0 else max(inner - step, bound)
-            if rise(outer) > 0:
-                inner = float(optimize.brentq(rise, inner, outer, xtol=_END_TOLERANCE))
-                break
-            # To where the root would cross if it went on as it has come, and somewhat beyond, but by one to four steps.
-            slope = (rise(outer) + quantile) / abs(outer - estimate)
-            inner, step = outer, min(4 * step, max(step, -1.2 * rise(outer) / slope)) if slope > 0 else 2 * step
-        ends.append(inner)
-    return ends[0], ends[1]
+        for quantile in quantiles:
+            # The nearest value known to lie beyond, from a smaller quantile's search, else steps outwards until one does.
+            beyond = [value for value, height in roots.items() if sign * (value - inner) > 0 and height > quantile]
+            outer = min(beyond, key=lambda value: abs(value - estimate)) if beyond else None
+            while outer is None and inner != bound:
+                reached = min(inner + step, bound) if sign > 0 else max(inner - step, bound)
+                if root(reached) > quantile:
+                    outer = reached
+                    break
+                # To where the root would cross if it went on as it has come, and somewhat beyond, but by one to four steps.
+                slope = root(reached) / abs(reached - estimate)
+                inner, step = reached, min(4 * step, max(step, 1.2 * (quantile - root(reached)) / slope)) if slope > 0 else 2 * step
+            if outer is not None:
+                inner = _crossing(root, quantile, inner, outer)
+            ends.append(inner)
+        sides.append(ends)
+    return list(zip(*sides, strict=True))
+
+
+def _crossing(root: Callable[[float], float], quantile: float, inner: float, outer: float) -> float:
+    """Where the root of the rise passes `quantile` between a value below it (or at it) and one above."""
+    if root(inner) >= quantile:  # the end of a smaller quantile's search, found to its tolerance only
+        return inner
+    return float(optimize.brentq(lambda value: root(value) - quantile, inner, outer, xtol=_END_TOLERANCE))

@@ -11,6 +11,11 @@ E_B[s] where the directions agree, and its noise is E_B[m] plus the spread of mu
 
 Directions that turn within a bin make its mean shorter, never longer; the fit then reads a weaker signal there. E_B[f m] / E_B[m] ("mean
 square") would hold if bins averaged squared lengths, which the mean of n gradients never does: it is offered to show how much hangs on it.
+On the committed records that is at most 0.03 of an exponent with constant noise, and 0.10 of a and 0.31 of b with the noise given.
+
+Intervals: simulated from gradients to fit (`paced_theory.coverage.exponents`), those of 95 % covered each exponent in 0.92 or more of 120 data
+sets a setting, at (1, 1), (0.33, 0.43) and (0, 0), n = 500 and 2,000, log-norm sd up to 1.2. Coverage is no precision: at (1, 1) with n = 500
+and heavy tails the median interval is 7 wide. They do not know that the form may be wrong: read chi-squared first.
 
 Below p of about 1/K the law is an extrapolation of its family, and the exponents inherit that.
 
@@ -33,7 +38,7 @@ from paced_theory._checks import (
     check_pass_rate,
     normal_quantile,
 )
-from paced_theory._separable import Family, box_grid, profile_interval, solve
+from paced_theory._separable import Family, box_grid, profile_intervals, solve
 from paced_theory.pass_rate_law import Cells, cells_of
 from paced_theory.pass_rate_law import PassRateLaw as PassRateLaw
 from paced_theory.pass_rate_law import fit_pass_rate_law as fit_pass_rate_law
@@ -129,12 +134,13 @@ def fit_through_mixture(
     scale = float(np.sqrt(max(1.0, solution.chi_squared / left)))
     two_sided = scale * normal_quantile(confidence)
     one_sided = scale * float(special.ndtri(check_fraction("confidence", confidence)))
-    intervals = [profile_interval(family, y, se, solution, which, two_sided) for which in (0, 1)]
-    bounds = [profile_interval(family, y, se, solution, which, one_sided) for which in (0, 1)]
+    (a_bounds, a_interval), (b_bounds, b_interval) = (
+        profile_intervals(family, y, se, solution, which, (one_sided, two_sided)) for which in (0, 1)
+    )
     a, b = (float(v) for v in solution.theta)
     return MixtureFit(
-        log_c=solution.log_c, a=a, b=b, a_low=intervals[0][0], a_high=intervals[0][1], b_low=intervals[1][0], b_high=intervals[1][1],
-        a_lower=bounds[0][0], a_upper=bounds[0][1], b_lower=bounds[1][0], b_upper=bounds[1][1],
+        log_c=solution.log_c, a=a, b=b, a_low=a_interval[0], a_high=a_interval[1], b_low=b_interval[0], b_high=b_interval[1],
+        a_lower=a_bounds[0], a_upper=a_bounds[1], b_lower=b_bounds[0], b_upper=b_bounds[1],
         chi_squared=solution.chi_squared, degrees_of_freedom=left, chi_squared_p=float(special.chdtrc(left, solution.chi_squared)),
         scale=scale, noise_a=float(noise_exponents[0]), noise_b=float(noise_exponents[1]), signal=signal, confidence=confidence,
         at_bound=tuple(name for name, value in (("a", a), ("b", b)) if value <= EXPONENT_LOWER or value >= EXPONENT_UPPER),

@@ -24,7 +24,7 @@ from paced_theory._checks import (
     check_real,
     normal_quantile,
 )
-from paced_theory._separable import Family, Solution, box_grid, linear_family, profile_interval, solve
+from paced_theory._separable import Family, Solution, box_grid, linear_family, profile_intervals, solve
 from paced_theory.robustness import worst_case_efficiency
 
 EXPONENT_LOWER = -1.0
@@ -259,9 +259,9 @@ def fit_leading_order_linear(
     jacobian = np.column_stack([np.ones_like(p), features]) * (np.exp(log_c + log_shape) / se)[:, None]
     covariance = np.asarray(np.linalg.pinv(jacobian.T @ jacobian), dtype=float)
     at_bound = tuple(name for name, value in (("a", a), ("b", b)) if value <= EXPONENT_LOWER or value >= EXPONENT_UPPER)
+    (a_interval,), (b_interval,) = (profile_intervals(family, y, se, solution, which, (quantile,)) for which in (0, 1))
     return _assemble(
-        p, y, se, y, np.array([log_c, a, b]), covariance, profile_interval(family, y, se, solution, 0, quantile),
-        profile_interval(family, y, se, solution, 1, quantile), method="linear", at_bound=at_bound,
+        p, y, se, y, np.array([log_c, a, b]), covariance, a_interval, b_interval, method="linear", at_bound=at_bound,
     )  # fmt: skip
 
 
