@@ -91,7 +91,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.worker:
         print(json.dumps(rate(arguments.problems)))
         return
-    from paced_exp.run_folder import provenance, write_json
+    from paced_exp.json_files import write_checked
+    from paced_exp.run_folder import provenance
 
     rows = [row for busy in (0, 1, 2) for row in measure(busy, arguments.problems, arguments.rounds)]
     alone = {row["contender"]: row["per_second"] for row in rows if row["busy"] == 0}
@@ -104,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"{row['contender']:<11} {row['threads']:>7.0f} {row['busy']:>12} {row['per_second']:>11.0f} {row['share']:>6.2f} {row['fair']:>6.2f}"
         )
     settings = {"problems": arguments.problems, "samples": 8, "rounds": arguments.rounds}
-    write_json(arguments.out, {"kind": "bench_busy", "settings": settings, "cores": cores, "rows": rows, "provenance": provenance(0)})
+    write_checked(arguments.out, {"kind": "bench_busy", "settings": settings, "cores": cores, "rows": rows, "provenance": provenance(0)})
     print(arguments.out)
 
 

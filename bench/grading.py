@@ -23,8 +23,9 @@ from typing import Any
 
 from paced_exp.errors import UserError, exit_cleanly
 from paced_exp.grading import Grader, extract_answer
+from paced_exp.json_files import write_checked
 from paced_exp.problems import Problem
-from paced_exp.run_folder import provenance, write_json
+from paced_exp.run_folder import provenance
 
 OUT = Path(__file__).resolve().parent.parent / "results" / "grading" / "math_verify.json"
 GOLD, RESPONSE, EXPECTED = {"gold"}, {"pred"}, {"expected", "result"}
@@ -152,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "disagree": {case.where: class_of(case, verdict) for case, verdict in differing},
         "provenance": provenance(0),
     }
-    write_json(arguments.out, record)
+    write_checked(arguments.out, record)
     if arguments.show:
         for case, verdict in differing:
             print(

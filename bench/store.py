@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 
 from paced_exp.errors import UserError, exit_cleanly
+from paced_exp.json_files import write_checked
 from paced_exp.pass_rates import pass_rates
 from paced_exp.rollouts.store import ChunkStore
-from paced_exp.run_folder import provenance, write_json
+from paced_exp.run_folder import provenance
 
 OUT = Path(__file__).resolve().parent.parent / "results" / "desk" / "bench" / "store.json"
 STAGES = ("open", "open and count", "open and finish", "earlier: open and count")
@@ -105,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     for row in rows:
         print(f"{row['stage']:<24} {row['seconds']:>8.2f} {row['processor_seconds']:>14.2f} {row['mib']:>8.0f}")
-    write_json(arguments.out, {"kind": "bench_store", "settings": size, "journal_mib": mib, "rows": rows, "provenance": provenance(0)})
+    write_checked(arguments.out, {"kind": "bench_store", "settings": size, "journal_mib": mib, "rows": rows, "provenance": provenance(0)})
     print(arguments.out)
 
 
