@@ -45,7 +45,7 @@ class DistillConfig:
         method: of weighting: uniform, paced, hard_filter, gaussian or grpo
         alpha: exponent of the pass rate in paced
         beta: exponent of the failure rate in paced
-        estimate: of paced's weight from k of K: plugin (the paper's), unbiased, posterior or empirical_bayes
+        estimate: of paced's weight from k of K: plugin (the paper's), unbiased, posterior or empirical_bayes (recommended: docs/weights.md)
         lo: smallest pass rate that the hard filter keeps
         hi: largest pass rate that the hard filter keeps
         sigma: width of the gaussian; matched to paced's spread when left out

@@ -182,15 +182,17 @@ def _scores(config: EvaluateConfig, run: Any) -> Any:
             max_new_tokens=config.max_new_tokens,
             temperature=config.temperature,
             seed=config.seed,
+            watch=lambda finished, sampled: bar.watch(finished, sampled),
         )
         # The folder is taken only now: a command that is refused leaves none behind to be in the way of its correction.
         run.open().claim({"model": model.fingerprint, "problems": _content(problems)})
         save_problems(problems, run / "problems.parquet")
-        with progress(len(problems), "problems", f"evaluate {config.model}", initial=len(store.done_ids())) as bar:
+        stored = len(store.done_ids()) * config.samples
+        with progress(len(problems) * config.samples, "rollouts", f"evaluate {config.model}", initial=stored) as bar:
             for _ in made:
-                bar.update()
+                pass
     store.finalise(order=[problem.id for problem in problems])
-    table = scores(store.rows(), {problem.id: name for name, part in by_source.items() for problem in part})
+    table = scores(store.outcomes(), {problem.id: name for name, part in by_source.items() for problem in part})
     write_table(run / "scores.parquet", pa.Table.from_pandas(table, preserve_index=False), None)
     return table
 

@@ -116,6 +116,7 @@ def _roll_out(config: RolloutConfig, run: Any) -> dict[str, Any]:
             max_new_tokens=config.max_new_tokens,
             temperature=config.temperature,
             seed=config.seed,
+            watch=lambda finished, sampled: bar.watch(finished, sampled),
         )
         # The folder is taken only now: a command that is refused leaves none behind to be in the way of its correction.
         run.open()
@@ -125,12 +126,11 @@ def _roll_out(config: RolloutConfig, run: Any) -> dict[str, Any]:
         with progress(len(problems) * config.K, "rollouts", "rollouts", initial=len(store.done_ids()) * config.K) as bar:
             for rows in stored:
                 made, tokens = made + len(rows), tokens + sum(len(row["token_ids"]) for row in rows)
-                bar.update(len(rows))
         seconds = time.perf_counter() - began
 
     order = [problem.id for problem in problems]
     store.finalise(order=order, metadata={"paced_fingerprint": json.dumps(asdict(fingerprint), sort_keys=True)})
-    rates = pass_rates(store.rows()).set_index("problem_id").loc[order].reset_index()
+    rates = pass_rates(store.outcomes()).set_index("problem_id").loc[order].reset_index()
     write_pass_rates(run / "pass_rates.parquet", rates, fingerprint)
     warn_of_truncation(rates, config.max_new_tokens)
     return {

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtri
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -100,6 +101,21 @@ def check_fraction(name: str, value: float) -> float:
     if not 0.0 < number < 1.0:
         raise ValueError(f"{name} must be a number strictly between 0 and 1, got {_describe(value)}")
     return number
+
+
+def check_errors(standard_error: ArrayLike, shape: tuple[int, ...]) -> FloatArray:
+    """Standard errors as a float64 array of `shape` with entries > 0."""
+    se = check_array("standard_error", standard_error)
+    if se.shape != shape:
+        raise ValueError(f"standard_error must have shape {shape}, one entry a point, got {se.shape}")
+    if (se <= 0).any():
+        raise ValueError(f"standard_error must be positive, got {se[se <= 0][0]:g} at index [{np.argmax(se <= 0)}]")
+    return se
+
+
+def normal_quantile(confidence: float) -> float:
+    """How many standard errors a two-sided normal interval of this confidence reaches to either side."""
+    return float(ndtri(0.5 + check_fraction("confidence", confidence) / 2))
 
 
 def _scalar(name: str, value: float, allowed: str) -> float:

@@ -1,46 +1,56 @@
-"""Weighted least squares of y = c exp(theta_1 phi_1(p) + theta_2 phi_2(p)) with c >= 0, for many y at once.
+"""Weighted least squares of y = c f(theta) over bins with a scale c >= 0 and two shape parameters theta in a box.
 
-The leading-order form c p^a (1-p)^b, the Gaussian bump and the quadratic in logit p are all of this kind. For given theta the best c is
-in closed form (variable projection: Golub and Pereyra 1973), which leaves two parameters. A coarse grid finds the basin of the global
-minimum; Newton steps with the exact reduced Hessian, damped and kept inside a box, then converge quadratically.
+The leading-order form c p^a (1-p)^b, the same form averaged over what a bin mixes, the Gaussian bump and the quadratic in logit p are all
+of this kind. For given theta the best c is in closed form (variable projection: Golub and Pereyra 1973), which leaves theta to
+`scipy.optimize.least_squares`. It starts from the best nodes of a coarse grid, so that a local minimum does not pass for the global one,
+and the answer is never worse than the best node.
 
-Axes: B problems (rows of y), m points, G grid nodes.
+Axes: m bins, G grid nodes.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy import optimize
 
-FloatArray = NDArray[np.float64]
+from paced_theory._checks import FloatArray
 
-_MAX_STEPS = 500
-_STEP_TOLERANCE = 1e-10
+_STARTS = 3
+_ALIKE = 0.9  # cosine above which two shapes count as one start
+_EVALUATIONS = 200
+_TOLERANCE = 1e-10
+_FIRST_STEP = 0.05  # of a profile's search, in units of the parameter
+_END_TOLERANCE = 1e-4  # of an interval's end, in the same
 
 
 @dataclass(frozen=True)
 class Family:
-    """Shapes exp(theta . features) over m points, with theta in a box.
+    """Shapes f(theta) > 0 over m bins, with theta in a box.
 
-    features: (m, 2); lower, upper: (2,) ends of the box; grid: (G, 2) nodes inside the box for the coarse search.
+    log_shape: theta (2,) -> (log f (m,), its Jacobian (m, 2)). lower, upper: (2,) ends of the box. grid: (G, 2) nodes inside the box, with
+    log_grid (G, m), the logarithms of their shapes.
     """
 
-    features: FloatArray
+    log_shape: Callable[[FloatArray], tuple[FloatArray, FloatArray]]
     lower: FloatArray
     upper: FloatArray
     grid: FloatArray
+    log_grid: FloatArray
 
 
 @dataclass(frozen=True)
 class Solution:
-    """Minimiser of chi^2 = sum_i ((y_i - c f_i(theta)) / se_i)^2 for each row.
+    """The least chi^2 = sum_i ((y_i - c f_i(theta)) / se_i)^2 over c >= 0 and the box.
 
-    log_c: (B,); theta: (B, 2); chi_squared: (B,). A row that no shape with c > 0 fits better than zero has log_c = -inf, theta = nan.
+    log_c = -inf and theta = nan where no shape with c > 0 fits better than zero. problem: "" or why the search may not have ended at the
+    minimum.
     """
 
-    log_c: FloatArray
+    log_c: float
     theta: FloatArray
-    chi_squared: FloatArray
+    chi_squared: float
+    problem: str = ""
 
 
 def box_grid(lower: FloatArray, upper: FloatArray, nodes: int) -> FloatArray:
@@ -49,60 +59,15 @@ def box_grid(lower: FloatArray, upper: FloatArray, nodes: int) -> FloatArray:
     return np.stack([first.ravel(), second.ravel()], axis=1)
 
 
-def _shape(family: Family, theta: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Whitened shapes f_i / se_i, scaled so that the largest f_i is 1 (no overflow for any theta), and the log of that scale."""
-    exponent = theta @ family.features.T
-    log_scale = exponent.max(axis=1)
-    return np.exp(exponent - log_scale[:, None]) * weight, log_scale
+def linear_family(features: FloatArray, lower: FloatArray, upper: FloatArray, grid: FloatArray) -> Family:
+    """Shapes exp(theta . features) for features (m, 2)."""
+    return Family(lambda theta: (features @ theta, features), lower, upper, grid, grid @ features.T)
 
 
-def _project(f: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Best c >= 0 for whitened shapes f and data y, row by row, and the chi^2 it leaves."""
-    c = np.maximum(np.einsum("ij,ij->i", f, y), 0.0) / np.einsum("ij,ij->i", f, f)
-    residual = y - c[:, None] * f
-    return c, np.einsum("ij,ij->i", residual, residual)
-
-
-def _grid_start(family: Family, y: FloatArray, weight: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """For each row the grid node with the least chi^2, and whether any node lowers chi^2 below that of c = 0."""
-    f, _ = _shape(family, family.grid, weight)
-    unit = f / np.linalg.norm(f, axis=1, keepdims=True)
-    gain = unit @ y.T  # (G, B): chi^2 falls by gain^2 where gain > 0
-    return family.grid[gain.argmax(axis=0)], gain.max(axis=0) > 0
-
-
-def _newton_step(
-    family: Family, theta: FloatArray, mu: FloatArray, y: FloatArray, damping: FloatArray, lower: FloatArray, upper: FloatArray
-) -> FloatArray:
-    """Damped Newton step of chi^2 / 2 in theta, with log c eliminated; coordinates that press against the box stay.
-
-    In (log c, theta) the Hessian is sum_i phi phi' mu_i (2 mu_i - y_i) with phi_0 = 1; its Schur complement is the reduced Hessian.
-    """
-    phi_1, phi_2 = family.features.T
-    gradient = np.stack([((mu - y) * mu) @ phi_1, ((mu - y) * mu) @ phi_2], axis=1)
-    curvature = mu * (2 * mu - y)
-    h_0 = curvature.sum(axis=1)
-    h_01, h_02 = curvature @ phi_1, curvature @ phi_2
-    h_11 = curvature @ phi_1**2 - h_01**2 / h_0
-    h_12 = curvature @ (phi_1 * phi_2) - h_01 * h_02 / h_0
-    h_22 = curvature @ phi_2**2 - h_02**2 / h_0
-
-    pressed = ((theta <= lower) & (gradient > 0)) | ((theta >= upper) & (gradient < 0))
-    h_12 = np.where(pressed.any(axis=1), 0.0, h_12)
-    # A coordinate that stays must not lend its curvature to the free one's damping: it takes over the free one's.
-    h_11, h_22 = np.where(pressed[:, 0], h_22, h_11), np.where(pressed[:, 1], h_11, h_22)
-    gradient = np.where(pressed, 0.0, gradient)
-
-    centre, radius = (h_11 + h_22) / 2, np.hypot((h_11 - h_22) / 2, h_12)
-    scale = np.abs(centre) + radius + np.finfo(float).tiny
-    # Where the smallest eigenvalue is negative, reflect it; where it is nearly zero, raise it to a small share of the scale.
-    smallest = centre - radius
-    shift = np.maximum.reduce([np.zeros_like(scale), -2 * smallest, 1e-6 * scale - smallest]) + damping * scale
-    d_11, d_22 = h_11 + shift, h_22 + shift
-    determinant = d_11 * d_22 - h_12**2
-    step = np.stack([h_12 * gradient[:, 1] - d_22 * gradient[:, 0], h_12 * gradient[:, 0] - d_11 * gradient[:, 1]], axis=1)
-    moved: FloatArray = np.clip(theta + step / determinant[:, None], lower, upper) - theta
-    return moved
+def _whitened(log_shape: FloatArray, weight: FloatArray) -> FloatArray:
+    """f_i / se_i scaled so that their largest entry is 1: no overflow for any theta, and never all zero. Rows are shapes."""
+    log_f = log_shape + np.log(weight)
+    return np.asarray(np.exp(log_f - log_f.max(axis=-1, keepdims=True)))
 
 
 def solve(
@@ -111,50 +76,114 @@ def solve(
     standard_error: FloatArray,
     *,
     start: FloatArray | None = None,
-    lower: FloatArray | None = None,
-    upper: FloatArray | None = None,
+    fixed: tuple[int, float] | None = None,
 ) -> Solution:
-    """Fit every row of y, shape (B, m), with standard errors (m,).
+    """Fit y (m,) with standard errors (m,). `fixed` = (index, value) holds one parameter, as a profile likelihood needs.
 
-    Without `start` the family's grid gives the starts. With `start`, shape (B, 2), the search is local from there; `lower` and `upper`,
-    shape (B, 2), may then narrow the box row by row (equal ends hold a parameter fixed, as profile likelihood needs).
-    Raises ArithmeticError if a row has not converged after 500 steps.
+    Without `start` the grid gives the starts; with it, shape (2,), the search is local from there. Never raises for finite input.
     """
     weight = 1.0 / standard_error
-    whitened = y * weight
-    rows = y.shape[0]
+    size = float(np.linalg.norm(y * weight))
+    if size == 0:
+        return Solution(-np.inf, np.full(2, np.nan), 0.0)
+    target = y * weight / size  # of norm 1, so that the tolerances mean the same for any data
+
     if start is None:
-        theta, fitted = _grid_start(family, whitened, weight)
+        starts = _distant_starts(family, target, weight)
     else:
-        theta, fitted = start.copy(), np.ones(rows, dtype=bool)
-    low = np.broadcast_to(family.lower if lower is None else lower, (rows, 2))
-    high = np.broadcast_to(family.upper if upper is None else upper, (rows, 2))
+        starts = [start]
 
-    f, log_scale = _shape(family, theta, weight)
-    c, chi_squared = _project(f, whitened)
-    damping = np.zeros(rows)
-    active = np.flatnonzero(fitted & (c > 0))
-    for _ in range(_MAX_STEPS):
-        if active.size == 0:
-            break
-        mu = c[active, None] * f[active]
-        step = _newton_step(family, theta[active], mu, whitened[active], damping[active], low[active], high[active])
-        trial = theta[active] + step
-        trial_f, trial_scale = _shape(family, trial, weight)
-        trial_c, trial_chi = _project(trial_f, whitened[active])
-        # Rounding in chi^2 must not turn the last, tiny steps into rejections.
-        better = (trial_chi <= chi_squared[active] * (1 + 1e-14)) & (trial_c > 0)
-        kept = active[better]
-        theta[kept], f[kept], log_scale[kept] = trial[better], trial_f[better], trial_scale[better]
-        c[kept], chi_squared[kept] = trial_c[better], trial_chi[better]
-        damping[active] = np.where(better, damping[active] / 10, np.maximum(10 * damping[active], 1e-4))
-        active = active[np.abs(step).max(axis=1) > _STEP_TOLERANCE * (1 + np.abs(trial).max(axis=1))]
-    else:
-        raise ArithmeticError(f"separable least squares: {active.size} of {rows} rows had not converged after {_MAX_STEPS} steps")
+    free = np.array([i for i in range(2) if fixed is None or i != fixed[0]])
 
-    positive = fitted & (c > 0)
-    log_c = np.full(rows, -np.inf)
-    log_c[positive] = np.log(c[positive]) - log_scale[positive]
-    theta[~positive] = np.nan
-    chi_squared[~positive] = np.einsum("ij,ij->i", whitened[~positive], whitened[~positive])
-    return Solution(log_c, theta, chi_squared)
+    def full(free_theta: FloatArray) -> FloatArray:
+        theta = np.empty(2)
+        theta[free] = free_theta
+        if fixed is not None:
+            theta[fixed[0]] = fixed[1]
+        return theta
+
+    def parts(free_theta: FloatArray) -> tuple[FloatArray, FloatArray, float, float]:
+        log_f, slope = family.log_shape(full(free_theta))
+        f = _whitened(log_f, weight)
+        norm = float(f @ f)
+        return f, slope[:, free], max(0.0, float(f @ target)) / norm, norm
+
+    def residual(free_theta: FloatArray) -> FloatArray:
+        f, _, c, _ = parts(free_theta)
+        return np.asarray(c * f - target)
+
+    def jacobian(free_theta: FloatArray) -> FloatArray:
+        f, slope, c, norm = parts(free_theta)
+        change = f[:, None] * slope
+        by_c = (target @ change - 2 * c * (f @ change)) / norm if c > 0 else np.zeros(free.size)
+        return np.asarray(c * change + f[:, None] * by_c)
+
+    def cost_of(free_theta: FloatArray) -> float:
+        """chi^2 as a share of that of c = 0, and no less than it where c = 0 is best."""
+        return float(np.sum(residual(free_theta) ** 2)) if parts(free_theta)[2] > 0 else 1.0
+
+    best_theta, best_cost, problem = np.empty(0), 1.0, ""
+    for theta in starts:
+        first = np.clip(theta[free], family.lower[free], family.upper[free])
+        found = optimize.least_squares(
+            residual, first, jac=jacobian, bounds=(family.lower[free], family.upper[free]), method="dogbox",
+            ftol=_TOLERANCE, xtol=_TOLERANCE, gtol=_TOLERANCE, max_nfev=_EVALUATIONS,
+        )  # fmt: skip
+        stopped = "" if found.status > 0 else f"the search had not converged after {_EVALUATIONS} evaluations"
+        for candidate in (first, np.asarray(found.x)):
+            if (cost := cost_of(candidate)) < best_cost:
+                best_theta, best_cost, problem = candidate, cost, stopped
+    if best_theta.size == 0:
+        return Solution(-np.inf, np.full(2, np.nan), size**2)
+    theta = full(best_theta)
+    log_scale = float((family.log_shape(theta)[0] + np.log(weight)).max())
+    return Solution(float(np.log(parts(best_theta)[2] * size)) - log_scale, theta, best_cost * size**2, problem)
+
+
+def _distant_starts(family: Family, target: FloatArray, weight: FloatArray) -> list[FloatArray]:
+    """The best node of the grid, then the best of those whose shapes differ from the ones taken; none where c = 0 beats every node."""
+    shapes = _whitened(family.log_grid, weight)
+    shapes /= np.linalg.norm(shapes, axis=1, keepdims=True)
+    gain = shapes @ target  # chi^2 falls by gain^2 where gain > 0
+    starts: list[FloatArray] = []
+    while len(starts) < _STARTS and gain.max() > 0:
+        best = int(gain.argmax())
+        starts.append(family.grid[best])
+        gain[shapes @ shapes[best] > _ALIKE] = -1.0
+    return starts
+
+
+def profile_interval(
+    family: Family, y: FloatArray, standard_error: FloatArray, solution: Solution, which: int, quantile: float
+) -> tuple[float, float]:
+    """Values of parameter `which` where the profile chi^2 has risen by quantile^2 above the solution's, cut at the box.
+
+    The first crossing on either side: where the profile turns down again far away, that is another basin and no part of the interval.
+    The root of the rise is nearly linear in the parameter, which makes extrapolation and secants quick.
+    """
+    estimate = float(solution.theta[which])
+    ends = []
+    for bound, sign in ((float(family.lower[which]), -1.0), (float(family.upper[which]), 1.0)):
+        rises, warm = {estimate: -quantile}, solution.theta
+
+        def rise(value: float, rises: dict[float, float] = rises) -> float:
+            """Root of the profile's rise less `quantile`, each value searched once, from the nearest minimum found before."""
+            nonlocal warm
+            if value not in rises:
+                profile = solve(family, y, standard_error, start=warm, fixed=(which, value))
+                if np.isfinite(profile.log_c):
+                    warm = profile.theta
+                rises[value] = float(np.sqrt(max(0.0, profile.chi_squared - solution.chi_squared))) - quantile
+            return rises[value]
+
+        inner, step = estimate, _FIRST_STEP
+        while inner != bound:
+            outer = min(inner + step, bound) if sign > 0 else max(inner - step, bound)
+            if rise(outer) > 0:
+                inner = float(optimize.brentq(rise, inner, outer, xtol=_END_TOLERANCE))
+                break
+            # To where the root would cross if it went on as it has come, and somewhat beyond, but by one to four steps.
+            slope = (rise(outer) + quantile) / abs(outer - estimate)
+            inner, step = outer, min(4 * step, max(step, -1.2 * rise(outer) / slope)) if slope > 0 else 2 * step
+        ends.append(inner)
+    return ends[0], ends[1]

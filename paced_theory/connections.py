@@ -49,7 +49,8 @@ def worst_case_against(
     low, high = np.exp(-2.0 * delta), 1.0  # in units of e^delta, which cancels and would overflow
     cross = low * (used @ best) + (high - low) * np.concatenate([[0.0], np.cumsum(used * best)])
     second = low**2 * (best @ best) + (high**2 - low**2) * np.concatenate([[0.0], np.cumsum(best**2)])
-    return float(np.min(np.divide(cross**2, second, out=np.full_like(second, np.inf), where=second > 0)) / (used @ used))
+    least = np.min(np.divide(cross**2, second, out=np.full_like(second, np.inf), where=second > 0)) / (used @ used)
+    return min(1.0, float(least))
 
 
 def connections_table(delta: float = 0.3, prior: tuple[float, float] = (1.0, 1.0)) -> list[Connection]:

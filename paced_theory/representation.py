@@ -14,16 +14,24 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from paced_theory._checks import FloatArray, check_array, check_fraction, check_int, check_nonnegative, check_pass_rate, check_real
-from paced_theory._separable import Family, Solution, box_grid, solve
+from paced_theory._checks import (
+    FloatArray,
+    check_array,
+    check_errors,
+    check_int,
+    check_nonnegative,
+    check_pass_rate,
+    check_real,
+    normal_quantile,
+)
+from paced_theory._separable import Family, Solution, box_grid, linear_family, profile_interval, solve
 from paced_theory.robustness import worst_case_efficiency
 
 EXPONENT_LOWER = -1.0
 EXPONENT_UPPER = 10.0
 _GRID_NODES = 45  # 0.25 apart over [-1, 10]
+_NO_SIGNAL = "no scale above 0 lowers chi-squared: the data show no signal of this shape"
 _MIN_POINTS = 4  # one more than the three parameters, so that residuals and their oscillation mean something
-# Distances, in half-widths of the Wald interval, at which the profile likelihood is evaluated: denser near its likely ends.
-_PROFILE_STEPS = np.array([0.3, 0.6, 0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0, 2.5, 3.0, 5.0, 10.0, 30.0, 100.0])
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,9 @@ class ModelComparison:
     """One model of SNR^2 as a function of p, fitted to the same data as its rivals by weighted least squares on the SNR^2 scale.
 
     parameters: name -> estimate, the scale c first (nan: undefined because the best c is 0); chi_squared: weighted residual sum of
-    squares; aic, bic: chi_squared + 2 k, + k log m for k parameters; delta_aic: excess over the smallest AIC of the list.
+    squares; aic, bic: chi_squared + 2 k, + k log m for k parameters; delta_aic: excess over the smallest AIC of the list. problem: "" or what
+    is wrong with the fit (no positive scale, a search that did not converge, a scale beyond doubles); the other fields then hold the best that
+    was found.
     """
 
     name: str
@@ -82,6 +92,7 @@ class ModelComparison:
     aic: float
     bic: float
     delta_aic: float
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -183,7 +194,7 @@ def log_log_slope(distance: ArrayLike, values: ArrayLike, standard_error: ArrayL
     if np.unique(x).size < 2:
         raise ValueError(f"distance must hold at least two different values, got {x[0]:g} only")
     log_x, log_y = np.log(x), np.log(y)
-    weights = np.ones_like(y) if standard_error is None else (y / _errors(standard_error, y.shape)) ** 2
+    weights = np.ones_like(y) if standard_error is None else (y / check_errors(standard_error, y.shape)) ** 2
     centred = log_x - np.average(log_x, weights=weights)
     information = float(np.sum(weights * centred**2))
     slope = float(np.sum(weights * centred * log_y) / information)
@@ -208,7 +219,7 @@ def fit_leading_order(
             f"snr_squared must be positive for the log fit, got {y[y <= 0][0]:g} at index [{np.argmax(y <= 0)}]; use "
             "fit_leading_order_linear, which takes estimates of either sign"
         )
-    quantile = _normal_quantile(confidence)
+    quantile = normal_quantile(confidence)
     design = np.stack([np.ones_like(p), np.log(p), np.log1p(-p)], axis=1) * (y / se)[:, None]
     target = np.log(y) * y / se
     orthogonal, triangular = np.linalg.qr(design)
@@ -229,31 +240,33 @@ def fit_leading_order_linear(
 
     An unbiased estimate of SNR^2 can be negative; this fit keeps such bins. Arguments as in `fit_leading_order`, estimates of either
     sign. The intervals invert the profile likelihood ratio, which stays honest where the information is weak and Wald's does not.
-    Measured coverage of 95 % intervals with 11 bins: 94-97 % for standard errors up to 0.3 of the peak, 91-93 % at 0.6 to 1 of it.
+    Measured coverage of 95 % intervals with 11 bins: 94-97 % for standard errors up to 0.3 of the peak, 91-93 % at 0.6 to 1 of it. That is
+    for bins of one pass rate each. Bins of k passes in K rollouts mix pass rates, and there the intervals may cover in no data set at all:
+    `paced_theory.mixture` fits those.
     Raises ValueError where no exponents give a positive c: then the data do not show any signal.
     """
     p, y, se = _points(pass_rate, snr_squared, standard_error)
-    quantile = _normal_quantile(confidence)
+    quantile = normal_quantile(confidence)
     family = _beta_family(p)
-    solution = solve(family, y[None, :], se)
-    log_c, (a, b) = float(solution.log_c[0]), solution.theta[0]
+    solution = solve(family, y, se)
+    log_c, (a, b) = solution.log_c, solution.theta
     if not np.isfinite(log_c):
         raise ValueError(
             f"snr_squared shows no positive signal: c = 0 fits best for every a, b (weighted mean {np.average(y, weights=se**-2):g}); "
             "report the SNR as not distinguishable from zero"
         )
-    mu = np.exp(log_c + family.features @ solution.theta[0])
-    jacobian = np.stack([np.ones_like(p), family.features[:, 0], family.features[:, 1]], axis=1) * (mu / se)[:, None]
-    covariance = np.linalg.pinv(jacobian.T @ jacobian)
+    log_shape, features = family.log_shape(solution.theta)
+    jacobian = np.column_stack([np.ones_like(p), features]) * (np.exp(log_c + log_shape) / se)[:, None]
+    covariance = np.asarray(np.linalg.pinv(jacobian.T @ jacobian), dtype=float)
     at_bound = tuple(name for name, value in (("a", a), ("b", b)) if value <= EXPONENT_LOWER or value >= EXPONENT_UPPER)
     return _assemble(
-        p, y, se, y, np.array([log_c, a, b]), covariance, _profile_interval(family, y, se, solution, covariance, 0, quantile),
-        _profile_interval(family, y, se, solution, covariance, 1, quantile), method="linear", at_bound=at_bound,
+        p, y, se, y, np.array([log_c, a, b]), covariance, profile_interval(family, y, se, solution, 0, quantile),
+        profile_interval(family, y, se, solution, 1, quantile), method="linear", at_bound=at_bound,
     )  # fmt: skip
 
 
 def fit_leading_order_batch(pass_rate: ArrayLike, snr_squared: ArrayLike, standard_error: ArrayLike) -> FloatArray:
-    """The estimates of `fit_leading_order_linear` for many data sets at once, for bootstrap replicates.
+    """The estimates of `fit_leading_order_linear` for many data sets, without intervals: for bootstrap replicates.
 
     pass_rate, standard_error: (m,); snr_squared: (B, m). Returns (B, 3): log c, a, b, equal to those of the single fit. A replicate
     without positive signal gives (-inf, nan, nan), so that it is seen rather than dropped.
@@ -263,8 +276,8 @@ def fit_leading_order_batch(pass_rate: ArrayLike, snr_squared: ArrayLike, standa
     if y.shape[1] != p.size:
         raise ValueError(f"snr_squared must have shape (B, {p.size}) to match pass_rate, got {y.shape}")
     _distinct(p)
-    solution = solve(_beta_family(p), y, _errors(standard_error, p.shape))
-    return np.column_stack([solution.log_c, solution.theta])
+    family, se = _beta_family(p), check_errors(standard_error, p.shape)
+    return np.array([[solution.log_c, *solution.theta] for solution in (solve(family, row, se) for row in y)])
 
 
 def compare_models(pass_rate: ArrayLike, snr_squared: ArrayLike, standard_error: ArrayLike) -> list[ModelComparison]:
@@ -275,7 +288,7 @@ def compare_models(pass_rate: ArrayLike, snr_squared: ArrayLike, standard_error:
     on the SNR^2 scale with weights 1/standard_error^2, so estimates may have either sign. Arguments as in `fit_leading_order_linear`.
     """
     p, y, se = _points(pass_rate, snr_squared, standard_error)
-    fits: list[tuple[str, dict[str, float], float]] = []
+    fits: list[tuple[str, dict[str, float], float, str]] = []
 
     for name, shape in {
         "p(1-p)": p * (1 - p),
@@ -284,38 +297,44 @@ def compare_models(pass_rate: ArrayLike, snr_squared: ArrayLike, standard_error:
         "sqrt(p(1-p))": np.sqrt(p * (1 - p)),
     }.items():
         c = max(0.0, float((shape / se) @ (y / se) / ((shape / se) @ (shape / se))))
-        fits.append((name, {"c": c}, float(np.sum(((y - c * shape) / se) ** 2))))
+        fits.append((name, {"c": c}, float(np.sum(((y - c * shape) / se) ** 2)), "" if c > 0 else _NO_SIGNAL))
 
-    beta = solve(_beta_family(p), y[None, :], se)
-    fits.append(("p^a (1-p)^b", {"c": _scale(beta), "a": beta.theta[0, 0], "b": beta.theta[0, 1]}, float(beta.chi_squared[0])))
+    beta = solve(_beta_family(p), y, se)
+    fits.append(("p^a (1-p)^b", {"c": _scale(beta), "a": beta.theta[0], "b": beta.theta[1]}, beta.chi_squared, _problem(beta)))
 
-    bump = solve(_gaussian_family(p), y[None, :], se)
-    slope, minus_half_precision = bump.theta[0]
-    has_signal = np.isfinite(bump.log_c[0])
-    peak = float(np.exp(bump.log_c[0] - slope**2 / (4 * minus_half_precision))) if has_signal else 0.0
+    bump = solve(_gaussian_family(p), y, se)
+    slope, minus_half_precision = bump.theta
+    # A bump whose centre lies far outside [0, 1] has a peak that no data see and doubles may not hold.
+    with np.errstate(over="ignore"):
+        peak = float(np.exp(bump.log_c - slope**2 / (4 * minus_half_precision))) if np.isfinite(bump.log_c) else 0.0
     centre, sigma = float(0.5 - slope / (2 * minus_half_precision)), float((-2 * minus_half_precision) ** -0.5)
-    fits.append(("Gaussian bump", {"c": peak, "centre": centre, "sigma": sigma}, float(bump.chi_squared[0])))
+    far = "the bump's peak, far outside [0, 1], is beyond doubles" if np.isinf(peak) else ""
+    fits.append(("Gaussian bump", {"c": peak, "centre": centre, "sigma": sigma}, bump.chi_squared, _problem(bump) or far))
 
-    logit = solve(_logit_family(p), y[None, :], se)
-    parameters = {"c": _scale(logit), "t1": logit.theta[0, 0], "t2": logit.theta[0, 1]}
-    fits.append(("quadratic in logit p", parameters, float(logit.chi_squared[0])))
+    logit = solve(_logit_family(p), y, se)
+    parameters = {"c": _scale(logit), "t1": logit.theta[0], "t2": logit.theta[1]}
+    fits.append(("quadratic in logit p", parameters, logit.chi_squared, _problem(logit)))
 
-    best = min(chi + 2 * len(parameters) for _, parameters, chi in fits)
+    best = min(chi + 2 * len(parameters) for _, parameters, chi, _ in fits)
     rows = []
-    for name, parameters, chi in fits:
+    for name, parameters, chi, problem in fits:
         k = len(parameters)
         values = {key: float(value) for key, value in parameters.items()}
-        rows.append(ModelComparison(name, values, chi, chi + 2 * k, chi + k * float(np.log(p.size)), chi + 2 * k - best))
+        rows.append(ModelComparison(name, values, chi, chi + 2 * k, chi + k * float(np.log(p.size)), chi + 2 * k - best, problem))
     return sorted(rows, key=lambda row: row.aic)
 
 
+def _problem(solution: Solution) -> str:
+    return solution.problem if np.isfinite(solution.log_c) else _NO_SIGNAL
+
+
 def _scale(solution: Solution) -> float:
-    return float(np.exp(solution.log_c[0]))
+    return float(np.exp(solution.log_c))
 
 
 def _beta_family(p: FloatArray) -> Family:
     lower, upper = np.full(2, EXPONENT_LOWER), np.full(2, EXPONENT_UPPER)
-    return Family(np.stack([np.log(p), np.log1p(-p)], axis=1), lower, upper, box_grid(lower, upper, _GRID_NODES))
+    return linear_family(np.stack([np.log(p), np.log1p(-p)], axis=1), lower, upper, box_grid(lower, upper, _GRID_NODES))
 
 
 def _gaussian_family(p: FloatArray) -> Family:
@@ -323,41 +342,13 @@ def _gaussian_family(p: FloatArray) -> Family:
     centre, sigma = np.meshgrid(np.linspace(-0.5, 1.5, 21), np.geomspace(0.05, 10.0, 21), indexing="ij")
     t2 = -0.5 / sigma.ravel() ** 2
     grid = np.stack([-2 * t2 * (centre.ravel() - 0.5), t2], axis=1)
-    return Family(np.stack([p - 0.5, (p - 0.5) ** 2], axis=1), np.array([-400.0, -200.0]), np.array([400.0, -0.005]), grid)
+    return linear_family(np.stack([p - 0.5, (p - 0.5) ** 2], axis=1), np.array([-400.0, -200.0]), np.array([400.0, -0.005]), grid)
 
 
 def _logit_family(p: FloatArray) -> Family:
     z = special.logit(p)
     lower, upper = np.array([-10.0, -10.0]), np.array([10.0, 2.0])
-    return Family(np.stack([z, z**2], axis=1), lower, upper, box_grid(lower, upper, 41))
-
-
-def _profile_interval(
-    family: Family, y: FloatArray, se: FloatArray, solution: Solution, covariance: FloatArray, which: int, quantile: float
-) -> tuple[float, float]:
-    """Values of exponent `which` where the signed root of the profile chi^2 passes -quantile and +quantile, cut at the box.
-
-    The signed root is nearly linear in the parameter, so interpolating it between the evaluated points is accurate.
-    """
-    estimate = solution.theta[0, which]
-    wald = float(np.sqrt(covariance[1 + which, 1 + which]))
-    offsets = quantile * wald * np.concatenate([-_PROFILE_STEPS[::-1], [0.0], _PROFILE_STEPS])
-    values = np.unique(np.clip(np.append(estimate + offsets, [family.lower[which], family.upper[which]]), EXPONENT_LOWER, EXPONENT_UPPER))
-
-    other = 1 - which
-    start = np.empty((values.size, 2))
-    start[:, which] = values
-    conditional = solution.theta[0, other] + covariance[1, 2] / wald**2 * (values - estimate)
-    start[:, other] = np.clip(conditional, family.lower[other], family.upper[other])
-    lower, upper = np.tile(family.lower, (values.size, 1)), np.tile(family.upper, (values.size, 1))
-    lower[:, which] = upper[:, which] = values
-    profile = solve(family, np.tile(y, (values.size, 1)), se, start=start, lower=lower, upper=upper)
-    root = np.sign(values - estimate) * np.sqrt(np.maximum(profile.chi_squared - solution.chi_squared[0], 0.0))
-
-    below, above = values <= estimate, values >= estimate
-    low = np.interp(-quantile, root[below], values[below]) if below.sum() > 1 else estimate
-    high = np.interp(quantile, root[above], values[above]) if above.sum() > 1 else estimate
-    return float(low), float(high)
+    return linear_family(np.stack([z, z**2], axis=1), lower, upper, box_grid(lower, upper, 41))
 
 
 def _assemble(
@@ -398,7 +389,7 @@ def _points(pass_rate: ArrayLike, snr_squared: ArrayLike, standard_error: ArrayL
     y = check_array("snr_squared", snr_squared, ndim=1)
     if y.shape != p.shape:
         raise ValueError(f"snr_squared must have the shape of pass_rate, {p.shape}, got {y.shape}")
-    se = _errors(standard_error, p.shape)
+    se = check_errors(standard_error, p.shape)
     for name, values in (("snr_squared", np.abs(y).max()), ("standard_error", se.min()), ("standard_error", se.max())):
         if values != 0 and not 1e-50 <= values <= 1e50:  # products of four of them must stay within doubles
             raise ValueError(f"{name} must be of a size between 1e-50 and 1e50, got {values:g}; rescale both arrays, only log c changes")
@@ -419,16 +410,3 @@ def _interior(name: str, value: ArrayLike) -> FloatArray:
 def _distinct(p: FloatArray) -> None:
     if np.unique(p).size < _MIN_POINTS:
         raise ValueError(f"pass_rate must hold at least {_MIN_POINTS} different values to fit three parameters, got {np.unique(p).size}")
-
-
-def _errors(standard_error: ArrayLike, shape: tuple[int, ...]) -> FloatArray:
-    se = check_array("standard_error", standard_error)
-    if se.shape != shape:
-        raise ValueError(f"standard_error must have shape {shape}, one entry a point, got {se.shape}")
-    if (se <= 0).any():
-        raise ValueError(f"standard_error must be positive, got {se[se <= 0][0]:g} at index [{np.argmax(se <= 0)}]")
-    return se
-
-
-def _normal_quantile(confidence: float) -> float:
-    return float(special.ndtri(0.5 + check_fraction("confidence", confidence) / 2))

@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from paced_exp import config as configs
 from paced_exp.distill import DistillConfig, distill
-from paced_exp.evaluate import EvaluateConfig
 from paced_exp.json_files import read_checked
 from paced_exp.reproduce.cells import Cell
 from paced_exp.reproduce.probes import Probe
@@ -153,10 +151,3 @@ def run_task(task: Cell | Shared | Probe, results: Path, work: Path, keep: bool)
             task.run(results, work, keep=keep)
     elif Results(results).get(task) is None:
         run_cell(task, results, work, keep=keep)
-
-
-def describe(cell: Cell) -> dict[str, Any]:
-    """The options of a cell that are not at their defaults, for people."""
-    default = DistillConfig() if isinstance(cell.config, DistillConfig) else EvaluateConfig()
-    plain = configs.as_dict(default)
-    return {name: value for name, value in cell.options.items() if plain[name] != value}

@@ -36,7 +36,7 @@ from paced_exp.training.segments import make_segments
 from paced_exp.training.stages import parse_stages
 from paced_exp.training.supply import Supply, SupplyOptions
 from paced_exp.training.teachers import frozen_copy
-from paced_exp.weights import normalised
+from paced_exp.weights import weigh
 
 DONE = "trained.json"  # written last, so that a run killed in its evaluation does not train again
 
@@ -165,7 +165,7 @@ def initial_counts(
         seed=config.seed,
     )
     if processes.main:
-        rates = pass_rates(store.rows())
+        rates = pass_rates(store.outcomes())
         write_pass_rates(run / "pass_rates.parquet", rates, fingerprint)
         warn_of_truncation(rates, config.max_new_tokens)
     return counts_of(store, problems)
@@ -184,7 +184,7 @@ def make_supply(
 ) -> Supply:
     """The supply of `config`; with epochs the number of updates follows from how many problems have a positive weight."""
     weighting = config.weighting()
-    kept = len(problems) if counts is None else len(normalised(weighting.raw(*counts)).kept)
+    kept = len(problems) if counts is None else len(weigh(weighting, *counts).kept)
     steps = config.steps or (STEPS if config.epochs is None else max(1, math.ceil(config.epochs * kept / config.batch)))
     segments = make_segments(parse_stages(config.stages), steps, config.recompute)
     shared = {"temperature": config.temperature, "max_new_tokens": config.max_new_tokens, "seed": config.seed}

@@ -1,6 +1,7 @@
 """The theory figures are drawn, the same bytes each time, told apart in grey, and their captions say what the package computes."""
 
 import importlib
+import math
 import subprocess
 import sys
 from itertools import combinations, pairwise
@@ -13,6 +14,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from figures import study_stages, theory_efficiency, theory_representation, theory_robustness, theory_stages
+from figures.tolerance import TOLERANCE, picture_distance
 from paced_exp.run_folder import read_json
 from paced_theory.collapse import SoftmaxStudent
 from paced_theory.convergence import breakeven_signal_exponent, variance_ratio
@@ -21,6 +23,7 @@ from paced_theory.representation import compare_models, fit_leading_order_linear
 from paced_theory.robustness import saddle_point, worst_case_efficiency
 from paced_theory.stages import SCHEDULES, population_outcomes, run_schedule
 
+ROOT = Path(__file__).parents[2]
 NAMES = ("collapse", "efficiency", "representation", "robustness", "stages", "variance_ratio")
 
 
@@ -49,6 +52,22 @@ def test_figure_is_written_as_pdf_png_and_caption_with_the_same_bytes_twice(name
     for left, right in zip(first, second, strict=True):
         assert left.read_bytes() == right.read_bytes()
     assert first[3].read_text() == " ".join(module(name).CAPTION.split()) + "\n"
+    committed = ROOT / "figures" / "out" / first[1].name
+    assert picture_distance(first[1], committed) <= TOLERANCE, "figures/out is out of date: run make figures"
+
+
+def test_the_tolerance_of_pictures_passes_rounding_and_not_a_curve_that_moved(tmp_path):
+    x = np.linspace(0, 1, 200)
+    for name, values in (("a", x**2), ("b", x**2 * (1 + 1e-13)), ("moved", x**2 + 0.01), ("wide", x**2)):
+        figure, axis = plt.subplots(figsize=(7, 2.6) if name != "wide" else (8, 2.6))
+        axis.plot(x, values)
+        axis.set(ylim=(0, 1))
+        figure.savefig(tmp_path / f"{name}.png", dpi=100)
+        plt.close(figure)
+    assert picture_distance(tmp_path / "a.png", tmp_path / "a.png") == 0
+    assert picture_distance(tmp_path / "a.png", tmp_path / "b.png") <= TOLERANCE
+    assert 4 * TOLERANCE < picture_distance(tmp_path / "a.png", tmp_path / "moved.png") < math.inf
+    assert picture_distance(tmp_path / "a.png", tmp_path / "wide.png") == math.inf
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,7 +8,19 @@ import numpy as np
 import pytest
 
 import paced_theory
-from paced_theory import allocation, collapse, connections, convergence, estimation, kernels, representation, robustness, snr, stages
+from paced_theory import (
+    allocation,
+    collapse,
+    connections,
+    convergence,
+    estimation,
+    kernels,
+    mixture,
+    representation,
+    robustness,
+    snr,
+    stages,
+)
 from paced_theory.bootstrap import bootstrap_snr
 from paced_theory.collapse import LogisticStudent, SoftmaxStudent
 from paced_theory.toy_students import GaussianStudent, SoftmaxFamily, random_softmax
@@ -17,6 +29,7 @@ RNG = np.random.default_rng(0)
 NORMAL = RNG.normal(size=(6, 4))
 BINS = np.linspace(0.1, 0.9, 6)
 CURVE = BINS * (1 - BINS)
+COUNTS, EACH = [60.0, 40.0, 30.0, 35.0, 50.0], [[0], [1], [2], [3], [4]]
 STUDENT = GaussianStudent((0.5, 0.5), (-1.0, 1.0), (0.5, 0.7))
 EXPONENTS = {"alpha": 1.0, "beta": 1.0}
 PRIOR = {"prior": (1.0, 1.0)}
@@ -30,6 +43,7 @@ VALID = [
     (bootstrap_snr, {"gradients": NORMAL, "replicates": 2, "confidence": 0.9, "rng": RNG}),
     (collapse.forward_kl, {"student_logits": [0.0, 1.0], "teacher": [0.5, 0.5]}),
     (collapse.forward_kl_logit_gradient, {"student_logits": [0.0, 1.0], "teacher": [0.5, 0.5]}),
+    (collapse.log_pass_rate_floor, {"bound": 1.0, "vocabulary": 3, "tokens": 2}),
     (LogisticStudent, {"kappa": 0.5, "feature_noise": 1.0, "noise_floor": 0.1, "floor_exponent": 0.0, "dimension": 8}),
     (SoftmaxStudent, {"vocabulary": 4, "answer_tokens": 2, "style_tokens": 1, "kappa": 0.5, "feature_noise": 1.0, "teacher_error": 0.1}),
     *[
@@ -99,6 +113,20 @@ VALID = [
         for function in (representation.fit_leading_order, representation.fit_leading_order_linear)
     ],
     (representation.fit_leading_order_batch, {"pass_rate": BINS, "snr_squared": CURVE[None], "standard_error": CURVE}),
+    (mixture.fit_pass_rate_law, {"offered": COUNTS, "rollouts": 4, "passes": EACH}),
+    (
+        mixture.fit_through_mixture,
+        {
+            "passes": EACH,
+            "rollouts": 4,
+            "law": mixture.fit_pass_rate_law(COUNTS, 4),
+            "snr_squared": CURVE[:5],
+            "standard_error": CURVE[:5],
+            "noise": CURVE[:5],
+            "signal": "common direction",
+            "confidence": 0.9,
+        },
+    ),
     (representation.compare_models, {"pass_rate": BINS, "snr_squared": CURVE, "standard_error": CURVE}),
     (robustness.pointwise_loss, {"eps": [0.1]}),
     (robustness.pointwise_loss_bound, {"delta": [0.1]}),
@@ -116,6 +144,11 @@ VALID = [
         for function in (robustness.beta_misspecification_loss, robustness.beta_misspecification_curvature)
     ],
     (snr.estimate_snr, {"gradients": NORMAL, "confidence": 0.9}),
+    (
+        snr.trimmed_snr,
+        {"gram": NORMAL @ NORMAL.T, "share": 0.1, "sum_norm_squared": float((NORMAL.sum(axis=0) ** 2).sum()), "confidence": 0.9},
+    ),
+    (snr.unit_norm_snr, {"gram": NORMAL @ NORMAL.T, "confidence": 0.9}),
     (snr.problems_needed, {"snr_squared": 0.1, "effective_rank": 5.0, "level": 0.025, "power": 0.8}),
     (stages.run_schedule, {"student": STUDENT, "starts": [[0.0, 0.0]], "schedule": "forward", "time": 0.1}),
     (stages.stage_outcomes, {"student": STUDENT, "starts": [[0.0, 0.0], [1.0, 0.0]], "time": 0.1, "confidence": 0.9}),
@@ -185,6 +218,7 @@ def test_every_exported_function_is_in_the_list():
         "signal_and_noise",
         "saturating",
         "guaranteed_efficiency",
-    }  # the first four, in test_snr; then no argument; then its caller's
+        "flat_snr_test",
+    }  # the first four, in test_snr; then no argument; then its caller's; then, in test_snr_flat
     exported = {name for name in paced_theory.__all__ if inspect.isfunction(getattr(paced_theory, name))}
     assert exported <= listed

@@ -43,7 +43,7 @@ from paced_theory import (
     worst_case_loss,
 )
 from paced_theory._special import log_beta_ratio, log_rising
-from paced_theory.robustness import loss_slope, pointwise_loss
+from paced_theory.robustness import loss_slope, pointwise_loss, worst_case_of_weight
 from paced_theory.snr import combine, effective_rank, permutation_null, sign_flip_null
 
 RNG = np.random.default_rng(0)
@@ -142,6 +142,18 @@ def test_closed_forms_stay_finite_and_in_range_for_every_delta(delta):
     assert 0 <= loss_slope(delta) <= 2 and pointwise_loss_bound(delta) >= lost
     assert worst_case_efficiency(delta, delta) == kept and worst_case_efficiency(delta, 0.0) >= kept
     assert pointwise_loss_bound(1e4) == pointwise_loss([-1e4])[0] == np.inf
+
+
+def test_no_efficiency_exceeds_one_in_the_last_bit():
+    """Bounds that are mathematical hold exactly, on every processor; without clamping a few of these were 1 + 2e-15."""
+    rng = np.random.default_rng(0)
+    assert (np.asarray(loss_slope(np.geomspace(1e-12, 1e-6, 5000))) <= 2).all()
+    for _ in range(300):
+        nu = rng.dirichlet(np.ones(int(rng.integers(1, 8))))
+        assert worst_case_of_weight(np.zeros(nu.size), nu, float(10 ** rng.uniform(-12, -6)))[0] <= 1
+    for _ in range(60):
+        kernel, prior = BetaKernel(*rng.uniform(0.2, 3, 2)), tuple(rng.uniform(0.3, 3, 2).tolist())
+        assert worst_case_against(kernel, kernel, 0.0, prior, points=500) <= 1
 
 
 def test_laws_and_masses_beyond_doubles():
