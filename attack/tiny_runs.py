@@ -1,0 +1,112 @@
+"""What the attacks on trainings share: the tests' tiny models, one training that nothing happened to, and how a refusal must look."""
+
+import contextlib
+import functools
+import io
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from paced_exp.errors import UserError
+
+ROOT = Path(__file__).parent.parent
+TESTS = ROOT / "tests" / "exp"
+UPDATES = 6
+
+
+def refused(run: Callable[[], object], *named: str) -> None:
+    """`run` ends in one line of bounded length that names all of `named`."""
+    try:
+        run()
+    except UserError as error:
+        message = str(error)
+        assert "\n" not in message and len(message) < 3000, message
+        assert all(name in message for name in named), f"{message!r} does not name {named}"
+    else:
+        raise AssertionError("it was believed")
+
+
+def said(run: Callable[[], object]) -> str:
+    """What `run` prints on stderr."""
+    with contextlib.redirect_stderr(io.StringIO()) as printed:
+        run()
+    return printed.getvalue()
+
+
+def _setup() -> Any:
+    if str(TESTS) not in sys.path:
+        sys.path.append(str(TESTS))
+    import distill_setup
+
+    return distill_setup
+
+
+@functools.cache
+def _files() -> tuple[tempfile.TemporaryDirectory[str], Path, Path]:
+    """Models and problems, for as long as the process lives."""
+    held = tempfile.TemporaryDirectory()
+    folder = Path(held.name)
+    setup = _setup()
+    return held, setup.save_models(folder / "models"), setup.write_problems(folder / "sums.jsonl")
+
+
+def argv(out: Path, **changes: Any) -> list[str]:
+    """Arguments of `paced_exp.distill` on the tiny models, six updates of Adam, a checkpoint every two."""
+    _, models, source = _files()
+    found: list[str] = _setup().arguments(models, source, out, **{"method": "uniform", "reference": "solution", **changes})
+    return found
+
+
+def train(out: Path) -> dict[str, Any]:
+    """Train, or go on, in this process, with one thread; returns the weights."""
+    import torch
+    from safetensors.torch import load_file
+
+    from paced_exp import distill
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            distill.main(argv(out))
+    finally:
+        torch.set_num_threads(threads)
+    weights: dict[str, Any] = load_file(out / "model" / "model.safetensors")
+    return weights
+
+
+@functools.cache
+def _whole() -> tuple[tempfile.TemporaryDirectory[str], Path, dict[str, Any]]:
+    held = tempfile.TemporaryDirectory()
+    return held, Path(held.name) / "run", train(Path(held.name) / "run")
+
+
+def whole_run() -> tuple[Path, dict[str, Any]]:
+    """The folder of a finished training, which is not to be written to, and its weights."""
+    _, folder, weights = _whole()
+    return folder, weights
+
+
+def same(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    """The weights are equal bit for bit."""
+    import torch
+
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected), "the run ended with other weights"
+
+
+def python(code: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
+    """A process that runs `code`, with the package and the tests' helpers at hand."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{TESTS}{os.pathsep}{ROOT}"}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
