@@ -20,6 +20,8 @@ from typing import Any
 from paced_exp import config as configs
 from paced_exp.errors import UserError, exit_cleanly
 
+KIND = "snr_probe"
+
 
 @dataclass(frozen=True)
 class ProbeConfig:
@@ -139,6 +141,13 @@ class ProbeConfig:
 
 def run_probe(config: ProbeConfig) -> dict[str, Any]:
     """Run (or resume) the probe and return its record; see the module's docstring. Raises `UserError` for anything the user can mend."""
+    from paced_exp.run_folder import RunFolder
+
+    run = RunFolder(config.out, config)
+    return run.recorded(KIND, lambda: _run_probe(config, run))
+
+
+def _run_probe(config: ProbeConfig, run: Any) -> dict[str, Any]:
     from paced_exp.gradients import counted
     from paced_exp.grading import Grader
     from paced_exp.models import check_same_vocabulary, load_model
@@ -150,11 +159,8 @@ def run_probe(config: ProbeConfig) -> dict[str, Any]:
     from paced_exp.problems import source_fingerprint, stream_problems
     from paced_exp.prompts import solutions_needed, with_solutions
     from paced_exp.rollouts.engines import Engines
-    from paced_exp.run_folder import RunFolder, provenance, read_json, write_json
+    from paced_exp.run_folder import provenance
 
-    run = RunFolder(config.out, config).check()
-    if run.record_path.exists():
-        return read_json(run.record_path)
     began = time.perf_counter()
     engines = Engines(config.engine, config.engine_options, device=config.device)
     needed = solutions_needed(teacher_prompt=config.teacher_prompt, reference=config.response, fallback=config.fallback)
@@ -181,8 +187,8 @@ def run_probe(config: ProbeConfig) -> dict[str, Any]:
     with clock("estimates"):
         curve = curve_record(estimate_curve(bin_data(config, bins, references, sums), replicates=config.replicates, seed=config.seed))
         curve["mixture"] = mixture_of({"config": configs.as_dict(config), "bins": curve["bins"], "rollouts": rollouts})
-    record = {
-        "kind": "snr_probe",
+    return {
+        "kind": KIND,
         "config": configs.as_dict(config),
         **curve,
         "rollouts": rollouts,
@@ -193,8 +199,6 @@ def run_probe(config: ProbeConfig) -> dict[str, Any]:
         "seconds": clock.seconds,
         "provenance": provenance(config.seed),
     }
-    write_json(run.record_path, record)
-    return record
 
 
 class StageClock:

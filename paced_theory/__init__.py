@@ -1,4 +1,4 @@
-"""The mathematics of PACED (arXiv 2603.11178), every claim checked: `python -m paced_theory.verify` runs the ledger.
+"""The mathematics of PACED (arXiv 2603.11178): `python -m paced_theory.verify` checks the claims listed in docs/theory.md.
 
 Names are loaded on first use: importing the package takes milliseconds, and only what is used loads scipy or sympy.
 """
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from paced_theory.allocation import compare_allocation as compare_allocation, rollout_value as rollout_value
     from paced_theory.bootstrap import bootstrap_snr as bootstrap_snr, bootstrap_snr_from_gram as bootstrap_snr_from_gram
     from paced_theory.collapse import LogisticStudent as LogisticStudent, SoftmaxStudent as SoftmaxStudent, forward_kl as forward_kl
-    from paced_theory.collapse import forward_kl_logit_gradient as forward_kl_logit_gradient
+    from paced_theory.collapse import forward_kl_logit_gradient as forward_kl_logit_gradient, log_pass_rate_floor as log_pass_rate_floor
     from paced_theory.connections import Connection as Connection, connections_table as connections_table
     from paced_theory.connections import worst_case_against as worst_case_against
     from paced_theory.convergence import breakeven_signal_exponent as breakeven_signal_exponent, quadratic as quadratic
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 _EXPORTS = {
     "allocation": "AllocationComparison AllocationPolicy allocation_policy best_policy compare_allocation rollout_value",
     "bootstrap": "bootstrap_snr bootstrap_snr_from_gram",
-    "collapse": "LogisticStudent SoftmaxStudent forward_kl forward_kl_logit_gradient",
+    "collapse": "LogisticStudent SoftmaxStudent forward_kl forward_kl_logit_gradient log_pass_rate_floor",
     "connections": "Connection connections_table worst_case_against",
     "convergence": (
         "breakeven_signal_exponent quadratic quadratic_mean_squared_gradient saturating sgd_bound simulate_sgd "

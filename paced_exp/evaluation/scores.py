@@ -8,16 +8,14 @@ import pandas as pd
 from paced_exp.errors import UserError
 from paced_exp.evaluation.metrics import Interval, intervals, pass_at_k
 
-COLUMNS = ("problem_id", "source", "samples", "correct", "mean_tokens", "truncated_share")
-
 
 def scores(rollouts: pd.DataFrame, sources: dict[str, str]) -> pd.DataFrame:
-    """A row a problem from its rollouts, in the order of `sources` (problem id -> the source it was asked for under)."""
+    """A row a problem from its rollouts (with token_ids or their number `tokens`), in the order of `sources` (problem id -> the source it was asked for under)."""
     frame = pd.DataFrame(
         {
             "problem_id": rollouts["problem_id"],
             "correct": rollouts["correct"].astype("int64"),
-            "tokens": rollouts["token_ids"].map(len),
+            "tokens": rollouts["tokens"] if "tokens" in rollouts else rollouts["token_ids"].map(len),
             "truncated": ~rollouts["finished"].astype(bool),
         }
     )

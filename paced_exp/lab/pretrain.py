@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from paced_exp import prompts
+from paced_exp.atomic import atomic_file
 from paced_exp.config import as_dict
 from paced_exp.lab.corpus import IGNORE, Batch, Pools, collate, pool_batches
 from paced_exp.lab.recipes import Recipe, build_model
@@ -84,9 +85,8 @@ def _probabilities(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, s
 
 
 def _save_state(path: Path, model: PreTrainedModel, made: Iterable[torch.optim.Optimizer], pools: int) -> None:
-    temporary = path.with_suffix(".tmp")
-    torch.save({"model": model.state_dict(), "optimizers": [o.state_dict() for o in made], "pools": pools}, temporary)
-    temporary.replace(path)
+    with atomic_file(path) as file:
+        torch.save({"model": model.state_dict(), "optimizers": [o.state_dict() for o in made], "pools": pools}, file)
 
 
 def pretrain(name: str, recipe: Recipe, folder: Path, threads: int, *, device: str = "cpu", workers: int = 0) -> Path:
@@ -98,7 +98,12 @@ def pretrain(name: str, recipe: Recipe, folder: Path, threads: int, *, device: s
     torch.set_num_threads(threads)
     if device != "cpu":
         torch.set_float32_matmul_precision("high")
-    run = RunFolder(folder, recipe).open()
+    with RunFolder(folder, recipe).locked() as run:
+        return _pretrain(name, recipe, run, device, workers)
+
+
+def _pretrain(name: str, recipe: Recipe, run: RunFolder, device: str, workers: int) -> Path:
+    run.open()
     checkpoint = run / "checkpoint"
     tokenizer = save_tokenizer(checkpoint)
     model = build_model(recipe, tokenizer)

@@ -57,10 +57,6 @@ class Estimate(NamedTuple):
         """
         return self.error * float(t_law.ppf(1 - level / 2, self.freedom) + t_law.ppf(POWER, self.freedom))
 
-    def scaled(self, factor: float) -> "Estimate":
-        """In other units; factor > 0."""
-        return Estimate(factor * self.value, factor * self.error, self.freedom)
-
     def shifted(self, by: float) -> "Estimate":
         """With a constant added."""
         return Estimate(self.value + by, self.error, self.freedom)

@@ -225,10 +225,11 @@ def in_a_step(folder):  # the second pool's second step
 
 def while_saving(folder):  # the second pool's state, half written
     save = torch.save
-    def half(value, path):
-        save(value, path)
+    def half(value, file):
+        save(value, file)
         if value["pools"] == 2:
-            os.truncate(path, path.stat().st_size // 2)
+            file.truncate(file.tell() // 2)
+            file.flush()
             kill()
     torch.save = half
 

@@ -43,6 +43,7 @@ VALID = [
     (bootstrap_snr, {"gradients": NORMAL, "replicates": 2, "confidence": 0.9, "rng": RNG}),
     (collapse.forward_kl, {"student_logits": [0.0, 1.0], "teacher": [0.5, 0.5]}),
     (collapse.forward_kl_logit_gradient, {"student_logits": [0.0, 1.0], "teacher": [0.5, 0.5]}),
+    (collapse.log_pass_rate_floor, {"bound": 1.0, "vocabulary": 3, "tokens": 2}),
     (LogisticStudent, {"kappa": 0.5, "feature_noise": 1.0, "noise_floor": 0.1, "floor_exponent": 0.0, "dimension": 8}),
     (SoftmaxStudent, {"vocabulary": 4, "answer_tokens": 2, "style_tokens": 1, "kappa": 0.5, "feature_noise": 1.0, "teacher_error": 0.1}),
     *[
