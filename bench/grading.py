@@ -1,6 +1,6 @@
 r"""Agreement of this project's grading with math-verify's own public test cases, read from a checkout of that project.
 
-    git clone --depth 1 --branch 0.9.0 https://github.com/huggingface/Math-Verify
+    git clone https://github.com/huggingface/Math-Verify && git -C Math-Verify checkout 5d148cf
     python -m bench.grading --cases Math-Verify          # into results/grading/math_verify.json
 
 The cases (Apache-2.0) are read, never copied: the record holds counts, and where a case stands (file and number). A case is a gold text, a

@@ -40,6 +40,15 @@ def _dashed(text: str) -> str:
     return re.sub(r"--K\b", "-K", re.sub(r"--[A-Za-z][A-Za-z0-9_]*", lambda name: name[0].replace("_", "-"), text))
 
 
+def _with_values(arguments: Sequence[str], config_class: type) -> list[str]:
+    """`arguments` with `true` after every switch that stands alone: --skip-long means --skip-long true."""
+    switches = {f"--{field.name}" for field in dataclasses.fields(config_class) if field.type in (bool, "bool")}
+    return [
+        f"{name}=true" if name in switches and following.lower() not in ("true", "false", "yes", "no", "on", "off") else name
+        for name, following in itertools.pairwise([*arguments, ""])
+    ]
+
+
 def parse(config_class: type[Config], argv: Sequence[str] | None, prog: str, description: str) -> Config:
     """Parse `argv` (default: the process's) into `config_class`.
 
@@ -62,6 +71,7 @@ def parse(config_class: type[Config], argv: Sequence[str] | None, prog: str, des
     parser.add_argument("--config", action="config", help="YAML file with any of the options below")
     parser.add_class_arguments(config_class)
     arguments = [_normalise(argument) for argument in (sys.argv[1:] if argv is None else argv)]
+    arguments = _with_values(arguments, config_class)
     for name, following in itertools.pairwise([*arguments, ""]):
         if name == "--config" or name.startswith("--config="):
             _check_config_file(following if name == "--config" else name.removeprefix("--config="))

@@ -40,8 +40,9 @@ class DistillConfig:
         ema_decay: share of itself that an ema teacher keeps at an update
         teacher_prompt: what the teacher reads before the response: privileged (the expert solution), plain, or concise
         problems: lab:SPLIT, a .jsonl or .parquet file, hub:NAME, or several joined by commas
-        limit: at most so many problems of each source; all of them when left out (the lab: the split's default size)
+        limit: at most so many problems of each source, drawn at random by the seed from a file or the hub; all of them when left out (the lab: the first of its stream, by default the split's size)
         columns: JSON object from a problem's field (id, prompt, answer, solution) to the column of your file that holds it
+        skip_long: leave out the problems whose prompt and longest response exceed the model's context, instead of refusing all
         method: of weighting: uniform, paced, hard_filter, gaussian or grpo
         alpha: exponent of the pass rate in paced
         beta: exponent of the failure rate in paced
@@ -83,7 +84,7 @@ class DistillConfig:
         training_arguments: JSON object of further transformers.TrainingArguments, such as {"fsdp": "full_shard"}
         evaluate: problems to evaluate on, as --problems; none to skip
         samples: responses a problem in the evaluation
-        evaluate_limit: at most so many evaluation problems of each source
+        evaluate_limit: at most so many evaluation problems of each source, drawn as for limit
         retention: evaluation sources on which a drop counts as forgetting
         base_evaluation: folder of the student's finished evaluation with the same options; evaluated here when left out
         engine: of rollouts, references and evaluation: hf (transformers) or vllm
@@ -102,6 +103,7 @@ class DistillConfig:
     problems: str = "lab:train"
     limit: int | None = None
     columns: dict[str, str] | None = None
+    skip_long: bool = False
     method: str = "paced"
     alpha: float = 1.0
     beta: float = 1.0

@@ -34,8 +34,9 @@ class EvaluateConfig:
         model: lab:NAME, a folder (such as a distillation run's model), or a hub id
         problems: lab:SPLIT, a .jsonl or .parquet file, hub:NAME, or several joined by commas; results are given for each
         samples: responses a problem
-        limit: at most so many problems of each source; all of them when left out (the lab: the split's default size)
+        limit: at most so many problems of each source, drawn at random by the seed from a file or the hub; all of them when left out (the lab: the first of its stream, by default the split's size)
         columns: JSON object from a problem's field (id, prompt, answer, solution) to the column of your file that holds it
+        skip_long: leave out the problems whose prompt and longest response exceed the model's context, instead of refusing all
         against: a model to compare with, or the folder of its finished evaluation with the same options
         retention: sources on which a drop counts as forgetting
         temperature: of sampling; 0 is greedy decoding, which needs --samples 1
@@ -55,6 +56,7 @@ class EvaluateConfig:
     samples: int = 8
     limit: int | None = None
     columns: dict[str, str] | None = None
+    skip_long: bool = False
     against: str | None = None
     retention: str = "lab:retention"
     temperature: float = 1.0
@@ -102,12 +104,13 @@ def _evaluate(config: EvaluateConfig, run: Any) -> dict[str, Any]:
 
     base = None if config.against is None else _base_folder(config, config.against)
     began = time.perf_counter()
-    table = _scores(config, run)
+    table, skipped = _scores(config, run)
     seconds = time.perf_counter() - began
     record = {
         "kind": KIND,
         "config": configs.as_dict(config),
         "sources": summary(table, replicates=config.replicates, seed=config.seed),
+        "skipped_long": skipped,
         "against": None,
         "seconds": round(seconds, 3),
         "provenance": provenance(config.seed),
@@ -152,8 +155,8 @@ def _base_folder(config: EvaluateConfig, against: str) -> Path:
     return folder
 
 
-def _scores(config: EvaluateConfig, run: Any) -> Any:
-    """Sample, grade and score; finished samples are read back."""
+def _scores(config: EvaluateConfig, run: Any) -> tuple[Any, int]:
+    """Sample, grade and score; finished samples are read back. Returns the scores and how many problems were too long."""
     import pyarrow as pa
 
     from paced_exp.evaluation.scores import scores
@@ -161,6 +164,7 @@ def _scores(config: EvaluateConfig, run: Any) -> Any:
     from paced_exp.parquet import write_table
     from paced_exp.problems import save_problems
     from paced_exp.progress import progress
+    from paced_exp.prompt_lengths import LongPrompts
     from paced_exp.rollouts.collect import collect
     from paced_exp.rollouts.engines import Engines
     from paced_exp.rollouts.store import ChunkStore
@@ -169,6 +173,8 @@ def _scores(config: EvaluateConfig, run: Any) -> Any:
     by_source = _by_source(config)
     problems = [problem for part in by_source.values() for problem in part]
     model = engines.load(config.model, dtype=config.dtype)
+    long = LongPrompts([(model, "plain")], config.max_new_tokens, config.skip_long)
+    problems = long.listed(problems)
     engine = engines.of(model)
     store = ChunkStore(run.path, "rollouts")
     with Grader() as grader:
@@ -192,9 +198,10 @@ def _scores(config: EvaluateConfig, run: Any) -> Any:
             for _ in made:
                 pass
     store.finalise(order=[problem.id for problem in problems])
-    table = scores(store.outcomes(), {problem.id: name for name, part in by_source.items() for problem in part})
+    kept = {problem.id for problem in problems}
+    table = scores(store.outcomes(), {problem.id: name for name, part in by_source.items() for problem in part if problem.id in kept})
     write_table(run / "scores.parquet", pa.Table.from_pandas(table, preserve_index=False), None)
-    return table
+    return table, len(long.skipped)
 
 
 def _content(problems: Sequence[Any]) -> str:

@@ -8,7 +8,8 @@ one answer with several parts, read as a list. A response without a box fails. T
   or `decimal` numbers and neither evaluate nor parse code.
 - `exact`: equality of strings (multiple choice).
 
-Responses are untrusted: an answer over `MAX_ANSWER_CHARS`, or a response with a NUL or a lone surrogate (no valid UTF-8), fails unread.
+Responses are untrusted: an answer over `MAX_ANSWER_CHARS`, with a control character, or a response with a NUL or a lone
+surrogate (no valid UTF-8), fails unread.
 """
 
 import logging
@@ -54,6 +55,7 @@ _WORD = r"(?:and|or)(?![a-zA-Z])"
 _CONNECTOR = rf"(?:[,;&]|{_WORD}|\\text\s*\{{\s*(?:,\s*)?{_WORD}\s*\}})"
 _NAME = r"[a-zA-Z](?:_(?:\w|\{\w+\}))?'*\s*="
 _GAP = re.compile(rf"[ $]*+(?:(?:{_BLANK}{_CONNECTOR})++{_BLANK}(?:{_NAME}{_BLANK})?)?\\boxed\s*\{{", re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 # A question that asks in percent is answered with or without the sign.
 _PERCENT = re.compile(r"percent|%", re.IGNORECASE)
 _TEXT_COMMAND = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{(.*)\}", re.DOTALL)
@@ -66,7 +68,7 @@ def extract_boxed(text: str) -> str | None:
     `\{` and `\}` are characters, not braces.
     """
     boxes = _boxes(text)
-    return text[slice(*boxes[-1])].strip() if boxes else None
+    return _content(text, *boxes[-1]) if boxes else None
 
 
 def extract_answer(text: str) -> str | None:
@@ -85,7 +87,12 @@ def extract_answer(text: str) -> str | None:
         if end >= following or following - end > MAX_GAP_CHARS or not _GAP.fullmatch(text, end + 1, following):
             break
         parts.append((start, end))
-    return ", ".join(dict.fromkeys(text[start:end].strip() for start, end in reversed(parts)))
+    return ", ".join(dict.fromkeys(_content(text, *part) for part in reversed(parts)))
+
+
+def _content(text: str, start: int, end: int) -> str:
+    # Control characters that count as white space stay, for `final_answer` to see.
+    return re.sub(r"^[^\S\x1c-\x1f]+|[^\S\x1c-\x1f]+$", "", text[start:end])
 
 
 def _boxes(text: str) -> list[tuple[int, int]]:
@@ -117,7 +124,7 @@ def final_answer(response: str) -> str | None:
     except UnicodeEncodeError:
         return None
     answer = extract_answer(response)
-    return answer if answer and len(answer) <= MAX_ANSWER_CHARS else None
+    return answer if answer and len(answer) <= MAX_ANSWER_CHARS and not _CONTROL.search(answer) else None
 
 
 def exact_match(gold: str, answer: str) -> bool:
@@ -145,8 +152,11 @@ def lab_pass(problem: Problem, answer: str) -> bool:
     """reasoning-gym's `score_answer` of a lab problem is exactly 1.0 (its partial credits are failures).
 
     Characters outside ASCII must occur in the gold answer ("aërial"): Python reads the digits of any script as numbers and lower-cases
-    look-alike letters (the Kelvin sign becomes k), so that verifiers would pass answers that are not the gold answer.
+    look-alike letters (the Kelvin sign becomes k), so that verifiers would pass answers that are not the gold answer. So must underscores,
+    which it reads over in numbers.
     """
+    if "_" in answer and "_" not in problem.answer:
+        return False
     if not answer.isascii() and any(not character.isascii() and character not in problem.answer for character in answer):
         return False
     entry = {"question": problem.prompt, "answer": problem.answer, "metadata": problem.metadata["entry"]}

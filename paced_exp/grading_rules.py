@@ -8,6 +8,8 @@ A pass of math-verify counts only if, besides,
 - a percent sign is the question's own, or the value of a share: `25\%` for `\frac14`, and `4\%` for `4` where the question speaks of
   percent, but neither `4\%` nor `400\%` for `4` otherwise;
 - no equation in the answer is false (`6=5` is no way to write 5; `2+3=5` is);
+- two numbers side by side, a negation and dots after a number are not read, nor is a division by zero;
+- a letter after the gold answer's number (`4m`) stands in the answer too;
 - a set in braces is answered by a set or a list, not by a pair or an interval, and these not by a set in braces.
 
 Read although math-verify does not: bold commands, `\binom52`, and the imaginary unit written as a root or an exponential.
@@ -41,6 +43,11 @@ _ROMAN = re.compile(r"\\mathrm\s*(?:\{\s*([ei])\s*\}|([ei])(?![a-zA-Z]))")
 # Groups of three digits; other numbers side by side would be multiplied ("1 2" is no way to write 2, nor "5 0" to write 0).
 _GROUPS = re.compile(r"(?<![0-9.])[1-9][0-9]{0,2}(?:(?:\s|~|\\[ ,;:])+[0-9]{3})+(?![0-9])")
 _SIDE_BY_SIDE = re.compile(r"[0-9](?:\s|~|\\[ ,;:!])+[0-9]")
+# "not 4" and "4..." are no way to write 4, though math-verify reads them so.
+_NO_NUMBER = re.compile(r"\\(?:neg|lnot|not)(?![a-zA-Z])|[0-9]\s*(?:\\[lc]?dots|\.\.)")
+# math-verify takes a letter after a number for a unit, which is right of an answer and wrong of a gold answer that has an unknown.
+_LETTER = re.compile(r"-?[0-9][0-9.,/]*\s*([a-hj-zA-Z])")
+_EQUALS = re.compile(r"(?<![\\<>!:])=")
 _BINOMIAL = re.compile(r"\\[dt]?binom\s*(\{[^{}]*\}|[0-9])\s*(\{[^{}]*\}|[0-9])")
 # A sentence's full stop inside the box ("\boxed{104.}") is not part of a number; math-verify would not read it as one.
 _FULL_STOP = re.compile(r"(?<=[0-9)}$])\.$")
@@ -68,14 +75,16 @@ _CONFIG = [LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig()
 
 @dataclass(frozen=True)
 class Reading:
-    """An answer as it was read. values: sympy objects, and the normalised text where math-verify gives it. bases: of the numbers in it.
+    """An answer as it was read. text: rewritten, with single blanks. values: sympy objects, and the normalised text where math-verify gives it.
 
-    braced: written as a set in braces.
+    bases: of the numbers in it. braced: written as a set in braces. letter: after a number that is all there is (`4m`).
     """
 
+    text: str
     values: tuple[Any, ...]
     bases: frozenset[str]
     braced: bool
+    letter: str
 
 
 def read(text: str) -> Reading:
@@ -89,14 +98,30 @@ def read(text: str) -> Reading:
     text = _GROUPS.sub(lambda match: re.sub(r"[^0-9]", "", match[0]), text)
     text = _BINOMIAL.sub(lambda match: rf"\binom{{{match[1].strip('{}')}}}{{{match[2].strip('{}')}}}", text)
     bases = frozenset(_base(match[2] or match[3]) for match in _BASE.finditer(text))
+    no_number = any(not _is_numeral(match[1], _base(match[2] or match[3])) for match in _BASE.finditer(text))
     text = _BASE.sub(r"\1", text)
-    side_by_side = _SIDE_BY_SIDE.search(re.sub(r",\s*(?:\\!\s*)+", "", text)) is not None
-    values = [
-        value
-        for value in parse(f"\\boxed{{{text}}}", extraction_config=_CONFIG, parsing_timeout=None)
-        if (_balanced(value) if isinstance(value, str) else not (side_by_side or value.has(nan, zoo)))
-    ]
-    return Reading(tuple(values), bases, _BRACED.fullmatch(text.strip("$ \n")) is not None)
+    no_number = no_number or _NO_NUMBER.search(text) is not None or _SIDE_BY_SIDE.search(re.sub(r",\s*(?:\\!\s*)+", "", text)) is not None
+    found = _parse(text)
+    if text.count("=") > 1 and not any(isinstance(value, And | Relational) for value in found):
+        # Of a chain that repeats a number math-verify keeps one side (4 of "4=5=4").
+        sides = [number for side in _EQUALS.split(text) for one in _parse(side)[:1] if (number := value(one)) is not None]
+        no_number = no_number or not all(close(sides[0], side, ROUNDING) for side in sides[1:])
+    # What is not read is compared as text, in full: math-verify's own text of it has lost something.
+    values = () if no_number else tuple(x for x in found if (_balanced(x) if isinstance(x, str) else not x.has(nan, zoo)))
+    braced = _BRACED.fullmatch(text.strip("$ \n")) is not None
+    letter = _LETTER.fullmatch(text.strip("$ \n"))
+    return Reading(" ".join(text.split()), values, bases, braced, letter[1] if letter else "")
+
+
+def _parse(text: str) -> list[Any]:
+    return list(parse(f"\\boxed{{{text}}}", extraction_config=_CONFIG, parsing_timeout=None))
+
+
+def _is_numeral(digits: str, base: str) -> bool:
+    try:
+        return 2 <= int(base) <= 36 and int(digits, int(base)) >= 0
+    except ValueError:
+        return False
 
 
 def _balanced(text: str) -> bool:
@@ -120,6 +145,10 @@ def correct(gold: Reading, answer: Reading, percent: bool = False) -> bool:
     """
     if gold.bases and answer.bases and gold.bases != answer.bases:
         return False
+    if gold.letter and gold.letter != answer.letter:
+        return False
+    if not gold.values:
+        return gold.text == answer.text
     return any(_pair(one, other, gold, answer, percent) for one in gold.values for other in answer.values)
 
 

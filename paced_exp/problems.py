@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -107,6 +108,7 @@ def _load_one(part: str, limit: int | None, seed: int, columns: dict[str, str] |
     problems = _read(part, columns)
     if limit is None or limit >= len(problems):
         return problems
+    print(f"{part}: {limit} of {len(problems)} problems, drawn at random with seed {seed}", file=sys.stderr)
     return [problems[index] for index in np.sort(np.random.default_rng(seed).permutation(len(problems))[:limit])]
 
 

@@ -66,8 +66,8 @@ def with_solutions(problems: Iterable[Problem], needed_by: str | None) -> Iterat
         yield problem
 
 
-def prompt_ids(tokenizer: Any, problem: Problem, kind: PromptKind = "plain") -> list[int]:
-    """Token ids of the prompt under the tokenizer's chat template, ending where the response begins.
+def rendered_prompt(tokenizer: Any, problem: Problem, kind: PromptKind = "plain") -> str:
+    """Text of the prompt under the tokenizer's chat template, ending where the response begins.
 
     Raises `UserError` where the template raises, takes over ten seconds, or blows the message up.
     """
@@ -78,4 +78,9 @@ def prompt_ids(tokenizer: Any, problem: Problem, kind: PromptKind = "plain") -> 
         rendered = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, enable_thinking=False)
     if len(rendered) > len(text) + MAX_EXTRA_CHARS:
         raise UserError(f"the chat template makes {len(rendered)} characters of the {len(text)} of problem {problem.id!r}; {FIX}")
-    return list(tokenizer(rendered, add_special_tokens=False)["input_ids"])
+    return str(rendered)
+
+
+def prompt_ids(tokenizer: Any, problem: Problem, kind: PromptKind = "plain") -> list[int]:
+    """Token ids of `rendered_prompt`. Raises `UserError` as it does."""
+    return list(tokenizer(rendered_prompt(tokenizer, problem, kind), add_special_tokens=False)["input_ids"])

@@ -31,8 +31,9 @@ class RolloutConfig:
         student: lab:NAME, a folder, or a hub id
         problems: lab:SPLIT, a .jsonl or .parquet file, hub:NAME, or several joined by commas
         K: rollouts a problem
-        limit: at most so many problems of each source; all of them when left out (the lab: the split's default size)
+        limit: at most so many problems of each source, drawn at random by the seed from a file or the hub; all of them when left out (the lab: the first of its stream, by default the split's size)
         columns: JSON object from a problem's field (id, prompt, answer, solution) to the column of your file that holds it
+        skip_long: leave out the problems whose prompt and longest response exceed the model's context, instead of refusing all
         temperature: of sampling; 0 is greedy decoding, which needs K = 1
         max_new_tokens: longest response; a rollout cut there counts as failed
         engine: of rollouts: hf (transformers) or vllm
@@ -49,6 +50,7 @@ class RolloutConfig:
     K: int = 8
     limit: int | None = None
     columns: dict[str, str] | None = None
+    skip_long: bool = False
     temperature: float = 1.0
     max_new_tokens: int = 128
     engine: str = "hf"
@@ -94,6 +96,7 @@ def _roll_out(config: RolloutConfig, run: Any) -> dict[str, Any]:
     from paced_exp.pass_rates import Fingerprint, pass_rates, warn_of_truncation, write_pass_rates
     from paced_exp.problems import load_problems, save_problems
     from paced_exp.progress import progress
+    from paced_exp.prompt_lengths import LongPrompts
     from paced_exp.rollouts.collect import collect
     from paced_exp.rollouts.engines import Engines
     from paced_exp.rollouts.store import ChunkStore
@@ -102,6 +105,8 @@ def _roll_out(config: RolloutConfig, run: Any) -> dict[str, Any]:
     engines = Engines(config.engine, config.engine_options, device=config.device, max_batch_tokens=config.max_batch_tokens)
     problems = load_problems(config.problems, limit=config.limit, seed=config.seed, columns=config.columns)
     student = engines.load(config.student, dtype=config.dtype)
+    long = LongPrompts([(student, "plain")], config.max_new_tokens, config.skip_long)
+    problems = long.listed(problems)
     fingerprint = Fingerprint.of(student, temperature=config.temperature, max_new_tokens=config.max_new_tokens)
     engine = engines.of(student)
     store = ChunkStore(run.path, "rollouts")
@@ -137,6 +142,7 @@ def _roll_out(config: RolloutConfig, run: Any) -> dict[str, Any]:
         "kind": KIND,
         "config": configs.as_dict(config),
         **summary(rates, [problem.source for problem in problems]),
+        "skipped_long": len(long.skipped),
         # Of the session that finished the run: what a resumed run had made before is not in it.
         "session": {"rollouts": made, "tokens": tokens, "seconds": round(seconds, 3)},
         "provenance": provenance(config.seed),

@@ -32,6 +32,7 @@ class ProbeConfig:
         teacher: likewise; it must read the student's tokens
         problems: lab:SPLIT, a .jsonl or .parquet file, or hub:NAME
         columns: names of a file's columns where they differ, such as {"prompt": "question"}
+        skip_long: leave out the problems whose prompt and longest response exceed the model's context, instead of refusing all
         K: rollouts a problem, from which its pass rate is estimated
         bins: pass-rate bins of equal width; K + 1 of them give each k its own
         per_bin: problems wanted in each bin
@@ -64,6 +65,7 @@ class ProbeConfig:
     teacher: str = "lab:teacher"
     problems: str = "lab:train"
     columns: dict[str, str] | None = None
+    skip_long: bool = False
     K: int = 10
     bins: int = 11
     per_bin: int = 100
@@ -157,6 +159,7 @@ def _run_probe(config: ProbeConfig, run: Any) -> dict[str, Any]:
     from paced_exp.probe.responses import responses_for
     from paced_exp.probe.stages import bin_data, bin_gradients, fill_bins
     from paced_exp.problems import source_fingerprint, stream_problems
+    from paced_exp.prompt_lengths import LongPrompts
     from paced_exp.prompts import solutions_needed, with_solutions
     from paced_exp.rollouts.engines import Engines
     from paced_exp.run_folder import provenance
@@ -169,6 +172,8 @@ def _run_probe(config: ProbeConfig, run: Any) -> dict[str, Any]:
     student = load_model(config.student, device=config.device, dtype=config.dtype)
     teacher = load_model(config.teacher, device=config.device, dtype=config.dtype)
     check_same_vocabulary(student, teacher)
+    readers: list[Any] = [(student, "plain"), (teacher, config.teacher_prompt)]
+    long = LongPrompts(readers, config.max_new_tokens, config.skip_long)
     counted(student.model, None if config.only is None else [config.only])
     # The folder is taken only now: a command that is refused leaves none behind to be in the way of its correction.
     inputs = {"problems": source_fingerprint(config.problems), "student": student.fingerprint, "teacher": teacher.fingerprint}
@@ -178,7 +183,7 @@ def _run_probe(config: ProbeConfig, run: Any) -> dict[str, Any]:
     clock.add("load", time.perf_counter() - began)
     with Grader() as grader:
         with clock("rollouts"):
-            bins, problems, rollouts = fill_bins(config, run, source, student, grader, engines, earlier)
+            bins, problems, rollouts = fill_bins(config, run, long.streamed(source), student, grader, engines, earlier)
         with clock("references"):
             kept = [problems[name] for members in bins.members for name, _ in members]
             references = responses_for(config, run, kept, student, teacher, grader, engines, earlier)
@@ -187,11 +192,14 @@ def _run_probe(config: ProbeConfig, run: Any) -> dict[str, Any]:
     with clock("estimates"):
         curve = curve_record(estimate_curve(bin_data(config, bins, references, sums), replicates=config.replicates, seed=config.seed))
         curve["mixture"] = mixture_of({"config": configs.as_dict(config), "bins": curve["bins"], "rollouts": rollouts})
+    if long.skipped:
+        print(f"--skip-long: {len(long.skipped)} problems were skipped, the first is {long.skipped[0]!r}", file=sys.stderr)
     return {
         "kind": KIND,
         "config": configs.as_dict(config),
         **curve,
         "rollouts": rollouts,
+        "skipped_long": len(long.skipped),
         "references": {
             origin: sum(r.origin == origin for r in references.values()) for origin in ("teacher", "solution", "student", "none")
         },

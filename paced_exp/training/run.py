@@ -21,6 +21,7 @@ from paced_exp.json_files import read_checked, write_checked
 from paced_exp.models import LoadedModel, check_same_vocabulary, load_model
 from paced_exp.pass_rates import Fingerprint, pass_rates, read_pass_rates, warn_of_truncation, write_pass_rates
 from paced_exp.problems import Problem, load_problems, save_problems, source_fingerprint
+from paced_exp.prompt_lengths import LongPrompts
 from paced_exp.prompts import solutions_needed, with_solutions
 from paced_exp.rollouts.engines import Engines
 from paced_exp.run_folder import RunFolder
@@ -67,6 +68,8 @@ def train_run(config: Any, run: RunFolder) -> Trained:
     problems = list(with_solutions(loaded, needed))
     student = load_model(config.student, device=config.device, dtype="float64" if config.dtype == "float64" else "float32")
     teacher = _initial_teacher(config, student)
+    long = LongPrompts([(student, "plain"), (teacher, config.teacher_prompt)], config.max_new_tokens, config.skip_long)
+    problems = long.listed(problems)
     evaluation = evaluation_config(config, run)
     if processes.main and evaluation is not None:
         check_evaluation(evaluation)
@@ -86,7 +89,7 @@ def train_run(config: Any, run: RunFolder) -> Trained:
             trainer.train_or_resume()
         _save_model(trainer, run.path, processes)
     engines.close()
-    record = training_record(config, trainer, teacher)
+    record = {**training_record(config, trainer, teacher), "skipped_long": len(long.skipped)}
     if processes.main:
         supply.references.write(run / "references.parquet")
         write_checked(run / DONE, {"kind": "training", "record": record, "model": digests(run / "model")})
@@ -242,6 +245,7 @@ def evaluation_config(config: Any, run: RunFolder) -> EvaluateConfig | None:
         samples=config.samples,
         limit=config.evaluate_limit,
         columns=None if lab else config.columns,  # of the training problems' file, and the evaluation's where it has columns
+        skip_long=config.skip_long,
         against=config.base_evaluation or config.student,
         retention=config.retention,
         temperature=config.temperature,

@@ -263,7 +263,8 @@ def test_a_rollout_that_could_outgrow_the_teachers_context_is_named_before_any_u
     content = [{**row, "solution": 23 * "1+1=2\n" + row["solution"]} if row["id"] == "sum31" else row for row in rows()]
     path = write_problems(tmp_path / "long.jsonl", content)
     message = refused(arguments(models, path, tmp_path / "out", method="uniform", stages="reverse_kl"))
-    assert "problem 'sum31': prompt of" in message and "response of 12 tokens exceed the model's context of 160" in message
+    assert "1 of 40 problems are too long for the model, the first is problem 'sum31'" in message and "in a context of 160" in message
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_tracker_that_is_not_installed_is_named(models: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

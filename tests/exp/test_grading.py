@@ -169,7 +169,16 @@ def test_extract_boxed_is_linear(text):
 
 
 @pytest.mark.parametrize(
-    "response", ["\x00" + boxed("4"), boxed("4\x00"), boxed("4") + "\udc80", boxed(""), boxed("4" * (MAX_ANSWER_CHARS + 1))]
+    "response",
+    [
+        "\x00" + boxed("4"),
+        boxed("4\x00"),
+        boxed("4") + "\udc80",
+        boxed(""),
+        boxed("4\x1c"),
+        boxed("4\x07"),
+        boxed("4" * (MAX_ANSWER_CHARS + 1)),
+    ],
 )
 def test_final_answer_refuses(response):
     assert final_answer(response) is None
@@ -321,6 +330,17 @@ SMALL = [r"6.63\times10^{-34}", "0.0000001", r"\frac{1}{10^7}", "10^{-20}", "e^{
         ("10", r"\binom52", True),
         ("10", r"\dbinom{5}2", True),
         (r"\binom52", "20", False),
+        ("4", "4=5=4", False),
+        ("4", "4=4", True),
+        ("4", r"\neg 4", False),
+        ("4", r"4\ldots", False),
+        ("4", "4m", True),  # a unit
+        ("4m", "4", False),  # an unknown
+        ("4m", "4m", True),
+        ("4", "4_0", False),
+        ("4", "4_3", False),
+        ("11", "11_2", True),
+        (r"1,2,\ldots,9", r"1,2,\ldots,9", True),
         ("12:00", "1:00", False),  # both a division by zero
         ("12:00", "12:00", True),
         (r"\frac{1}{0}", r"\frac{2}{0}", False),
@@ -555,6 +575,8 @@ FRACTION = {"numerator": 6, "denominator": 8, "simplified_numerator": 3, "simpli
         (entry("decimal_chain_sum", "7.50"), "7.5", True),
         (entry("decimal_chain_sum", "7.50"), "Infinity", False),
         (entry("gcd", "6"), "6", True),
+        (entry("chain_sum", "74"), "7_4", False),  # Decimal reads over underscores
+        (entry("chain_sum", "74"), "74_", False),
         (entry("gcd", "6"), "16", False),
         (entry("fraction_simplification", "3/4", **FRACTION), "3/4", True),
         (entry("fraction_simplification", "3/4", **FRACTION), r"\frac{3}{4}", True),

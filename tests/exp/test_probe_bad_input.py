@@ -68,7 +68,7 @@ def test_bad_options(
             "has no expert solution, which --teacher-prompt privileged needs; give a source",
             True,
         ),
-        (spoilt_rows(prompt="1+" * 80), "the prompt of problem 'sum03' has", False),
+        (spoilt_rows(prompt="1+" * 80), "problem 'sum03' is too long for the model", False),
     ],
     ids=["empty", "no answer", "no prompt", "duplicate id", "no solution", "no solutions", "too long"],
 )

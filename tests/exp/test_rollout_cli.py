@@ -168,7 +168,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_continues(
         ({"seed": -1}, "--seed -1 must be at least 0"),
         ({"max-batch-tokens": 0}, "--max-batch-tokens 0 must be at least 1"),
         ({"max-batch-tokens": 10}, "over --max-batch-tokens 10"),
-        ({"max-new-tokens": 60}, "exceed the model's context of 64"),
+        ({"max-new-tokens": 60}, "in a context of 64"),
         ({"student": "/no/such/folder"}, "'/no/such/folder' is no folder"),
         ({"problems": "none.jsonl"}, "none.jsonl"),
         ({"dtype": "int8"}, "--dtype int8"),
