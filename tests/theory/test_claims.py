@@ -295,8 +295,8 @@ def test_verdict_is_as_recorded(entry, outcomes):
 
 
 @pytest.mark.slow
-def test_ledger_takes_at_most_90_seconds_of_one_core(timed_run):
-    assert timed_run[1] <= 90
+def test_ledger_takes_at_most_45_seconds_of_one_core(timed_run):
+    assert timed_run[1] <= 45
 
 
 @pytest.mark.slow
