@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from paced_exp.errors import UserError
+from paced_exp.probe.fits import mixture_of
 from paced_exp.reproduce import readme
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import DESK
+from paced_theory.claims import counts_by_source
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -74,7 +76,7 @@ def in_the_middle(verdict: dict[str, Any]) -> str:
 def test_the_answer_at_the_top_is_that_of_the_records() -> None:
     desk = ROOT / "results" / "desk"
     record = json.loads((desk / "snr_verdict" / "qwen3" / "record.json").read_text())
-    fit = record["fit"]
+    fit = mixture_of(record)["fit"]
     said = [squared(record["bins"][0]), squared(record["bins"][-1]), in_the_middle(record["verdict"]["low"])]
     said += [f"{e} = {fit[e]:.2f} [{fit[f'{e}_low']:.2f}, {fit[f'{e}_high']:.2f}]" for e in "ab"]
     later = json.loads((desk / "snr_probe" / "record.json").read_text())["steps"][-1]
@@ -117,3 +119,16 @@ def test_the_engines_speeds_are_the_records() -> None:
     text = f"hf {rates[0]:.0f} rollouts a second of processor time, vllm {rates[1]:.0f} ({rates[1] / rates[0]:.2f} of it), "
     text += f"and vllm takes {vllm['start_processor_seconds']:.0f} s of it to start, hf {hf['start_processor_seconds']:.1f}."
     assert text in " ".join((ROOT / "README.md").read_text().split())
+
+
+def test_the_ledger_is_counted_as_it_is() -> None:
+    counts = counts_by_source()
+    text = " ".join((ROOT / "README.md").read_text().split())
+    total = sum(sum(part.values()) for part in counts.values())
+    paper, ours = counts["paper"], counts["ours"]
+    assert f"a list of {total} claims" in text
+    assert f"Of the paper's {paper.total()}, {paper['holds']} hold and {paper['conditional']} hold under a condition" in text
+    assert (
+        f"Of {ours.total()} of our own, {ours['holds']} hold, {ours['conditional']} are conditional and {ours['refuted']} is refuted"
+        in text
+    )
