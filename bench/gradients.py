@@ -20,7 +20,8 @@ from bench import subjects
 from bench.memory import peak_bytes
 from bench.timing import interleaved, ratios
 from paced_exp.errors import UserError, exit_cleanly
-from paced_exp.run_folder import provenance, write_json
+from paced_exp.json_files import write_checked
+from paced_exp.run_folder import provenance
 
 OUT = Path(__file__).resolve().parent.parent / "results" / "desk" / "bench" / "gradients.json"
 MIDDLE = "0.8"
@@ -98,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 f"{row['quartile_low']:>6.2f} {row['quartile_high']:>6.2f} {row['total_after_first_batch'] or row['total']:>6.2f}",
                 flush=True,
             )
-        write_json(arguments.out, record)  # after every setting: what is measured is kept, whatever stops the rest
+        write_checked(arguments.out, record)  # after every setting: what is measured is kept, whatever stops the rest
     for size in arguments.sizes:
         for row in memory_rows(size, numbers[0], vocabulary):
             record["memory"].append(row)
@@ -106,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 f"{size:>4} {row['problems']:>8}  {row['contender']:<30} {row['bytes'] / 2**20:>6.0f} MiB, {row['ratio']:.2f} of plain",
                 flush=True,
             )
-        write_json(arguments.out, record)
+        write_checked(arguments.out, record)
     print(arguments.out)
 
 

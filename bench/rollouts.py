@@ -18,12 +18,13 @@ from typing import Any
 import torch
 
 from paced_exp.errors import UserError, exit_cleanly
+from paced_exp.json_files import write_checked
 from paced_exp.problems import load_problems
 from paced_exp.prompts import prompt_ids
 from paced_exp.rollouts.engine import Prompt, RolloutEngine
 from paced_exp.rollouts.engines import Engines
 from paced_exp.rollouts.vllm import VLLMEngine
-from paced_exp.run_folder import provenance, write_json
+from paced_exp.run_folder import provenance
 
 OUT = Path(__file__).resolve().parent.parent / "results" / "desk" / "bench" / "rollouts.json"
 
@@ -91,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"{row['tokens_per_second']:>9.0f} {row['rollouts_per_processor_second']:>23.0f}"
         )
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(arguments).items() if name != "out"}
-    write_json(arguments.out, {"kind": "bench_rollouts", "settings": settings, "threads": 1, "rows": rows, "provenance": provenance(0)})
+    write_checked(arguments.out, {"kind": "bench_rollouts", "settings": settings, "threads": 1, "rows": rows, "provenance": provenance(0)})
     print(arguments.out)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from paced_exp.errors import UserError, exit_cleanly
 from paced_exp.plotting.style import COLORS, LINES, MARKERS, new_figure, save_figure
-from paced_exp.run_folder import read_json
+from paced_exp.reproduce.records import read_sealed
 
 RECORD = Path(__file__).resolve().parent.parent / "results" / "desk" / "bench" / "gradients.json"
 STYLE = dict(
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     if not arguments.record.exists():
         raise UserError(f"--record {arguments.record} does not exist; make it with: python -m bench.gradients")
-    for path in draw(read_json(arguments.record), arguments.out):
+    for path in draw(read_sealed(arguments.record), arguments.out):
         print(path)
 
 

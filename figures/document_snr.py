@@ -1,6 +1,6 @@
-"""docs/snr.md: the verdict on the bell, written from the records of the probe.
+"""docs/snr.md: what the probe says about the bell, written from its records.
 
-python -m figures.document_snr [--results results/desk] [--out docs/snr.md]
+python -m figures.document_snr [--results results] [--out docs/snr.md]
 """
 
 import argparse
@@ -8,121 +8,136 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from figures.command import RESULTS
 from paced_exp.errors import UserError, exit_cleanly
-from paced_exp.run_folder import read_json, write_atomically
-from paced_theory import BetaKernel, HardFilter, SqrtVariance, Uniform
+from paced_exp.probe.fits import exponent_words, flat_words, law_words, mixture_of, quality_words
+from paced_exp.probe.step_noise import step_noise
+from paced_exp.probe.verdict import ENDS, bin_name, by_rule, words
+from paced_exp.reproduce.probes import ROBUSTNESS, TABLES, Probe, probe_command, probes_of
+from paced_exp.reproduce.records import read_sealed
+from paced_exp.reproduce.scales import DESK
+from paced_exp.reproduce.verdicts import Finding, findings_by_name, probe_records
+from paced_exp.run_folder import write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
-VERDICT, ROBUSTNESS, STEPS = "snr_verdict", "snr_robustness", "snr_probe"
+VERDICT, STEPS, TRIMMED = "snr_verdict", "snr_probe", "snr_robustness/trimmed"
 PAIRS = {"qwen3": "Qwen3 architecture", "llama": "Llama architecture"}
 VARIANTS = {
-    "reverse-kl": "reverse KL on the student's own rollouts",
-    "cross-entropy": "cross-entropy on the worked solution",
-    "last-layer": "forward KL, the last transformer block alone",
-    "sum": "forward KL, summed over a response's tokens",
-    "k40": "forward KL, p from K = 40 rollouts",
-    "trimmed": "forward KL, without the 1 % largest gradients of every bin",
+    "snr_robustness/reverse-kl": "reverse KL on the student's own rollouts",
+    "snr_robustness/cross-entropy": "cross-entropy on the worked solution",
+    "snr_robustness/last-layer": "forward KL, the last transformer block alone",
+    "snr_robustness/sum": "forward KL, summed over a response's tokens",
+    "snr_robustness/k40": "forward KL, p from K = 40 rollouts",
+    TRIMMED: "forward KL, without the 1 % largest gradients of every bin",
 }
-KERNELS = {"p(1-p)": BetaKernel(1, 1), "sqrt(p(1-p))": SqrtVariance(), "hard filter [0.2, 0.8]": HardFilter(0.2, 0.8), "uniform": Uniform()}
+ABSENT = "not in this record"
+OLD_INTERVAL = "jackknife over problems, without an allowance for heavy tails, so not known to cover (see above)"
+# Estimands besides SNR^2 of all gradients: the fields of a record's bins and what a column is called.
+OTHERS = {"trimmed": "trimmed SNR²", "unit_norm": "unit-norm SNR²"}
 
 
-def _read(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        raise UserError(f"{path} does not exist; docs/snr.md names the command that makes it")
-    record: dict[str, Any] = read_json(path)
+def _record(probe: Probe, results: Path) -> dict[str, Any]:
+    record = probe.record(results)
+    if record is None:
+        raise UserError(f"{probe.path(results)} does not exist; run: {probe.command}")
     return record
 
 
-def efficiencies(record: dict[str, Any]) -> dict[str, float]:
-    """Each kernel's efficiency if the fitted curve f = c p^a (1-p)^b is the true SNR^2, the law of p is the one drawn, and m = E ||g||^2.
-
-    Weights w gain (sum P w s)^2 / (sum P w^2 m) with s = f m; the best, w = f, gains sum P f^2 m (ours; theory section 4).
-    """
-    rows, fit = record["bins"], record["fit"]
-    p, share, m = (np.array([row[key] for row in rows], dtype=float) for key in ("posterior_pass_rate", "offered", "mean_squared_norm"))
-    f = p ** fit["a"] * (1 - p) ** fit["b"]
-    return {
-        name: float((share * w * f * m).sum() ** 2 / ((share * w**2 * m).sum() * (share * f**2 * m).sum()))
-        for name, w in ((name, kernel(p)) for name, kernel in KERNELS.items())
-    }
+def _interval(row: dict[str, Any], name: str) -> str:
+    """An estimate with its interval, and a dagger where the interval is not known to cover; or that an old record lacks it."""
+    if row.get(name) is None:
+        return ABSENT
+    mark = "" if row.get(f"{name}_covers", True) else " †"
+    return f"{row[name]:.4f} [{row[f'{name}_low']:.4f}, {row[f'{name}_high']:.4f}]{mark}"
 
 
-def _interval(value: float, low: float, high: float, digits: int = 4) -> str:
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+def _fit(panel: dict[str, Any], name: str | None = None) -> str:
+    """Both exponents through the mixture with the test of the fit, or one of them; or why there are none."""
+    found = mixture_of(panel)
+    if (fit := found["fit"]) is None:
+        return str(found["problem"])
+    return (
+        "; ".join([exponent_words(fit, "a"), exponent_words(fit, "b"), quality_words(fit)]) if name is None else exponent_words(fit, name)
+    )
 
 
-def _exponent(fit: dict[str, Any], name: str) -> str:
-    low, high = fit[f"{name}_low"], fit[f"{name}_high"]
-    if low is None or high is None:
-        return f"{fit[name]:.2f} (at the bound of the search)"
-    one = "holds" if low <= 1 <= high else "excludes"
-    zero = "holds" if low <= 0 <= high else "excludes"
-    return f"{_interval(fit[name], low, high, 2)}: {one} the paper's 1, {zero} 0"
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
-def _pair(name: str, record: dict[str, Any], folder: str) -> list[str]:
-    rows, seconds = record["bins"], record["seconds"]
-    command = f"python -m paced_exp.snr_probe --student {record['config']['student']} --teacher {record['config']['teacher']}"
-    lines = [
-        f"## {PAIRS[name]}",
-        "",
-        f"`{command} --per-bin {record['config']['per_bin']} --max-problems {record['config']['max_problems']} --out {record['config']['out']}`: "
-        f"{record['rollouts']['problems_drawn']:,} problems drawn, {record['rollouts']['rollouts']:,} rollouts, {sum(r['n'] for r in rows):,} gradients; "
-        f"{sum(seconds.values()) / 60:.0f} minutes of wall time on two shared cores ({', '.join(f'{k} {v / 60:.0f}' for k, v in seconds.items() if v >= 60)}).",
-        "",
-        f"![SNR against the pass rate, {PAIRS[name]}](../{folder}/{VERDICT}/{name}/figure2_snr.png)",
-        "",
-        "| pass rate | n | SNR², 95 % interval | naive SNR | its floor | naive on unequal bins (n) |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row, other in zip(rows, record["artefact"], strict=True):
-        squared = _interval(row["snr_squared"], row["snr_squared_low"], row["snr_squared_high"])
-        lines.append(
-            f"| {row['pass_rate']:.1f} | {row['n']} | {squared} | {row['snr_naive']:.3f} | {row['floor']:.3f} | {other['snr_naive']:.3f} ({other['n']}) |"
-        )
-    lines += [""] + [f"- **{record['verdict'][end]['words']}**." for end in ("low", "high")]
-    fit = record["fit"]
-    if fit is None:
-        return [*lines, "- No leading-order fit: the estimates show no signal that c p^a (1-p)^b could follow.", ""]
-    best = [model for model in record["models"] if model["delta_aic"] < 2]
-    ranked = [f"{model['name']} (+{model['delta_aic']:.1f})" for model in record["models"]]
-    shares = efficiencies(record)
-    lines += [
-        f"- Fit SNR² = c p^a (1-p)^b: a = {_exponent(fit, 'a')}; b = {_exponent(fit, 'b')}.",
-        f"- Rivals by AIC: {', '.join(ranked)}. Within 2 of the best, which AIC does not tell apart: {', '.join(m['name'] for m in best)}.",
-        f"- The kernel that this curve itself suggests is p^{fit['a']:.2f} (1-p)^{fit['b']:.2f}. The residuals' oscillation, {fit['oscillation']:.2f}, "
-        f"guarantees it an efficiency of sech²(osc/2) = {fit['guaranteed_efficiency']:.2f}; noise in the points counts against it here.",
-        "- If the fit were the truth, weights would keep of the best weights' gain a step: "
-        + ", ".join(f"{kernel} {share:.2f}" for kernel, share in shares.items())
-        + ".",
-        "",
-    ]
+def _verdicts(records: dict[str, dict[str, Any]], results: Path) -> list[str]:
+    """One row for each end bin of each record behind the claim: by its own interval, and after Holm's correction where it is in the family."""
+    findings = findings_by_name(results, DESK)
+    judging = probe_records(results, DESK)
+    lines = []
+    for key, record in records.items():
+        for panel in record.get("steps", [record]):
+            step = panel.get("step", 1)
+            for end in ENDS:
+                finding = findings.get(f"C1.step{step}.{end}")
+                decides = step in judging and judging[step][1] == results / DESK.name / key / "record.json"
+                corrected = _corrected(finding) if finding is not None and decides else "no hypothesis of a claim"
+                what = f"[{key}](../results/{DESK.name}/{key}/record.json), update {step}"
+                exponent = _fit(panel, "a" if end == "low" else "b")
+                raw = by_rule(panel["verdict"][end])
+                lines.append(f"| {bin_name(panel, end)} | {what} | {panel['bins'][0]['n']} | {raw} | {corrected} | {exponent} |")
     return lines
 
 
-def _variant_row(name: str, record: dict[str, Any]) -> str:
-    ends = [record["bins"][0], record["bins"][-1]]
-    middle = record["verdict"]["low"]
-    fit = record["fit"]
-    exponents = (
-        "no signal to fit"
-        if fit is None
-        else "; ".join(
-            f"{e} = {fit[e]:.2f}" if fit[f"{e}_low"] is None else f"{e} = {_interval(fit[e], fit[f'{e}_low'], fit[f'{e}_high'], 2)}"
-            for e in "ab"
+def _corrected(finding: Finding) -> str:
+    holm = "" if finding.holm is None else f", p {'< 0.001' if finding.holm < 0.001 else f'= {finding.holm:.3f}'}"
+    return f"{finding.hypothesis}: {finding.verdict}{holm}"
+
+
+def _pair(name: str, record: dict[str, Any]) -> list[str]:
+    rows, seconds, config = record["bins"], record["seconds"], record["config"]
+    command = f"python -m paced_exp.snr_probe --student {config['student']} --teacher {config['teacher']}"
+    lines = [
+        f"## {PAIRS[name]}",
+        "",
+        f"`{command} --per-bin {config['per_bin']} --max-problems {config['max_problems']} --out {config['out']}`: "
+        f"{record['rollouts']['problems_drawn']:,} problems drawn, {record['rollouts']['rollouts']:,} rollouts, {sum(r['n'] for r in rows):,} gradients; "
+        f"{sum(seconds.values()) / 60:.0f} minutes of wall time on two shared cores ({', '.join(f'{k} {v / 60:.0f}' for k, v in seconds.items() if v >= 60)}).",
+        "",
+        f"![SNR curve, {PAIRS[name]}](../results/{DESK.name}/{VERDICT}/{name}/snr_curve.png)",
+        "",
+        f"| pass rate | n | SNR², 95 % interval | {' | '.join(OTHERS.values())} | naive SNR | its floor | naive on unequal bins (n) |",
+        "|---|---|---|" + "---|" * len(OTHERS) + "---|---|---|",
+    ]
+    for row, other in zip(rows, record["artefact"], strict=True):
+        others = " | ".join(_interval(row, key) for key in OTHERS)
+        naive = "none" if other["snr_naive"] is None else f"{other['snr_naive']:.3f}"
+        lines.append(
+            f"| {row['pass_rate']:.1f} | {row['n']} | {_interval(row, 'snr_squared')} | {others} | {row['snr_naive']:.3f} | {row['floor']:.3f} "
+            f"| {naive} ({other['n']}) |"
         )
-    )
-    squared = [_interval(row["snr_squared"], row["snr_squared_low"], row["snr_squared_high"]) for row in ends]
-    n = min(row["n"] for row in record["bins"])
-    return (
-        f"| {VARIANTS[name]} | {n} | {squared[0]} | {_interval(middle['middle'], middle['middle_low'], middle['middle_high'])} | {squared[1]} "
-        f"| {exponents} | {record['verdict']['low']['verdict']} / {record['verdict']['high']['verdict']} |"
-    )
+    lines += ["", f"Intervals: {record.get('interval', OLD_INTERVAL)}.", ""]
+    lines += [f"- {_sentence(words(record, end))}" for end in ENDS]
+    law = mixture_of(record)["law"]
+    ranked = ", ".join(f"{model['name']} (+{model['delta_aic']:.1f})" for model in record["models"])
+    return [
+        *lines,
+        f"- Fit of SNR² = c p^a (1-p)^b through the mixture: {_fit(record)}.",
+        f"- Law of pass rates: {ABSENT if law is None else law_words(law)}.",
+        f"- Test of a flat SNR: {_flat(record)}.",
+        f"- Other shapes by AIC, read at (k + ½)/(K + 1) without the mixture: {ranked or 'none'}.",
+        "",
+    ]
 
 
-def _steps(record: dict[str, Any], folder: str) -> list[str]:
+def _flat(record: dict[str, Any]) -> str:
+    return flat_words(record["flat"]) if "flat" in record else ABSENT
+
+
+def _variant_row(key: str, panel: dict[str, Any]) -> str:
+    first, last, middle = panel["bins"][0], panel["bins"][-1], panel["verdict"]["low"]
+    centre = f"{middle['middle']:.4f} [{middle['middle_low']:.4f}, {middle['middle_high']:.4f}]"
+    verdicts = " / ".join(by_rule(panel["verdict"][end]) for end in ENDS)
+    n = min(row["n"] for row in panel["bins"])
+    return f"| {VARIANTS[key]} | {n} | {_interval(first, 'snr_squared')} | {centre} | {_interval(last, 'snr_squared')} | {_fit(panel)} | {verdicts} |"
+
+
+def _steps(record: dict[str, Any]) -> list[str]:
     """The probe before several updates of one training: a table with a column an update."""
     config, panels = record["config"], record["steps"]
     seconds = sum(sum(panel["seconds"].values()) for panel in panels)
@@ -131,30 +146,33 @@ def _steps(record: dict[str, Any], folder: str) -> list[str]:
         f"the student is trained with {config['method']} weights from one probe to the next, and its pass rates are taken again; "
         f"{seconds / 60:.0f} minutes of wall time on two shared cores.",
         "",
-        f"![SNR against the pass rate before the updates probed](../{folder}/{STEPS}/figure2_snr.png)",
+        "![Figure 2: SNR against the pass rate before the updates probed](../figures/out/figure2_snr.png)",
         "",
         "| pass rate | " + " | ".join(f"SNR² before update {panel['step']}" for panel in panels) + " |",
         "|---|" + "---|" * len(panels),
     ]
     for rows in zip(*(panel["bins"] for panel in panels), strict=True):
-        squared = (_interval(row["snr_squared"], row["snr_squared_low"], row["snr_squared_high"]) for row in rows)
-        lines.append(f"| {rows[0]['pass_rate']:.1f} | {' | '.join(squared)} |")
+        lines.append(f"| {rows[0]['pass_rate']:.1f} | {' | '.join(_interval(row, 'snr_squared') for row in rows)} |")
     lines.append("")
     for panel in panels:
-        fit = panel["fit"]
-        words = f"{panel['verdict']['low']['words']}; {panel['verdict']['high']['words']}"
-        exponents = "" if fit is None else f". Fit: a = {_exponent(fit, 'a')}; b = {_exponent(fit, 'b')}"
-        lines.append(f"- Before update {panel['step']}: {words}{exponents}.")
+        said = " ".join(_sentence(words(panel, end)) for end in ENDS)
+        lines.append(f"- Before update {panel['step']}: {said} Fit: {_fit(panel)}.")
     return lines
 
 
 def _held(record: dict[str, Any]) -> str:
     shares = record["largest_share"]
+    verdicts = "; ".join(f"{bin_name(record, end)} {by_rule(record['verdict'][end])}" for end in ENDS)
     return (
         f"In the run of the verdict the {record['share']:.0%} largest gradients of a bin hold between {min(shares):.0%} and {max(shares):.0%} of its "
-        f"squared norm, {shares[0]:.0%} at p = 0 and {shares[-1]:.0%} at p = 1. Without them the verdicts are: "
-        f"p → 0 {record['verdict']['low']['verdict']}, p → 1 {record['verdict']['high']['verdict']}."
+        f"squared norm, {shares[0]:.0%} at k = 0 and {shares[-1]:.0%} at k = K. Without them: {verdicts}."
     )
+
+
+def _noise_row(name: str, panel: dict[str, Any]) -> str:
+    found = step_noise(panel)
+    powers = "too few bins" if found.exponents is None else f"p^{found.exponents[0]:.2f} (1-p)^{found.exponents[1]:.2f}"
+    return f"| {name} | {powers} | {found.ratio:.2f} | {found.kept:.0%} | {found.ratio_passed_over:.2f} |"
 
 
 def _cost_rows(bench: dict[str, Any]) -> list[str]:
@@ -168,22 +186,26 @@ def _cost_rows(bench: dict[str, Any]) -> list[str]:
 
 
 def document(results: Path) -> str:
-    """The whole page as Markdown. Raises `UserError` for a record that is missing."""
-    folder = f"results/{results.name}"
-    verdicts = {name: _read(results / VERDICT / name / "record.json") for name in PAIRS}
-    variants = {name: _read(results / ROBUSTNESS / name / "record.json") for name in VARIANTS}
-    steps = _read(results / STEPS / "record.json")
-    bench = _read(results / "bench" / "gradients.json")
+    """The whole page as Markdown. Raises `UserError` for a record that is missing or was made with other options than are declared."""
+    probes = {probe.key: probe for table in TABLES for probe in probes_of(DESK, table)}
+    pairs = {f"{VERDICT}/{name}": _record(probes[f"{VERDICT}/{name}"], results) for name in PAIRS}
+    steps = _record(probes[STEPS], results)
+    # Made by a command that no longer is: new records hold the estimand.
+    trimmed = read_sealed(results / DESK.name / TRIMMED / "record.json")
+    variants = {key: trimmed if key == TRIMMED else _record(probes[key], results) for key in VARIANTS}
+    bench = read_sealed(results / DESK.name / "bench" / "gradients.json")
     prose = (Path(__file__).parent / "document_snr.md").read_text(encoding="utf-8")
+    noisy = {f"{PAIRS[name]}, update 1": pairs[f"{VERDICT}/{name}"] for name in PAIRS}
+    noisy |= {f"Qwen3 architecture, update {panel['step']}": panel for panel in steps["steps"] if panel["step"] > 1}
     fill: dict[str, Callable[[], str]] = {
-        "pairs": lambda: "\n".join(line for name, record in verdicts.items() for line in _pair(name, record, folder)),
-        "variants": lambda: "\n".join(_variant_row(name, record) for name, record in variants.items()),
-        "steps": lambda: "\n".join(_steps(steps, folder)),
-        "held": lambda: _held(variants["trimmed"]),
+        "verdicts": lambda: "\n".join(_verdicts({**pairs, STEPS: steps}, results)),
+        "pairs": lambda: "\n".join(line for name in PAIRS for line in _pair(name, pairs[f"{VERDICT}/{name}"])),
+        "variants": lambda: "\n".join(_variant_row(key, record) for key, record in variants.items()),
+        "robustness": lambda: f"`{probe_command(DESK, ROBUSTNESS)}`",
+        "steps": lambda: "\n".join(_steps(steps)),
+        "held": lambda: _held(trimmed),
+        "noise": lambda: "\n".join(_noise_row(name, panel) for name, panel in noisy.items()),
         "cost": lambda: "\n".join(_cost_rows(bench)),
-        "words": lambda: "\n".join(
-            f"- {PAIRS[name]}: {record['verdict'][end]['words']}." for name, record in verdicts.items() for end in ("low", "high")
-        ),
     }
     for name, text in fill.items():
         prose = prose.replace(f"<!-- {name} -->", text())
@@ -193,8 +215,8 @@ def document(results: Path) -> str:
 def main(argv: list[str] | None = None) -> None:
     """Write the page and print its path."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=ROOT / "results" / "desk")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "snr.md")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the records")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "snr.md", help="the file to write")
     arguments = parser.parse_args(argv)
     write_atomically(arguments.out, document(arguments.results))
     print(arguments.out)

@@ -1,4 +1,6 @@
-"""Figure 2: gradient SNR against the pass rate, from the probe's record of a scale.
+"""Figure 2: gradient SNR against the pass rate before updates 1 and 20, from the probe's record of a scale.
+
+The only picture of that name; what every probe draws of itself is its SNR curve (figures/snr_curves.py).
 
 python -m figures.figure2_snr [--out figures/out] [--results results] [--scale desk]
 """

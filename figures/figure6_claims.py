@@ -5,51 +5,73 @@ python -m figures.figure6_claims [--out figures/out] [--results results] [--scal
 
 from pathlib import Path
 
+from matplotlib.axes import Axes
+
 from figures.command import run_on_records
 from paced_exp.plotting.style import COLORS, MARKERS, new_figure, save_figure
 from paced_exp.reproduce.claims import MARGIN
+from paced_exp.reproduce.findings import LEVEL, Finding
 from paced_exp.reproduce.rates import scale_named
 from paced_exp.reproduce.records import Results
-from paced_exp.reproduce.verdicts import LEVEL, Finding, outcomes
+from paced_exp.reproduce.verdicts import outcomes
 
 NAME = "figure6_claims"
-LOOKS = {"replicates": ("blue", MARKERS[0]), "does not replicate": ("orange", MARKERS[1]), "not decided": ("grey", MARKERS[2])}
+WIDTHS = (2.2, 1.0)  # of the two axes
+LOOKS = {
+    "replicates": ("blue", MARKERS[0]),
+    "contradicted": ("orange", MARKERS[1]),
+    "smaller than reported": ("purple", MARKERS[3]),
+    "equivalent within 1 point": ("green", MARKERS[4]),
+    "not decided": ("grey", MARKERS[2]),
+}
 CAPTION = f"""
 Every hypothesis behind the paper's claims at {{scale}} scale: what was measured, oriented so that the claim lies to the right of zero, with its 95 %
-interval over seeds and problems. Left: differences in points of accuracy; right: C1, differences of SNR^2, from the probe. Circle: replicates; square: does not
-replicate; triangle: not decided, by the rule of docs/protocol.md (Holm's method at {LEVEL:g} over all of them). C8.suffices and C9 have the margin of
-{MARGIN:g} point added: there, zero means worse by it. A name without a point lacks runs that were planned.
+interval over seeds and problems. Left: differences in points of accuracy; right: C1, half of the middle's SNR^2 less that of the bin, from the probe. Cross: the
+paper's effect, as its share of what uniform gains over the base, where it gives one. Beside each row the two verdicts by the rule of docs/protocol.md: by the
+interval alone (first column) and corrected by Holm's method at {LEVEL:g} (second, which also marks the interval). C8.suffices and C9 have the margin of {MARGIN:g} point
+added: there, zero means worse by it. A name without a point lacks runs that were planned.
 """
 
 
 def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
     """Draw both columns into out/."""
     found = [finding for outcome in outcomes(Results(results), scale_named(scale, results)) for finding in outcome.findings]
-    figure, axes = new_figure("double", 4.2, ncols=2, width_ratios=(2.2, 1))
-    for axis, unit, label in ((axes[0], "points", "points of accuracy"), (axes[1], "SNR²", "SNR²(middle)/2 − SNR²(end)")):
+    figure, axes = new_figure("double", 4.2, ncols=2, width_ratios=WIDTHS)
+    for axis, width, unit, label in zip(
+        axes, WIDTHS, ("points", "SNR²"), ("points of accuracy", "SNR²(middle)/2 − SNR²(bin)"), strict=True
+    ):
         rows = [finding for finding in found if finding.unit == unit]
-        _forest(axis, rows)
+        _forest(axis, rows, [0.06 * WIDTHS[0] / width, 0.12 * WIDTHS[0] / width])
         axis.set(xlabel=label)
-    used = {finding.verdict for finding in found if finding.value is not None}
+    used = {verdict for finding in found if finding.value is not None for verdict in (finding.verdict, finding.raw_verdict)}
     for verdict, (color, marker) in LOOKS.items():
         if verdict in used:
             axes[0].plot([], [], color=COLORS[color], marker=marker, ls="none", label=verdict)
+    if any(finding.size for finding in found):
+        axes[0].plot([], [], color=COLORS["black"], marker="x", ls="none", label="the paper's effect")
     if used:
-        axes[0].legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3)
+        axes[0].legend(loc="upper center", bbox_to_anchor=(0.6, -0.12), ncols=3)
     return save_figure(figure, NAME, out, caption=CAPTION.format(scale=scale))
 
 
-def _forest(axis: object, rows: list[Finding]) -> None:
-    from matplotlib.axes import Axes
-
-    assert isinstance(axis, Axes)
+def _forest(axis: Axes, rows: list[Finding], columns: list[float]) -> None:
+    """Intervals, and the two verdicts in columns beside the axis, so many of its widths from its right end."""
     axis.axvline(0, color=COLORS["black"], lw=0.8)
+    beside = axis.get_yaxis_transform()  # x in shares of the axis' width
+    measured = any(finding.value is not None for finding in rows)
+    for place, head in zip(columns, ("alone", "corrected") if measured else (), strict=measured):
+        axis.text(1 + place, 1, head, transform=axis.transAxes, fontsize=5, rotation=60, ha="left", va="bottom")
     for index, finding in enumerate(rows):
         if finding.value is None or finding.low is None or finding.high is None:
             continue
         color, marker = LOOKS[finding.verdict]
         errors = [[finding.value - finding.low], [finding.high - finding.value]]
         axis.errorbar([finding.value], [index], xerr=errors, color=COLORS[color], marker=marker, capsize=2, lw=1)
+        if finding.size is not None:
+            axis.plot([finding.size.reported * finding.size.gain], [index], color=COLORS["black"], marker="x", ls="none", ms=4)
+        for place, verdict in zip(columns, (finding.raw_verdict, finding.verdict), strict=True):
+            color, marker = LOOKS[verdict]
+            axis.plot([1 + place], [index], color=COLORS[color], marker=marker, ls="none", transform=beside, clip_on=False, ms=4)
     axis.set_yticks(range(len(rows)), [finding.hypothesis for finding in rows], fontsize=6)
     axis.set_ylim(len(rows) - 0.5, -0.5)
     axis.grid(visible=False, axis="y")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from paced_exp.errors import exit_cleanly
-from paced_exp.run_folder import write_json
+from paced_exp.json_files import write_checked
 from paced_theory.stages import SCHEDULES, stage_outcomes
 from paced_theory.toy_students import random_mixture, random_softmax
 
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     out = parser.parse_args(argv).out
     record = study()
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(out, record)
+    write_checked(out, record)
     print(out)
 
 

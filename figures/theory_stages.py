@@ -11,7 +11,7 @@ import numpy as np
 from figures.command import run
 from figures.study_stages import RECORD, STARTS, TEACHERS
 from paced_exp.plotting.style import COLORS, LINES, MARKERS, new_figure, save_figure
-from paced_exp.run_folder import read_json
+from paced_exp.reproduce.records import read_sealed
 from paced_theory.stages import SCHEDULES, mean_interval, run_schedule
 from paced_theory.toy_students import GaussianStudent
 
@@ -52,7 +52,7 @@ def draw(out: Path) -> list[Path]:
     """Draw the example and the study into out/."""
     figure, axes = new_figure("double", 2.6, ncols=3)
     draw_example(axes[0])
-    outcomes = read_json(RECORD)["outcomes"]
+    outcomes = read_sealed(RECORD)["outcomes"]
     families = (
         ("mixture", "Gaussian for a mixture", "blue", MARKERS[0], -0.1),
         ("softmax", "softmax, 3 of 12", "orange", MARKERS[1], 0.1),

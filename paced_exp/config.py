@@ -5,6 +5,7 @@ command line give the same line.
 """
 
 import dataclasses
+import itertools
 import json
 import re
 import sys
@@ -18,6 +19,11 @@ from paced_exp.errors import UserError
 
 Config = TypeVar("Config")
 
+# A run's own config.yaml has about two thousand characters, nested two deep.
+MAX_YAML_BYTES = 100_000
+MAX_YAML_DEPTH = 20
+LARGEST_INTEGER = 2**63 - 1
+
 
 def _normalise(argument: str) -> str:
     """An argument as jsonargparse takes it: it names options after fields (--per_bin, --K); people type --per-bin, -K 8, -K8 and -K=8.
@@ -29,28 +35,79 @@ def _normalise(argument: str) -> str:
     return re.sub(r"^--[^.=]*", lambda name: "--" + name[0][2:].replace("-", "_"), argument)
 
 
+def _dashed(text: str) -> str:
+    """Option names in `text` as people type them: dashes for underscores, -K for --K."""
+    return re.sub(r"--K\b", "-K", re.sub(r"--[A-Za-z][A-Za-z0-9_]*", lambda name: name[0].replace("_", "-"), text))
+
+
 def parse(config_class: type[Config], argv: Sequence[str] | None, prog: str, description: str) -> Config:
     """Parse `argv` (default: the process's) into `config_class`.
 
-    `--config FILE` reads YAML as written by `--print_config` or a run folder's config.yaml; later options override it.
+    `--config FILE` reads YAML as written by `--print-config` or a run folder's config.yaml; later options override it.
     Raises `UserError` for anything jsonargparse refuses, in one line that names the option.
     """
     # Only here: what runs without a command line of this kind, such as the grids, needs no jsonargparse.
     from jsonargparse import ArgumentError, ArgumentParser
 
-    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False)
+    class Parser(ArgumentParser):  # type: ignore[misc]
+        """Prints options as README and docs write them, --max-new-tokens; jsonargparse names them after fields."""
+
+        def format_help(self, *args: Any, **kwargs: Any) -> str:
+            return _dashed(super().format_help(*args, **kwargs))
+
+        def format_usage(self) -> str:
+            return _dashed(super().format_usage())
+
+    parser = Parser(prog=prog, description=description, exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file with any of the options below")
     parser.add_class_arguments(config_class)
     arguments = [_normalise(argument) for argument in (sys.argv[1:] if argv is None else argv)]
+    for name, following in itertools.pairwise([*arguments, ""]):
+        if name == "--config" or name.startswith("--config="):
+            _check_config_file(following if name == "--config" else name.removeprefix("--config="))
     try:
         values = parser.parse_args(arguments)
-    except (ArgumentError, TypeError, ValueError) as error:
+    except (ArgumentError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
         # jsonargparse lists every type it tried, over many lines; the first two say which option and why.
         reason = re.sub(r"\s+", " ", re.sub(r'Parser key "(\w+)"', r"option --\1", str(error))).strip()
-        raise UserError(f"{reason[:300]} (see: python -m {prog} --help)") from error
+        raise UserError(f"{_dashed(reason)[:300]} (see: python -m {prog} --help)") from error
     fields = values.as_dict()
     fields.pop("config", None)
+    for name, value in fields.items():
+        if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+            raise UserError(f"option --{name} {str(value)[:20]}... is larger than {LARGEST_INTEGER}, which no option can be")
     return config_class(**fields)
+
+
+def _check_config_file(name: str) -> None:
+    """Refuse a file for --config that `check_yaml` refuses. What is no readable file is left to jsonargparse, which says so."""
+    path = Path(name)
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_YAML_BYTES + 1)
+    except (OSError, ValueError):
+        return
+    if reason := _unreadable(content):
+        raise UserError(f"--config {name} is not a readable configuration ({reason}); mend the file, or give the options themselves")
+
+
+def _unreadable(content: bytes) -> str:
+    """Why `content` is no YAML that is read here; empty where it is. Linear: a few aliases can stand for more than any memory holds."""
+    if len(content) > MAX_YAML_BYTES:
+        return f"it has over {MAX_YAML_BYTES} bytes"
+    depth = 0
+    try:
+        for event in yaml.parse(content.decode("utf-8-sig"), Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                return (
+                    f"line {event.start_mark.line + 1 if event.start_mark else '?'} has an alias (*{event.anchor:.50}); write its value out"
+                )
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_YAML_DEPTH:
+                return f"it is nested over {MAX_YAML_DEPTH} deep"
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        return f"{type(error).__name__}: {' '.join(str(error).split()):.200}"
+    return ""
 
 
 def as_dict(config: Any) -> dict[str, Any]:
@@ -84,11 +141,15 @@ def to_yaml(config: Any) -> str:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file. Raises `UserError` naming the file when it holds anything else."""
+    """The mapping in a YAML file of at most `MAX_YAML_BYTES`, without aliases. Raises `UserError` naming the file when it holds anything else."""
+    with path.open("rb") as file:
+        content = file.read(MAX_YAML_BYTES + 1)
+    if reason := _unreadable(content):
+        raise UserError(f"{path} is not readable YAML ({reason}); delete it or restore it")
     try:
-        values = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not readable YAML ({error}); delete it or restore it") from error
+        values = yaml.safe_load(content.decode("utf-8-sig"))
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(f"{path} is not readable YAML ({error!s:.200}); delete it or restore it") from error
     if not isinstance(values, dict):
         raise UserError(f"{path} holds {type(values).__name__}, not a mapping of options; delete it or restore it")
     return values

@@ -13,6 +13,7 @@ metrics.jsonl (in training/), evaluation/ and record.json into --out. Killed at 
 same weights.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from paced_exp import config as configs
 from paced_exp.errors import UserError, exit_cleanly
 from paced_exp.evaluate import LAB_TIERS
 
+KIND = "distillation"
 STEPS = 200  # updates where neither --steps nor --epochs is given
 
 
@@ -43,7 +45,7 @@ class DistillConfig:
         method: of weighting: uniform, paced, hard_filter, gaussian or grpo
         alpha: exponent of the pass rate in paced
         beta: exponent of the failure rate in paced
-        estimate: of paced's weight from k of K: plugin (the paper's), unbiased, posterior or empirical_bayes
+        estimate: of paced's weight from k of K: plugin (the paper's), unbiased, posterior or empirical_bayes (recommended: docs/weights.md)
         lo: smallest pass rate that the hard filter keeps
         hi: largest pass rate that the hard filter keeps
         sigma: width of the gaussian; matched to paced's spread when left out
@@ -225,29 +227,36 @@ def distill(config: DistillConfig) -> dict[str, Any]:
 
     Under `accelerate launch` every process trains; the first one alone rolls out, evaluates and writes, and the others get an empty record.
     """
-    from paced_exp.run_folder import RunFolder, provenance, read_json, write_json
+    from paced_exp.run_folder import RunFolder
+
+    run = RunFolder(config.out, config)
+    return run.recorded(KIND, lambda: _distill(config, run), main=_is_first_process())
+
+
+def _is_first_process() -> bool:
+    """Of those that a launcher started; asked before torch is loaded."""
+    return int(os.environ.get("WORLD_SIZE", "1")) == 1 or int(os.environ.get("RANK", "0")) == 0
+
+
+def _distill(config: DistillConfig, run: Any) -> dict[str, Any]:
+    from paced_exp.run_folder import provenance
     from paced_exp.snr_probe import StageClock
     from paced_exp.training.run import evaluate_run, train_run
 
-    run = RunFolder(config.out, config).check()
-    if run.record_path.exists():
-        return read_json(run.record_path)
     trained = train_run(config, run)
     if not trained.main_process:
         return {}
     clock = StageClock(run / "seconds.json")
     with clock("evaluation"):
         evaluation = evaluate_run(config, run)
-    record = {
-        "kind": "distillation",
+    return {
+        "kind": KIND,
         "config": configs.as_dict(config),
         **trained.record,
         "evaluation": evaluation,
         "seconds": clock.seconds,
         "provenance": provenance(config.seed),
     }
-    write_json(run.record_path, record)
-    return record
 
 
 def summary(record: dict[str, Any]) -> str:

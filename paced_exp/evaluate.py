@@ -11,6 +11,7 @@ record.json into --out. Killed at any moment, the same command continues.
 
 import dataclasses
 import math
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from typing import Any
 from paced_exp import config as configs
 from paced_exp.errors import UserError, exit_cleanly
 
+KIND = "evaluation"
 LAB_TIERS = "lab:mid,lab:hard-a,lab:hard-b,lab:retention"
 
 
@@ -86,19 +88,24 @@ class EvaluateConfig:
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """Run (or resume) the evaluation and return its record. Raises `UserError` for anything the user can mend."""
-    from paced_exp.evaluation.scores import comparison, summary
-    from paced_exp.parquet import read_table
-    from paced_exp.run_folder import RunFolder, provenance, read_json, write_json
+    from paced_exp.run_folder import RunFolder
 
-    run = RunFolder(config.out, config).check()
-    if run.record_path.exists():
-        return read_json(run.record_path)
+    run = RunFolder(config.out, config)
+    return run.recorded(KIND, lambda: _evaluate(config, run))
+
+
+def _evaluate(config: EvaluateConfig, run: Any) -> dict[str, Any]:
+    from paced_exp.evaluation.scores import comparison, summary
+    from paced_exp.json_files import read_checked
+    from paced_exp.parquet import read_table
+    from paced_exp.run_folder import provenance
+
     base = None if config.against is None else _base_folder(config, config.against)
     began = time.perf_counter()
     table = _scores(config, run)
     seconds = time.perf_counter() - began
     record = {
-        "kind": "evaluation",
+        "kind": KIND,
         "config": configs.as_dict(config),
         "sources": summary(table, replicates=config.replicates, seed=config.seed),
         "against": None,
@@ -108,8 +115,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     if base is not None:
         other = read_table(base / "scores.parquet").to_pandas()
         compared = comparison(table, other, replicates=config.replicates, seed=config.seed, retention=_retention(config))
-        record["against"] = {"model": read_json(base / "record.json")["config"]["model"], **compared}
-    write_json(run.record_path, record)
+        record["against"] = {"model": read_checked(base / "record.json", KIND)["config"]["model"], **compared}
     return record
 
 
@@ -126,15 +132,18 @@ _PAIRED = ("problems", "samples", "limit", "columns", "temperature", "max_new_to
 
 def _base_folder(config: EvaluateConfig, against: str) -> Path:
     """The folder of the base's finished evaluation: the one named, or one made here. Raises `UserError` for one with other options."""
-    from paced_exp.run_folder import read_json
+    from paced_exp.json_files import read_checked, read_object
 
     folder = Path(against)
     record = folder / "record.json"
-    if not record.exists() or read_json(record).get("kind") != "evaluation":
-        folder = Path(config.out + "-against")
+    if not record.exists() or read_object(record).get("kind") != KIND:
+        out = Path(config.out)
+        # Beside the folder, however it was spelt: ev/ and ev/. are ev, and . has its name from where it lies.
+        out = out if out.name not in ("", "..") else Path(os.path.abspath(out))
+        folder = out.with_name(f"{out.name}-against")
         evaluate(dataclasses.replace(config, model=against, against=None, out=str(folder)))
         return folder
-    theirs, ours = read_json(record)["config"], configs.as_dict(config)
+    theirs, ours = read_checked(record, KIND)["config"], configs.as_dict(config)
     differing = [f"{name} ({theirs[name]!r} there, {ours[name]!r} now)" for name in _PAIRED if theirs[name] != ours[name]]
     if differing:
         raise UserError(
@@ -173,15 +182,17 @@ def _scores(config: EvaluateConfig, run: Any) -> Any:
             max_new_tokens=config.max_new_tokens,
             temperature=config.temperature,
             seed=config.seed,
+            watch=lambda finished, sampled: bar.watch(finished, sampled),
         )
         # The folder is taken only now: a command that is refused leaves none behind to be in the way of its correction.
         run.open().claim({"model": model.fingerprint, "problems": _content(problems)})
         save_problems(problems, run / "problems.parquet")
-        with progress(len(problems), "problems", f"evaluate {config.model}", initial=len(store.done_ids())) as bar:
+        stored = len(store.done_ids()) * config.samples
+        with progress(len(problems) * config.samples, "rollouts", f"evaluate {config.model}", initial=stored) as bar:
             for _ in made:
-                bar.update()
+                pass
     store.finalise(order=[problem.id for problem in problems])
-    table = scores(store.rows(), {problem.id: name for name, part in by_source.items() for problem in part})
+    table = scores(store.outcomes(), {problem.id: name for name, part in by_source.items() for problem in part})
     write_table(run / "scores.parquet", pa.Table.from_pandas(table, preserve_index=False), None)
     return table
 

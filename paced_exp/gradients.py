@@ -136,11 +136,6 @@ class PerProblemGradients:
             sum_norm_squared=float(sum(total.double().square().sum() for total in self._totals.values())),
         )
 
-    def reset(self) -> None:
-        """Begin the next bin: forget the sums, but not that the model has passed the checks of its first batches."""
-        self._totals = self._zeros()
-        self._norms, self._sketches = [], []
-
     def _zeros(self) -> dict[int, torch.Tensor]:
         return {key: torch.zeros(p.shape, dtype=wide(p.dtype), device=p.device) for key, p in self._parameters.items()}
 

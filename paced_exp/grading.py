@@ -1,9 +1,9 @@
 r"""Grading: does a response give the problem's answer? Yes or no, never partial credit.
 
-Every grader reads the response's final answer, the content of its last balanced `\boxed{...}`; a response without one fails. Then, by
-`Problem.grader`:
+Every grader reads the response's final answer, the content of its last balanced `\boxed{...}`; boxes joined by "and", "or" or commas are
+one answer with several parts, read as a list. A response without a box fails. Then, by `Problem.grader`:
 
-- `math`: math-verify 0.9, in worker processes with limits (`grading_pool`); never in this process.
+- `math`: math-verify 0.9 under this project's rules (`grading_rules`), in worker processes with limits (`grading_pool`); never in this process.
 - `lab`: reasoning-gym's own verifier of the family, exactly 1.0. In this process: the verifiers allowed here compare strings, integers
   or `decimal` numbers and neither evaluate nor parse code.
 - `exact`: equality of strings (multiple choice).
@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any
 
 from paced_exp.errors import UserError
-from paced_exp.grading_pool import GradingPool
+from paced_exp.grading_pool import GradingPool, Pair
 from paced_exp.problems import Problem
 
 logger = logging.getLogger(__name__)
@@ -46,6 +46,16 @@ LAB_FAMILIES = frozenset(
 )
 
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
+# Between two boxes of one answer: "and", "or" or a comma, with white space, dollar signs and spacing commands around, and perhaps
+# "y =" before the next box; or nothing but blanks. At most so many characters: further apart the last box alone is the answer.
+MAX_GAP_CHARS = 60
+_BLANK = r"(?:[\s$*]|\\[,;:!()\[\] ]|\\q?quad(?![a-zA-Z]))*+"
+_WORD = r"(?:and|or)(?![a-zA-Z])"
+_CONNECTOR = rf"(?:[,;&]|{_WORD}|\\text\s*\{{\s*(?:,\s*)?{_WORD}\s*\}})"
+_NAME = r"[a-zA-Z](?:_(?:\w|\{\w+\}))?'*\s*="
+_GAP = re.compile(rf"[ $]*+(?:(?:{_BLANK}{_CONNECTOR})++{_BLANK}(?:{_NAME}{_BLANK})?)?\\boxed\s*\{{", re.DOTALL)
+# A question that asks in percent is answered with or without the sign.
+_PERCENT = re.compile(r"percent|%", re.IGNORECASE)
 _TEXT_COMMAND = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{(.*)\}", re.DOTALL)
 
 
@@ -55,16 +65,41 @@ def extract_boxed(text: str) -> str | None:
     "Last" is by where the box opens, so a box left open by truncation is passed over and a nested box wins over the one around it.
     `\{` and `\}` are characters, not braces.
     """
+    boxes = _boxes(text)
+    return text[slice(*boxes[-1])].strip() if boxes else None
+
+
+def extract_answer(text: str) -> str | None:
+    r"""The last box, or the list of the last boxes where they are parts of one answer; None without a box. Linear in the length of `text`.
+
+    Boxes are parts of one answer when nothing stands between them but blanks on one line, or "and", "or", commas and "y =", as in
+    `$\boxed{2}$ and $\boxed{3}$`, read as `2, 3`. A part that is repeated counts once. A guess of several answers is thus read as all of
+    them, so that it does not pass for the last.
+    """
+    boxes = _boxes(text)
+    if not boxes:
+        return None
+    parts = [boxes[-1]]
+    for start, end in reversed(boxes[:-1]):
+        following = parts[-1][0]
+        if end >= following or following - end > MAX_GAP_CHARS or not _GAP.fullmatch(text, end + 1, following):
+            break
+        parts.append((start, end))
+    return ", ".join(dict.fromkeys(text[start:end].strip() for start, end in reversed(parts)))
+
+
+def _boxes(text: str) -> list[tuple[int, int]]:
+    """Where the content of every balanced box starts and ends, by its start."""
     open_braces: list[tuple[int, bool]] = []
-    start, end = -1, -1
+    found = []
     for match in _BRACES.finditer(text):
         if match.group() == "{":
             open_braces.append((match.end(), _follows_boxed(text, match.start())))
         elif match.group() == "}" and open_braces:
             opened, boxed = open_braces.pop()
-            if boxed and opened > start:
-                start, end = opened, match.start()
-    return None if start < 0 else text[start:end].strip()
+            if boxed:
+                found.append((opened, match.start()))
+    return sorted(found)
 
 
 def _follows_boxed(text: str, brace: int) -> bool:
@@ -81,7 +116,7 @@ def final_answer(response: str) -> str | None:
         response.encode()
     except UnicodeEncodeError:
         return None
-    answer = extract_boxed(response)
+    answer = extract_answer(response)
     return answer if answer and len(answer) <= MAX_ANSWER_CHARS else None
 
 
@@ -159,13 +194,13 @@ class Grader:
             raise ValueError(f"{len(problems)} problems but {len(responses)} responses; give one problem for each response")
         began = time.perf_counter()
         passed = [False] * len(problems)
-        math: dict[tuple[str, str], list[int]] = {}
+        math: dict[Pair, list[int]] = {}
         for index, (problem, response) in enumerate(zip(problems, responses, strict=True)):
             answer = final_answer(response)
             if answer is None:
                 continue
             if problem.grader == "math":
-                math.setdefault((problem.answer, answer), []).append(index)
+                math.setdefault((problem.answer, answer, _PERCENT.search(problem.prompt) is not None), []).append(index)
             elif problem.grader == "lab":
                 passed[index] = lab_pass(problem, answer)
             else:
@@ -177,7 +212,7 @@ class Grader:
         logger.info("graded %d responses in %.2f s (%.0f items/s)", len(problems), seconds, len(problems) / max(seconds, 1e-9))
         return passed
 
-    def _verify(self, pairs: list[tuple[str, str]]) -> list[bool]:
+    def _verify(self, pairs: list[Pair]) -> list[bool]:
         timed_out, died = self._pool.timed_out, self._pool.died
         verdicts = self._pool.verify(pairs)
         timed_out, died = self._pool.timed_out - timed_out, self._pool.died - died

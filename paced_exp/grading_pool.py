@@ -19,6 +19,8 @@ from types import TracebackType
 from paced_exp.errors import UserError
 
 WORKER = Path(__file__).with_name("grading_worker.py")
+Pair = tuple[str, str] | tuple[str, str, bool]
+
 STARTUP_SECONDS = 120.0
 # The kernel ends a grading after `cpu_seconds` of CPU; the parent kills a worker that took this many times as long by the clock.
 WALL_FACTOR = 4.0
@@ -52,7 +54,9 @@ class _Worker:
 
 
 class GradingPool:
-    """`verify(pairs)`: is each (gold, answer) pair equal by math-verify, in order.
+    """`verify(pairs)`: is each (gold, answer) pair equal by the rules of `grading_rules`, in order.
+
+    A pair may have a third element, whether the question speaks of percent.
 
     workers: how many processes at most, started when first needed. cpu_seconds: CPU time a grading may take; the clock's limit is
     `WALL_FACTOR` times that. memory_bytes: address space of a worker. A pair over the time limit, or that ends two workers (memory,
@@ -79,7 +83,7 @@ class GradingPool:
         while self._workers:
             self._remove(self._workers[-1])
 
-    def verify(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
+    def verify(self, pairs: Sequence[Pair]) -> list[bool]:
         """Verdict of each pair. Raises `UserError` where a worker cannot start at all."""
         verdicts = [False] * len(pairs)
         pending = deque(range(len(pairs)))
@@ -96,7 +100,7 @@ class GradingPool:
             raise
         return verdicts
 
-    def _hand_out(self, pairs: Sequence[tuple[str, str]], pending: deque[int]) -> None:
+    def _hand_out(self, pairs: Sequence[Pair], pending: deque[int]) -> None:
         """Start workers up to what is useful and give every idle one an item."""
         useful = len(pending) + sum(worker.item is not None for worker in self._workers)
         while len(self._workers) < min(self.size, useful):

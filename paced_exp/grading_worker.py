@@ -1,6 +1,6 @@
-"""The child process that runs math-verify, started by path (`python -P grading_worker.py CPU_SECONDS MEMORY_BYTES`), never imported.
+"""The child process that runs math-verify and `grading_rules`, started by path (`python -P grading_worker.py CPU_SECONDS MEMORY_BYTES`), never imported.
 
-Protocol: one JSON request `[gold, answer]` a line on stdin; on stdout `ready` once, then `true` or `false` a request. The parent reads
+Protocol: one JSON request `[gold, answer]` or `[gold, answer, percent]` a line on stdin; on stdout `ready` once, then `true` or `false` a request. The parent reads
 nothing else, so that a hostile answer has no channel back to it.
 
 Limits, all set by the kernel rather than by Python code that a deep parser could swallow: address space (RLIMIT_AS) and CPU time a
@@ -9,17 +9,17 @@ right answers; for the same reason math-verify's own alarms, which count wall ti
 timer or at the end of its stdin.
 """
 
+import importlib.util
 import json
 import logging
 import os
-import re
 import resource
 import signal
 import sys
 import warnings
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
 
 GOLD_CACHE = 4096
 
@@ -35,26 +35,18 @@ def limit_process(memory_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (allowed, hard))
 
 
-def make_verifier() -> Callable[[str, str], bool]:
-    """math-verify as a function (gold, answer) -> bool. Both are wrapped in a box, so that exactly the answer is compared.
+def make_verifier() -> Callable[..., bool]:
+    """The rules of grading as a function (gold, answer, percent = False) -> bool; percent: whether the question speaks of percent."""
+    # By file: this process must not have its own folder on the path, and must not find another copy of the package.
+    spec = importlib.util.spec_from_file_location("grading_rules", Path(__file__).with_name("grading_rules.py"))
+    assert spec is not None and spec.loader is not None
+    rules = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = rules
+    spec.loader.exec_module(rules)
+    read_gold = lru_cache(maxsize=GOLD_CACHE)(rules.read)
 
-    math-verify reads LaTeX with a grammar; the plain-expression extractor, tried where LaTeX fails, hands sympy only strings made of
-    digits, spaces and the operators + - * / ^ ( ).
-    """
-    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
-
-    config = [LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig()]
-
-    def read(text: str) -> list[Any]:
-        # A sentence's full stop inside the box ("\boxed{104.}") is not part of a number; math-verify would not read it as one.
-        text = re.sub(r"(?<=[\d)}$])\.$", "", text.strip())
-        return list(parse(f"\\boxed{{{text}}}", extraction_config=config, parsing_timeout=None))
-
-    read_gold = lru_cache(maxsize=GOLD_CACHE)(read)
-
-    def verifier(gold: str, answer: str) -> bool:
-        # Gold first: verify is not symmetric (it reads assignments and intervals the way the gold answer writes them).
-        return bool(verify(read_gold(gold), read(answer), timeout_seconds=None))
+    def verifier(gold: str, answer: str, percent: bool = False) -> bool:
+        return bool(rules.correct(read_gold(gold), rules.read(answer), percent))
 
     return verifier
 
@@ -76,10 +68,10 @@ def main() -> None:
         sys.exit(1)
     os.write(replies, b"ready\n")
     for line in sys.stdin.buffer:
-        gold, answer = json.loads(line)
+        request = json.loads(line)
         signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
         try:
-            correct = verifier(gold, answer)
+            correct = verifier(*request)
         except Exception:
             correct = False
         signal.setitimer(signal.ITIMER_PROF, 0)

@@ -102,6 +102,23 @@ def gsm8k(row: Row, origin: Origin) -> Problem:
     return _problem(row.get("id"), origin, _text(row, "question", "prompt"), _answer(answer), solution)
 
 
+def mapped(row: Row, columns: Mapping[str, str]) -> Callable[[Row, Origin], Problem]:
+    """The layout of a file or data set whose columns are named, by its first row: GSM8K's where the answer holds its solution, else plain.
+
+    A solution column that is named is another one than GSM8K's, so that the row is then plain.
+    """
+    names = plain_columns(row, columns)
+    if "solution" in columns or "####" not in str(row[names["answer"]]):
+        return lambda row, origin: plain(row, origin, columns)
+
+    def renamed(row: Row, origin: Origin) -> Problem:
+        found = plain_columns(row, columns)
+        identifier = row[found["id"]] if "id" in found else None
+        return gsm8k({"question": row[found["prompt"]], "answer": row[found["answer"]], "id": identifier}, origin)
+
+    return renamed
+
+
 def mmlu(row: Row, origin: Origin) -> Problem:
     """MMLU: a prompt that lists lettered choices; the answer is a letter, `answer` its number from 0. Graded by equality of the letter."""
     choices = row["choices"]
@@ -146,8 +163,8 @@ def saved(row: Row, origin: Origin) -> Problem:
         raise RowError(f"grader is {row['grader']!r}; allowed: {', '.join(get_args(Grader))}")
     try:
         metadata = json.loads(row["metadata"]) if isinstance(row["metadata"], str) else row["metadata"]
-    except ValueError as error:
-        raise RowError(f"metadata is not JSON: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise RowError(f"metadata is not JSON: {error!s:.200}") from None
     if not isinstance(row["solution"], str | None):
         raise RowError(f"the solution is a {type(row['solution']).__name__}; it must be text or null")
     if not isinstance(metadata, dict) or (row["grader"] == "lab" and not {"family", "entry"} <= set(metadata)):
@@ -210,7 +227,11 @@ def _identifier(value: object, origin: Origin) -> str:
 
 def _answer(value: object) -> str:
     """The gold answer as text. Numbers become decimals without an exponent: math-verify reads the e of 1e-7 as Euler's number."""
-    if value is None or (isinstance(value, float) and math.isnan(value)) or (isinstance(value, str) and not value.strip()):
+    if isinstance(value, float | Decimal) and math.isinf(value):
+        raise RowError(
+            "the answer is an infinite number (Infinity, or a number that is too large to read, such as 1e999); give a finite one, or text"
+        )
+    if value is None or (isinstance(value, float | Decimal) and math.isnan(value)) or (isinstance(value, str) and not value.strip()):
         raise RowError("no answer")
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         raise RowError(f"the answer is a {type(value).__name__}; it must be text or a number")

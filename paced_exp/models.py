@@ -21,6 +21,7 @@ from transformers.utils import logging as transformers_logging
 
 from paced_exp.errors import UserError
 from paced_exp.hub import download
+from paced_exp.templates import check_template
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ def load_model(spec: str, *, device: str = "auto", dtype: str = "auto") -> Loade
     config = _read_json(folder / "config.json", spec)
     _refuse_code(folder, config, spec)
     weights = _weight_files(folder, spec)
+    _check_size(config, weights, folder, spec)
     with _quietly():
         tokenizer = _load_tokenizer(folder, spec)
         chosen: Any = DTYPES.get(dtype) or (torch.float32 if place.type == "cpu" else "auto")
@@ -133,8 +135,8 @@ def _read_json(path: Path, spec: str) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"model {spec} has no {path.name} in {path.parent}; name a folder in transformers' layout") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"model {spec}: {path} is not readable JSON ({error}); copy or download it again") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"model {spec}: {path} is not readable JSON ({error!s:.200}); copy or download it again") from error
     if not isinstance(value, dict):
         raise UserError(f"model {spec}: {path} holds no JSON object; copy or download it again")
     return value
@@ -177,6 +179,20 @@ def _weight_files(folder: Path, spec: str) -> list[Path]:
     return files
 
 
+def _check_size(config: dict[str, Any], weights: list[Path], folder: Path, spec: str) -> None:
+    """Refuse a config.json of a model far larger than its weights before transformers builds it: that takes all memory, or for ever."""
+    named = (config.get(name) for name in ("hidden_size", "vocab_size", "intermediate_size", "num_hidden_layers"))
+    sizes = [size if isinstance(size, int) else 0 for size in named]  # of another type: transformers says what is wrong
+    hidden, vocabulary, inner, layers = sizes
+    # Four parameters a byte would be two bits each.
+    allowed = 4 * sum(path.stat().st_size for path in weights)
+    if max(hidden * vocabulary, hidden * inner * layers, layers) > allowed:
+        raise UserError(
+            f"model {spec}: {folder / 'config.json'} describes a model much larger than its weights (hidden_size {hidden:.6g}, vocab_size "
+            f"{vocabulary:.6g}, intermediate_size {inner:.6g}, num_hidden_layers {layers:.6g}); take weights and config.json of one model"
+        )
+
+
 def _load_tokenizer(folder: Path, spec: str) -> Any:
     if not (folder / "tokenizer.json").exists():
         raise UserError(f"model {spec} has no tokenizer.json in {folder}; save its fast tokenizer there")
@@ -186,6 +202,13 @@ def _load_tokenizer(folder: Path, spec: str) -> Any:
         raise UserError(f"model {spec}: its tokenizer in {folder} cannot be read ({error!s:.200}); copy or download it again") from error
     if not tokenizer.chat_template:
         raise UserError(f"model {spec} has no chat template; take its instruction-tuned version, or add chat_template.jinja to {folder}")
+    try:
+        template = tokenizer.get_chat_template()
+    except ValueError as error:  # several templates, none of them the default
+        raise UserError(
+            f"model {spec} has no chat template to take by default ({error!s:.200}); add chat_template.jinja to {folder}"
+        ) from error
+    check_template(template, tokenizer.special_tokens_map, f"{spec} in {folder}")
     return tokenizer
 
 
@@ -202,8 +225,9 @@ def _load_weights(folder: Path, spec: str, dtype: Any) -> Any:
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
-    except (ValueError, KeyError, TypeError, RuntimeError, OSError) as error:
-        raise UserError(f"model {spec} in {folder} is no causal language model that transformers can load ({error!s:.200})") from error
+    except Exception as error:  # a config.json that makes no sense raises whatever its numbers lead to, a division by zero among them
+        reason = f"{type(error).__name__}: {error!s:.200}"
+        raise UserError(f"model {spec} in {folder} is no causal language model that transformers can load ({reason})") from error
     absent, wrong = sorted(report["missing_keys"]), sorted(report["mismatched_keys"])
     if wrong:
         name, stored, wanted = wrong[0]

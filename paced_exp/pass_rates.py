@@ -25,7 +25,9 @@ from paced_exp.parquet import read_table, write_table
 
 COLUMNS = ("problem_id", "k", "K", "p_hat", "jeffreys_low", "jeffreys_high", "posterior_mean", "truncated_share", "mean_tokens")
 FINGERPRINT_KEY = "paced_fingerprint"
+CHECKSUM_KEY = "paced_checksum"  # of all values: parquet's own checksums are of pages, and its number of rows has none
 CONFIDENCE = 0.95
+LARGEST_COUNT = 2**31 - 1  # of rollouts of a problem
 LARGE_TRUNCATED_SHARE = 0.2  # of rollouts; above it a run says so
 
 
@@ -68,7 +70,7 @@ def jeffreys_interval(k: np.ndarray, K: np.ndarray, confidence: float = CONFIDEN
 def pass_rates(rollouts: pd.DataFrame, prior: tuple[float, float] = (1.0, 1.0)) -> pd.DataFrame:
     """Pass rates of the problems in `rollouts`, in the order in which they first occur.
 
-    rollouts: one row each, with problem_id, sample, token_ids, finished and correct. prior: (a, b) of the Beta prior behind
+    rollouts: one row each, with problem_id, sample, finished, correct, and token_ids or their number `tokens`. prior: (a, b) of the Beta prior behind
     posterior_mean = (k + a) / (K + a + b); the default is uniform. Returns the columns `COLUMNS`: k correct of K, p_hat = k / K, the
     95 % Jeffreys interval, the posterior mean, the share of rollouts cut at the length limit, and the mean response length in tokens.
     Raises `UserError` for no rollouts, for a (problem_id, sample) that occurs twice, and for a prior that is no Beta distribution.
@@ -86,7 +88,7 @@ def pass_rates(rollouts: pd.DataFrame, prior: tuple[float, float] = (1.0, 1.0)) 
             "problem_id": rollouts["problem_id"],
             "correct": rollouts["correct"].astype("int64"),
             "truncated": ~rollouts["finished"].astype(bool),
-            "tokens": rollouts["token_ids"].map(len),
+            "tokens": rollouts["tokens"] if "tokens" in rollouts else rollouts["token_ids"].map(len),
         }
     )
     groups = frame.groupby("problem_id", sort=False)
@@ -120,7 +122,11 @@ def warn_of_truncation(rates: pd.DataFrame, max_new_tokens: int) -> None:
 def write_pass_rates(path: Path, rates: pd.DataFrame, fingerprint: Fingerprint) -> None:
     """Write `rates` with their fingerprint, atomically. Raises `UserError` when the file cannot be written."""
     table = pa.Table.from_pandas(rates, preserve_index=False)
-    write_table(path, table, {FINGERPRINT_KEY: json.dumps(asdict(fingerprint), sort_keys=True)})
+    write_table(path, table, {FINGERPRINT_KEY: json.dumps(asdict(fingerprint), sort_keys=True), CHECKSUM_KEY: _checksum(table)})
+
+
+def _checksum(table: pa.Table) -> str:
+    return "sha256:" + hashlib.sha256(json.dumps(table.to_pydict()).encode()).hexdigest()
 
 
 def read_pass_rates(path: str | Path, expected: Fingerprint | None) -> pd.DataFrame:
@@ -138,10 +144,14 @@ def read_pass_rates(path: str | Path, expected: Fingerprint | None) -> pd.DataFr
     table = read_table(path)
     if expected is not None:
         _check_fingerprint(path, table, expected)
-    rates: pd.DataFrame = table.to_pandas()
-    missing = [name for name in COLUMNS if name not in rates.columns]
-    if missing:
-        raise UserError(f"{path} has no column {missing[0]!r}, so it is no file of pass rates; make it with: python -m paced_exp.rollout")
+    for name in COLUMNS:
+        if name not in table.column_names:
+            raise UserError(f"{path} has no column {name!r}, so it is no file of pass rates; make it with: python -m paced_exp.rollout")
+    _check_types(path, table)
+    stored = (table.schema.metadata or {}).get(CHECKSUM_KEY.encode())  # none in files of earlier versions
+    if stored is not None and stored != _checksum(table).encode():
+        raise UserError(f"{path} is damaged (its checksum is wrong); make it again with: python -m paced_exp.rollout")
+    rates: pd.DataFrame = table.select(COLUMNS).to_pandas()
     _check_values(path, rates)
     return rates
 
@@ -149,7 +159,8 @@ def read_pass_rates(path: str | Path, expected: Fingerprint | None) -> pd.DataFr
 def _own_counts(path: Path) -> pd.DataFrame:
     rows = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # utf-8-sig drops a byte order mark, which some editors write.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read ({error}); give a file with problem_id, k and K a line") from error
     for number, text in enumerate(lines, start=1):
@@ -157,11 +168,16 @@ def _own_counts(path: Path) -> pd.DataFrame:
             continue
         try:
             row = json.loads(text)
-            rows.append({"problem_id": str(row["problem_id"]), "k": row["k"], "K": row["K"]})
-        except (ValueError, TypeError, KeyError) as error:
+            rows.append({name: row[name] for name in ("problem_id", "k", "K")})
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise UserError(f'{path} line {number}: expected {{"problem_id": ..., "k": ..., "K": ...}}, not {text[:80]!r}') from error
+        if type(rows[-1]["problem_id"]) not in (str, int):
+            raise UserError(f"{path} line {number}: problem_id must be text or a whole number, not {rows[-1]['problem_id']!r:.80}")
+        rows[-1]["problem_id"] = str(rows[-1]["problem_id"])
         if not all(type(rows[-1][name]) is int for name in ("k", "K")):
-            raise UserError(f"{path} line {number}: k and K must be whole numbers, not {rows[-1]['k']!r} and {rows[-1]['K']!r}")
+            raise UserError(f"{path} line {number}: k and K must be whole numbers, not {rows[-1]['k']!r:.80} and {rows[-1]['K']!r:.80}")
+        if not all(abs(rows[-1][name]) <= LARGEST_COUNT for name in ("k", "K")):
+            raise UserError(f"{path} line {number}: k and K must be at most {LARGEST_COUNT}")
     if not rows:
         raise UserError(f"{path} has no pass rates in it; give problem_id, k and K a line")
     counts = pd.DataFrame(rows)
@@ -174,7 +190,12 @@ def _check_fingerprint(path: Path, table: pa.Table, expected: Fingerprint) -> No
     stored = (table.schema.metadata or {}).get(FINGERPRINT_KEY.encode())
     if stored is None:
         raise UserError(f"{path} does not say of which student its pass rates are (no {FINGERPRINT_KEY} in its metadata); {again}")
-    found = json.loads(stored)
+    try:
+        found = json.loads(stored)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds a {FINGERPRINT_KEY} in its metadata that is no JSON object; {again}")
     differing = [
         f"{name} ({found.get(name)!r} there, {value!r} wanted)" for name, value in asdict(expected).items() if found.get(name) != value
     ]
@@ -182,12 +203,19 @@ def _check_fingerprint(path: Path, table: pa.Table, expected: Fingerprint) -> No
         raise UserError(f"{path} holds pass rates of other rollouts; differing: {', '.join(differing)}; {again}")
 
 
-def _check_values(path: Path, rates: pd.DataFrame) -> None:
-    numbers = [name for name in COLUMNS if name != "problem_id"]
-    for name in numbers:
-        if not pd.api.types.is_numeric_dtype(rates[name]):
-            raise UserError(f"{path}: column {name!r} holds {rates[name].dtype}, not numbers; make the file again")
+def _check_types(path: Path, table: pa.Table) -> None:
+    for name in COLUMNS:
+        kind = table.schema.field(name).type
+        text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        if not (text if name == "problem_id" else pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+            raise UserError(
+                f"{path}: column {name!r} holds {kind}, not {'text' if name == 'problem_id' else 'numbers'}; make the file again"
+            )
 
+
+def _check_values(path: Path, rates: pd.DataFrame) -> None:
+    if len(rates) == 0:
+        raise UserError(f"{path} has no pass rates in it; make the file again with: python -m paced_exp.rollout")
     _check_counts(path, rates)
     refuse = partial(_refuse, path, rates)
     for name in ("p_hat", "jeffreys_low", "jeffreys_high", "posterior_mean", "truncated_share"):
@@ -199,10 +227,12 @@ def _check_values(path: Path, rates: pd.DataFrame) -> None:
 
 def _check_counts(path: Path, rates: pd.DataFrame) -> None:
     refuse = partial(_refuse, path, rates)
+    refuse(rates["problem_id"].isna(), "problem_id", "must be text")
     refuse(rates["problem_id"].duplicated(), "problem_id", "occurs more than once")
     refuse(rates["K"].isna() | (rates["K"] < 1) | (rates["K"] % 1 != 0), "K", "must be a whole number of at least 1")
     refuse(rates["k"].isna() | (rates["k"] < 0) | (rates["k"] % 1 != 0), "k", "must be a whole number of at least 0")
     refuse(rates["k"] > rates["K"], "k", "exceeds its K")
+    refuse(rates["K"] > LARGEST_COUNT, "K", f"must be at most {LARGEST_COUNT}")
 
 
 def _refuse(path: Path, rates: pd.DataFrame, wrong: pd.Series, name: str, allowed: str) -> None:

@@ -64,22 +64,18 @@ def stream_problems(spec: str, *, seed: int = 0, columns: dict[str, str] | None 
 
 
 def save_problems(problems: Sequence[Problem], path: Path) -> None:
-    """Write problems as parquet such that `load_problems(str(path))` gives equal problems back.
+    """Write problems as parquet, atomically, such that `load_problems(str(path))` gives equal problems back.
 
-    Metadata are stored as JSON text: their tuples come back as lists.
+    Metadata are stored as JSON text: their tuples come back as lists. Raises `UserError` when the file cannot be written.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
+
+    from paced_exp.parquet import write_table
 
     rows = [{name.name: getattr(problem, name.name) for name in fields(Problem)} for problem in problems]
     for row in rows:
         row["metadata"] = json.dumps(row["metadata"])
-    buffer = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(rows, pa.schema([(name.name, pa.string()) for name in fields(Problem)])), buffer)
-    # Written by Python and not by Arrow, whose errors hide that a disk is full; renamed, so that no reader sees half a file.
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(buffer.getvalue().to_pybytes())
-    partial.replace(path)
+    write_table(path, pa.Table.from_pylist(rows, pa.schema([(name.name, pa.string()) for name in fields(Problem)])))
 
 
 def source_fingerprint(spec: str) -> str:

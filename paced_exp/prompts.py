@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from paced_exp.errors import UserError
 from paced_exp.problems import Problem
+from paced_exp.templates import FIX, MAX_EXTRA_CHARS, watched
 
 PromptKind = Literal["plain", "privileged", "concise"]
 
@@ -66,9 +67,15 @@ def with_solutions(problems: Iterable[Problem], needed_by: str | None) -> Iterat
 
 
 def prompt_ids(tokenizer: Any, problem: Problem, kind: PromptKind = "plain") -> list[int]:
-    """Token ids of the prompt under the tokenizer's chat template, ending where the response begins."""
-    messages = [{"role": "user", "content": user_message(problem, kind)}]
-    # enable_thinking must be the same for student and teacher, or the first response token's KL is spurious.
-    return list(
-        tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False, enable_thinking=False)
-    )
+    """Token ids of the prompt under the tokenizer's chat template, ending where the response begins.
+
+    Raises `UserError` where the template raises, takes over ten seconds, or blows the message up.
+    """
+    text = user_message(problem, kind)
+    messages = [{"role": "user", "content": text}]
+    with watched(f"problem {problem.id!r}"):
+        # enable_thinking must be the same for student and teacher, or the first response token's KL is spurious.
+        rendered = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, enable_thinking=False)
+    if len(rendered) > len(text) + MAX_EXTRA_CHARS:
+        raise UserError(f"the chat template makes {len(rendered)} characters of the {len(text)} of problem {problem.id!r}; {FIX}")
+    return list(tokenizer(rendered, add_special_tokens=False)["input_ids"])

@@ -4,7 +4,7 @@ K candidates are sampled and the first graded correct is kept; where none is, th
 choice is recorded a problem. Student and teacher later read the same ids, never re-tokenised text.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from paced_exp.errors import UserError
@@ -12,10 +12,12 @@ from paced_exp.grading import Grader
 from paced_exp.models import LoadedModel
 from paced_exp.problems import Problem
 from paced_exp.prompts import PromptKind, prompt_ids
-from paced_exp.rollouts.engine import Prompt, RolloutEngine
+from paced_exp.rollouts.engine import Prompt, RolloutEngine, Watch
+from paced_exp.rollouts.rows import outside
 from paced_exp.rollouts.store import ChunkStore
 
 Fallback = Literal["solution", "drop"]
+ORIGINS = ("teacher", "solution", "none")
 
 
 @dataclass(frozen=True)
@@ -42,18 +44,20 @@ def make_references(
     fallback: Fallback,
     seed: int,
     prompt: PromptKind = "privileged",
-    on_problem: Any = None,
+    watch: Watch | None = None,
 ) -> dict[str, Reference]:
-    """A reference for each problem, by id, continuing from what `store` holds; `on_problem()` is called as each is done.
+    """A reference for each problem, by id, continuing from what `store` holds.
 
-    prompt: what the teacher reads. Raises `UserError` for candidates < 1 and for a problem without an expert solution.
+    prompt: what the teacher reads. watch: see `RolloutEngine.generate`. Raises `UserError` for candidates < 1, for a problem without an
+    expert solution, and for a stored reference that cannot be the teacher's.
     """
     if candidates < 1:
         raise UserError(f"--candidates {candidates} must be at least 1")
     done = store.done_ids()
     todo = {problem.id: problem for problem in problems if problem.id not in done}
     prompts = [Prompt(problem.id, prompt_ids(teacher.tokenizer, problem, prompt)) for problem in todo.values()]
-    for group in engine.generate(prompts, samples=candidates, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed):
+    request: dict[str, Any] = {"samples": candidates, "max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
+    for group in engine.generate(prompts, **request | ({} if watch is None else {"watch": watch})):
         problem = todo[group[0].problem_id]
         texts = [teacher.tokenizer.decode(rollout.token_ids, skip_special_tokens=True) for rollout in group]
         passed = [rollout.finished and correct for rollout, correct in zip(group, grader.grade([problem] * len(group), texts), strict=True)]
@@ -64,15 +68,41 @@ def make_references(
         else:
             chosen = Reference(problem.id, [], "none", len(group), 0)
         store.append([asdict(chosen)])
-        if on_problem is not None:
-            on_problem()
-    return read_references(store)
+    return read_references(store, vocabulary_of(teacher))
 
 
-def read_references(store: ChunkStore) -> dict[str, Reference]:
-    """The references a store holds, by problem id."""
-    rows: list[dict[str, Any]] = [{str(name): value for name, value in row.items()} for row in store.rows().to_dict("records")]
-    return {row["problem_id"]: Reference(**row | {"token_ids": row["token_ids"].tolist()}) for row in rows}
+def vocabulary_of(model: LoadedModel) -> int:
+    """Token ids that a model can read: the rows of its embedding."""
+    return int(model.model.get_input_embeddings().num_embeddings)
+
+
+def read_references(store: ChunkStore, vocabulary: int | None = None) -> dict[str, Reference]:
+    """The references a store holds, by problem id.
+
+    vocabulary: ids below it can be read by the models that are to read the references; not checked when left out. Raises `UserError`
+    naming the line of a reference that cannot be one.
+    """
+    found: dict[str, Reference] = {}
+    for row in (row for rows in store.chunks() for row in rows):
+        name = row["problem_id"]
+        wrong = _wrong(row, vocabulary) if name not in found else "occurs twice"
+        if wrong:
+            raise UserError(
+                f"{store.where(name)}: the reference of problem {name!r} {wrong}; delete {store.path} and run the same command again"
+            )
+        found[name] = Reference(**row)
+    return found
+
+
+def _wrong(row: dict[str, Any], vocabulary: int | None) -> str:
+    if row.keys() != {each.name for each in fields(Reference)}:
+        return f"has the columns {', '.join(row)}, not those of a reference"
+    if row["origin"] not in ORIGINS:
+        return f"has the origin {row['origin']!r:.40}, which is none of {', '.join(ORIGINS)}"
+    if row["correct"] > row["candidates"]:
+        return f"was correct in {row['correct']} of {row['candidates']} candidates"
+    token = None if vocabulary is None else outside(row["token_ids"], vocabulary)
+    return "" if token is None else f"holds token id {token}, outside the vocabulary of {vocabulary}"
 
 
 def solution_ids(problem: Problem, model: LoadedModel) -> list[int]:

@@ -19,6 +19,7 @@ from typing import Any
 from paced_exp import config as configs
 from paced_exp.errors import UserError, exit_cleanly
 
+KIND = "rollout"
 FIFTHS = ("0.0-0.2", "0.2-0.4", "0.4-0.6", "0.6-0.8", "0.8-1.0")
 
 
@@ -79,19 +80,25 @@ def roll_out(config: RolloutConfig) -> tuple[Any, dict[str, Any]]:
 
     Raises `UserError` for anything the user can mend, among it a run folder whose rollouts are of other problems or another student.
     """
+    from paced_exp.run_folder import RunFolder
+
+    run = RunFolder(config.out, config)
+    record = run.recorded(KIND, lambda: _roll_out(config, run))
+    from paced_exp.pass_rates import read_pass_rates  # slow to import: only once the folder is this run's
+
+    return read_pass_rates(run / "pass_rates.parquet", None), record
+
+
+def _roll_out(config: RolloutConfig, run: Any) -> dict[str, Any]:
     from paced_exp.grading import Grader
-    from paced_exp.pass_rates import Fingerprint, pass_rates, read_pass_rates, warn_of_truncation, write_pass_rates
+    from paced_exp.pass_rates import Fingerprint, pass_rates, warn_of_truncation, write_pass_rates
     from paced_exp.problems import load_problems, save_problems
     from paced_exp.progress import progress
     from paced_exp.rollouts.collect import collect
     from paced_exp.rollouts.engines import Engines
     from paced_exp.rollouts.store import ChunkStore
-    from paced_exp.run_folder import RunFolder, provenance, read_json, write_json
+    from paced_exp.run_folder import provenance
 
-    run = RunFolder(config.out, config)
-    if run.record_path.exists():
-        run.open()
-        return read_pass_rates(run / "pass_rates.parquet", None), read_json(run.record_path)
     engines = Engines(config.engine, config.engine_options, device=config.device, max_batch_tokens=config.max_batch_tokens)
     problems = load_problems(config.problems, limit=config.limit, seed=config.seed, columns=config.columns)
     student = engines.load(config.student, dtype=config.dtype)
@@ -109,6 +116,7 @@ def roll_out(config: RolloutConfig) -> tuple[Any, dict[str, Any]]:
             max_new_tokens=config.max_new_tokens,
             temperature=config.temperature,
             seed=config.seed,
+            watch=lambda finished, sampled: bar.watch(finished, sampled),
         )
         # The folder is taken only now: a command that is refused leaves none behind to be in the way of its correction.
         run.open()
@@ -118,34 +126,31 @@ def roll_out(config: RolloutConfig) -> tuple[Any, dict[str, Any]]:
         with progress(len(problems) * config.K, "rollouts", "rollouts", initial=len(store.done_ids()) * config.K) as bar:
             for rows in stored:
                 made, tokens = made + len(rows), tokens + sum(len(row["token_ids"]) for row in rows)
-                bar.update(len(rows))
         seconds = time.perf_counter() - began
 
     order = [problem.id for problem in problems]
     store.finalise(order=order, metadata={"paced_fingerprint": json.dumps(asdict(fingerprint), sort_keys=True)})
-    rates = pass_rates(store.rows()).set_index("problem_id").loc[order].reset_index()
+    rates = pass_rates(store.outcomes()).set_index("problem_id").loc[order].reset_index()
     write_pass_rates(run / "pass_rates.parquet", rates, fingerprint)
     warn_of_truncation(rates, config.max_new_tokens)
-    record = {
-        "kind": "rollout",
+    return {
+        "kind": KIND,
         "config": configs.as_dict(config),
         **summary(rates, [problem.source for problem in problems]),
         # Of the session that finished the run: what a resumed run had made before is not in it.
         "session": {"rollouts": made, "tokens": tokens, "seconds": round(seconds, 3)},
         "provenance": provenance(config.seed),
     }
-    write_json(run.record_path, record)
-    return rates, record
 
 
 def _claim(path: Path, inputs: dict[str, Any]) -> None:
     """Remember what this folder's rollouts are of; refuse to add rollouts of something else under the same names."""
-    from paced_exp.run_folder import read_json, write_json
+    from paced_exp.json_files import read_object, write_json
 
     if not path.exists():
         write_json(path, inputs)
         return
-    stored = read_json(path)
+    stored = read_object(path)
     differing = [name for name, value in inputs.items() if stored.get(name) != value]
     if differing:
         what = "the problems or their order" if differing == ["problems"] else f"the student's {' and '.join(differing)}"
@@ -162,9 +167,12 @@ def _hash(problems: Sequence[Any]) -> str:
 def summary(rates: Any, sources: Sequence[str]) -> dict[str, Any]:
     """Numbers of the summary table: one row a source and one for all, and the problems in each fifth of the pass-rate range.
 
-    pass_rate_low and pass_rate_high: the mean pass rate's 95 % normal interval over problems, null for a single problem.
+    pass_rate_low and pass_rate_high: the mean pass rate's 95 % interval over problems, normal, or, where few problems differ from the
+    commonest pass rate, `evaluation.metrics.bounded_interval`; null for a single problem.
     """
     import numpy as np
+
+    from paced_exp.evaluation.metrics import bounded_interval, few_differ
 
     names = np.array(sources)
     distinct = sorted(set(sources))
@@ -173,15 +181,20 @@ def summary(rates: Any, sources: Sequence[str]) -> dict[str, Any]:
     for name, mask in [*chosen, ("all", np.ones(len(names), dtype=bool))]:
         part = rates[mask]
         p, n = part["p_hat"].to_numpy(), len(part)
-        half = 1.959964 * float(p.std(ddof=1)) / math.sqrt(n) if n > 1 else None
+        ends: tuple[float | None, float | None] = None, None
+        if n > 1 and few_differ(p):
+            ends = bounded_interval(p, 0.0, 1.0, replicates=10_000, rng=np.random.default_rng(0))
+        elif n > 1:
+            half = 1.959964 * float(p.std(ddof=1)) / math.sqrt(n)
+            ends = max(0.0, float(p.mean()) - half), min(1.0, float(p.mean()) + half)
         rows.append(
             {
                 "source": name,
                 "problems": n,
                 "rollouts": int(part["K"].sum()),
                 "pass_rate": float(p.mean()),
-                "pass_rate_low": None if half is None else max(0.0, float(p.mean()) - half),
-                "pass_rate_high": None if half is None else min(1.0, float(p.mean()) + half),
+                "pass_rate_low": ends[0],
+                "pass_rate_high": ends[1],
                 "never_passed": int((part["k"] == 0).sum()),
                 "always_passed": int((part["k"] == part["K"]).sum()),
                 "truncated_share": float((part["truncated_share"] * part["K"]).sum() / part["K"].sum()),

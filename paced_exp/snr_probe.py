@@ -6,7 +6,7 @@
     python -m paced_exp.snr_probe --at-steps 1,20 --method paced    # both panels of figure 2: before the first and the twentieth update
 
 Stages, each resumable: roll out the student until every pass-rate bin is full, write the teacher's reference responses, take one gradient
-a problem, estimate. Writes record.json, figure2_snr.pdf and .png into --out.
+a problem, estimate. Writes record.json, snr_curve.pdf and .png into --out.
 """
 
 import itertools
@@ -19,6 +19,8 @@ from typing import Any
 
 from paced_exp import config as configs
 from paced_exp.errors import UserError, exit_cleanly
+
+KIND = "snr_probe"
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class ProbeConfig:
         candidates: teacher responses sampled a problem; the first correct one is the reference
         fallback: solution (the worked solution stands in where no candidate is correct) or drop
         batch_tokens: padded tokens in a gradient batch
-        sketch_size: dimensions of the gradient sketches behind intervals and nulls; point estimates are exact
+        sketch_size: dimensions of the gradient sketches behind intervals and nulls, at least 64; point estimates are exact
         replicates: draws of the null without a common direction (random signs)
         engine: of rollouts and references: hf (transformers) or vllm
         engine_options: JSON object for vllm, such as {"tensor_parallel_size": 2, "data_parallel_size": 4, "gpu_memory_utilization": 0.5}
@@ -98,13 +100,18 @@ class ProbeConfig:
             "max_new_tokens": 1,
             "candidates": 1,
             "batch_tokens": 1,
-            "sketch_size": 1,
+            "sketch_size": 64,  # below, what is drawn from inner products is noise of the sketch
             "replicates": 100,
         }
         for name, least in minimum.items():
             if getattr(self, name) < least:
                 option = "-K" if name == "K" else f"--{name.replace('_', '-')}"
-                raise UserError(f"{option} {getattr(self, name)} must be at least {least}")
+                why = (
+                    ": the inner products of a sketch of m numbers are wrong by about 1/sqrt(m) of the norms"
+                    if name == "sketch_size"
+                    else ""
+                )
+                raise UserError(f"{option} {getattr(self, name)} must be at least {least}{why}")
         if not 0 < self.temperature < float("inf"):
             raise UserError(f"--temperature {self.temperature} must be positive and finite: at 0 a pass rate is 0 or 1 only")
         if self.fallback not in ("solution", "drop"):
@@ -134,21 +141,26 @@ class ProbeConfig:
 
 def run_probe(config: ProbeConfig) -> dict[str, Any]:
     """Run (or resume) the probe and return its record; see the module's docstring. Raises `UserError` for anything the user can mend."""
+    from paced_exp.run_folder import RunFolder
+
+    run = RunFolder(config.out, config)
+    return run.recorded(KIND, lambda: _run_probe(config, run))
+
+
+def _run_probe(config: ProbeConfig, run: Any) -> dict[str, Any]:
     from paced_exp.gradients import counted
     from paced_exp.grading import Grader
     from paced_exp.models import check_same_vocabulary, load_model
     from paced_exp.probe.earlier import EarlierRun
     from paced_exp.probe.estimates import curve_record, estimate_curve
+    from paced_exp.probe.fits import mixture_of
     from paced_exp.probe.responses import responses_for
     from paced_exp.probe.stages import bin_data, bin_gradients, fill_bins
     from paced_exp.problems import source_fingerprint, stream_problems
     from paced_exp.prompts import solutions_needed, with_solutions
     from paced_exp.rollouts.engines import Engines
-    from paced_exp.run_folder import RunFolder, provenance, read_json, write_json
+    from paced_exp.run_folder import provenance
 
-    run = RunFolder(config.out, config).check()
-    if run.record_path.exists():
-        return read_json(run.record_path)
     began = time.perf_counter()
     engines = Engines(config.engine, config.engine_options, device=config.device)
     needed = solutions_needed(teacher_prompt=config.teacher_prompt, reference=config.response, fallback=config.fallback)
@@ -173,11 +185,12 @@ def run_probe(config: ProbeConfig) -> dict[str, Any]:
     with clock("gradients"):
         sums = bin_gradients(config, run, bins, problems, references, student, teacher)
     with clock("estimates"):
-        curve = estimate_curve(bin_data(config, bins, references, sums), replicates=config.replicates, seed=config.seed)
-    record = {
-        "kind": "snr_probe",
+        curve = curve_record(estimate_curve(bin_data(config, bins, references, sums), replicates=config.replicates, seed=config.seed))
+        curve["mixture"] = mixture_of({"config": configs.as_dict(config), "bins": curve["bins"], "rollouts": rollouts})
+    return {
+        "kind": KIND,
         "config": configs.as_dict(config),
-        **curve_record(curve),
+        **curve,
         "rollouts": rollouts,
         "references": {
             origin: sum(r.origin == origin for r in references.values()) for origin in ("teacher", "solution", "student", "none")
@@ -186,18 +199,19 @@ def run_probe(config: ProbeConfig) -> dict[str, Any]:
         "seconds": clock.seconds,
         "provenance": provenance(config.seed),
     }
-    write_json(run.record_path, record)
-    return record
 
 
 class StageClock:
     """Seconds by stage, kept in a file so that a resumed run adds to what it had spent before."""
 
     def __init__(self, path: Path) -> None:
-        from paced_exp.run_folder import read_json
+        from paced_exp.json_files import read_object
 
         self._path = path
-        self.seconds: dict[str, float] = read_json(path) if path.exists() else {}
+        self.seconds: dict[str, float] = read_object(path) if path.exists() else {}
+        for stage, seconds in self.seconds.items():
+            if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
+                raise UserError(f"{path} has {seconds!r:.40} for the seconds of {stage!r:.40}; delete it, it only keeps the time")
         self._stage = ""
         self._start = 0.0
 
@@ -220,23 +234,30 @@ class StageClock:
         write_json(self._path, self.seconds)
 
 
+def _shown(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4f}"
+
+
 def table(record: dict[str, Any]) -> str:
     """The record as a table for the terminal."""
-    lines = [f"{'pass rate':>9} {'n':>5} {'SNR':>7}  {'95 % interval':<17} {'naive':>7} {'floor':>7} {'null 95 %':<17} {'SNR^2':>9}"]
+    from paced_exp.probe.fits import fit_lines, flat_words, mixture_of
+    from paced_exp.probe.verdict import ENDS, words
+
+    lines = [
+        f"{'pass rate':>9} {'n':>5} {'SNR':>7}  {'95 % interval':<17} {'naive':>7} {'floor':>7} {'null 95 %':<17} {'SNR^2':>9} {'trimmed':>9} {'unit norm':>9}"
+    ]
     for row in record["bins"]:
+        others = " ".join(f"{'-' if row.get(name) is None else format(row[name], '.5f'):>9}" for name in ("trimmed", "unit_norm"))
         lines.append(
             f"{row['pass_rate']:>9.3f} {row['n']:>5d} {row['snr']:>7.4f}  [{row['snr_low']:.4f}, {row['snr_high']:.4f}]  {row['snr_naive']:>7.4f} "
-            f"{row['floor']:>7.4f} [{row['null_low']:.4f}, {row['null_high']:.4f}]  {row['snr_squared']:>9.5f}{' (clipped to SNR 0)' if row['clipped'] else ''}"
+            f"{row['floor']:>7.4f} [{_shown(row['null_low'])}, {_shown(row['null_high'])}]  {row['snr_squared']:>9.5f} {others}{' (clipped to SNR 0)' if row['clipped'] else ''}"
         )
-    fit = record["fit"]
-    if fit is None:
-        lines.append("fit: none, the estimates show no signal that c p^a (1-p)^b could follow")
-    else:
-        lines.append(
-            f"fit SNR^2 = c p^a (1-p)^b: a = {fit['a']:.2f} [{fit['a_low']:.2f}, {fit['a_high']:.2f}], "
-            f"b = {fit['b']:.2f} [{fit['b_low']:.2f}, {fit['b_high']:.2f}] (the paper's kernel: a = b = 1)"
-        )
-    lines += [record["verdict"][end]["words"] for end in ("low", "high")]
+    lines += [f"left out: pass rate {row['pass_rate']:.3f}, {row['n']} problems: {row['why']}" for row in record.get("left_out", [])]
+    lines += fit_lines(mixture_of(record), record.get("models_problem", ""))
+    lines += [f"test of a flat SNR: {flat_words(record['flat'])}"] if "flat" in record else []
+    if unsure := [f"{row['pass_rate']:.2f}" for row in record["bins"] if not row.get("snr_squared_covers", True)]:
+        lines.append(f"intervals not known to cover, for few gradients carry the noise: pass rates {', '.join(unsure)}")
+    lines += [text[0].upper() + text[1:] for text in (words(record, end) for end in ENDS)]
     spent = record["seconds"]
     lines.append(
         "seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in spent.items()) + f", total {sum(spent.values()):.1f}"

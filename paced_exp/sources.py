@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from paced_exp.errors import UserError
-from paced_exp.layouts import Origin, RowError, dapo, layout_of, plain
+from paced_exp.layouts import Origin, RowError, dapo, layout_of, mapped
 from paced_exp.problems import Problem
 
 SUFFIXES = (".jsonl", ".parquet")
@@ -119,11 +119,8 @@ def _problems(
     for number, (where, row) in enumerate(rows):
         origin = Origin(f"{stem}-{number}", source, split)
         try:
-            if columns:
-                problem = plain(row, origin, columns)
-            else:
-                layout = layout or layout_of(row)
-                problem = layout(row, origin)
+            layout = layout or (mapped(row, columns) if columns else layout_of(row))
+            problem = layout(row, origin)
         except RowError as error:
             raise UserError(f"{where}: {error}") from None
         # DAPO-Math-17k was published with every problem about a hundred times over (github.com/BytedTsinghua-SIA/DAPO/issues/36).
@@ -150,7 +147,7 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             except UnicodeDecodeError as error:
                 raise UserError(f"{where}: not UTF-8 (byte {error.start}); save the file as UTF-8") from None
             except (ValueError, RecursionError) as error:
-                raise UserError(f"{where}: not valid JSON ({error}); each line must be one JSON object") from None
+                raise UserError(f"{where}: not valid JSON ({error!s:.200}); each line must be one JSON object") from None
             if not isinstance(row, dict):
                 raise UserError(f"{where}: a JSON {type(row).__name__}; each line must be one JSON object with the columns as keys")
             yield where, row

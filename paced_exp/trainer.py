@@ -7,7 +7,6 @@ normalised by their own weights.
 
 import json
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -15,14 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast_object_list
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from paced_exp.checkpoints import ASIDE, keep, last_whole, written_whole
 from paced_exp.errors import UserError
+from paced_exp.json_files import read_object, write_atomically
 from paced_exp.losses import Divergence, mean_over_tokens
 from paced_exp.progress import progress
-from paced_exp.run_folder import write_atomically
 from paced_exp.training.batches import Batch, Row, by_length, collate, in_rows, supervised_logits
 from paced_exp.training.supply import Supply
 from paced_exp.training.teachers import Teacher, matmul_parameters, token_losses
@@ -199,33 +200,35 @@ class PacedTrainer(Trainer):
         }
         super().log(logs, start_time)
         if self.is_world_process_zero():
-            line = {"step": step, "stage": self._stage_of(step - 1), **logs}
             with (self._folder / "metrics.jsonl").open("a") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(self._line({**logs, "step": step}))
 
-    def _stage_of(self, step: int) -> str:
-        return self.supply.segments[self.supply.segment(step)].stage.name
+    def _line(self, logs: dict[str, float]) -> str:
+        """An update's line of metrics.jsonl."""
+        step = int(logs["step"])
+        stage = self.supply.segments[self.supply.segment(step - 1)].stage.name
+        return json.dumps({"step": step, "stage": stage} | dict(sorted(logs.items()))) + "\n"
 
-    # ---- checkpoints that are whole or not there
+    # ---- checkpoints that are whole or not believed
 
     def _get_output_dir(self, trial: Any) -> str:
-        return str(self._folder / ".saving")
+        return str(self._folder / ASIDE)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Trainer's checkpoint, with the teacher's state, written aside and renamed when whole; then older ones are deleted."""
+        """Trainer's checkpoint, with the teacher's state, written aside, sealed and renamed; then all but the last two are deleted."""
         name = f"checkpoint-{self.state.global_step}"
-        aside = self._folder / ".saving" / name
-        super()._save_checkpoint(model, trial)
-        if self.is_world_process_zero():
-            for index, teacher in enumerate(self._distinct_teachers):
-                folder = aside / f"teacher-{index}"
-                folder.mkdir(exist_ok=True)
-                teacher.save(folder)
-        self.accelerator.wait_for_everyone()
-        if self.is_world_process_zero():
-            os.replace(aside, self._folder / name)
-            for path in checkpoints(self._folder)[:-1]:
-                shutil.rmtree(path)
+        aside = self._folder / ASIDE / name
+        with written_whole(f"{self._folder / name}", self._folder / ASIDE):
+            super()._save_checkpoint(model, trial)
+            if self.is_world_process_zero():
+                for index, teacher in enumerate(self._distinct_teachers):
+                    folder = aside / f"teacher-{index}"
+                    folder.mkdir(exist_ok=True)
+                    teacher.save(folder)
+            self.accelerator.wait_for_everyone()
+            if self.is_world_process_zero():
+                (aside / "training_args.bin").unlink(missing_ok=True)  # a pickle, which nobody reads
+                keep(aside.parent, self.state.global_step)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
@@ -245,21 +248,16 @@ class PacedTrainer(Trainer):
 
     def train_or_resume(self) -> None:
         """Train to the end, from the last whole checkpoint if there is one."""
-        found = checkpoints(self._folder)
-        done = int(found[-1].name.rpartition("-")[2]) if found else 0
+        found: list[Path | None] = [None]
         if self.is_world_process_zero():
-            shutil.rmtree(self._folder / ".saving", ignore_errors=True)
-            metrics = self._folder / "metrics.jsonl"
-            # Lines of updates that will be made again are dropped; a kill may have left half of the last one.
-            lines = metrics.read_text().splitlines(keepends=True)[:done] if metrics.exists() else []
-            write_atomically(metrics, "".join(lines))
+            shutil.rmtree(self._folder / ASIDE, ignore_errors=True)
+            found = [last_whole(self._folder)]
+            # As the checkpoint has them: the file may hold updates that will be made again, half a line, or another run's.
+            lines = [] if found[0] is None else read_object(found[0] / "trainer_state.json")["log_history"]
+            write_atomically(self._folder / "metrics.jsonl", "".join(map(self._line, lines)))
+        broadcast_object_list(found)
         self.accelerator.wait_for_everyone()
-        self.train(resume_from_checkpoint=str(found[-1]) if found else None)
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """The whole checkpoints of a run, oldest first."""
-    return sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+        self.train(resume_from_checkpoint=None if found[0] is None else str(found[0]))
 
 
 class _AfterUpdate(TrainerCallback):

@@ -6,7 +6,7 @@ problem in it the weight cancels. A problem of weight zero is not trained on, an
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -17,8 +17,6 @@ from paced_theory.kernels import GaussianBump, HardFilter, SqrtVariance
 METHODS = ("uniform", "paced", "hard_filter", "gaussian", "grpo")
 ESTIMATES = ("plugin", "unbiased", "posterior", "empirical_bayes")
 
-Estimate = Literal["plugin", "unbiased", "posterior", "empirical_bayes"]
-
 
 @dataclass(frozen=True)
 class Weighting:
@@ -27,7 +25,8 @@ class Weighting:
     method: `uniform` 1; `paced` p^alpha (1-p)^beta; `hard_filter` 1 on [lo, hi], else 0; `gaussian` exp(-(p-1/2)^2 / (2 sigma^2)), sigma
     matched to PACED's second moment when None; `grpo` sqrt(p(1-p)). estimate, for `paced` only: `plugin` puts in k/K (the paper's);
     `unbiased` has the kernel as its expectation (integer exponents); `posterior` is the kernel's mean under a uniform prior, never
-    zero; `empirical_bayes` the same under the Beta prior fitted to all counts. The other methods put in k/K.
+    zero; `empirical_bayes` the same under the Beta prior fitted once to all counts. The other methods put in k/K. The default is the
+    paper's, for its reproduction; for a training of your own docs/weights.md recommends `empirical_bayes`.
 
     Raises `UserError` for an unknown name, listing the known ones, and for parameters out of range.
     """
@@ -70,9 +69,8 @@ class Weighting:
         """Whether the weights depend on pass rates at all."""
         return self.method != "uniform"
 
-    def raw(self, k: np.ndarray, K: np.ndarray) -> np.ndarray:
-        """w before normalising, float64 of the shape of `k` and `K` (passes and rollouts, a problem each)."""
-        k, K = np.asarray(k), np.asarray(K)
+    def _raw(self, k: np.ndarray, K: np.ndarray) -> np.ndarray:
+        """w before normalising, float64 of the shape of `k` and `K`, which `weigh` has checked."""
         if self.method == "uniform":
             return np.ones(k.shape)
         if self.method == "paced":
@@ -152,14 +150,14 @@ def normalised(raw: np.ndarray) -> Weights:
 
 
 def weigh(weighting: Weighting, k: np.ndarray, K: np.ndarray) -> Weights:
-    """The weights of a data set from its counts k and K, both (n,).
+    """The weights of a data set from its counts k and K, both (n,): for a training and for a user's own loop alike.
 
     Raises `UserError` when all are zero or the estimate does not exist, `ValueError` for counts that cannot be.
     """
     k, K = np.asarray(k), np.asarray(K)
     if k.shape != K.shape or k.ndim != 1 or not ((k >= 0) & (k <= K) & (K >= 1) & (k % 1 == 0) & (K % 1 == 0)).all():
         raise ValueError(f"k and K must be vectors of whole numbers with 0 <= k <= K and K >= 1, got {k!r} and {K!r}")
-    return normalised(weighting.raw(k, K))
+    return normalised(weighting._raw(k, K))
 
 
 def sample_in_proportion(weights: Weights, size: int, rng: np.random.Generator) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The mathematics of PACED (arXiv 2603.11178), every claim checked: `python -m paced_theory.verify` runs the ledger.
+"""The mathematics of PACED (arXiv 2603.11178): `python -m paced_theory.verify` checks the claims listed in docs/theory.md.
 
 Names are loaded on first use: importing the package takes milliseconds, and only what is used loads scipy or sympy.
 """
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from paced_theory.allocation import compare_allocation as compare_allocation, rollout_value as rollout_value
     from paced_theory.bootstrap import bootstrap_snr as bootstrap_snr, bootstrap_snr_from_gram as bootstrap_snr_from_gram
     from paced_theory.collapse import LogisticStudent as LogisticStudent, SoftmaxStudent as SoftmaxStudent, forward_kl as forward_kl
-    from paced_theory.collapse import forward_kl_logit_gradient as forward_kl_logit_gradient
+    from paced_theory.collapse import forward_kl_logit_gradient as forward_kl_logit_gradient, log_pass_rate_floor as log_pass_rate_floor
     from paced_theory.connections import Connection as Connection, connections_table as connections_table
     from paced_theory.connections import worst_case_against as worst_case_against
     from paced_theory.convergence import breakeven_signal_exponent as breakeven_signal_exponent, quadratic as quadratic
@@ -42,9 +42,12 @@ if TYPE_CHECKING:
     from paced_theory.robustness import pointwise_loss_bound as pointwise_loss_bound, saddle_point as saddle_point
     from paced_theory.robustness import worst_case_efficiency as worst_case_efficiency, worst_case_law as worst_case_law
     from paced_theory.robustness import worst_case_loss as worst_case_loss
-    from paced_theory.snr import SNREstimate as SNREstimate, estimate_snr as estimate_snr
-    from paced_theory.snr import estimate_snr_from_gram as estimate_snr_from_gram, estimate_snr_from_sums as estimate_snr_from_sums
-    from paced_theory.snr import problems_needed as problems_needed, signal_and_noise as signal_and_noise
+    from paced_theory.snr import estimate_snr as estimate_snr, estimate_snr_from_gram as estimate_snr_from_gram
+    from paced_theory.snr import estimate_snr_from_sums as estimate_snr_from_sums
+    from paced_theory.snr_estimands import trimmed_snr as trimmed_snr, unit_norm_snr as unit_norm_snr
+    from paced_theory.snr_flat import FlatTest as FlatTest, flat_snr_test as flat_snr_test
+    from paced_theory.snr_interval import SNREstimate as SNREstimate, signal_and_noise as signal_and_noise
+    from paced_theory.snr_power import problems_needed as problems_needed
     from paced_theory.stages import population_outcomes as population_outcomes, run_schedule as run_schedule
     from paced_theory.stages import stage_outcomes as stage_outcomes
     from paced_theory.toy_students import GaussianStudent as GaussianStudent, SoftmaxFamily as SoftmaxFamily
@@ -53,7 +56,7 @@ if TYPE_CHECKING:
 _EXPORTS = {
     "allocation": "AllocationComparison AllocationPolicy allocation_policy best_policy compare_allocation rollout_value",
     "bootstrap": "bootstrap_snr bootstrap_snr_from_gram",
-    "collapse": "LogisticStudent SoftmaxStudent forward_kl forward_kl_logit_gradient",
+    "collapse": "LogisticStudent SoftmaxStudent forward_kl forward_kl_logit_gradient log_pass_rate_floor",
     "connections": "Connection connections_table worst_case_against",
     "convergence": (
         "breakeven_signal_exponent quadratic quadratic_mean_squared_gradient saturating sgd_bound simulate_sgd "
@@ -74,7 +77,11 @@ _EXPORTS = {
         "aggregate_efficiency beta_misspecification_loss find_adversary pointwise_loss_bound saddle_point "
         "worst_case_efficiency worst_case_law worst_case_loss"
     ),
-    "snr": "SNREstimate estimate_snr estimate_snr_from_gram estimate_snr_from_sums problems_needed signal_and_noise",
+    "snr": "estimate_snr estimate_snr_from_gram estimate_snr_from_sums",
+    "snr_estimands": "trimmed_snr unit_norm_snr",
+    "snr_flat": "FlatTest flat_snr_test",
+    "snr_interval": "SNREstimate signal_and_noise",
+    "snr_power": "problems_needed",
     "stages": "population_outcomes run_schedule stage_outcomes",
     "toy_students": "GaussianStudent SoftmaxFamily",
 }

@@ -39,6 +39,21 @@ def forward_kl_logit_gradient(student_logits: ArrayLike, teacher: ArrayLike) -> 
     return np.asarray(special.softmax(logits, axis=-1) - probabilities)
 
 
+def log_pass_rate_floor(bound: float, vocabulary: int, tokens: int) -> float:
+    """log eps (natural) such that bounded logits keep every pass rate in [eps, 1 - eps]: -L log(1 + (V-1) e^(2B)).
+
+    bound: B >= 0, every logit lies in [-B, B]; vocabulary: V >= 2 tokens; tokens: L >= 1, a passing and a failing response have at most L.
+    A token's least probability, 1/(1 + (V-1) e^(2B)) >= e^(-2B)/V, is that of one logit at -B and all others at B; a response's is at least
+    the L-th power. The logarithm, because eps itself underflows for responses of real length. Responses are sampled from the full softmax:
+    greedy and truncated sampling reach p = 0. ValueError for arguments out of range. Source: PACED Assumption 2; the consequence is ours.
+
+    >>> round(log_pass_rate_floor(2.0, 7, 1), 4)
+    -5.7948
+    """
+    B, V, L = check_nonnegative("bound", bound), check_int("vocabulary", vocabulary, 2), check_int("tokens", tokens, 1)
+    return -L * float(np.logaddexp(0.0, np.log(V - 1) + 2 * B))
+
+
 @dataclass(frozen=True)
 class LogisticStudent:
     """Model (a): g = -(1-p) phi + eps with phi = p^kappa u + xi, a logistic loss on features phi.

@@ -1,6 +1,10 @@
 """Shared by all tests. Property tests draw the same examples every time, so that a failure is there again on the next run."""
 
+import os
 from typing import Any
+
+# One thread a test process, before torch is loaded: pytest-xdist has a process a core, and commands that tests start inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import settings

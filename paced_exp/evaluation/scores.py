@@ -8,16 +8,14 @@ import pandas as pd
 from paced_exp.errors import UserError
 from paced_exp.evaluation.metrics import Interval, intervals, pass_at_k
 
-COLUMNS = ("problem_id", "source", "samples", "correct", "mean_tokens", "truncated_share")
-
 
 def scores(rollouts: pd.DataFrame, sources: dict[str, str]) -> pd.DataFrame:
-    """A row a problem from its rollouts, in the order of `sources` (problem id -> the source it was asked for under)."""
+    """A row a problem from its rollouts (with token_ids or their number `tokens`), in the order of `sources` (problem id -> the source it was asked for under)."""
     frame = pd.DataFrame(
         {
             "problem_id": rollouts["problem_id"],
             "correct": rollouts["correct"].astype("int64"),
-            "tokens": rollouts["token_ids"].map(len),
+            "tokens": rollouts["tokens"] if "tokens" in rollouts else rollouts["token_ids"].map(len),
             "truncated": ~rollouts["finished"].astype(bool),
         }
     )
@@ -39,7 +37,12 @@ def summary(table: pd.DataFrame, *, replicates: int, seed: int) -> list[dict[str
     rows: list[dict[str, Any]] = []
     for number, (source, part) in enumerate(table.groupby("source", sort=False)):
         values = _values(part)
-        found = intervals(np.column_stack(list(values.values())), replicates=replicates, rng=np.random.default_rng([seed, number]))
+        found = intervals(
+            np.column_stack(list(values.values())),
+            replicates=replicates,
+            rng=np.random.default_rng([seed, number]),
+            bounds=[None if name == "tokens" else (0.0, 1.0) for name in values],
+        )
         named = {name: interval._asdict() for name, interval in zip(values, found, strict=True)}
         rows.append(
             {
@@ -66,7 +69,12 @@ def comparison(table: pd.DataFrame, base: pd.DataFrame, *, replicates: int, seed
     for number, (source, part) in enumerate(table.groupby("source", sort=False)):
         ours, theirs = _values(part), _values(base.loc[part.index])
         differences = np.column_stack([ours[name] - theirs[name] for name in ours])
-        found = intervals(differences, replicates=replicates, rng=np.random.default_rng([seed, 1000 + number]))
+        found = intervals(
+            differences,
+            replicates=replicates,
+            rng=np.random.default_rng([seed, 1000 + number]),
+            bounds=[None if name == "tokens" else (-1.0, 1.0) for name in ours],
+        )
         named = {name: interval._asdict() for name, interval in zip(ours, found, strict=True)}
         rows.append({"source": source, "mean": named.pop("mean"), "tokens": named.pop("tokens"), "pass_at": named})
     forgotten = [

@@ -14,6 +14,8 @@ import numpy as np
 from paced_exp import prompts
 from paced_exp.errors import UserError
 from paced_exp.grading import Grader
+from paced_exp.json_files import read_checked
+from paced_exp.lab.pretrain import KIND
 from paced_exp.lab.recipes import RECIPES
 from paced_exp.lab.splits import lab_problems
 from paced_exp.models import LoadedModel, load_model
@@ -79,7 +81,7 @@ def write_card(name: str, folder: Path) -> Path:
     trained = folder.parent / "record.json"
     # A shipped checkpoint has no training record beside it any more, but an earlier card that kept its facts.
     if trained.exists():
-        record = read_json(trained)
+        record = read_checked(trained, KIND)
         training = {"seconds": round(record["seconds"], 1)} | {
             name: record[name] for name in ("solution_probability", "versions", "machine")
         }

@@ -7,6 +7,8 @@ is exp(sum of log-probabilities), a lower bound of the pass rate.
 
 import itertools
 import json
+import shutil
+import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,17 +18,22 @@ import torch.nn.functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from paced_exp import prompts
+from paced_exp.atomic import atomic_file
+from paced_exp.checkpoints import ASIDE, keep, last_whole, written_whole
 from paced_exp.config import as_dict
+from paced_exp.json_files import read_object, write_atomically, write_checked
 from paced_exp.lab.corpus import IGNORE, Batch, Pools, collate, pool_batches
 from paced_exp.lab.recipes import Recipe, build_model
 from paced_exp.lab.splits import lab_problems
 from paced_exp.lab.tokenizer import END, save_tokenizer
 from paced_exp.progress import progress
-from paced_exp.run_folder import RunFolder, read_json, write_atomically, write_json
+from paced_exp.run_folder import RunFolder
 
 EVALUATION_PROBLEMS = 200
 EVALUATION_SEED = 1_000_003
+KIND = "pretraining"
 STATE = "state.pt"
+METRICS = "metrics.jsonl"
 
 
 def optimizers(model: PreTrainedModel, recipe: Recipe) -> list[torch.optim.Optimizer]:
@@ -84,13 +91,12 @@ def _probabilities(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, s
 
 
 def _save_state(path: Path, model: PreTrainedModel, made: Iterable[torch.optim.Optimizer], pools: int) -> None:
-    temporary = path.with_suffix(".tmp")
-    torch.save({"model": model.state_dict(), "optimizers": [o.state_dict() for o in made], "pools": pools}, temporary)
-    temporary.replace(path)
+    with atomic_file(path) as file:
+        torch.save({"model": model.state_dict(), "optimizers": [o.state_dict() for o in made], "pools": pools}, file)
 
 
 def pretrain(name: str, recipe: Recipe, folder: Path, threads: int, *, device: str = "cpu", workers: int = 0) -> Path:
-    """Train `recipe` in `folder`, resuming from its last finished pool, and write the checkpoint to folder/checkpoint in bfloat16.
+    """Train `recipe` in `folder`, resuming from its last whole checkpoint, one a pool, and write the checkpoint to folder/checkpoint in bfloat16.
 
     device: cpu or cuda, where matrices are multiplied in TF32. workers: processes that make the examples ahead of the training; they
     change no number. Returns the checkpoint's path. Same seed, same thread count, same machine type: same weights.
@@ -98,23 +104,31 @@ def pretrain(name: str, recipe: Recipe, folder: Path, threads: int, *, device: s
     torch.set_num_threads(threads)
     if device != "cpu":
         torch.set_float32_matmul_precision("high")
-    run = RunFolder(folder, recipe).open()
-    checkpoint = run / "checkpoint"
-    tokenizer = save_tokenizer(checkpoint)
+    with RunFolder(folder, recipe).locked() as run:
+        return _pretrain(name, recipe, run, device, workers)
+
+
+def _pretrain(name: str, recipe: Recipe, run: RunFolder, device: str, workers: int) -> Path:
+    run.open()
+    finished = run / "checkpoint"
+    tokenizer = save_tokenizer(finished)
     model = build_model(recipe, tokenizer)
     torch.nn.Module.to(model, device)  # transformers' own wrapper of it is typed wrongly
     made = optimizers(model, recipe)
-    done = 0
+    done, lines = 0, ""
+    training = run / "training"
+    shutil.rmtree(training / ASIDE, ignore_errors=True)
     if (run / STATE).exists():
-        state = torch.load(run / STATE, weights_only=True, map_location="cpu")
+        print(f"warning: {run / STATE} is of an older version, which nothing shows to be whole; it is not read", file=sys.stderr)
+    if (checkpoint := last_whole(training)) is not None:
+        state = torch.load(checkpoint / STATE, weights_only=True, map_location="cpu")
         model.load_state_dict(state["model"])
         for optimizer, saved in zip(made, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        done = state["pools"]
-    # A kill may fall between a pool's line and its state: lines of pools that will be trained again are dropped.
-    metrics = run / "metrics.jsonl"
-    lines = metrics.read_text().splitlines()[:done] if metrics.exists() else []
-    write_atomically(metrics, "".join(f"{line}\n" for line in lines))
+        done, lines = state["pools"], (checkpoint / METRICS).read_text()
+    # As the checkpoint has them: a kill may fall between a pool's line and its state.
+    metrics = run / METRICS
+    write_atomically(metrics, lines)
     bar = progress(recipe.pools, "pools", f"pretrain {name}", initial=done)
     texts_of = torch.utils.data.DataLoader(Pools(recipe, done), batch_size=None, num_workers=workers)
     started = time.perf_counter()
@@ -142,18 +156,23 @@ def pretrain(name: str, recipe: Recipe, folder: Path, threads: int, *, device: s
         started = time.perf_counter()
         with metrics.open("a") as file:
             file.write(json.dumps(line) + "\n")
-        _save_state(run / STATE, model, made, pool + 1)
+        with written_whole(f"{training / f'checkpoint-{pool + 1}'}", training / ASIDE):
+            _save_state(training / ASIDE / f"checkpoint-{pool + 1}" / STATE, model, made, pool + 1)
+            write_atomically(training / ASIDE / f"checkpoint-{pool + 1}" / METRICS, metrics.read_text())
+            keep(training / ASIDE, pool + 1)
         bar.set_postfix({key: f"{line[key]:.3f}" for key in ("loss", "plain", "privileged", "retention")})
         bar.update()
     bar.close()
     # bfloat16 halves what is shipped. What that changes is kept in the record; the model card measures what is shipped.
     float32 = _probabilities(model, tokenizer, recipe.problems)
-    model.bfloat16().save_pretrained(checkpoint)
+    with written_whole(f"{finished}", finished):
+        model.bfloat16().save_pretrained(finished)
     record = {
+        "kind": KIND,
         "name": name,
         "recipe": as_dict(recipe),
         "seconds": sum(json.loads(line)["seconds"] for line in metrics.read_text().splitlines()),
         "solution_probability": {"float32": float32, "bfloat16": _probabilities(model.float(), tokenizer, recipe.problems)},
     }
-    write_json(run.record_path, record | read_json(run / "provenance.json"))
-    return checkpoint
+    write_checked(run.record_path, record | read_object(run / "provenance.json"))
+    return finished

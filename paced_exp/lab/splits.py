@@ -26,21 +26,20 @@ class Split:
     levels: tuple[int, ...]
     buckets: range
     size: int
-    role: str
 
 
 SPLITS: dict[str, Split] = {
-    "pretrain": Split(FAMILIES, (1, 2, 3, 4, 5), range(0, 60), 100_000, "what the lab's models were pretrained on"),
-    "train": Split(MATHEMATICS, (1, 2, 3, 4, 5), range(60, 85), 2_000, "distillation (the role of DAPO-Math-17k)"),
-    "mid": Split(MATHEMATICS, (2, 3), range(85, 90), 500, "evaluation, medium (the role of MATH-500)"),
-    "hard-a": Split(MATHEMATICS, (4,), range(90, 95), 300, "evaluation, hard (the role of AIME 2024)"),
-    "hard-b": Split(MATHEMATICS, (5,), range(95, 100), 300, "evaluation, hardest (the role of AIME 2025)"),
-    "retention": Split(RETENTION, (1, 2, 3), range(60, 100), 500, "what distillation never trains: forgetting (the role of MMLU)"),
-    "harder-pretrain": Split(FAMILIES, tuple(range(1, 9)), range(0, 60), 100_000, "what the models of the lab scale are pretrained on"),
-    "harder-train": Split(MATHEMATICS, tuple(range(1, 9)), range(60, 85), 4_000, "distillation at lab scale"),
-    "harder-mid": Split(MATHEMATICS, (4, 5), range(85, 90), 500, "evaluation at lab scale, medium"),
-    "harder-hard-a": Split(MATHEMATICS, (6, 7), range(90, 95), 300, "evaluation at lab scale, hard"),
-    "harder-hard-b": Split(MATHEMATICS, (8,), range(95, 100), 300, "evaluation at lab scale, hardest"),
+    "pretrain": Split(FAMILIES, (1, 2, 3, 4, 5), range(0, 60), 100_000),  # what the lab's models were pretrained on
+    "train": Split(MATHEMATICS, (1, 2, 3, 4, 5), range(60, 85), 2_000),  # distillation (the role of DAPO-Math-17k)
+    "mid": Split(MATHEMATICS, (2, 3), range(85, 90), 500),  # evaluation, medium (the role of MATH-500)
+    "hard-a": Split(MATHEMATICS, (4,), range(90, 95), 300),  # evaluation, hard (the role of AIME 2024)
+    "hard-b": Split(MATHEMATICS, (5,), range(95, 100), 300),  # evaluation, hardest (the role of AIME 2025)
+    "retention": Split(RETENTION, (1, 2, 3), range(60, 100), 500),  # what distillation never trains: forgetting (the role of MMLU)
+    "harder-pretrain": Split(FAMILIES, tuple(range(1, 9)), range(0, 60), 100_000),  # what the models of the lab scale are pretrained on
+    "harder-train": Split(MATHEMATICS, tuple(range(1, 9)), range(60, 85), 4_000),  # distillation at lab scale
+    "harder-mid": Split(MATHEMATICS, (4, 5), range(85, 90), 500),  # evaluation at lab scale, medium
+    "harder-hard-a": Split(MATHEMATICS, (6, 7), range(90, 95), 300),  # evaluation at lab scale, hard
+    "harder-hard-b": Split(MATHEMATICS, (8,), range(95, 100), 300),  # evaluation at lab scale, hardest
 }
 DEFAULT_SIZES: dict[str, int] = {name: split.size for name, split in SPLITS.items()}
 

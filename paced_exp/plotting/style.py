@@ -9,6 +9,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+from paced_exp.atomic import atomic_file
+
 COLORS = {
     "blue": "#0072B2",
     "orange": "#D55E00",
@@ -58,12 +60,16 @@ def new_figure(width: Literal["single", "double"] = "single", height_in: float =
 
 def save_figure(figure: Figure, name: str, folder: str | Path, *, caption: str) -> list[Path]:
     """Write folder/NAME.pdf, .png, .svg and .txt (the caption, which stands alone), without dates: equal data gives equal files."""
-    out = Path(folder)
-    out.mkdir(parents=True, exist_ok=True)
-    paths = [out / f"{name}.{suffix}" for suffix in ("pdf", "png", "svg", "txt")]
-    figure.savefig(paths[0], metadata={"CreationDate": None, "Producer": None, "Creator": None})
-    figure.savefig(paths[1], metadata={"Software": None})
-    figure.savefig(paths[2], metadata={"Date": None, "Creator": None})
+    dates: dict[str, dict[str, None]] = {
+        "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+        "png": {"Software": None},
+        "svg": {"Date": None, "Creator": None},
+    }
+    paths = [Path(folder) / f"{name}.{suffix}" for suffix in (*dates, "txt")]
+    for path, metadata in zip(paths, dates.values(), strict=False):
+        with atomic_file(path) as file:
+            figure.savefig(file, format=path.suffix[1:], metadata=metadata)
     plt.close(figure)
-    paths[3].write_text(" ".join(caption.split()) + "\n", encoding="utf-8")
+    with atomic_file(paths[-1]) as file:
+        file.write((" ".join(caption.split()) + "\n").encode())
     return paths

@@ -13,7 +13,7 @@ from typing import Any
 
 from paced_exp import config as configs
 from paced_exp.errors import UserError
-from paced_exp.run_folder import RunFolder, provenance, read_json, write_json
+from paced_exp.run_folder import RunFolder, provenance
 
 KIND = "snr_probe_at_steps"
 # Options of the training that the probe decides.
@@ -78,15 +78,17 @@ def run_at_steps(config: Any) -> dict[str, Any]:
 
     Raises `UserError` for anything the user can mend; killed, the same call continues.
     """
+    run = RunFolder(config.out, config)
+    return run.recorded(KIND, lambda: _run_at_steps(config, run))
+
+
+def _run_at_steps(config: Any, run: RunFolder) -> dict[str, Any]:
     from paced_exp.distill import distill
     from paced_exp.snr_probe import run_probe
 
-    run = RunFolder(config.out, config).check()
-    if run.record_path.exists():
-        return read_json(run.record_path)
     steps = parse_steps(config.at_steps)
     trainings = {step: training_config(config, step) for step in steps if step > 1}  # all options are checked before any work
-    fresh = not run.path.exists()
+    fresh = not (run / "config.yaml").exists()
     run.open()
     probes, trained = [], []
     for step in steps:
@@ -102,15 +104,13 @@ def run_at_steps(config: Any) -> dict[str, Any]:
         with _leaving_nothing(run, fresh, out):
             probes.append({"step": step, **run_probe(probe)})
         fresh = False
-    record = {
+    return {
         "kind": KIND,
         "config": configs.as_dict(config),
         "steps": probes,
         "training": trained,
         "provenance": provenance(config.seed),
     }
-    write_json(run.record_path, record)
-    return record
 
 
 def _kept(record: dict[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,10 @@ class EarlierRun:
         if not (folder / "config.yaml").exists() or not (folder / "inputs.json").exists():
             raise UserError(f"--rollouts-from {folder.path} is no folder of a probe; name the --out of one")
         stored, theirs = read_yaml(folder / "config.yaml"), read_json(folder / "inputs.json")
+        if not isinstance(theirs, dict):
+            raise UserError(
+                f"--rollouts-from: {folder / 'inputs.json'} holds a {type(theirs).__name__}, not an object; name a whole probe's --out"
+            )
         differing = [name for name in _ROLLED_OUT if stored.get(name) != getattr(config, name)]
         differing += [name for name in ("problems", "student") if theirs.get(name) != inputs[name] and name not in differing]
         if differing:
@@ -38,26 +42,24 @@ class EarlierRun:
         self._same_references = theirs.get("teacher") == inputs["teacher"] and all(
             stored.get(name, before) == getattr(config, name) for name, before in _REFERRED_TO.items()
         )
-        self._journal: Iterator[list[dict[str, Any]]] = ChunkStore(folder.path, "rollouts").chunks()
-        self._read: dict[str, list[dict[str, Any]]] = {}  # chunks read ahead of their turn: at most about one round of problems
+        self._rollouts = ChunkStore(folder.path, "rollouts")
+        self._rollouts.check_samples(self._rollouts.done_ids(), config.K)
 
     def give_rollouts(self, problems: list[Problem], store: ChunkStore) -> Iterator[list[dict[str, Any]]]:
         """Append to `store` what it lacks of these problems, as far as the earlier run has it; yields each problem's rows."""
-        done = store.done_ids()
+        wanted = self._rollouts.done_ids() - store.done_ids()
         for problem in problems:
-            while problem.id not in self._read and (rows := next(self._journal, None)) is not None:
-                self._read[rows[0]["problem_id"]] = rows
-            found = self._read.pop(problem.id, None)
-            if found is not None and problem.id not in done:
-                store.append(found)
-                yield found
+            if problem.id in wanted:
+                rows = self._rollouts.rows_of(problem.id)
+                store.append(rows)
+                yield rows
 
     def give_references(self, problems: list[Problem], store: ChunkStore) -> None:
         """Append to `store` the references it lacks, where the earlier run's teacher was the same and was asked in the same way."""
         if not self._same_references:
             return
-        found = {rows[0]["problem_id"]: rows for rows in ChunkStore(self._folder.path, "references").chunks()}
-        done = store.done_ids()
+        earlier = ChunkStore(self._folder.path, "references")
+        wanted = earlier.done_ids() - store.done_ids()
         for problem in problems:
-            if problem.id in found and problem.id not in done:
-                store.append(found[problem.id])
+            if problem.id in wanted:
+                store.append(earlier.rows_of(problem.id))

@@ -2,14 +2,16 @@
 
 from typing import Any
 
+from paced_exp.errors import UserError
 from paced_exp.grading import Grader
 from paced_exp.models import LoadedModel
 from paced_exp.probe.earlier import EarlierRun
 from paced_exp.problems import Problem
-from paced_exp.progress import progress
-from paced_exp.references import Reference, make_references, solution_ids
+from paced_exp.progress import Bar, progress
+from paced_exp.references import Reference, make_references, solution_ids, vocabulary_of
 from paced_exp.rollouts.collect import collect
 from paced_exp.rollouts.engines import Engines
+from paced_exp.rollouts.rows import outside
 from paced_exp.rollouts.store import ChunkStore
 from paced_exp.run_folder import RunFolder
 
@@ -36,7 +38,7 @@ def responses_for(
     store = ChunkStore(run.path, "references")
     if earlier is not None:
         earlier.give_references(kept, store)
-    with _bar(kept, store) as bar:
+    with _bar(kept, store, config.candidates) as bar:
         made = make_references(
             kept,
             teacher,
@@ -50,7 +52,7 @@ def responses_for(
             prompt=config.teacher_prompt,
             # With the rollouts' own seed a model that teaches itself would reuse the very draws that made its pass rate.
             seed=config.seed + 1,
-            on_problem=bar.update,
+            watch=bar.watch,
         )
     store.finalise(order=[problem.id for problem in kept])
     return made
@@ -60,7 +62,7 @@ def _own_rollouts(
     config: Any, run: RunFolder, kept: list[Problem], student: LoadedModel, grader: Grader, engines: Engines
 ) -> dict[str, Reference]:
     store = ChunkStore(run.path, "responses")
-    with _bar(kept, store) as bar:
+    with _bar(kept, store, 1) as bar:
         for _ in collect(
             kept,
             student,
@@ -71,16 +73,23 @@ def _own_rollouts(
             max_new_tokens=config.max_new_tokens,
             temperature=config.temperature,
             seed=config.seed + 2,  # neither the rollouts' nor the references'
+            watch=bar.watch,
         ):
-            bar.update()
+            pass
     store.finalise(order=[problem.id for problem in kept])
-    rows = store.rows()
-    return {
-        name: Reference(name, list(ids), "student", 1, int(correct))
-        for name, ids, correct in zip(rows["problem_id"], rows["token_ids"], rows["correct"], strict=True)
-    }
+    return {problem.id: _own_rollout(store, problem.id, vocabulary_of(student)) for problem in kept}
 
 
-def _bar(kept: list[Problem], store: ChunkStore) -> Any:
+def _own_rollout(store: ChunkStore, name: str, vocabulary: int) -> Reference:
+    row = store.rows_of(name)[0]
+    if (token := outside(row["token_ids"], vocabulary)) is not None:
+        raise UserError(
+            f"{store.where(name)}: the rollout of problem {name!r} holds token id {token}, outside the vocabulary of {vocabulary}; delete "
+            f"{store.path} and run the same command again"
+        )
+    return Reference(name, row["token_ids"], "student", 1, int(row["correct"]))
+
+
+def _bar(kept: list[Problem], store: ChunkStore, samples: int) -> Bar:
     done = store.done_ids()
-    return progress(len(kept), "responses", "responses", initial=sum(problem.id in done for problem in kept))
+    return progress(samples * len(kept), "rollouts", "responses", initial=samples * sum(problem.id in done for problem in kept))

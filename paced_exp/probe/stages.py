@@ -55,7 +55,8 @@ def fill_bins(
     problems: dict[str, Problem] = {}
     order: list[str] = []
     source = itertools.islice(source, config.max_problems)
-    with progress(len(bins.reachable) * config.per_bin, "problems kept", "rollouts") as bar:
+    # Without a total: how many problems it takes to fill the bins is known when they are full.
+    with progress(None, "rollouts", "rollouts") as bar:
         while not bins.full:
             chunk = list(itertools.islice(source, ROUND))
             if not chunk:
@@ -73,19 +74,20 @@ def fill_bins(
                 max_new_tokens=config.max_new_tokens,
                 temperature=config.temperature,
                 seed=config.seed,
+                watch=bar.watch,
             ):
                 stored[rows[0]["problem_id"]] = _passes(rows)
             for problem in chunk:
                 if bins.offer(problem.id, stored[problem.id]):
                     problems[problem.id] = problem
-            bar.update(bins.kept - bar.n)
-            bar.set_postfix(drawn=len(order), emptiest=min(len(bins.members[index]) for index in bins.reachable))
+            kept = f"{bins.kept}/{len(bins.reachable) * config.per_bin}"
+            bar.set_postfix(drawn=len(order), kept=kept, emptiest=min(len(bins.members[index]) for index in bins.reachable))
     if bins.kept == 0:
         raise UserError(f"--problems {config.problems} gave no problem to probe; name a source with problems in it")
     save_problems(list(problems.values()), run / "problems.parquet")
     fingerprint = Fingerprint.of(student, temperature=config.temperature, max_new_tokens=config.max_new_tokens)
     store.finalise(order=order, metadata={"paced_fingerprint": json.dumps(asdict(fingerprint), sort_keys=True)})
-    rates = pass_rates(store.rows()).set_index("problem_id").loc[order].reset_index()
+    rates = pass_rates(store.outcomes()).set_index("problem_id").loc[order].reset_index()
     write_pass_rates(run / "pass_rates.parquet", rates, fingerprint)
     warn_of_truncation(rates, config.max_new_tokens)
     summary = {
@@ -104,8 +106,7 @@ def _passes(rows: list[dict[str, Any]]) -> int:
 
 
 def _passes_by_problem(store: ChunkStore) -> dict[str, int]:
-    frame = store.rows()
-    return {} if len(frame) == 0 else {str(name): int(passes) for name, passes in frame.groupby("problem_id")["correct"].sum().items()}
+    return {str(name): int(passes) for name, passes in store.outcomes().groupby("problem_id")["correct"].sum().items()}
 
 
 def bin_gradients(

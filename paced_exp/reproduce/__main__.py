@@ -33,9 +33,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--list", action="store_true", help="print the tables with their rows and stop")
     what.add_argument(
-        "--table", action="append", metavar="NAME", help="a table by name or number, or figure2 (the probes); may be repeated"
+        "--table", action="append", metavar="NAME", help="a table by name or number, figure2 or robustness (the probes); may be repeated"
     )
-    what.add_argument("--all", action="store_true", help="every table, the main ones first, and figure 2")
+    what.add_argument("--all", action="store_true", help="every table, the main ones first, and all probes")
     parser.add_argument("--scale", default="desk", help="desk, lab, paper or smoke (default desk)")
     parser.add_argument("--seeds", type=int, help="seeds 0 .. N-1 of every row (default: the scale's, 5 for main tables and 3 for others)")
     parser.add_argument("--jobs", type=int, help="cells at a time (default: the cores, a thread a cell; one on a GPU)")
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(argv)
     from paced_exp.reproduce.cells import all_cells, cells_of
     from paced_exp.reproduce.grids import table_named
-    from paced_exp.reproduce.probes import FIGURE, probes_of
+    from paced_exp.reproduce.probes import TABLES, probes_of
     from paced_exp.reproduce.rates import check_rates, scale_named
     from paced_exp.reproduce.records import Results
     from paced_exp.reproduce.run_grid import counted, default_jobs, make_plan, plan_text, run_plan
@@ -69,15 +69,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(listing(scale))
         return 0
     if arguments.all:
-        cells, probes = all_cells(scale, arguments.seeds), probes_of(scale)
+        cells, asked = all_cells(scale, arguments.seeds), list(TABLES)
     else:
-        chosen = [cells_of(scale, table_named(name), arguments.seeds) for name in arguments.table if name != FIGURE]
-        probes = probes_of(scale) if FIGURE in arguments.table else []
+        chosen = [cells_of(scale, table_named(name), arguments.seeds) for name in arguments.table if name not in TABLES]
+        asked = [name for name in TABLES if name in arguments.table]
         cells = list({cell.key: cell for part in chosen for cell in part}.values())
+    probes = [probe for name in asked for probe in probes_of(scale, name)]
     results = Results(arguments.results)
     # One spelling for one folder: runs name the shared work that they read, and resume only what names the same.
     work = arguments.work.resolve()
     work = work.relative_to(Path.cwd()) if work.is_relative_to(Path.cwd()) else work
+    if not cells and not probes and asked:
+        print(f"{scale.name} scale declares no probes of {', '.join(asked)}: nothing to run")
+        return 0
     if not cells and not probes:
         print("table 6 is generated from the configurations by make tables: nothing to run")
         return 0
@@ -99,7 +103,7 @@ def listing(scale: Scale) -> str:
     """The tables with their rows, and how many cells each adds to those before it."""
     from paced_exp.reproduce.cells import cells_of
     from paced_exp.reproduce.grids import TABLES
-    from paced_exp.reproduce.probes import FIGURE
+    from paced_exp.reproduce.probes import FIGURE, ROBUSTNESS
 
     lines, seen = [], set()
     for table in TABLES:
@@ -110,6 +114,7 @@ def listing(scale: Scale) -> str:
         lines.append(f"{table.number:>2} {table.name}: {table.title} ({count})")
         lines += [f"      {row.name:<24} {row.label}" for row in table.rows]
     lines.append(f"   {FIGURE}: gradient SNR against the pass rate, and claim C1 ({len(scale.probes)} probes: {', '.join(scale.probes)})")
+    lines.append(f"   {ROBUSTNESS}: the same for other losses, responses and parts of the model ({', '.join(scale.robustness) or 'none'})")
     lines.append(f"{len(seen)} cells at {scale.name} scale")
     return "\n".join(lines)
 

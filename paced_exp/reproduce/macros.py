@@ -15,7 +15,7 @@ from paced_exp.errors import UserError, exit_cleanly
 from paced_exp.reproduce.architectures import shape_of
 from paced_exp.reproduce.cells import all_cells, cell_of
 from paced_exp.reproduce.claims import CLAIMS, MARGIN
-from paced_exp.reproduce.claims_page import finding_text
+from paced_exp.reproduce.findings import LEVEL, VERDICTS
 from paced_exp.reproduce.grids import BY_NAME, TABLES
 from paced_exp.reproduce.measures import combined, primaries, row_named
 from paced_exp.reproduce.printing import escape
@@ -23,7 +23,8 @@ from paced_exp.reproduce.records import Results, readable
 from paced_exp.reproduce.scales import DESK, PAPER, Scale
 from paced_exp.reproduce.sheets import NOT_RUN, fixed, signed
 from paced_exp.reproduce.statistics import CONFIDENCE, mean_and_error
-from paced_exp.reproduce.verdicts import LEAST_SEEDS, LEVEL, figure_probe, outcomes, probe_records
+from paced_exp.reproduce.verdict_sheets import finding_text
+from paced_exp.reproduce.verdicts import LEAST_SEEDS, figure_probe, outcomes, probe_records
 from paced_exp.run_folder import read_json, write_atomically
 
 
@@ -91,16 +92,14 @@ def _measured(results: Results, scale: Scale) -> dict[str, str]:
 
 def _verdicts(results: Results, scale: Scale) -> dict[str, str]:
     found = outcomes(results, scale)
-    counts = Counter(outcome.verdict for outcome in found)
-    macros = {
-        "NumClaims": str(len(found)),
-        "NumReplicates": str(counts["replicates"]),
-        "NumDoesNotReplicate": str(counts["does not replicate"]),
-        "NumNotDecided": str(counts["not decided"]),
-    }
+    counts, alone = (Counter(verdicts) for verdicts in ([o.verdict for o in found], [o.raw_verdict for o in found]))
+    macros = {"NumClaims": str(len(found)), "NumFamily": str(sum(len(outcome.findings) for outcome in found))}
+    for verdict in VERDICTS:
+        name = "".join(word.capitalize() for word in verdict.split() if word.isalpha())
+        macros |= {f"Num{name}": str(counts[verdict]), f"NumAlone{name}": str(alone[verdict])}
     for outcome in found:
         letters = "".join(chr(ord("A") + int(digit)) for digit in outcome.claim.id.removeprefix("C"))
-        macros[f"Verdict{letters}"] = outcome.verdict
+        macros[f"Verdict{letters}"] = outcome.both
         macros[f"Found{letters}"] = "; ".join(f"{finding.words}: {finding_text(finding)}" for finding in outcome.findings)
     return macros
 

@@ -79,15 +79,22 @@ def combined(terms: Sequence[tuple[float, Measured]], sources: Sequence[str], *,
 
     In points of accuracy, or in tokens where `length`. Raises `UserError` where two records answer different problems.
     """
-    rows = [measured for _, measured in terms]
-    seeds = common_seeds(rows)
-    if len(seeds) < 2:
-        return None
+    seeds = common_seeds([measured for _, measured in terms])
+    return None if len(seeds) < 2 else crossed(strata_of(terms, sources, seeds, length=length))
+
+
+def strata_of(
+    terms: Sequence[tuple[float, Measured]], sources: Sequence[str], seeds: Sequence[int], *, length: bool = False
+) -> list[np.ndarray]:
+    """The sum of coefficient x row for every seed and problem, (S, P) a source, in points of accuracy, or in tokens where `length`.
+
+    Raises `UserError` where two records answer different problems.
+    """
     strata = []
     for source in sources:
-        _check_same_problems([measured.of(seed) for measured in rows for seed in seeds], source)
+        _check_same_problems([measured.of(seed) for _, measured in terms for seed in seeds], source)
         strata.append(np.array([sum(factor * _values(measured.of(seed), source, length) for factor, measured in terms) for seed in seeds]))
-    return crossed(strata)
+    return strata
 
 
 def _values(record: Record, source: str, length: bool) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The probes of figure 2 and claim C1, beside the grids: what they are run with at a scale, and where their records go.
+"""The probes of figure 2 and claim C1, and those of robustness, beside the grids: what they are run with at a scale, and where records go.
 
 A scale names its probes and what they are run with; models, problems and training come from its distillation setup. The record and the
 figure of a finished probe lie under RESULTS/SCALE/NAME.
@@ -16,11 +16,14 @@ from paced_exp import config as configs
 from paced_exp.atomic import atomic_file
 from paced_exp.distill import DistillConfig
 from paced_exp.errors import UserError
+from paced_exp.json_files import read_json, write_checked
+from paced_exp.reproduce.checks import check_probe
+from paced_exp.reproduce.records import read_sealed
 from paced_exp.reproduce.scales import Scale
-from paced_exp.run_folder import read_json
 from paced_exp.snr_probe import ProbeConfig, probe
 
-FIGURE = "figure2"  # what --table calls them
+FIGURE, ROBUSTNESS = "figure2", "robustness"  # what --table calls the probes behind figure 2 and claim C1, and the others
+TABLES = (FIGURE, ROBUSTNESS)
 # Where and how a probe is run, not what comes out of it.
 _LOCAL = ("out", "device", "rollouts_from")
 # What the training between two probes has from the cells of the scale.
@@ -29,11 +32,12 @@ _TRAINING = ("batch", "micro_batch", "warmup", "rollout_every", "precision", "te
 
 @dataclass(frozen=True)
 class Probe:
-    """A probe of a scale. key: its folder under RESULTS/SCALE, such as snr_verdict/qwen3."""
+    """A probe of a scale. key: its folder under RESULTS/SCALE, such as snr_verdict/qwen3. table: what --table calls it with its like."""
 
     scale: Scale
     key: str
     config: ProbeConfig
+    table: str = FIGURE
 
     @property
     def name(self) -> str:
@@ -43,7 +47,7 @@ class Probe:
     @property
     def command(self) -> str:
         """The command that makes the record."""
-        return probe_command(self.scale)
+        return probe_command(self.scale, self.table)
 
     def folder(self, results: Path) -> Path:
         """Where record and figure go."""
@@ -61,6 +65,7 @@ class Probe:
         record = read_json(path)
         if not isinstance(record, dict) or not isinstance(record.get("config"), dict) or not all(map(_is_panel, _panels(record))):
             raise UserError(f"{path} is no record of a probe, or damaged; restore it from git, or delete it and run: {self.command}")
+        check_probe(path, read_sealed(path))
         stored, ours = (
             {name: value for name, value in options.items() if name not in _LOCAL}
             for options in (record["config"], configs.as_dict(self.config))
@@ -77,16 +82,18 @@ class Probe:
         digest = hashlib.sha256(options.encode()).hexdigest()[:10]
         folder = work / self.scale.name / "probes" / f"{self.key.replace('/', '--')}-{digest}"
         drawn = probe(dataclasses.replace(self.config, out=str(folder)))
-        for path in [*drawn, folder / "record.json"]:
+        for path in drawn:
             with atomic_file(self.folder(results) / path.name) as file:
                 file.write(path.read_bytes())
+        write_checked(self.path(results), read_json(folder / "record.json"))
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _panels(record: dict[str, Any]) -> list[Any]:
     """The curves of a record: one a step where the probe was run at several."""
-    return list(record.get("steps", [record]))
+    steps = record.get("steps", [record])
+    return steps if isinstance(steps, list) else [steps]
 
 
 def _is_panel(panel: Any) -> bool:
@@ -100,14 +107,15 @@ def _is_end(end: Any) -> bool:
     return isinstance(end, dict) and "difference" in end and (end["difference"] is None or all(name in end for name in judged))
 
 
-def probe_command(scale: Scale) -> str:
+def probe_command(scale: Scale, table: str = FIGURE) -> str:
     """The command that runs the probes of a scale."""
-    return f"python -m paced_exp.reproduce --scale {scale.name} --table {FIGURE}"
+    return f"python -m paced_exp.reproduce --scale {scale.name} --table {table}"
 
 
-def probes_of(scale: Scale) -> list[Probe]:
-    """All probes of a scale, in its order."""
-    return [Probe(scale, key, _config(scale, options)) for key, options in scale.probes.items()]
+def probes_of(scale: Scale, table: str = FIGURE) -> list[Probe]:
+    """The probes of a scale behind figure 2 and claim C1, or those of robustness, in its order."""
+    declared = scale.robustness if table == ROBUSTNESS else scale.probes
+    return [Probe(scale, key, _config(scale, options), table) for key, options in declared.items()]
 
 
 def _config(scale: Scale, options: dict[str, Any]) -> ProbeConfig:

@@ -4,7 +4,6 @@ A record holds, for each evaluation source, how many samples of each problem wer
 order of the source's problems, and a hash of that order, so that two records are compared on the same problems or not at all.
 """
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -14,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from paced_exp import config as configs
 from paced_exp.errors import UserError
+from paced_exp.json_files import checksum, read_object, write_atomically
 from paced_exp.reproduce.cells import Cell
-from paced_exp.run_folder import read_json, write_atomically
+from paced_exp.reproduce.checks import RESTORE, check_cell
 
 FORMAT = 1
 # Fields that the clock, the machine or the moment decide: two runs of a cell agree in all others.
@@ -65,12 +64,6 @@ class Record:
         return float(sum(self.content["seconds"].values()))
 
 
-def checksum(content: dict[str, Any]) -> str:
-    """SHA-256 over all of a record but the checksum itself."""
-    plain = {name: value for name, value in content.items() if name != "checksum"}
-    return "sha256:" + hashlib.sha256(json.dumps(plain, sort_keys=True, allow_nan=False).encode()).hexdigest()
-
-
 def without_circumstances(content: dict[str, Any]) -> dict[str, Any]:
     """What must come out the same when a cell is run again with the same seed on the same machine."""
     return {name: value for name, value in content.items() if name not in CIRCUMSTANCES}
@@ -83,19 +76,31 @@ def write_record(path: Path, content: dict[str, Any]) -> None:
     write_atomically(path, re.sub(r"\[[-\d.,\s]+\]", lambda numbers: re.sub(r"\s+", "", numbers[0]), text) + "\n")
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """The content of a record. Raises `UserError` naming a file that is damaged, incomplete or changed."""
-    content = read_json(path)
-    remedy = "restore it from git, or delete it and run its table again"
-    if not isinstance(content, dict) or content.get("kind") != "cell":
-        raise UserError(f"{path} is no record of a cell; {remedy}")
-    if lacking := sorted(_FIELDS - content.keys()):
-        raise UserError(f"{path} is damaged: it lacks {', '.join(lacking)}; {remedy}")
-    if content["format"] != FORMAT:
-        raise UserError(f"{path} has format {content['format']}, this version reads {FORMAT}; {remedy}")
+def read_sealed(path: Path) -> dict[str, Any]:
+    """The content of a record of any kind, which must carry the checksum of its content. Raises `UserError` where it does not."""
+    if not path.exists():
+        raise UserError(f"{path} does not exist; restore it from git, or run the command that makes it")
+    content = read_object(path)
+    if "checksum" not in content:
+        raise UserError(
+            f"{path} carries no checksum; {RESTORE} (one that an older version wrote, and that you know to be whole: "
+            f"python -m paced_exp.reproduce.seal {path})"
+        )
     if content["checksum"] != checksum(content):
-        raise UserError(f"{path} is damaged: its content does not match its checksum; {remedy}")
+        raise UserError(f"{path} is damaged: its content does not match its checksum; {RESTORE}")
     return content
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The content of a cell's record. Raises `UserError` naming a file that is damaged, incomplete or changed."""
+    content = read_object(path)
+    if content.get("kind") != "cell":
+        raise UserError(f"{path} is no record of a cell; {RESTORE}")
+    if lacking := sorted(_FIELDS - content.keys()):
+        raise UserError(f"{path} is damaged: it lacks {', '.join(lacking)}; {RESTORE}")
+    if content["format"] != FORMAT:
+        raise UserError(f"{path} has format {content['format']}, this version reads {FORMAT}; {RESTORE}")
+    return read_sealed(path)
 
 
 def readable(folder: Path) -> "Results":
@@ -111,6 +116,7 @@ class Results:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self._read: dict[Path, Record | None] = {}
+        self._counts: dict[tuple[str, str], tuple[int, Path]] = {}  # problems of a source by the hash of their ids, and who says so
 
     def get(self, cell: Cell) -> Record | None:
         """The record of a cell, None where it was not run. Raises `UserError` for one that is damaged or of other options."""
@@ -121,14 +127,14 @@ class Results:
 
     def _checked(self, cell: Cell, path: Path) -> Record:
         content = read_record(path)
-        differing = configs.differing(content["options"], cell.options, configs.defaults(type(cell.config)))
-        if differing:
-            raise UserError(
-                f"{path} was made with other options than the grid has now; differing: {', '.join(differing)}; delete it and run: {cell.command}"
-            )
+        check_cell(path, content, cell)
         for source, scores in content["scores"].items():
-            if source not in cell.scale.sources or len(scores["correct"]) != len(scores["tokens"]):
-                raise UserError(f"{path} is damaged: scores of {source} do not fit; restore it from git, or delete it")
+            count, first = self._counts.setdefault((source, scores["problems"]), (len(scores["correct"]), path))
+            if count != len(scores["correct"]):
+                raise UserError(
+                    f"{path} has {len(scores['correct'])} problems of {source} where {first} has {count} of the same; "
+                    f"one of them is damaged: {RESTORE}"
+                )
         return Record(path, content)
 
     def of(self, cells: list[Cell]) -> list[Record]:

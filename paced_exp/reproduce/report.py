@@ -13,13 +13,14 @@ from html import escape
 from pathlib import Path
 
 from paced_exp.errors import UserError, exit_cleanly
-from paced_exp.reproduce.claims_page import claims_sheet, findings_sheet, theory_outcomes, theory_sheet
+from paced_exp.reproduce.claims_page import theory_outcomes, theory_sheet
 from paced_exp.reproduce.page_style import PAGE, SCRIPT, STYLE
 from paced_exp.reproduce.rates import scale_named
 from paced_exp.reproduce.records import readable
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.sheets import Sheet, Value
 from paced_exp.reproduce.tables import all_sheets, scales_with_records
+from paced_exp.reproduce.verdict_sheets import verdict_sheets
 from paced_exp.reproduce.verdicts import outcomes
 from paced_exp.run_folder import write_atomically
 
@@ -114,8 +115,8 @@ def build(results_folder: Path, figures: Path, out: Path) -> str:
         found = outcomes(results, scale_named(name, results_folder))
         page.heading(f"Claims, {name} scale", f"claims-{name}")
         links.append((f"claims-{name}", f"Claims, {name}"))
-        page.sheet(claims_sheet(name, found, reported))
-        page.sheet(findings_sheet(name, found))
+        for sheet in verdict_sheets(name, found, reported):
+            page.sheet(sheet)
     page.heading("Figures", "figures")
     for path in figure_files(figures):
         page.figure(path, path.with_suffix(".txt").read_text(encoding="utf-8").strip())

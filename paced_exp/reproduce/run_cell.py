@@ -8,14 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from paced_exp import config as configs
 from paced_exp.distill import DistillConfig, distill
-from paced_exp.evaluate import EvaluateConfig
+from paced_exp.json_files import read_checked
 from paced_exp.reproduce.cells import Cell
 from paced_exp.reproduce.probes import Probe
 from paced_exp.reproduce.records import FORMAT, Results, write_record
 from paced_exp.reproduce.shared import Shared, shared_by, with_shared
-from paced_exp.run_folder import read_json
 
 
 def run_cell(cell: Cell, results: Path, work: Path, *, keep: bool = False) -> Path:
@@ -34,7 +32,7 @@ def run_cell(cell: Cell, results: Path, work: Path, *, keep: bool = False) -> Pa
     else:
         # A base is the shared evaluation itself.
         scores_in = needed["base"].folder
-        made = read_json(scores_in / "record.json")
+        made = read_checked(scores_in / "record.json", "evaluation")
         training, flops, seconds = None, {}, {"evaluation": made["seconds"]}
     content = {
         "kind": "cell",
@@ -153,10 +151,3 @@ def run_task(task: Cell | Shared | Probe, results: Path, work: Path, keep: bool)
             task.run(results, work, keep=keep)
     elif Results(results).get(task) is None:
         run_cell(task, results, work, keep=keep)
-
-
-def describe(cell: Cell) -> dict[str, Any]:
-    """The options of a cell that are not at their defaults, for people."""
-    default = DistillConfig() if isinstance(cell.config, DistillConfig) else EvaluateConfig()
-    plain = configs.as_dict(default)
-    return {name: value for name, value in cell.options.items() if plain[name] != value}

@@ -28,8 +28,10 @@ class Scale:
     setups: by name: distillation, self-distillation, llama, concise. tiers: three evaluation sources, easiest first, with the paper's
     benchmark each stands for. seeds: of main tables, and of the others. shared: options of every run. prompt_tokens, response_tokens:
     typical lengths, for estimates alone. flops_per_second: of one device or CPU thread, (training, sampling), for estimates.
-    probes: options of the SNR probes by the folder of their records; `setup` names one other than distillation. device: cpu (one thread
-    a cell) or cuda. selected: whether records under results/NAME/selection decide the rates (rates.py).
+    probes: options of the SNR probes by the folder of their records; `setup` names one other than distillation. robustness: likewise, of
+    the probes that ask whether the first one's answer holds for another loss, response, part of the model or number of rollouts; no claim
+    rests on them. device: cpu (one thread a cell) or cuda. selected: whether records under results/NAME/selection decide the rates
+    (rates.py).
     """
 
     name: str
@@ -49,6 +51,7 @@ class Scale:
     device: str = "cpu"
     selected: bool = False
     notes: tuple[str, ...] = field(default=())
+    robustness: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -60,6 +63,8 @@ BENCHMARKS = ("MATH-500", "AIME 2024", "AIME 2025")  # what the three tiers stan
 
 _LAB_TIERS = ("lab:mid", "lab:hard-a", "lab:hard-b")
 _LAB_SHARED = {"K": 8, "candidates": 2, "batch": 32, "micro_batch": 16, "max_new_tokens": 128, "warmup": 10, "schedule": "linear"}
+
+_SMALLER = {"per_bin": 500, "max_problems": 200_000}  # a probe of robustness, beside 2,000 a bin where the claim is judged
 
 # Rates and updates are those that the selection on the unweighted baseline chose (docs/distillation.md, results/desk/distill/selection).
 DESK = Scale(
@@ -85,6 +90,13 @@ DESK = Scale(
         "snr_probe": {"at_steps": "1,20", "per_bin": 500, "max_problems": 60_000},
         "snr_verdict/qwen3": {"per_bin": 2000, "max_problems": 200_000},
         "snr_verdict/llama": {"setup": "llama", "per_bin": 2000, "max_problems": 200_000},
+    },
+    robustness={
+        "snr_robustness/reverse-kl": {"divergence": "reverse_kl", "response": "rollout", **_SMALLER},
+        "snr_robustness/cross-entropy": {"divergence": "cross_entropy", "response": "solution", **_SMALLER},
+        "snr_robustness/last-layer": {"only": "model.layers.3", **_SMALLER},
+        "snr_robustness/sum": {"reduction": "sum", **_SMALLER},
+        "snr_robustness/k40": {"K": 40, "per_bin": 150, "max_problems": 200_000},
     },
 )
 

@@ -5,13 +5,16 @@ crossed random effects). Seeds and problems are both samples, so both count.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.optimize import brentq
 from scipy.stats import t as t_law
 
 CONFIDENCE = 0.95
+POWER = 0.8  # of the effect that a comparison is said to see
+_FAR = 1e6  # a ratio beyond this is called unbounded
 
 
 class Estimate(NamedTuple):
@@ -47,9 +50,12 @@ class Estimate(NamedTuple):
         """One-sided p-value of "not less than zero"."""
         return Estimate(-self.value, self.error, self.freedom).p_greater
 
-    def scaled(self, factor: float) -> "Estimate":
-        """In other units; factor > 0."""
-        return Estimate(factor * self.value, factor * self.error, self.freedom)
+    def detectable(self, level: float) -> float:
+        """The smallest effect that a two-sided test at `level` sees with the chance `POWER`: (t_{1 - level/2} + t_POWER) error.
+
+        Of a study with this one's standard error and degrees of freedom (the minimal detectable effect; Bloom 1995, there for large samples).
+        """
+        return self.error * float(t_law.ppf(1 - level / 2, self.freedom) + t_law.ppf(POWER, self.freedom))
 
     def shifted(self, by: float) -> "Estimate":
         """With a constant added."""
@@ -85,6 +91,40 @@ def crossed(strata: Sequence[np.ndarray]) -> Estimate:
     spread = sum(part**2 / freedom for part, freedom in zip(parts, freedoms, strict=True))
     freedom = variance**2 / spread if spread > 0 else math.inf
     return Estimate(float(by_seed.mean()), math.sqrt(variance), max(1.0, freedom))
+
+
+def ratio_interval(numerator: Sequence[np.ndarray], denominator: Sequence[np.ndarray]) -> tuple[float | None, float | None]:
+    """Fieller's 95 % interval of mean(numerator) / mean(denominator): all r for which the mean of numerator - r denominator may be zero.
+
+    Both: strata as of `crossed`, paired by seed and problem. An end is None where the interval has none there: the denominator is not told
+    from zero, or hardly.
+    """
+    if not _told_from_zero(crossed(denominator)):
+        return None, None
+
+    def beyond(ratio: float) -> float:
+        """Positive outside the interval."""
+        found = crossed([top - ratio * bottom for top, bottom in zip(numerator, denominator, strict=True)])
+        return abs(found.value) - found.error * float(t_law.ppf((1 + CONFIDENCE) / 2, found.freedom))
+
+    centre = crossed(numerator).value / crossed(denominator).value
+    return _outward(beyond, centre, -1.0), _outward(beyond, centre, 1.0)
+
+
+def _told_from_zero(estimate: Estimate) -> bool:
+    return estimate.low > 0 or estimate.high < 0
+
+
+def _outward(beyond: Callable[[float], float], centre: float, step: float) -> float | None:
+    """Where `beyond` first turns positive from the centre in the direction of `step`; the centre where it is not negative there."""
+    if beyond(centre) >= 0:
+        return centre
+    inside = centre
+    while abs(step) < _FAR:
+        if beyond(centre + step) > 0:
+            return float(brentq(beyond, inside, centre + step, xtol=1e-9))
+        inside, step = centre + step, 2 * step
+    return None
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float | None]:

@@ -13,6 +13,7 @@ from paced_exp.reproduce.hyperparameters import hyperparameter_sheet
 from paced_exp.reproduce.printing import latex, markdown
 from paced_exp.reproduce.rates import scale_named
 from paced_exp.reproduce.records import Results, readable
+from paced_exp.reproduce.regime import regime_sheets
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.scales import SCALES
 from paced_exp.reproduce.sheets import Sheet, sheets_of
@@ -35,12 +36,12 @@ def scales_with_records(results: Path) -> list[str]:
 
 
 def all_sheets(results: Results, scale_name: str, reported: Reported) -> list[Sheet]:
-    """Every sheet of a scale, in the tables' order."""
+    """Every sheet of a scale, in the tables' order, and how the methods repeat their data."""
     scale = scale_named(scale_name, results.folder)
     sheets: list[Sheet] = []
     for table in TABLES:
         sheets += sheets_of(results, scale, table, reported) if table.rows else [hyperparameter_sheet(scale, reported)]
-    return sheets
+    return sheets + regime_sheets(results, scale)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -1,87 +1,80 @@
-"""Applying the rule of docs/protocol.md: from records to one of replicates, does not replicate, not decided, for every claim of a scale."""
+"""Applying the rule of docs/protocol.md: from records to the verdict on every claim of a scale, alone and corrected for all hypotheses."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
 
-from scipy.stats import norm
+import numpy as np
 
+from paced_exp.reproduce.c1 import DECIDING, PROBE_STEPS, figure_probe, probe_findings, probe_records
 from paced_exp.reproduce.cells import planned_seeds
-from paced_exp.reproduce.claims import CLAIMS, Claim, Contrast, Hypothesis
+from paced_exp.reproduce.claims import CLAIMS, MARGIN, Claim, Contrast, Hypothesis
+from paced_exp.reproduce.findings import LEVEL, Finding, Outcome, Size
 from paced_exp.reproduce.grids import BY_NAME
-from paced_exp.reproduce.measures import combined, common_seeds, row_named
-from paced_exp.reproduce.probes import Probe, probe_command, probes_of
+from paced_exp.reproduce.measures import Measured, common_seeds, row_named, strata_of
 from paced_exp.reproduce.records import Results
+from paced_exp.reproduce.reported_effects import ReportedEffect, reported_effect
 from paced_exp.reproduce.scales import Scale
-from paced_exp.reproduce.statistics import Estimate, holm
+from paced_exp.reproduce.statistics import Estimate, crossed, holm, ratio_interval
 
-Verdict = Literal["replicates", "does not replicate", "not decided"]
+__all__ = [
+    "DECIDING",
+    "LEAST_SEEDS",
+    "LEVEL",
+    "PROBE_STEPS",
+    "Finding",
+    "Outcome",
+    "figure_probe",
+    "findings_by_name",
+    "outcomes",
+    "probe_findings",
+    "probe_records",
+    "test",
+]
 
-LEVEL = 0.05
 LEAST_SEEDS = 3
 
 
-@dataclass(frozen=True)
-class Finding:
-    """A hypothesis with what was measured.
-
-    value, low, high: of the contrast that decides, margin included, with its 95 % interval; None where it was not run. unit: theirs. p:
-    two-sided; holm: the same adjusted over the scale. towards: whether the evidence is in the claimed direction. n: seeds and problems,
-    or the probe's. missing: why nothing can be decided, if so. records, command: what it was computed from, and what makes that.
-    """
-
-    hypothesis: str
-    words: str
-    unit: str
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    p: float | None = None
-    towards: bool = True
-    n: str = ""
-    missing: str = ""
-    holm: float | None = None
-    records: tuple[Path, ...] = ()
-    command: str = ""
-
-    @property
-    def verdict(self) -> Verdict:
-        """By the rule; `holm` must be set where there is an estimate."""
-        if self.missing or self.p is None or self.holm is None or self.low is None or self.high is None or self.holm > LEVEL:
-            return "not decided"
-        if self.towards and self.low > 0:
-            return "replicates"
-        return "does not replicate" if not self.towards and self.high < 0 else "not decided"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A claim with its findings and verdict."""
-
-    claim: Claim
-    findings: tuple[Finding, ...]
-
-    @property
-    def verdict(self) -> Verdict:
-        """Replicates where all findings do, does not where one does not, else not decided."""
-        verdicts = [finding.verdict for finding in self.findings]
-        if "does not replicate" in verdicts:
-            return "does not replicate"
-        return "replicates" if verdicts and all(verdict == "replicates" for verdict in verdicts) else "not decided"
-
-
 def outcomes(results: Results, scale: Scale) -> list[Outcome]:
-    """Every claim at a scale, its p-values adjusted together. Raises `UserError` for a record that is damaged."""
-    findings = {claim.id: _findings(results, scale, claim) for claim in CLAIMS}
-    flat = [finding for part in findings.values() for finding in part]
-    # The family is every hypothesis that was written down: one that cannot be decided yet counts as the least significant.
-    family = [1.0 if finding.p is None or finding.missing else finding.p for finding in flat]
-    adjusted = dict(zip((finding.hypothesis for finding in flat), holm(family), strict=True))
-    return [
-        Outcome(claim, tuple(replace(f, holm=None if f.p is None else adjusted[f.hypothesis]) for f in findings[claim.id]))
-        for claim in CLAIMS
+    """Every claim at a scale, its p-values adjusted together. Raises `UserError` for a record that is damaged.
+
+    The hypotheses that are adjusted for are those written down, whatever records there are: one that cannot be decided yet counts with
+    p = 1, which can only make the others' adjusted p-values larger.
+    """
+    found = [(claim, finding) for claim in CLAIMS for finding in _findings(results, scale, claim)]
+    flat = [finding for _, finding in found]
+    first_step = LEVEL / len(flat)
+    adjusted = _adjusted(flat, lambda finding: True, lambda finding: finding.p)
+    smaller = _adjusted(flat, lambda finding: finding.hypothesis in _sized(), lambda finding: finding.size.p if finding.size else None)
+    equivalent = _adjusted(flat, lambda finding: finding.hypothesis in _equivalence(), lambda finding: finding.p_equivalent)
+    judged = [
+        (
+            claim,
+            replace(
+                finding,
+                holm=None if finding.p is None else adjusted[finding.hypothesis],
+                seen=None if finding.estimate is None else finding.estimate.detectable(LEVEL),
+                seen_holm=None if finding.estimate is None else finding.estimate.detectable(first_step),
+                size=None if finding.size is None else replace(finding.size, holm=smaller[finding.hypothesis]),
+                holm_equivalent=None if finding.p_equivalent is None else equivalent[finding.hypothesis],
+            ),
+        )
+        for claim, finding in found
     ]
+    return [Outcome(claim, tuple(finding for other, finding in judged if other is claim)) for claim in CLAIMS]
+
+
+def findings_by_name(results: Path, scale: Scale) -> dict[str, Finding]:
+    """Every finding of a scale by its hypothesis, such as C1.step1.low: for pages that print a verdict, `raw_verdict` beside `verdict`."""
+    return {finding.hypothesis: finding for outcome in outcomes(Results(results), scale) for finding in outcome.findings}
+
+
+def _adjusted(found: Sequence[Finding], asked: Callable[[Finding], bool], p_of: Callable[[Finding], float | None]) -> dict[str, float]:
+    """Holm's p-values of one question over all hypotheses that are asked it."""
+    family = [finding for finding in found if asked(finding)]
+    p_values = [1.0 if finding.missing or (p := p_of(finding)) is None else p for finding in family]
+    return dict(zip((finding.hypothesis for finding in family), holm(p_values), strict=True))
 
 
 def _findings(results: Results, scale: Scale, claim: Claim) -> list[Finding]:
@@ -90,28 +83,32 @@ def _findings(results: Results, scale: Scale, claim: Claim) -> list[Finding]:
     return [test(hypothesis, results, scale) for hypothesis in claim.hypotheses]
 
 
+@dataclass(frozen=True)
+class _Measurement:
+    """A contrast's differences: terms over the seeds that its rows share, and what came of them."""
+
+    contrast: Contrast
+    strata: list[np.ndarray]
+    estimate: Estimate
+    seeds: list[int]
+    records: list[Path]
+    lacking: str  # which planned seeds are not there, in words
+
+
 def test(hypothesis: Hypothesis, results: Results, scale: Scale) -> Finding:
-    """What the records say about a hypothesis: all contrasts together, by intersection and union."""
-    estimates: list[Estimate] = []
-    seeds: list[int] = []
-    planned: list[int] = []
-    records: dict[Path, None] = {}
+    """What the records say about a hypothesis: all contrasts together, by intersection and union. Nothing is adjusted yet."""
+    measured: list[_Measurement] = []
     for contrast in hypothesis.contrasts:
-        found = _estimate(contrast, results, scale)
+        found = _measure(contrast, results, scale)
         if isinstance(found, str):
             return Finding(hypothesis.name, hypothesis.words, "points", missing=found)
-        estimates.append(found[0])
-        seeds.append(len(found[1]))
-        planned.append(planned_seeds(scale, BY_NAME[contrast.table]))
-        records |= dict.fromkeys(found[2])
+        measured.append(found)
+    estimates = [found.estimate for found in measured]
     claimed = max(estimate.p_greater for estimate in estimates)
     opposite = min(1.0, min(estimate.p_less for estimate in estimates) * len(estimates))
-    towards = claimed <= opposite
     # Of several contrasts the one that is least greater than zero decides: the weakest link of the claim, the strongest evidence against.
     shown = max(estimates, key=lambda estimate: estimate.p_greater)
-    problems = sum(_problems(results, scale, hypothesis.contrasts[0], source) for source in _sources(hypothesis.contrasts[0], scale))
-    n = f"{min(seeds)} seeds × {problems} problems"
-    missing = "" if seeds == planned else f"{min(seeds)} of {max(planned)} planned seeds"
+    problems = sum(part.shape[1] for part in measured[0].strata)
     return Finding(
         hypothesis.name,
         hypothesis.words,
@@ -120,10 +117,13 @@ def test(hypothesis: Hypothesis, results: Results, scale: Scale) -> Finding:
         shown.low,
         shown.high,
         min(1.0, 2 * min(claimed, opposite)),
-        towards,
-        n,
-        missing,
-        records=tuple(records),
+        claimed <= opposite,
+        f"{min(len(found.seeds) for found in measured)} seeds × {problems} problems",
+        "; ".join(dict.fromkeys(found.lacking for found in measured if found.lacking)),
+        estimate=shown,
+        size=_size(measured, results, scale) if hypothesis.name in _sized() else None,
+        p_equivalent=min(1.0, max(_p_equivalent(estimate) for estimate in estimates)) if hypothesis.name in _equivalence() else None,
+        records=tuple(dict.fromkeys(path for found in measured for path in found.records)),
         command=" && ".join(
             dict.fromkeys(
                 f"python -m paced_exp.reproduce --scale {scale.name} --table {contrast.table}" for contrast in hypothesis.contrasts
@@ -140,81 +140,67 @@ def _sources(contrast: Contrast, scale: Scale) -> Sequence[str]:
     return by_measure[contrast.measure]
 
 
-def _estimate(contrast: Contrast, results: Results, scale: Scale) -> tuple[Estimate, list[int], list[Path]] | str:
-    """The estimate, its seeds and its records, or why there is none."""
-    rows = {name: row_named(results, scale, contrast.table, name) for _, name in contrast.terms}
+def _measure(contrast: Contrast, results: Results, scale: Scale) -> _Measurement | str:
+    """The contrast over the planned seeds that its rows share, or why there is none."""
     planned = planned_seeds(scale, BY_NAME[contrast.table])
-    rows = {name: measured.first(planned) for name, measured in rows.items()}
-    lacking = [name for name, measured in rows.items() if not measured.records]
-    if lacking:
-        return f"not run: {', '.join(f'{contrast.table}/{name}' for name in lacking)}"
+    rows = {name: row_named(results, scale, contrast.table, name).first(planned) for _, name in contrast.terms}
+    if empty := [name for name, measured in rows.items() if not measured.records]:
+        return f"not run: {', '.join(f'{contrast.table}/{name}' for name in empty)}"
     seeds = common_seeds(list(rows.values()))
+    lacking = [
+        f"{contrast.table}/{name} lacks seed {', '.join(map(str, gone))}"
+        for name, measured in rows.items()
+        if not measured.untrained and (gone := sorted(set(range(planned)) - set(measured.seeds)))
+    ]
+    words = f"{len(seeds)} of {planned} planned seeds: {'; '.join(lacking)}" if lacking else ""
     if len(seeds) < LEAST_SEEDS:
-        return f"{len(seeds)} common seeds, {LEAST_SEEDS} are needed"
-    found = combined([(factor, rows[name]) for factor, name in contrast.terms], _sources(contrast, scale))
-    assert found is not None
-    return found.shifted(contrast.margin), seeds, [measured.of(seed).path for measured in rows.values() for seed in seeds]
+        return f"{words}; {LEAST_SEEDS} are needed" if words else f"{len(seeds)} planned seeds, {LEAST_SEEDS} are needed"
+    strata = strata_of([(factor, rows[name]) for factor, name in contrast.terms], _sources(contrast, scale), seeds)
+    paths = [measured.of(seed).path for measured in rows.values() for seed in seeds]
+    return _Measurement(contrast, strata, crossed(strata).shifted(contrast.margin), seeds, paths, words)
 
 
-def _problems(results: Results, scale: Scale, contrast: Contrast, source: str) -> int:
-    measured = row_named(results, scale, contrast.table, contrast.terms[0][1])
-    return len(measured.of(measured.seeds[0]).accuracy(source))
+def _p_equivalent(estimate: Estimate) -> float:
+    """Two-sided p-value of "not within a point of zero": at most 0.05 where the 95 % interval lies within (two one-sided tests)."""
+    return 2 * max(estimate.shifted(-MARGIN).p_less, estimate.shifted(MARGIN).p_greater)
 
 
-# ---- C1: the probe's records
-
-_ENDS = (("low", "p → 0"), ("high", "p → 1"))
-PROBE_STEPS = (1, 20)
-
-
-DECIDING = ("snr_verdict/qwen3", "snr_probe")  # the probes behind C1, the one with the most problems a bin first
-
-
-def figure_probe(results: Path, scale: Scale) -> tuple[dict[str, Any], Path] | None:
-    """The record that figure 2 shows, with its path: of a probe at several updates where there is one."""
-    found = [(record, probe.path(results)) for probe in _deciding(scale) if (record := probe.record(results)) is not None]
-    return next((pair for pair in found if "steps" in pair[0]), next(iter(found), None))
+def _size(measured: Sequence[_Measurement], results: Results, scale: Scale) -> Size | None:
+    """The effect against the paper's, of the contrast that falls shortest of it; None without the base, or where uniform does not gain."""
+    sizes = [_size_of(found, effect, results, scale) for found in measured if (effect := reported_effect(found.contrast)) is not None]
+    known = [size for size in sizes if size is not None]
+    if not known or len(known) < len(measured):
+        return None
+    shortest = min(known, key=lambda size: size.p)
+    return replace(shortest, p=min(1.0, shortest.p * len(known)))
 
 
-def _deciding(scale: Scale) -> list[Probe]:
-    by_key = {probe.key: probe for probe in probes_of(scale)}
-    return [by_key[key] for key in DECIDING if key in by_key]
+def _size_of(found: _Measurement, effect: ReportedEffect, results: Results, scale: Scale) -> Size | None:
+    rows: dict[str, Measured] = {name: row_named(results, scale, effect.main, name) for name in ("uniform", "base")}
+    if not rows["base"].records or not set(found.seeds) <= set(rows["uniform"].seeds):
+        return None
+    gains = strata_of([(1.0, rows["uniform"]), (-1.0, rows["base"])], _sources(found.contrast, scale), found.seeds)
+    gain = crossed(gains)
+    if gain.low <= 0:  # nothing to be a share of
+        return None
+    low, high = ratio_interval(found.strata, gains)
+    # Fieller: ours is smaller than the paper's share s where the mean of difference - s gain is below zero; the paper's own error is added.
+    short = crossed([top - effect.share * bottom for top, bottom in zip(found.strata, gains, strict=True)])
+    short = short._replace(error=float(np.hypot(short.error, effect.error * gain.value)))
+    value = crossed(found.strata).value / gain.value
+    return Size(value, low, high, gain.value, effect.share, effect.error, effect.points, min(1.0, 2 * short.p_less))
 
 
-def probe_records(results: Path, scale: Scale) -> dict[int, tuple[dict[str, Any], Path]]:
-    """The probe's curves of a scale with their record's path, by training step: step 1, and those of `steps` where it was run at several."""
-    found: dict[int, tuple[dict[str, Any], Path]] = {}
-    for probe in _deciding(scale):
-        record, path = probe.record(results), probe.path(results)
-        if record is not None:
-            panels = {int(panel["step"]): panel for panel in record.get("steps", [])} or {1: record}
-            found = {step: (panel, path) for step, panel in panels.items()} | found
-    return found
+@cache
+def _sized() -> frozenset[str]:
+    """The hypotheses whose size is asked for: those of which the paper prints every effect, whatever records there are."""
+    return frozenset(h.name for h in _hypotheses() if all(reported_effect(contrast) is not None for contrast in h.contrasts))
 
 
-def probe_findings(results: Path, scale: Scale) -> list[Finding]:
-    """C1: at each step and end, SNR² in the middle over two less SNR² at the end; positive where it collapses."""
-    records = probe_records(results, scale)
-    found = []
-    for step in PROBE_STEPS:
-        for end, words in _ENDS:
-            name, text = f"C1.step{step}.{end}", f"step {step}, {words}: SNR²(middle)/2 − SNR²(end)"
-            if step not in records:
-                found.append(Finding(name, text, "SNR²", missing=f"not run: the probe at step {step}"))
-                continue
-            record, path = records[step]
-            found.append(replace(_probe_finding(name, text, record, end), records=(path,), command=probe_command(scale)))
-    return found
+def _equivalence() -> frozenset[str]:
+    """Those that are asked whether they lie within a point. A margin makes "no worse by a point" the claim itself."""
+    return frozenset(h.name for h in _hypotheses() if not any(contrast.margin for contrast in h.contrasts))
 
 
-def _probe_finding(name: str, words: str, record: dict[str, Any], end: str) -> Finding:
-    verdict = record["verdict"][end]
-    n = f"{min(row['n'] for row in record['bins'])} problems a bin" if record["bins"] else ""
-    if verdict["difference"] is None:
-        return Finding(name, words, "SNR²", n=n, missing="the bins there or in the middle hold too few problems")
-    value, low, high = -verdict["difference"], -verdict["difference_high"], -verdict["difference_low"]
-    error = (high - low) / (2 * float(norm.ppf(0.975)))
-    p_greater = float(norm.sf(value / error)) if error > 0 else float(value <= 0)
-    p = min(1.0, 2 * min(p_greater, 1 - p_greater))
-    missing = "" if verdict["middle_low"] > 0 else "the middle's own SNR² is not told from zero"
-    return Finding(name, words, "SNR²", value, low, high, p, p_greater <= 0.5, n, missing)
+def _hypotheses() -> list[Hypothesis]:
+    return [hypothesis for claim in CLAIMS for hypothesis in claim.hypotheses]

@@ -7,7 +7,7 @@ from paced_exp.grading import Grader
 from paced_exp.models import LoadedModel
 from paced_exp.problems import Problem
 from paced_exp.prompts import prompt_ids
-from paced_exp.rollouts.engine import Prompt, Rollout, RolloutEngine
+from paced_exp.rollouts.engine import Prompt, Rollout, RolloutEngine, Watch
 from paced_exp.rollouts.store import ChunkStore
 
 
@@ -22,17 +22,20 @@ def collect(
     max_new_tokens: int,
     temperature: float,
     seed: int,
+    watch: Watch | None = None,
 ) -> Iterator[list[dict[str, Any]]]:
     """Roll out every problem that `store` lacks, `samples` times each from its plain prompt; yields a problem's rows once stored.
 
     A row has problem_id, sample, seed, token_ids, finished, response (the text without special tokens) and correct. A rollout cut
     at max_new_tokens is not correct whatever it says: the limit is part of what a pass rate is a property of. Nothing is generated before
-    the first rollouts are asked for. Raises `UserError`: at once for a request without sense, later as the grader and the store do.
+    the first rollouts are asked for. watch: is told of rollouts as they finish (`RolloutEngine.generate`). Raises `UserError`: at once for a
+    request without sense and for a stored problem that has not `samples` rollouts, later as the grader and the store do.
     """
     done = store.done_ids()
+    store.check_samples([problem.id for problem in problems if problem.id in done], samples)
     todo = {problem.id: problem for problem in problems if problem.id not in done}
     asked = [Prompt(problem.id, prompt_ids(model.tokenizer, problem)) for problem in todo.values()]
-    generated = engine.generate(asked, samples=samples, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+    generated = engine.generate(asked, samples=samples, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, watch=watch)
     return _graded_and_stored(generated, todo, model, grader, store)
 
 

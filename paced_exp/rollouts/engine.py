@@ -4,11 +4,14 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from paced_exp.errors import UserError
+
+# Called as work goes on with the rollouts that finished and the tokens that were sampled since the last call.
+Watch = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,12 @@ class RolloutEngine(Protocol):
     is in the batch, the order of the prompts and restarts change it by no more than floating-point rounding does."""
 
     def generate(
-        self, prompts: Sequence[Prompt], *, samples: int, max_new_tokens: int, temperature: float, seed: int
+        self, prompts: Sequence[Prompt], *, samples: int, max_new_tokens: int, temperature: float, seed: int, watch: Watch | None = None
     ) -> Iterator[list[Rollout]]:
         """Yield the K = `samples` rollouts of one prompt at a time, by sample, as prompts finish (not in the order given).
 
-        temperature 0 is greedy decoding. Raises `UserError`, before any work, for a request that makes no sense (`check_request`).
+        temperature 0 is greedy decoding. watch: is told of rollouts as they finish, which many may do between two yields. Raises
+        `UserError`, before any work, for a request that makes no sense (`check_request`).
         """
         ...
 

@@ -16,7 +16,7 @@ from transformers.cache_utils import Cache
 from paced_exp.errors import UserError
 from paced_exp.models import LoadedModel
 from paced_exp.rollouts import kv_cache
-from paced_exp.rollouts.engine import Prompt, Rollout, check_request, rollout_seed
+from paced_exp.rollouts.engine import Prompt, Rollout, Watch, check_request, rollout_seed
 from paced_exp.rollouts.sampling import UniformStreams, sample_tokens
 
 # Keys and values may take this share of the machine's memory. Of the total, not of what is free: the same machine makes the same chunks.
@@ -32,6 +32,7 @@ class _Sampling:
     max_new_tokens: int
     temperature: float
     seed: int
+    watch: Watch
 
     @property
     def greedy(self) -> bool:
@@ -56,7 +57,7 @@ class HFEngine:
         self.max_batch_tokens = self._fitting_tokens() if max_batch_tokens is None else max_batch_tokens
 
     def generate(
-        self, prompts: Sequence[Prompt], *, samples: int, max_new_tokens: int, temperature: float, seed: int
+        self, prompts: Sequence[Prompt], *, samples: int, max_new_tokens: int, temperature: float, seed: int, watch: Watch | None = None
     ) -> Iterator[list[Rollout]]:
         """See `RolloutEngine.generate`. Also raises `UserError` where one rollout alone exceeds `max_batch_tokens`."""
         vocabulary = self._model.get_input_embeddings().num_embeddings
@@ -69,7 +70,7 @@ class HFEngine:
                 f"one rollout needs {needed} tokens (prompt and --max-new-tokens {max_new_tokens}), over --max-batch-tokens "
                 f"{self.max_batch_tokens}; raise that if the memory allows, or lower --max-new-tokens"
             )
-        return self._generate(prompts, _Sampling(range(samples), max_new_tokens, temperature, seed))
+        return self._generate(prompts, _Sampling(range(samples), max_new_tokens, temperature, seed, watch or (lambda *_: None)))
 
     def _generate(self, prompts: Sequence[Prompt], sampling: _Sampling) -> Iterator[list[Rollout]]:
         # Longest first: too little memory shows at once, and a chunk's first prompt is its widest.
@@ -90,7 +91,7 @@ class HFEngine:
         streams = None if sampling.greedy else UniformStreams([number for group in seeds for number in group])
         repeats = 1 if sampling.greedy else len(samples)
         try:
-            responses = self._responses([prompt.token_ids for prompt in prompts], repeats, streams, sampling)
+            responses = self._responses([prompt.token_ids for prompt in prompts], repeats, streams, sampling, len(samples) // repeats)
         except torch.OutOfMemoryError as error:
             raise UserError(
                 f"{self._device} is out of memory with --max-batch-tokens {self.max_batch_tokens}; give half of that, finished work is kept"
@@ -108,8 +109,10 @@ class HFEngine:
         return made
 
     @torch.inference_mode()
-    def _responses(self, prompts: list[list[int]], repeats: int, streams: UniformStreams | None, sampling: _Sampling) -> list[list[int]]:
-        """Token ids of `repeats` responses to each prompt: row r answers prompt r // repeats."""
+    def _responses(
+        self, prompts: list[list[int]], repeats: int, streams: UniformStreams | None, sampling: _Sampling, copies: int
+    ) -> list[list[int]]:
+        """Token ids of `repeats` responses to each prompt: row r answers prompt r // repeats. copies: rollouts that each stands for."""
         device, limit = self._device, sampling.max_new_tokens
         cache = kv_cache.new_cache(self._model.config)
         ids, mask = self._left_padded(prompts, limit)
@@ -135,9 +138,11 @@ class HFEngine:
             written[live, step] = tokens.int()
             ended = torch.isin(tokens, self._eos)
             lengths[live[ended]] = step + 1
-            if step + 1 == limit or bool(ended.all()):
+            finished = len(tokens) if step + 1 == limit else int(ended.sum())
+            sampling.watch(copies * finished, copies * len(tokens))
+            if finished == len(tokens):
                 break
-            if bool(ended.any()):
+            if finished:
                 kept = kv_cache.compact(~ended)
                 cache.batch_select_indices(kept)
                 live, tokens, position = live[kept], tokens[kept], position[kept]

@@ -1,82 +1,138 @@
 """The store of finished work: an append-only journal that survives `kill -9`, and the parquet file made from it.
 
-The journal NAME.jsonl holds one chunk a line: a JSON list of rows. A line counts once its newline is written; whatever a kill left after
-the last whole line is ignored when reading and overwritten by the next append. So a problem's rows are there all together or not at all.
+The journal NAME.jsonl holds one chunk a line (`journal`). A line counts once its newline is written; whatever a kill left after the last
+whole line is ignored when reading and overwritten by the next append. So a problem's rows are there all together or not at all. A line that
+is damaged is another matter where whole lines follow it: no kill leaves that, and it is refused.
+
+Opening reads the heads of lines only, so its time and memory are those of the number of rollouts, whatever their length. Rows are checked
+against their checksums when they are read.
 """
 
+import contextlib
 import fcntl
-import json
 import logging
 import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
+import shlex
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from paced_exp.errors import UserError
-from paced_exp.parquet import cannot_write, write_table
+from paced_exp.parquet import cannot_write, write_batches
+from paced_exp.rollouts import journal
+from paced_exp.rollouts.rows import schema_of
 
 logger = logging.getLogger(__name__)
 
-_SYNC_SECONDS = 1.0  # a process's death loses nothing; a power cut loses at most so much, never the journal's consistency
-_BLOCK = 4096  # journal lines made one Arrow table at a time
+_SYNC_SECONDS = 1.0  # a process's death loses nothing; a power cut loses at most what was written in the last such time
+_BATCH_TOKENS = 1 << 20  # of the rows that are one batch, and one row group of the finished file
+_BATCH_ROWS = 1 << 16
 
 
 class ChunkStore:
     """Rows of finished problems under folder/NAME.jsonl.
 
-    A row is a dict of JSON values (numpy's are converted) with a `problem_id`; all rows of a problem are appended in one chunk. Two
-    processes, or two stores, that write to one journal are told apart and the later one is refused.
+    A row is a dict of the columns in `rows` (numpy's values are converted), among them `problem_id`; all rows of a journal have the same
+    columns, and all rows of a problem are appended in one chunk. Two processes, or two stores, that write to one journal are told apart and
+    the later one is refused.
+
+    Raises `UserError` for a journal that is damaged before its end, that holds a problem twice, or a row that no run writes, naming the
+    line. What a kill or a power cut left at the end is said in a warning.
     """
 
     def __init__(self, folder: str | Path, name: str) -> None:
         self.path = Path(folder) / f"{name}.jsonl"
-        self._done: set[str] = set()
+        self._lines: list[journal.Line] = []
+        self._places: dict[str, int] = {}  # the line of each problem, from 0
         self._end = 0  # where the last whole line ends
-        for rows, end in self._chunks():
-            self._done.update(row["problem_id"] for row in rows)
-            self._end = end
-        self._size = self.path.stat().st_size if self.path.exists() else 0
-        self._synced = time.monotonic()
+        self._size = 0  # of the file as this store knows it
+        self._held: tuple[int, dict[str, list[dict[str, Any]]]] | None = None  # the line that was read last
+        self._syncing: threading.Timer | None = None
+        self._failed: OSError | None = None
+        if self.path.exists():
+            with self._reading() as file:
+                self._open(file)
         if self._size > self._end:
             logger.warning("%s: the last %d bytes are no finished chunk and will be done again", self.path, self._size - self._end)
 
+    # ---- what is stored, by the heads of lines
+
     def done_ids(self) -> set[str]:
         """Ids of the problems whose rows are stored."""
-        return set(self._done)
+        return set(self._places)
+
+    def where(self, problem_id: str) -> str:
+        """Where a stored problem is, for messages: the journal and the line."""
+        return f"{self.path} line {self._places[problem_id] + 1}"
+
+    def outcomes(self) -> pd.DataFrame:
+        """A row a stored rollout, in the order appended, without its tokens: problem_id, sample, correct, finished and `tokens`, their number.
+
+        Raises `UserError` for a journal whose rows lack one of these.
+        """
+        found: dict[str, list[Any]] = {"problem_id": [], "sample": [], "correct": [], "finished": [], "tokens": []}
+        for line in self._lines:
+            for name, entry in line.problems.items():
+                found["problem_id"] += [name] * entry["rows"]
+                for column in ("sample", "correct", "finished", "tokens"):
+                    if column not in entry:
+                        lacking = "token_ids" if column == "tokens" else column
+                        raise UserError(f"{self.where(name)}: rows of rollouts need a column {lacking!r}; {self._mend(self._places[name])}")
+                    found[column] += entry[column]
+        return pd.DataFrame(found).astype({"problem_id": "str", "sample": "int64", "correct": bool, "finished": bool, "tokens": "int64"})
+
+    def lengths(self) -> list[int]:
+        """Tokens of every stored response, in the order appended."""
+        return [length for line in self._lines for entry in line.problems.values() for length in entry["tokens"]]
+
+    def check_samples(self, problem_ids: Iterable[str], samples: int) -> None:
+        """Raise `UserError` unless each of these problems is stored with exactly the rollouts 0, ..., samples - 1."""
+        for name in problem_ids:
+            if name not in self._places:
+                raise UserError(
+                    f"{self.path} lacks problem {name!r}, though it holds others that were stored with it; delete the file and run the same "
+                    "command again: its rollouts are made anew"
+                )
+            place = self._places[name]
+            stored = self._lines[place].problems[name].get("sample", [])
+            if sorted(stored) != list(range(samples)):
+                raise UserError(f"{self.where(name)}: problem {name!r} has {len(stored)} of its {samples} samples; {self._mend(place)}")
+
+    # ---- rows
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add one finished chunk: all rows of one or more problems.
 
         Raises `UserError` when the journal cannot be written (a full disk) or another process writes to it, in both cases leaving what
-        was stored as it was; `ValueError` for a problem that is stored already.
+        was stored as it was; `ValueError` for a problem that is stored already and for rows that no store holds (`rows.check_row`).
         """
         if not rows:
             return
-        ids = {row["problem_id"] for row in rows}
-        if repeated := sorted(ids & self._done):
+        ids = {row["problem_id"]: None for row in rows}
+        if repeated := sorted(ids.keys() & self._places.keys()):
             raise ValueError(f"{self.path} holds problem {repeated[0]!r} already; append all rows of a problem in one chunk")
-        line = (
-            json.dumps([dict(row) for row in rows], separators=(",", ":"), allow_nan=False, ensure_ascii=False, default=_plain).encode()
-            + b"\n"
-        )
+        if self._lines and set(rows[0]) != set(self._lines[0].columns):
+            raise ValueError(f"{self.path} holds rows of {', '.join(self._lines[0].columns)}, not of {', '.join(rows[0])}")
+        data = journal.encode(rows)
         try:
+            if self._failed is not None:
+                raise self._failed
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab", buffering=0) as file:
+            with self.path.open("a+b", buffering=0) as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 if os.fstat(file.fileno()).st_size != self._size:
                     raise UserError(f"{self.path} was written to by another process; let one run at a time use its folder")
                 file.truncate(self._end)
-                self._write(file, line)
+                self._write(file, data)
+                self._take(journal.read_line(file.fileno(), self._end, self._end + len(data)))
         except OSError as error:
             raise cannot_write(self.path, error) from error
-        self._end += len(line)
         self._size = self._end
-        self._done |= ids
+        self._sync_soon()
 
     def _write(self, file: Any, line: bytes) -> None:
         self._size = self._end
@@ -84,81 +140,150 @@ class ChunkStore:
         try:
             while rest:
                 rest = rest[file.write(rest) :]
-            if time.monotonic() - self._synced > _SYNC_SECONDS:
-                os.fsync(file.fileno())
-                self._synced = time.monotonic()
         except OSError:
             file.truncate(self._end)
             raise
 
+    def _sync_soon(self) -> None:
+        # By a thread, since the next append may be long in coming: an engine finishes many problems at once and then none for minutes.
+        if self._syncing is None or not self._syncing.is_alive():
+            self._syncing = threading.Timer(_SYNC_SECONDS, self._sync)
+            self._syncing.daemon = True
+            self._syncing.start()
+
+    def _sync(self) -> None:
+        try:
+            for path in (self.path, self.path.parent):  # the folder too: a new file's name is part of it
+                file = os.open(path, os.O_RDONLY)
+                try:
+                    os.fsync(file)
+                finally:
+                    os.close(file)
+        except FileNotFoundError:
+            pass  # a run folder that was deleted has nothing to keep
+        except OSError as error:
+            self._failed = error
+
     def chunks(self) -> Iterator[list[dict[str, Any]]]:
-        """The stored chunks one by one, as they were appended: for a journal too large to hold."""
-        return (rows for rows, _ in self._chunks())
+        """The stored chunks one by one, as they were appended: for a journal too large to hold. Raises `UserError` for a damaged line."""
+        for place in range(len(self._lines)):
+            yield self._rows(place)
+
+    def rows_of(self, problem_id: str) -> list[dict[str, Any]]:
+        """The rows of a stored problem. Raises `UserError` for a damaged line."""
+        place = self._places[problem_id]
+        if self._held is None or self._held[0] != place:
+            by_problem: dict[str, list[dict[str, Any]]] = {}
+            for row in self._rows(place):
+                by_problem.setdefault(row["problem_id"], []).append(row)
+            self._held = place, by_problem
+        return self._held[1][problem_id]
 
     def rows(self) -> pd.DataFrame:
-        """All stored rows in the order they were appended; list columns hold numpy arrays. Empty, without columns, when nothing is."""
-        return self._table().to_pandas()
+        """All stored rows in the order they were appended; list columns hold numpy arrays. Empty, without columns, when nothing is.
+
+        Holds every token: for a journal that may be large take `outcomes`, or `chunks`.
+        """
+        batches = list(self._batches(self.chunks()))
+        return pa.Table.from_batches(batches).to_pandas() if batches else pd.DataFrame()
 
     def finalise(self, *, order: Sequence[str] | None = None, metadata: Mapping[str, str] | None = None) -> Path:
-        """Write NAME.parquet atomically and return its path; the journal stays.
+        """Write NAME.parquet atomically and return its path; the journal stays. At most some batches of rows are in memory at once.
 
         Rows are sorted by problem, in `order` (default: by id), then by `sample` where there is one, so that the file depends on what
-        was stored and not on when. metadata: strings for the parquet schema. Raises `UserError` when nothing is stored or the file
-        cannot be written, `ValueError` for a stored problem that `order` lacks.
+        was stored and not on when. metadata: strings for the parquet schema. Raises `UserError` when nothing is stored, when a line is
+        damaged or the file cannot be written, `ValueError` for a stored problem that `order` lacks.
         """
-        table = self._table()
-        if table.num_rows == 0:
-            raise UserError(f"{self.path} holds no rows, so there is nothing to write to {self.path.with_suffix('.parquet')}")
-        ids = table["problem_id"].to_pylist()
-        ranks = {name: rank for rank, name in enumerate(sorted(self._done) if order is None else order)}
-        if missing := sorted(self._done - ranks.keys()):
-            raise ValueError(f"{self.path} holds problem {missing[0]!r}, which the order to write in lacks")
-        keys = [np.array([ranks[name] for name in ids])]
-        if "sample" in table.column_names:
-            keys.insert(0, table["sample"].to_numpy())
         path = self.path.with_suffix(".parquet")
-        write_table(path, table.take(np.lexsort(keys)), metadata)
+        if not self._lines:
+            raise UserError(f"{self.path} holds no rows, so there is nothing to write to {path}")
+        names = sorted(self._places) if order is None else [name for name in order if name in self._places]
+        if missing := sorted(self._places.keys() - set(names)):
+            raise ValueError(f"{self.path} holds problem {missing[0]!r}, which the order to write in lacks")
+        rows = (sorted(self.rows_of(name), key=lambda row: row.get("sample", 0)) for name in names)
+        write_batches(path, schema_of(self._lines[0].columns), self._batches(rows), metadata)
         return path
 
-    def _table(self) -> pa.Table:
+    def _batches(self, chunks: Iterable[list[dict[str, Any]]]) -> Iterator[pa.RecordBatch]:
         block: list[dict[str, Any]] = []
-        tables = []
-        for number, (rows, _) in enumerate(self._chunks(), start=1):
-            block += rows
-            if number % _BLOCK == 0:
-                tables.append(pa.Table.from_pylist(block))
-                block = []
-        tables.append(pa.Table.from_pylist(block))
-        filled = [table for table in tables if table.num_rows]
-        return pa.concat_tables(filled, promote_options="permissive") if filled else pa.table({})
+        tokens = 0
+        for row in (row for rows in chunks for row in rows):
+            block.append(row)
+            tokens += len(row.get("token_ids", ()))
+            if tokens >= _BATCH_TOKENS or len(block) >= _BATCH_ROWS:
+                yield pa.RecordBatch.from_pylist(block, schema_of(self._lines[0].columns))
+                block, tokens = [], 0
+        if block:
+            yield pa.RecordBatch.from_pylist(block, schema_of(self._lines[0].columns))
 
-    def _chunks(self) -> Iterator[tuple[list[dict[str, Any]], int]]:
-        """(rows, offset where their line ends) of every line up to the first that is not a whole chunk."""
-        if not self.path.exists():
-            return
-        end = 0
-        with self.path.open("rb") as file:
-            for line in file:
-                rows = _parse(line)
-                if rows is None:
-                    return
-                end += len(line)
-                yield rows, end
+    def _rows(self, place: int) -> list[dict[str, Any]]:
+        with self._reading() as file:
+            try:
+                return journal.read_rows(file, self._lines[place])
+            except ValueError as error:
+                self._refuse(place, error)
 
+    # ---- opening
 
-def _parse(line: bytes) -> list[dict[str, Any]] | None:
-    """The rows of a journal line, or None where a kill or a power cut left something else."""
-    if not line.endswith(b"\n"):
-        return None
-    try:
-        rows = json.loads(line)
-    except ValueError:
-        return None
-    whole = isinstance(rows, list) and all(isinstance(row, dict) and isinstance(row.get("problem_id"), str) for row in rows)
-    return rows if whole else None
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[int]:
+        try:
+            file = os.open(self.path, os.O_RDONLY)
+            try:
+                yield file
+            finally:
+                os.close(file)
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be read ({error.strerror or error}); mend the file or the folder") from error
 
+    def _open(self, file: int) -> None:
+        self._size = os.fstat(file).st_size
+        while self._end < self._size:
+            try:
+                line = journal.read_line(file, self._end, self._size)
+                if line.end == self._size:
+                    journal.read_rows(file, line)  # a power cut can leave the last line's length without its content
+            except journal.NoChunk as error:
+                # Nothing whole behind it: what a kill or a power cut leaves, to be done again. Otherwise damage, which costs more than itself.
+                if self._whole_line_after(file, error.end):
+                    self._refuse(len(self._lines), error)
+                return
+            except journal.BadRow as error:
+                self._refuse(len(self._lines), error)
+            self._take(line)
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, (np.generic, np.ndarray)):
-        return value.tolist()
-    raise TypeError(f"a {type(value).__name__} cannot be stored; give JSON values")
+    def _take(self, line: journal.Line) -> None:
+        place = len(self._lines)
+        for name in line.problems:
+            if name in self._places:
+                self._refuse(place, ValueError(f"it holds problem {name!r}, which line {self._places[name] + 1} holds already"))
+            self._places[name] = place
+        if self._lines and set(line.columns) != set(self._lines[0].columns):
+            self._refuse(place, ValueError(f"its rows have other columns ({', '.join(line.columns)}) than those before"))
+        self._lines.append(line)
+        self._end = line.end
+
+    def _whole_line_after(self, file: int, end: int | None) -> bool:
+        """Whether a whole line begins after the bad one at `self._end`, which ends at `end` if its head tells the truth."""
+        starts = [] if end is None else [end]
+        start = self._end
+        with open(os.dup(file), "rb") as lines:
+            lines.seek(start)
+            for line in lines:
+                start += len(line)
+                starts.append(start)
+        for start in starts:
+            try:
+                journal.read_line(file, start, self._size)
+                return True
+            except journal.NoChunk:
+                continue
+            except journal.BadRow:
+                return True
+        return False
+
+    def _refuse(self, place: int, error: ValueError) -> NoReturn:
+        raise UserError(f"{self.path} line {place + 1} is damaged: {error}; {self._mend(place)}") from error
+
+    def _mend(self, place: int) -> str:
+        return f"take the line out (sed -i {place + 1}d {shlex.quote(str(self.path))}) and run the same command again: what it held is made anew"

@@ -23,7 +23,7 @@ import torch
 
 from paced_exp.errors import UserError
 from paced_exp.models import LoadedModel
-from paced_exp.rollouts.engine import Prompt, Rollout, check_request, rollout_seed
+from paced_exp.rollouts.engine import Prompt, Rollout, Watch, check_request, rollout_seed
 from paced_exp.rollouts.options import check_engine
 from paced_exp.rollouts.vllm_install import installed_vllm
 
@@ -66,7 +66,7 @@ class VLLMEngine:
             )
 
     def generate(
-        self, prompts: Sequence[Prompt], *, samples: int, max_new_tokens: int, temperature: float, seed: int
+        self, prompts: Sequence[Prompt], *, samples: int, max_new_tokens: int, temperature: float, seed: int, watch: Watch | None = None
     ) -> Iterator[list[Rollout]]:
         """See `RolloutEngine.generate`. The engine is running when this returns (where there are prompts at all).
 
@@ -87,7 +87,7 @@ class VLLMEngine:
         self.start(max(len(prompt.token_ids) for prompt in prompts) + max_new_tokens)
         # Longest first, as the last prompts to finish decide how long the engine runs half empty.
         ordered = sorted(prompts, key=lambda prompt: (-len(prompt.token_ids), prompt.problem_id))
-        return self._generate(ordered, samples, max_new_tokens, temperature, seed)
+        return self._generate(ordered, samples, max_new_tokens, temperature, seed, watch or (lambda *_: None))
 
     def refresh(self) -> None:
         """Say that the weights of a live model have changed since the last request."""
@@ -126,7 +126,9 @@ class VLLMEngine:
         while self._workers:
             self._workers.pop().stop()
 
-    def _generate(self, prompts: list[Prompt], samples: int, max_new_tokens: int, temperature: float, seed: int) -> Iterator[list[Rollout]]:
+    def _generate(
+        self, prompts: list[Prompt], samples: int, max_new_tokens: int, temperature: float, seed: int, watch: Watch
+    ) -> Iterator[list[Rollout]]:
         drawn = samples if temperature > 0 else 1  # greedy rollouts of a prompt are all the same
         seeds = [rollout_seed(seed, prompt.problem_id, 0) >> 1 for prompt in prompts]  # room for + sample within 63 bits
         eos = set(self._loaded.eos_ids)
@@ -152,6 +154,7 @@ class VLLMEngine:
                 number, responses = answer
                 place = shares[rank][number]
                 unfinished -= 1
+                watch(samples, samples // drawn * sum(map(len, responses)))
                 yield [
                     Rollout(prompts[place].problem_id, sample, list(ids), ids[-1] in eos, seeds[place] + sample)
                     for sample, ids in enumerate(responses * (samples // drawn))

@@ -116,6 +116,7 @@ def training_arguments(config: Any, folder: Path, steps: int, device: torch.devi
         "weight_decay": config.weight_decay,
         "max_grad_norm": config.max_grad_norm,
         "save_strategy": "steps",
+        "save_only_model": False,  # without the optimizer's state a resumed run would end with other weights
         "save_steps": config.checkpoint_every,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,

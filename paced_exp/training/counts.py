@@ -37,10 +37,24 @@ def roll_out(
     max_new_tokens: int,
     seed: int,
 ) -> ChunkStore:
-    """K graded rollouts of every problem by `student` as it is at update `step`; made once, read back after a restart."""
+    """K graded rollouts of every problem by `student` as it is at update `step`; made once, read back after a restart.
+
+    Raises `UserError` where what is read back is damaged, or has not K rollouts of every problem.
+    """
 
     def generate(group: list[Problem], buffer: Buffer) -> None:
-        made = collect(group, student, engine, grader, buffer, samples=K, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+        made = collect(
+            group,
+            student,
+            engine,
+            grader,
+            buffer,
+            samples=K,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=seed,
+            watch=buffer.watch,
+        )
         for _ in made:
             pass
 
@@ -48,15 +62,23 @@ def roll_out(
     student.model.eval()
     engine = engines.of(student, live=True)
     store = made_once(
-        folder, counts_name(step), problems, lambda problem: problem.id, generate, processes, description=f"pass rates, update {step}"
+        folder,
+        counts_name(step),
+        problems,
+        lambda problem: problem.id,
+        generate,
+        processes,
+        description=f"pass rates, update {step}",
+        samples=K,
     )
     student.model.train(training)
+    store.check_samples([problem.id for problem in problems], K)
     return store
 
 
 def counts_of(store: ChunkStore, problems: Sequence[Problem]) -> Counts:
     """k and K (n,) of `problems` from their stored rollouts."""
-    groups = store.rows().groupby("problem_id")["correct"].agg(["sum", "size"]).loc[[problem.id for problem in problems]]
+    groups = store.outcomes().groupby("problem_id")["correct"].agg(["sum", "size"]).loc[[problem.id for problem in problems]]
     return groups["sum"].to_numpy().astype(int), groups["size"].to_numpy().astype(int)
 
 

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-import pandas as pd
-
 from paced_exp.progress import progress
+from paced_exp.rollouts.engine import Watch
 from paced_exp.rollouts.store import ChunkStore
 
 GROUP = 256
@@ -21,10 +19,14 @@ Item = TypeVar("Item")
 
 
 class Buffer(ChunkStore):
-    """A store in memory: takes what a group's generation would write, to be stored in one line once the group is complete."""
+    """A store in memory: takes what a group's generation would write, to be stored in one line once the group is complete.
 
-    def __init__(self) -> None:
+    watch: to be told of the group's rollouts as they finish (`RolloutEngine.generate`).
+    """
+
+    def __init__(self, watch: Watch | None = None) -> None:
         self.buffered: list[dict[str, Any]] = []
+        self.watch = watch
 
     def done_ids(self) -> set[str]:
         return set()
@@ -32,11 +34,8 @@ class Buffer(ChunkStore):
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         self.buffered += [dict(row) for row in rows]
 
-    def rows(self) -> pd.DataFrame:
-        # As a store on disk gives them back: lists as arrays.
-        return pd.DataFrame(
-            [{name: np.array(value) if isinstance(value, list) else value for name, value in row.items()} for row in self.buffered]
-        )
+    def chunks(self) -> Iterator[list[dict[str, Any]]]:
+        yield self.buffered
 
 
 def in_groups(
@@ -45,6 +44,7 @@ def in_groups(
     store: ChunkStore,
     generate: Callable[[list[Item], Buffer], object],
     size: int = GROUP,
+    watch: Watch | None = None,
 ) -> Iterator[int]:
     """Have `generate(group, buffer)` make the rows of every group that `store` lacks, and store them; yields each group's length.
 
@@ -54,7 +54,7 @@ def in_groups(
     for start in range(0, len(items), size):
         group = list(items[start : start + size])
         if name(group[0]) not in done:
-            buffer = Buffer()
+            buffer = Buffer(watch)
             generate(group, buffer)
             store.append(buffer.buffered)
         yield len(group)
@@ -77,20 +77,23 @@ def made_once(
     processes: Processes,
     *,
     description: str | None = None,
+    samples: int = 1,
     size: int = GROUP,
 ) -> ChunkStore:
     """The store `name` in `folder` with rows of all `items`: the main process makes what is missing (see `in_groups`) while others wait.
 
-    description: of the progress bar; without one there is no bar.
+    description: of the progress bar, in rollouts, of which each item has `samples`; without one there is no bar.
     """
     if processes.main:
-        groups = in_groups(items, key, ChunkStore(folder, name), generate, size)
+        store = ChunkStore(folder, name)
         if description is None:
-            for _ in groups:
+            for _ in in_groups(items, key, store, generate, size):
                 pass
         else:
-            with progress(len(items), "problems", description) as bar:
-                for count in groups:
-                    bar.update(count)
+            done = store.done_ids()
+            stored = samples * sum(key(item) in done for item in items)
+            with progress(samples * len(items), "rollouts", description, initial=stored) as bar:
+                for _ in in_groups(items, key, store, generate, size, bar.watch):
+                    pass
     processes.wait()
     return ChunkStore(folder, name)

@@ -63,7 +63,7 @@ def _generated(folder: Path) -> dict[str, int]:
     """Responses and tokens that the run sampled from the student."""
     found = {"responses": 0, "tokens": 0}
     for journal in [*folder.glob("rollouts-*.jsonl"), *folder.glob("pass_rate_rollouts-*.jsonl")]:
-        rows = ChunkStore(folder, journal.stem).rows()
-        found["responses"] += len(rows)
-        found["tokens"] += int(rows["token_ids"].map(len).sum())
+        made = ChunkStore(folder, journal.stem).lengths()
+        found["responses"] += len(made)
+        found["tokens"] += sum(made)
     return found

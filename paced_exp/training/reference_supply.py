@@ -13,7 +13,7 @@ from paced_exp.models import LoadedModel
 from paced_exp.parquet import write_table
 from paced_exp.problems import Problem
 from paced_exp.prompts import PromptKind
-from paced_exp.references import Fallback, Reference, make_references, read_references, solution_ids
+from paced_exp.references import Fallback, Reference, make_references, read_references, solution_ids, vocabulary_of
 from paced_exp.rollouts.engines import Engines
 from paced_exp.rollouts.store import ChunkStore
 from paced_exp.run_folder import read_json, write_json
@@ -77,7 +77,7 @@ class ReferenceSupply:
         self._processes = processes
         self._engines = engines
         if options.source == "teacher" and options.taken_from is not None and teacher is not None:
-            self.by_id |= read_from(Path(options.taken_from), options.header(teacher))
+            self.by_id |= read_from(Path(options.taken_from), options.header(teacher), self._vocabulary())
 
     def add(self, problems: Sequence[Problem], step: int) -> None:
         """Have a reference for each of `problems`, needed from update `step` on. Raises `UserError` as `make_references` does."""
@@ -86,7 +86,17 @@ class ReferenceSupply:
             for problem in missing:
                 self.by_id[problem.id] = Reference(problem.id, solution_ids(problem, self._student), "solution", 0, 0)
         elif missing:
-            self.by_id |= read_references(self._sampled(missing, step))
+            store = self._sampled(missing, step)
+            self.by_id |= read_references(store, self._vocabulary())
+            if lacking := [problem.id for problem in missing if problem.id not in self.by_id]:
+                raise UserError(
+                    f"{store.path} lacks problem {lacking[0]!r}, though it holds others that were stored with it; delete the file and run the "
+                    "same command again: its references are made anew"
+                )
+
+    def _vocabulary(self) -> int:
+        """Student and teacher both read the references."""
+        return min(vocabulary_of(model) for model in (self._student, self._teacher) if model is not None)
 
     def _sampled(self, missing: Sequence[Problem], step: int) -> ChunkStore:
         teacher, options = self._teacher, self._options
@@ -110,12 +120,20 @@ class ReferenceSupply:
                 # With the rollouts' own seed a model that teaches itself would reuse the very draws that made its pass rate.
                 seed=options.seed + 1,
                 prompt=options.prompt,
+                watch=buffer.watch,
             )
 
         # A journal of its own for each segment: groups must be cut from the same list whenever the run is started.
         name = f"references-{step:06d}"
         return made_once(
-            self._folder, name, missing, lambda problem: problem.id, generate, self._processes, description=f"references, update {step}"
+            self._folder,
+            name,
+            missing,
+            lambda problem: problem.id,
+            generate,
+            self._processes,
+            description=f"references, update {step}",
+            samples=options.candidates,
         )
 
     def write(self, path: Path) -> None:
@@ -129,15 +147,20 @@ class ReferenceSupply:
         return {origin: sum(reference.origin == origin for reference in self.by_id.values()) for origin in ("teacher", "solution", "none")}
 
 
-def read_from(folder: Path, header: dict[str, Any]) -> dict[str, Reference]:
-    """The references that another run left in `folder`. Raises `UserError` where there are none, or of another teacher or sampler."""
+def read_from(folder: Path, header: dict[str, Any], vocabulary: int | None = None) -> dict[str, Reference]:
+    """The references that another run left in `folder`. vocabulary: see `read_references`.
+
+    Raises `UserError` where there are none, where they are of another teacher or sampler, or damaged.
+    """
     if not (folder / HEADER).exists():
         raise UserError(f"--references {folder} has no {HEADER}; name the folder of a distillation run that sampled references")
     stored = read_json(folder / HEADER)
+    if not isinstance(stored, dict):
+        raise UserError(f"--references: {folder / HEADER} holds a {type(stored).__name__}, not an object; leave the option out")
     differing = [f"{name} ({stored.get(name)!r} there, {value!r} wanted)" for name, value in header.items() if stored.get(name) != value]
     if differing:
         raise UserError(f"--references {folder} holds other references; differing: {', '.join(differing)}; leave the option out")
     found: dict[str, Reference] = {}
     for journal in sorted(folder.glob("references-*.jsonl")):
-        found |= read_references(ChunkStore(folder, journal.stem))
+        found |= read_references(ChunkStore(folder, journal.stem), vocabulary)
     return found

@@ -3,6 +3,7 @@
 import math
 import os
 import shutil
+import sys
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,14 +14,16 @@ from accelerate import PartialState
 from transformers.utils import logging as transformers_logging
 
 from paced_exp import grading
+from paced_exp.checkpoints import digests, fault, sync, written_whole
 from paced_exp.distill import STEPS
 from paced_exp.evaluate import EvaluateConfig, check_evaluation, evaluate
+from paced_exp.json_files import read_checked, write_checked
 from paced_exp.models import LoadedModel, check_same_vocabulary, load_model
 from paced_exp.pass_rates import Fingerprint, pass_rates, read_pass_rates, warn_of_truncation, write_pass_rates
 from paced_exp.problems import Problem, load_problems, save_problems, source_fingerprint
 from paced_exp.prompts import solutions_needed, with_solutions
 from paced_exp.rollouts.engines import Engines
-from paced_exp.run_folder import RunFolder, read_json, write_json
+from paced_exp.run_folder import RunFolder
 from paced_exp.snr_probe import StageClock
 from paced_exp.trainer import PacedTrainer
 from paced_exp.training.build import make_trainer
@@ -33,7 +36,7 @@ from paced_exp.training.segments import make_segments
 from paced_exp.training.stages import parse_stages
 from paced_exp.training.supply import Supply, SupplyOptions
 from paced_exp.training.teachers import frozen_copy
-from paced_exp.weights import normalised
+from paced_exp.weights import weigh
 
 DONE = "trained.json"  # written last, so that a run killed in its evaluation does not train again
 
@@ -51,8 +54,8 @@ def train_run(config: Any, run: RunFolder) -> Trained:
     transformers_logging.disable_progress_bar()  # a bar for every checkpoint's shards would drown this package's own
     state = PartialState(**_process_options(config))
     processes = Processes(state.is_main_process, state.wait_for_everyone)
-    if (run / DONE).exists():
-        return Trained(read_json(run / DONE), processes.main)
+    if (done := _trained(run, processes)) is not None:
+        return done
     engines = Engines(config.engine, config.engine_options, device=config.device)
     needed = solutions_needed(
         teacher_prompt=config.teacher_prompt,
@@ -86,9 +89,20 @@ def train_run(config: Any, run: RunFolder) -> Trained:
     record = training_record(config, trainer, teacher)
     if processes.main:
         supply.references.write(run / "references.parquet")
-        write_json(run / DONE, record)
+        write_checked(run / DONE, {"kind": "training", "record": record, "model": digests(run / "model")})
     processes.wait()
     return Trained(record, processes.main)
+
+
+def _trained(run: RunFolder, processes: Processes) -> Trained | None:
+    """The finished training that the folder holds, None where there is none, or where its model is not as it was written."""
+    if processes.main and (run / DONE).exists():
+        wrong = fault(run / "model", read_checked(run / DONE, "training")["model"])
+        if wrong is not None:
+            print(f"warning: {run / 'model'} is damaged: {wrong}; it is made again from the last checkpoint", file=sys.stderr)
+            (run / DONE).unlink()
+    processes.wait()
+    return Trained(read_checked(run / DONE, "training")["record"], processes.main) if (run / DONE).exists() else None
 
 
 def _process_options(config: Any) -> dict[str, Any]:
@@ -151,7 +165,7 @@ def initial_counts(
         seed=config.seed,
     )
     if processes.main:
-        rates = pass_rates(store.rows())
+        rates = pass_rates(store.outcomes())
         write_pass_rates(run / "pass_rates.parquet", rates, fingerprint)
         warn_of_truncation(rates, config.max_new_tokens)
     return counts_of(store, problems)
@@ -170,7 +184,7 @@ def make_supply(
 ) -> Supply:
     """The supply of `config`; with epochs the number of updates follows from how many problems have a positive weight."""
     weighting = config.weighting()
-    kept = len(problems) if counts is None else len(normalised(weighting.raw(*counts)).kept)
+    kept = len(problems) if counts is None else len(weigh(weighting, *counts).kept)
     steps = config.steps or (STEPS if config.epochs is None else max(1, math.ceil(config.epochs * kept / config.batch)))
     segments = make_segments(parse_stages(config.stages), steps, config.recompute)
     shared = {"temperature": config.temperature, "max_new_tokens": config.max_new_tokens, "seed": config.seed}
@@ -206,12 +220,14 @@ def make_supply(
 def _save_model(trainer: PacedTrainer, folder: Path, processes: Processes) -> None:
     """The trained student in transformers' layout, in folder/model, there when whole."""
     partial = folder / ".model"
-    trainer.save_model(str(partial))
-    if processes.main:
-        trainer.supply.student.tokenizer.save_pretrained(partial)
-        (partial / "training_args.bin").unlink(missing_ok=True)  # a pickle, which nobody needs
-        shutil.rmtree(folder / "model", ignore_errors=True)
-        os.replace(partial, folder / "model")
+    with written_whole(f"{folder / 'model'}", partial):
+        trainer.save_model(str(partial))
+        if processes.main:
+            trainer.supply.student.tokenizer.save_pretrained(partial)
+            (partial / "training_args.bin").unlink(missing_ok=True)  # a pickle, which nobody needs
+            sync(partial)
+            shutil.rmtree(folder / "model", ignore_errors=True)
+            os.replace(partial, folder / "model")
     processes.wait()
 
 

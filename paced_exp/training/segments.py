@@ -13,8 +13,6 @@ from paced_exp.errors import UserError
 from paced_exp.training.stages import Stage, stage_ends
 from paced_exp.weights import Weights, sample_in_proportion
 
-WEIGHT_BY = ("loss", "sampling")
-
 
 @dataclass(frozen=True)
 class Segment:

@@ -22,7 +22,7 @@ from paced_exp import config as configs
 from paced_exp.distill import DistillConfig, distill
 from paced_exp.errors import UserError, exit_cleanly
 from paced_exp.evaluate import EvaluateConfig, evaluate
-from paced_exp.run_folder import read_json, write_json
+from paced_exp.json_files import read_checked, write_checked
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "distillation": {"stages": "forward_kl"},
@@ -107,19 +107,37 @@ def select(config: SelectionConfig) -> list[dict[str, Any]]:
             path = Path(config.records) / f"{config.name(rate, steps)}.json"
             if not path.exists():
                 evaluate(base)
-                write_json(path, _pair(config, base, dataclasses.replace(training, learning_rate=rate, steps=steps)))
-            records.append(read_json(path))
+                write_checked(path, _pair(config, base, dataclasses.replace(training, learning_rate=rate, steps=steps)))
+            records.append(read_selection(path, config))
     return _best_first(records)
 
 
 def finished(config: SelectionConfig) -> list[dict[str, Any]]:
     """The records that there are of the setting, whatever their rate, the best first. Nothing is run."""
     paths = [path for steps in config.steps for path in Path(config.records).glob(f"{config.name(None, steps)}.json")]
-    records = {path: read_json(path) for path in sorted(paths)}
-    for path, record in records.items():
-        if not isinstance(record, dict) or record.get("kind") != "selection" or not {"mean_of_tiers", "learning_rate"} <= record.keys():
-            raise UserError(f"{path} is no record of a selection, or damaged; restore it, or delete it and select again")
-    return _best_first(list(records.values()))
+    return _best_first([read_selection(path, config) for path in sorted(paths)])
+
+
+def read_selection(path: Path, config: SelectionConfig) -> dict[str, Any]:
+    """The record of a pair. Raises `UserError` for one that is damaged, of another pair, or whose numbers cannot be."""
+    record = read_checked(path, "selection")
+    accuracy = record.get("accuracy")
+    if not isinstance(accuracy, dict) or not all(_is_share(value) for value in accuracy.values()):
+        problem = "accuracy must be shares from 0 to 1"
+    elif not (tiers := [value for source, value in accuracy.items() if source not in config.baseline().retention.split(",")]):
+        problem = "accuracy names no tier"
+    elif not _is_share(record.get("mean_of_tiers")) or not math.isclose(record["mean_of_tiers"], sum(tiers) / len(tiers), rel_tol=1e-9):
+        problem = f"mean_of_tiers {record.get('mean_of_tiers')!r} is not the mean of its tiers, {sum(tiers) / len(tiers)!r}"
+    else:
+        rate, steps = record.get("learning_rate"), record.get("steps")
+        if isinstance(rate, int | float) and isinstance(steps, int) and path.name == f"{config.name(rate, steps)}.json":
+            return record
+        problem = f"it is of rate {rate!r} and {steps!r} updates, and its name is of others"
+    raise UserError(f"{path} is damaged: {problem}; restore it from git, or delete it and select again")
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def _best_first(records: list[dict[str, Any]]) -> list[dict[str, Any]]:

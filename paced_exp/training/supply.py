@@ -16,8 +16,11 @@ from paced_exp.grading import Grader
 from paced_exp.models import LoadedModel
 from paced_exp.problems import Problem
 from paced_exp.prompts import PromptKind, prompt_ids
+from paced_exp.references import vocabulary_of
 from paced_exp.rollouts.engine import Prompt, rollout_seed
 from paced_exp.rollouts.engines import Engines
+from paced_exp.rollouts.rows import outside
+from paced_exp.rollouts.store import ChunkStore
 from paced_exp.training.batches import Row, make_row
 from paced_exp.training.counts import Counts, counts_name, counts_of, roll_out
 from paced_exp.training.groups import Buffer, Processes, made_once
@@ -25,7 +28,7 @@ from paced_exp.training.masks import Mask
 from paced_exp.training.reference_supply import ReferenceSupply
 from paced_exp.training.sampler import Sampler
 from paced_exp.training.segments import Plan, Segment, make_plan
-from paced_exp.weights import Weighting, Weights, normalised
+from paced_exp.weights import Weighting, Weights, normalised, weigh
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,7 @@ class Supply:
             counts = self.prepared[-1].counts if self.prepared else self._counts
         # Without pass rates every weight is the same, whatever the counts.
         k, K = counts if counts is not None else (np.zeros(len(self.problems), dtype=int), np.ones(len(self.problems), dtype=int))
-        weights = normalised(self.options.weighting.raw(k, K))
+        weights = weigh(self.options.weighting, k, K)
         if segment.stage.source == "references":
             weights = self._with_references(segment, weights)
         self._check_contexts(segment, weights)
@@ -169,7 +172,7 @@ class Supply:
         options, name = self.options, counts_name(segment.start)
         if not options.weighting.needs_pass_rates:
             return None
-        self._require(name, segment.start, step)
+        self._require(name, [problem.id for problem in self.problems], segment.start, step)
         seed = rollout_seed(options.seed, name, 0)
         store = roll_out(
             self.folder,
@@ -186,11 +189,12 @@ class Supply:
         )
         return counts_of(store, self.problems)
 
-    def _require(self, name: str, made_at: int, step: int) -> None:
-        """What was made at an update that is past must be there: the student that made it is not."""
+    def _require(self, name: str, ids: Sequence[str], made_at: int, step: int) -> None:
+        """What was made at an update that is past must be there, all of it: the student that made it is not."""
         path = self.folder / f"{name}.jsonl"
-        if made_at < step and not path.exists():
-            raise UserError(f"{path} is missing, though the run had passed update {made_at}; delete {self.folder} and start again")
+        if made_at < step and not (path.exists() and ChunkStore(self.folder, name).done_ids() >= set(ids)):
+            what = "lacks rollouts" if path.exists() else "is missing"
+            raise UserError(f"{path} {what}, though the run had passed update {made_at}; delete {self.folder} and start again")
 
     def _with_references(self, segment: Segment, weights: Weights) -> Weights:
         """`weights` with the problems dropped whose reference is missing or has no supervised token; makes the references not made yet."""
@@ -223,7 +227,7 @@ class Supply:
             for place, index in enumerate(indices)
         ]
         name = f"rollouts-{start:06d}"
-        self._require(name, start, step)
+        self._require(name, [prompt.problem_id for prompt in prompts], start, step)
 
         def generate(group: list[Prompt], buffer: Buffer) -> None:
             made = engine.generate(
@@ -242,7 +246,15 @@ class Supply:
             self.folder, name, prompts, lambda prompt: prompt.problem_id, generate, self._processes, size=max(1, len(prompts))
         )
         self.student.model.train()
-        rows = store.rows()
-        responses = dict(zip(rows["problem_id"], rows["token_ids"], strict=True))
-        self._block = start, [responses[prompt.problem_id].tolist() for prompt in prompts]
+        store.check_samples([prompt.problem_id for prompt in prompts], 1)
+        self._block = start, [self._stored(store, prompt.problem_id) for prompt in prompts]
         return self._block
+
+    def _stored(self, store: ChunkStore, name: str) -> list[int]:
+        """The response stored under `name`. Raises `UserError` for one that the student cannot read."""
+        response: list[int] = store.rows_of(name)[0]["token_ids"]
+        token = outside(response, vocabulary_of(self.student))
+        if not response or token is not None:
+            what = "has no tokens" if token is None else f"holds token id {token}, outside the student's vocabulary"
+            raise UserError(f"{store.where(name)}: the rollout of {name!r} {what}; delete {self.folder} and start again")
+        return response

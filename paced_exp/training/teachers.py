@@ -16,8 +16,6 @@ from paced_exp.errors import UserError
 from paced_exp.losses import Divergence
 from paced_exp.training.batches import Batch, Row, supervised_logits
 
-UPDATES = ("frozen", "live", "ema")
-
 
 @dataclass(frozen=True)
 class Dense:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from paced_theory.claims.ledger import Attack, Comparison, Derivation, Evidence, Section
-from paced_theory.collapse import LogisticStudent, SoftmaxStudent, forward_kl, forward_kl_logit_gradient
+from paced_theory.collapse import LogisticStudent, SoftmaxStudent, forward_kl, forward_kl_logit_gradient, log_pass_rate_floor
 
 section = Section("collapse", "Boundary collapse of the gradient SNR", "paced_theory/collapse.py")
 
@@ -163,8 +163,7 @@ def _() -> Evidence:
     formula="SNR(0+) = 0",
     source="PACED Prop. 1",
     assumptions="the logistic student, kappa > 0",
-    route="closed form at p = 1e-8, checked against simulation by another claim",
-    recorded="conditional",
+    route="closed form at p = 1e-8, checked against simulation by another claim; attacked with a shared direction",
 )
 def _() -> Evidence:
     shared = float(LogisticStudent(kappa=0.0).snr_squared(1e-8))
@@ -172,9 +171,10 @@ def _() -> Evidence:
         Comparison(float(LogisticStudent(kappa=0.5).snr_squared(1e-8)), 0.0, 1e-7, what="SNR^2 at p = 1e-8"),
         attacks=(
             Attack(
-                f"kappa = 0, a shared direction even among unsolved problems: SNR^2 = {shared:.3f} at p = 1e-8",
+                "kappa = 0, a shared direction even among unsolved problems",
                 shared < 1e-3,
-                "the shared part of the gradient vanishes as p -> 0 (kappa > 0); nothing in forward KL itself forces that",
+                f"SNR^2 is then {shared:.3f} at p = 1e-8; nothing in forward KL itself makes the shared part of the gradient vanish",
+                drops="kappa > 0",
             ),
         ),
     )
@@ -220,7 +220,6 @@ def _() -> Evidence:
     source="PACED Prop. 1",
     assumptions="the teacher is one-hot on the graded answer, a single answer token",
     route="random wrong-token distributions at 1 - p = 1e-6; attacked with a soft teacher",
-    recorded="conditional",
 )
 def _() -> Evidence:
     rng = np.random.default_rng(9)
@@ -237,9 +236,86 @@ def _() -> Evidence:
         Comparison(norms[0], 2 * gap, 0.0, "<=", what="largest gradient norm"),
         attacks=(
             Attack(
-                f"a teacher with probability 0.9 on the answer: the norm is {norms[1]:.3f}",
+                "a teacher with probability 0.9 on the answer",
                 norms[1] < 1e-3,
-                "the teacher agrees with the grader: a pass rate of 1 is not agreement with a soft teacher",
+                f"the norm stays at {norms[1]:.3f}: a pass rate of 1 is not agreement with a soft teacher",
+                drops="the teacher is one-hot on the graded answer",
+            ),
+        ),
+    )
+
+
+def _pass_rate(logits: np.ndarray, passing: np.ndarray) -> float:
+    """Probability of the passing responses of two tokens: every response listed; logits (V + 1, V), the first token's, then the second's."""
+    policy = np.exp(logits - logits.max(axis=1, keepdims=True))
+    policy /= policy.sum(axis=1, keepdims=True)
+    return float(np.sum(policy[0][:, None] * policy[1:] * passing))
+
+
+@section.claim(
+    "bounded-logits",
+    statement="With logits in [-B, B] every pass rate lies in [eps, 1 - eps]: the limits p -> 0 and p -> 1 are out of reach at fixed B.",
+    formula="pi(token) >= 1/(1 + (V-1) e^(2B)) >= e^(-2B)/V; eps = (1 + (V-1) e^(2B))^-L for answers of L tokens",
+    source="ours (consequence of PACED Assumption 2, bounded logits)",
+    assumptions="every logit in [-B, B]; responses sampled from the full softmax; a passing and a failing response of at most L tokens exist",
+    route="box-constrained minimisation of a token's log probability, V = 7, B = 2; all responses of two tokens listed for 2,000 students",
+)
+def _() -> Evidence:
+    import sympy as sp
+    from scipy.optimize import minimize
+
+    bound, vocabulary = sp.symbols("B V", positive=True)
+    z, rest = sp.symbols("z s", real=True)  # the token's logit; the sum of e^logit over the other tokens
+    token = sp.exp(z) / (sp.exp(z) + rest)
+    vertex = token.subs({z: -bound, rest: (vocabulary - 1) * sp.exp(bound)})
+    monotone = sp.simplify(sp.diff(token, z) - rest * sp.exp(z) / (sp.exp(z) + rest) ** 2) == 0 and (
+        sp.simplify(sp.diff(token, rest) + sp.exp(z) / (sp.exp(z) + rest) ** 2) == 0
+    )
+    slack = sp.simplify(1 / vertex - (1 + (vocabulary - 1) * sp.exp(2 * bound))) == 0
+    weaker = sp.simplify(vocabulary * sp.exp(2 * bound) - (1 + (vocabulary - 1) * sp.exp(2 * bound)) - (sp.exp(2 * bound) - 1)) == 0
+
+    rng = np.random.default_rng(12)
+    V, B = 7, 2.0
+
+    def log_token(logits: np.ndarray) -> float:
+        return float(logits[0] - np.log(np.exp(logits).sum()))
+
+    found = min(float(minimize(log_token, rng.uniform(-B, B, V), method="L-BFGS-B", bounds=[(-B, B)] * V).fun) for _ in range(3))
+    # Students of two tokens; one response of 49 passes (or fails: the same with p and 1 - p exchanged). Random ones, and the worst of all.
+    answer = np.zeros((V, V))
+    answer[2, 5] = 1
+    floor = float(np.exp(log_pass_rate_floor(B, V, 2)))
+    random = min(_pass_rate(rng.choice([-B, B], (V + 1, V)), answer) for _ in range(2_000))
+    worst = np.full((V + 1, V), B)
+    worst[0, 2] = worst[3, 5] = -B
+    unbounded = worst.copy()
+    unbounded[0, 2] = -20 * B
+    favourite = rng.uniform(-B, B, (V + 1, V)).argmax(axis=1)  # what one student writes without sampling
+    long = float(log_pass_rate_floor(10.0, 32_000, 100)) / np.log(10)
+    return Evidence(
+        Comparison(found, float(log_pass_rate_floor(B, V, 1)), 1e-6, what="least log probability of a token"),
+        (
+            Comparison(_pass_rate(worst, answer) / floor, 1.0, 1e-12, what="least pass rate over eps, two tokens"),
+            Comparison(floor / random, 1.0, 1e-12, "<=", what="eps over the least pass rate of the students"),
+            Comparison(floor, float(np.exp(-4 * B) / V**2), 0.0, ">=", what="eps against (e^(-2B)/V)^2"),
+            Comparison(long, -1_000.0, 0.0, "<=", what="log10 eps at B = 10, V = 32,000, L = 100: no number of rollouts shows it"),
+        ),
+        Derivation(
+            "a token's probability rises in its own logit and falls in the others: its least value is at a corner",
+            bool(monotone and slack and weaker),
+        ),
+        (
+            Attack(
+                "one logit at -20 B",
+                _pass_rate(unbounded, answer) >= floor,
+                f"p = {_pass_rate(unbounded, answer):.0e} is then below eps = {floor:.0e}: the limit is one of growing logits",
+                drops="every logit in [-B, B]",
+            ),
+            Attack(
+                "greedy decoding of a random student",
+                float(answer[favourite[0], favourite[1 + favourite[0]]]) >= floor,
+                "p is then exactly 0, and 1 for the one answer that it writes; truncated sampling (top-k, top-p) can do the same",
+                drops="responses sampled from the full softmax",
             ),
         ),
     )

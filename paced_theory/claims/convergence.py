@@ -184,21 +184,41 @@ def _() -> Evidence:
 
 @section.claim(
     "noise-only",
-    statement="R > 1 means that weighting slows learning down.",
-    formula="R > 1 => E[w s]^2/E[w^2 n2] < E[s]^2/E[n2], s the size of the mean gradient",
+    statement="R > 1, at every a_s above 0.3405, means that weighting slows learning down (it does so only above 0.6269).",
+    formula="R > 1 => G < 1; G = (E[w s]^2/E[w^2 n2]) / (E[s]^2/E[n2]) = (1+a_s)^2 (4 a_s+1)(4 a_s+3) / (2 a_s (2 a_s+1)(2 a_s+3)^2)",
     source="ours (a tempting reading of PACED eq. 33, put to the test)",
-    assumptions="p uniform, alpha = beta = 1, a_s = 1/2; mean gradients of all pass rates share one direction",
-    route="quadrature of the signal as well as the noise",
+    assumptions="p uniform, alpha = beta = 1; mean gradients at all pass rates share one direction and have size s",
+    route="quadrature of the signal as well as the noise, at a_s = 1/2 and on both sides of the root of G = 1",
     recorded="refuted",
 )
 def _() -> Evidence:
-    a, gamma = 0.5, 0.0
-    with_weight = _mean(1 + a, 1 + a) ** 2 / _mean(2 + gamma, 2 + gamma)
-    without = _mean(a, a) ** 2 / _mean(gamma, gamma)
+    import sympy as sp
+
+    def beta(x: sp.Expr) -> sp.Expr:
+        return sp.gamma(x) ** 2 / sp.gamma(2 * x)
+
+    def gain(a: float) -> float:
+        gamma = 2 * a - 1
+        with_weight = _mean(1 + a, 1 + a) ** 2 / _mean(2 + gamma, 2 + gamma)
+        return with_weight * _mean(gamma, gamma) / _mean(a, a) ** 2
+
+    a = sp.symbols("a_s", positive=True)
+    closed = (1 + a) ** 2 * (4 * a + 1) * (4 * a + 3) / (2 * a * (2 * a + 1) * (2 * a + 3) ** 2)
+    ratio = sp.gammasimp(beta(2 + a) ** 2 * beta(2 * a) / (beta(2 + 2 * a) * beta(1 + a) ** 2))
+    cubic = sp.Poly(8 * a**3 + 9 * a**2 - 4 * a - 3, a)
+    derived = sp.simplify(ratio - closed) == 0 and sp.rem(sp.Poly(sp.numer(sp.together(closed - 1)), a), cubic).is_zero
+    (root,) = [float(x) for x in sp.real_roots(cubic) if x > 0]
+    apart = [_mean(2 * x + 1, 2 * x + 1) * _mean(2 * x - 1, 2 * x - 1) / _mean(2 * x, 2 * x) ** 2 for x in (0.35, 0.5, 1, 2, 5)]
     # R counts noise per unit of mean weight, but the weights also move mean weight to where the signal is.
     return Evidence(
-        Comparison(with_weight / without, 1.0, 0.0, "<=", what="signal^2 / noise, weighted over unweighted"),
-        (Comparison(float(variance_ratio(a)), 1.0, 0.0, ">=", what="R"),),
+        Comparison(gain(0.5), 1.0, 0.0, "<=", what="G at a_s = 1/2"),
+        (
+            Comparison(float(variance_ratio(0.5)), 1.0, 0.0, ">=", what="R at a_s = 1/2"),
+            Comparison(root, 0.6269, 5e-5, what="a_s from which it is true"),
+            Comparison(max(gain(x) for x in np.linspace(root, 5, 12)[1:]), 1.0, 0.0, "<=", what="largest G above it, a_s up to 5"),
+            Comparison(min(apart), 1.0, 0.0, ">=", what="smallest G where each pass rate has its own direction, a_s from 0.35 to 5"),
+        ),
+        Derivation("G by Gamma functions; G = 1 at the one positive root of 8 a^3 + 9 a^2 - 4 a - 3", bool(derived)),
     )
 
 
@@ -209,7 +229,6 @@ def _() -> Evidence:
     source="PACED Prop. 2 (weight proportional to SNR^2)",
     assumptions="each pass rate is its own direction: the gain is E[2 w s^2 - w^2 m]",
     route="numeric maximisation of the gain over weights on 200 pass rates with SNR^2 <= 0.01; attacked with aligned gradients",
-    recorded="conditional",
 )
 def _() -> Evidence:
     p = (np.arange(200) + 0.5) / 200
@@ -227,9 +246,10 @@ def _() -> Evidence:
         Comparison(angle(shape, optimum, signal2 + noise2), 1.0, 1e-5, what="efficiency of p(1-p)"),
         attacks=(
             Attack(
-                f"mean gradients in one direction: best exponent {slope:.2f} = 1 - a_s, p(1-p) keeps {angle(shape, aligned, noise2):.4f}",
+                "mean gradients in one shared direction, a_s = 1/4",
                 angle(shape, aligned, noise2) > 1 - 1e-5,
-                "gains of different pass rates add up separately; along one shared direction the optimum is SNR^2/s, exponent 1 - a_s",
+                f"the optimum is then SNR^2/s, of exponent {slope:.2f} = 1 - a_s, and p(1-p) keeps {angle(shape, aligned, noise2):.4f}",
+                drops="each pass rate is its own direction",
             ),
         ),
     )

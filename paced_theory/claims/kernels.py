@@ -45,7 +45,7 @@ def _() -> Evidence:
     "integral",
     statement="The kernel's mean over a Beta(a, b) law of pass rates is a ratio of Beta functions.",
     formula="E[p^alpha (1-p)^beta] = B(a+alpha, b+beta) / B(a, b); 1/6 for the default",
-    source="ours (standard)",
+    source="standard",
     assumptions="p ~ Beta(a, b)",
     route="40-digit quadrature by mpmath, alpha = 1.3, beta = 2.7, prior (0.6, 1.9)",
 )
@@ -68,10 +68,9 @@ def _() -> Evidence:
     "reward-variance",
     statement="p(1-p) is the variance of a pass/fail reward, and the GRPO and Dr. GRPO gradients carry its powers 1/2 and 1 as weights.",
     formula="E[(r - p) grad log pi] = p(1-p) (E[grad log pi | r=1] - E[grad log pi | r=0]); over the deviation, sqrt(p(1-p))",
-    source="ours (known connection)",
+    source="standard (policy gradients)",
     assumptions="exact pass rate in the baseline and in the normalisation",
     route="all outcomes of a 7-way softmax policy enumerated; attacked with groups of finite size",
-    recorded="conditional",
 )
 def _() -> Evidence:
     import sympy as sp
@@ -93,9 +92,11 @@ def _() -> Evidence:
         derivation=Derivation("conditioning on the reward", sp.expand(mean - p * (1 - p) * (score_pass - score_fail)) == 0),
         attacks=(
             Attack(
-                f"a group of G = 8 rollouts: the expected weight is E[sqrt(p_hat(1-p_hat))], {finite:.4f} instead of 0.3 at p = 0.1",
+                "a group of G = 8 rollouts",
                 abs(finite - 0.3) < 1e-3,
-                "G -> infinity; with finite groups the weight is the plug-in estimate at alpha = beta = 1/2, which is lower (Jensen)",
+                f"the expected weight is then E[sqrt(p_hat(1-p_hat))], {finite:.4f} instead of 0.3 at p = 0.1: the plug-in estimate at "
+                "alpha = beta = 1/2 is lower (Jensen)",
+                drops="exact pass rate in the baseline and in the normalisation",
             ),
         ),
     )
@@ -164,7 +165,6 @@ def _() -> Evidence:
     source="ours",
     assumptions="equal second moments, SNR^2 ~ p(1-p), p uniform",
     route="midpoint sums over 10^6 pass rates; attacked with laws of p that crowd the boundaries",
-    recorded="conditional",
 )
 def _() -> Evidence:
     bump = GaussianBump()
@@ -179,9 +179,10 @@ def _() -> Evidence:
         (Comparison(gap, 0.0, 1e-8, what="largest difference from the sums"),),
         attacks=(
             Attack(
-                f"p ~ Beta(0.05, 0.05), most problems never or always solved: the Gaussian keeps {crowded:.3f}",
+                "p ~ Beta(0.05, 0.05), most problems never or always solved",
                 crowded > 0.99,
-                "pass rates not crowded at 0 and 1, where the Gaussian keeps 15 % of its peak and the optimum has none",
+                f"the Gaussian then keeps {crowded:.3f}: at 0 and 1 it has 15 % of its peak left and the optimum has none",
+                drops="p uniform",
             ),
         ),
     )

@@ -7,10 +7,12 @@ A claim is recorded with the verdict reached when it was written; running it com
 - holds: nothing broke it;
 - error: the check could not be carried out.
 
-An attack may instead drop an assumption that the claim states. It then tests whether that is needed and cannot change the verdict.
+An attack may instead drop an assumption that the claim states. It then tests whether that is needed, cannot change the verdict, and says
+what happens without it.
 """
 
 import math
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +20,11 @@ from typing import Literal
 
 Status = Literal["holds", "conditional", "refuted", "error"]
 Relation = Literal["=", "<=", ">="]
+Origin = Literal["paper", "standard", "ours"]
+
+#: Whose statement a claim is, by the word that its source begins with.
+_ORIGIN_OF: dict[str, Origin] = {"PACED": "paper", "standard": "standard", "ours": "ours"}
+ORIGINS: tuple[Origin, ...] = tuple(_ORIGIN_OF.values())
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,8 @@ class Derivation:
 class Attack:
     """An attempt to break the claim: what was varied, whether the claim survived, and the condition needed if it did not.
 
-    `drops` names the stated assumption that the attack removes; None means that the claim's source does not exclude the case.
+    `drops` names the stated assumption that the attack removes, and `condition` then says what happens without it; None means that the
+    claim's source does not exclude the case.
     """
 
     what: str
@@ -84,13 +92,19 @@ class Evidence:
         """What the claim needs beyond its own assumptions: one entry for each attack that broke it."""
         return tuple(attack.condition for attack in self.attacks if attack.drops is None and not attack.survived)
 
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The claim's own assumptions that it was found not to survive without."""
+        return tuple(attack.drops for attack in self.attacks if attack.drops is not None and not attack.survived)
+
 
 @dataclass(frozen=True)
 class Claim:
     """One statement of the theory with the check that decides on it.
 
-    `id` is section.name; `formula` is ASCII mathematics; `source` is the paper's number or "ours"; `route` says by which independent way
-    the number is checked; `file` proves or implements it; `recorded` is the verdict on record, against which a run is compared.
+    `id` is section.name; `formula` is ASCII mathematics; `source` says whose statement it is and begins with "PACED" and the paper's number,
+    with "standard" or with "ours"; `route` says by which independent way the number is checked; `file` proves or implements it; `recorded`
+    is the verdict on record, against which a run is compared. ValueError for a source that begins otherwise.
     """
 
     id: str
@@ -102,6 +116,20 @@ class Claim:
     file: str
     recorded: Status
     check: Callable[[], Evidence]
+
+    def __post_init__(self) -> None:
+        if not self.source.startswith(tuple(_ORIGIN_OF)):
+            raise ValueError(f"source of {self.id} must begin with {', '.join(_ORIGIN_OF)}, got {self.source!r}")
+
+    @property
+    def origin(self) -> Origin:
+        """Whose statement it is: the paper's, standard, or ours."""
+        return next(origin for word, origin in _ORIGIN_OF.items() if self.source.startswith(word))
+
+    @property
+    def paper_item(self) -> str:
+        """The statement of the paper that a claim of its checks, such as "Prop. 1"; "" for the other claims."""
+        return re.split(r" \(|;", re.sub(r"^PACED(,|'s)? ", "", self.source))[0] if self.origin == "paper" else ""
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,13 @@ from paced_theory.connections import worst_case_against
 from paced_theory.kernels import BernoulliEntropy, BetaKernel, GaussianBump, HardFilter, Kernel, SqrtVariance, Uniform
 from paced_theory.robustness import (
     aggregate_efficiency,
+    beta_misspecification_curvature,
     beta_misspecification_loss,
     find_adversary,
+    loss_slope,
+    pointwise_loss,
     pointwise_loss_bound,
+    pointwise_minimax_loss,
     saddle_point,
     worst_case_efficiency,
     worst_case_law,
@@ -134,6 +138,7 @@ def _() -> Evidence:
     small, large = (1 - find_adversary(x).efficiency for x in (0.02, 0.04))
     return Evidence(
         Comparison(math.log2(large / small), 2.0, 5e-3),
+        (Comparison(math.log2(large / small), float(loss_slope(0.02 * math.sqrt(2))), 1e-4, what="slope at the middle by the formula"),),
         derivation=Derivation("limit of the logarithmic derivative", sp.limit(derivative, d, 0) == 2),
     )
 
@@ -157,7 +162,10 @@ def _() -> Evidence:
     loss = 1 - (2 * signal - second) / (2 * best * signal - best**2 * second)
     return Evidence(
         Comparison(float(loss.max()), float(pointwise_loss_bound(0.4)), 1e-12),
-        (Comparison(float(eps[np.argmax(loss)]), -0.4, 1e-12, what="worst eps"),),
+        (
+            Comparison(float(eps[np.argmax(loss)]), -0.4, 1e-12, what="worst eps"),
+            Comparison(float(np.abs(pointwise_loss(eps) - loss).max()), 0.0, 1e-12, what="largest difference from (1 - e^-eps)^2"),
+        ),
         Derivation("Taylor series", sp.expand(series - (d**2 + d**3 + sp.Rational(7, 12) * d**4)) == 0),
     )
 
@@ -178,7 +186,7 @@ def _() -> Evidence:
         lambda c: float(np.max((1 - c * np.exp(-eps)) ** 2)), bounds=(0.1, 2.0), method="bounded", options={"xatol": 1e-10}
     )
     return Evidence(
-        Comparison(float(found.fun), math.tanh(0.4) ** 2, 1e-8),
+        Comparison(float(found.fun), float(pointwise_minimax_loss(0.4)), 1e-8),
         (Comparison(float(found.x), 1 / math.cosh(0.4), 1e-7, what="best scale"),),
     )
 
@@ -251,6 +259,7 @@ def _() -> Evidence:
         Comparison(float(beta_misspecification_loss(0.5, -0.3)), 1 - kept, 1e-9),
         (
             Comparison(math.log2(large / small), 2.0, 0.02, what="order of the loss"),
+            Comparison(2 * small - large / 4, float(beta_misspecification_curvature(0.01, -0.005)), 1e-7, what="its leading term"),
             Comparison(1 - BetaKernel(1.5, 0.7).efficiency(BetaKernel()), 1 - kept, 1e-9, what="loss from the kernels' inner products"),
         ),
     )

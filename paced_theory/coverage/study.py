@@ -25,8 +25,13 @@ class Covered:
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting to simulate: `run(replicates, rng)` gives its row."""
+    """One setting to simulate: `run(replicates, rng)` gives its row.
+
+    quick: data sets at the size of seconds, 0 where even a few take too long; full: data sets for the record.
+    """
 
     study: str
     name: str
     run: Callable[[int, Generator], Covered]
+    quick: int = 20
+    full: int = 1000

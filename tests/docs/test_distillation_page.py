@@ -27,6 +27,23 @@ def test_the_selection_is_the_records_and_the_best_is_marked() -> None:
     assert sorted(rows("(self-)?distillation")) == sorted(wanted)
 
 
+def test_what_the_rate_cost_is_the_records() -> None:
+    records = [read_json(path) for path in (ROOT / "results" / "desk" / "distill" / "selection").glob("*.json")]
+    high, low = (next(r for r in records if r["setting"] == "distillation" and r["learning_rate"] == rate) for rate in (2e-3, 1e-3))
+    gained = 100 * (high["mean_of_tiers"] - low["mean_of_tiers"])
+    lost = 100 * (low["difference_to_base"]["lab:retention"]["value"] - high["difference_to_base"]["lab:retention"]["value"])
+    assert f"the rate 2e-3 gains {gained:.1f} points of it and loses {lost:.1f} points of retention" in " ".join(PAGE.split())
+    assert {(r["setting"], r["steps"]) for r in records} == {("distillation", 200), ("self-distillation", 100)}  # one value tried in each
+
+
+def test_how_often_methods_repeat_their_data_is_the_records() -> None:
+    records = [read_json(path)["training"]["weights"] for path in (ROOT / "results" / "desk" / "distillation").glob("paced-s*.json")]
+    kept = sum(record["problems"] - record["dropped"] for record in records) / len(records)
+    assert len(records) == 5 and {record["problems"] for record in records} == {2000}
+    said = f"200 updates of 32 visit each {200 * 32 / 2000:.1f} times without weights or with posterior ones, "
+    assert said + f"and those that PACED's plug-in weights at K = 8 keep {200 * 32 / kept:.1f} times" in " ".join(PAGE.split())
+
+
 def test_the_benchmark_is_the_records() -> None:
     record = read_json(ROOT / "results" / "desk" / "bench" / "distill.json")
     for step in record["step"]:

@@ -57,6 +57,8 @@ def points(seed: int) -> dict[str, Callable[[], None]]:
         "pass rates": in_a_line("pass_rate_rollouts-000000.jsonl", 1),
         "references": in_a_line("references-000000.jsonl", 1),
         "in a checkpoint": in_a_checkpoint,
+        "before a checkpoint's manifest": before_renaming("manifest.json"),
+        "before a checkpoint's name": before_renaming("checkpoint-2"),
     }
     made |= {f"update {update}": at_micro_batch(update, rng.randrange(2)) for update in updates if update < 4}
     made["pass rates at the stage boundary"] = in_a_line("pass_rate_rollouts-000004.jsonl", 1)

@@ -92,7 +92,8 @@ def comparable(folder: Path) -> dict[str, Any]:
     """The record without what time and place decide."""
     record = record_of(folder)
     assert record.pop("seconds").keys() == {"load", "rollouts", "references", "gradients", "estimates"}
-    record.pop("provenance")
+    for circumstance in ("provenance", "checksum"):
+        record.pop(circumstance)
     record["config"].pop("out")
     return record
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench import early_stopping, gradients, subjects
+from bench import early_stopping, gradients, store, subjects
 from bench.memory import peak_bytes
 from bench.timing import interleaved, ratios
 from figures.bench_gradients import main as draw
@@ -80,3 +80,24 @@ def test_early_stopping_saves_what_a_walk_through_the_rollouts_counts() -> None:
 def test_early_stopping_needs_a_finished_probe(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no rollouts"):
         early_stopping.main([str(tmp_path)])
+
+
+def test_a_small_store_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store.main(["--problems", "12", "--samples", "4", "--tokens", "50", "--out", str(tmp_path / "record.json")])
+    record = read_json(tmp_path / "record.json")
+    assert [row["stage"] for row in record["rows"]] == list(store.STAGES) and all(row["seconds"] > 0 for row in record["rows"])
+    assert "12 problems x 4 x 50 tokens" in capsys.readouterr().out
+
+
+def test_a_store_of_nothing_is_refused() -> None:
+    with pytest.raises(UserError, match="--tokens 0 must be at least 1"):
+        store.main(["--tokens", "0"])
+
+
+def test_the_committed_record_keeps_the_bounds_of_opening_and_counting() -> None:
+    record = read_json(store.OUT)
+    rows = {row["stage"]: row for row in record["rows"]}
+    assert record["settings"] == {"problems": 5000, "samples": 8, "tokens": 3000}
+    # By processor time: the clock of a busy machine is its other work's.
+    assert rows["open"]["processor_seconds"] < 1 and rows["open and count"]["processor_seconds"] < 2
+    assert rows["open and count"]["mib"] < 200 and rows["open and finish"]["mib"] < 300

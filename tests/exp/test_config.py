@@ -1,6 +1,8 @@
 """Command lines and YAML: option spellings, round trips, one line for whatever is refused."""
 
+import itertools
 import re
+import time
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -72,11 +74,11 @@ def test_spellings(argv: list[str], expected: Options) -> None:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--per-bun", "5"], r"unrecognized arguments: --per_bun 5"),
+        (["--per-bun", "5"], r"unrecognized arguments: --per-bun 5"),
         (["stray"], r"unrecognized arguments: stray"),
-        (["-K", "many"], r"option --K: Expected a .*int.*many"),
-        (["-K", "2.5"], r"option --K: Expected a .*int.*2\.5"),
-        (["-K"], r"--K: expected one argument"),
+        (["-K", "many"], r"option -K: Expected a .*int.*many"),
+        (["-K", "2.5"], r"option -K: Expected a .*int.*2\.5"),
+        (["-K"], r"-K: expected one argument"),
         (["--temperature", "warm"], r"option --temperature: .*warm"),
         (["--temperature", "nan"], r"option --temperature: .*nan"),
         (["--limit", "some"], r"option --limit: .*some"),
@@ -99,8 +101,8 @@ def test_what_is_refused_is_one_line_that_names_the_option(
     [
         ("K: [1", "parsing"),
         ("K: 2\nper_bun: 3\n", "per_bun"),
-        ("K: many\n", "--K.*many"),
-        ("K: true\n", "--K.*True"),
+        ("K: many\n", "-K.*many"),
+        ("K: true\n", "-K.*True"),
         ("per_bin: 0\n", "--per-bin 0 must be at least 2"),
         ("- 1\n", "config"),
     ],
@@ -111,6 +113,50 @@ def test_a_bad_file_is_one_line_too(text: str, message: str, tmp_path: Path) -> 
     with pytest.raises(UserError, match=message) as raised:
         parse("--config", str(path))
     assert "\n" not in str(raised.value)
+
+
+BILLION = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{after}: &{after} [{', '.join([f'*{before}'] * 9)}]\n" for before, after in itertools.pairwise("abcdefghi")
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (BILLION, r"line 2 has an alias \(\*a\); write its value out"),
+        ("x: &x {<<: *x}\n", "has an alias"),
+        ("columns: " + "{a: " * 50 + "1" + "}" * 50, "nested over 20 deep"),
+        ("columns: " + "[" * 30_000, "nested over 20 deep"),
+        ("#" * 200_000, "over 100000 bytes"),
+        ("K: !!python/object/apply:os.system ['true']\n", "python/object"),
+        ("K: " + "9" * 5_000, "4300 digits"),
+        ("K: " + "9" * 30, r"option --K 9{20}\.\.\. is larger than"),
+        ("K: 2026-99-99", "config|-K"),
+    ],
+)
+def test_a_hostile_file_is_refused_at_once(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "hostile.yaml"
+    path.write_text(text)
+    began = time.process_time()
+    for arguments in (("--config", str(path)), (f"--config={path}",)):
+        with pytest.raises(UserError, match=message) as raised:
+            parse(*arguments)
+        assert "\n" not in str(raised.value) and len(str(raised.value)) < 600
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("text", [BILLION, "a: " + "[" * 30_000, "#" * 200_000, "K: " + "9" * 5_000])
+def test_a_hostile_stored_configuration_is_refused_at_once(text: str, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    began = time.process_time()
+    with pytest.raises(UserError, match=r"config\.yaml is not readable YAML .*delete it or restore it"):
+        config.read_yaml(tmp_path / "config.yaml")
+    assert time.process_time() - began < 5
+
+
+def test_a_byte_order_mark_is_no_part_of_a_configuration(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_bytes(b"\xef\xbb\xbfK: 3\n")
+    assert config.read_yaml(tmp_path / "config.yaml") == {"K": 3}
 
 
 def test_printed_configuration_reads_back_to_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,7 +196,8 @@ def test_help_tells_what_every_option_of_the_probe_is(capsys: pytest.CaptureFixt
     assert stopped.value.code == 0
     text = re.sub(r"\s+", " ", capsys.readouterr().out)
     for field in fields(ProbeConfig):
-        line = re.search(rf"--{field.name} \S+ (.*?)\(", text)
+        option = "-K" if field.name == "K" else "--" + field.name.replace("_", "-")
+        line = re.search(rf"{option} \S+ (.*?)\(", text)
         assert line and len(line[1]) > 8, field.name
 
 
@@ -164,7 +211,7 @@ def test_help_tells_what_every_option_of_the_probe_is(capsys: pytest.CaptureFixt
         (["--max-new-tokens", "0"], "--max-new-tokens 0 must be at least 1"),
         (["--candidates", "0"], "--candidates 0 must be at least 1"),
         (["--batch-tokens", "0"], "--batch-tokens 0 must be at least 1"),
-        (["--sketch-size", "0"], "--sketch-size 0 must be at least 1"),
+        (["--sketch-size", "0"], "--sketch-size 0 must be at least 64"),
         (["--replicates", "99"], "--replicates 99 must be at least 100"),
         (["--temperature", "0"], "--temperature 0.0 must be positive and finite"),
         (["--temperature", "inf"], "--temperature"),
@@ -176,3 +223,11 @@ def test_help_tells_what_every_option_of_the_probe_is(capsys: pytest.CaptureFixt
 def test_values_of_the_probe_that_make_no_sense(argv: list[str], message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
         config.parse(ProbeConfig, argv, "paced_exp.snr_probe", "Probe.")
+
+
+def test_help_spells_options_as_the_readme_does(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        config.parse(ProbeConfig, ["--help"], "paced_exp.snr_probe", "The probe.")
+    text = capsys.readouterr().out
+    assert "--max-new-tokens" in text and "-K K" in text
+    assert not re.search(r"--[a-z]+_", text) and "--K" not in text

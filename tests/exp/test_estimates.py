@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paced_exp.errors import UserError
 from paced_exp.gradients import GradientSums
-from paced_exp.probe.estimates import BinData, Curve, curve_record, estimate_curve
+from paced_exp.probe.estimates import BinData, Curve, _artefact, curve_record, estimate_curve
+from paced_exp.probe.verdict import words
 
 RATES = np.arange(11) / 10
 BELL = 0.3 * 4 * RATES * (1 - RATES)
 FLAT = np.full(11, 0.3)
 DIMENSIONS = 40
+KEEPS, LESS = "keeps at least half", "has less than half"
 
 
 def bins_of(
@@ -45,10 +46,10 @@ def verdicts(curve: Curve) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("snr_squared", "expected"),
     [
-        (BELL, ("collapses", "collapses")),
-        (FLAT, ("does not collapse", "does not collapse")),
-        (0.3 * np.minimum(1, 3 * (1 - RATES)), ("does not collapse", "collapses")),
-        (0.3 * np.minimum(1, 3 * RATES), ("collapses", "does not collapse")),
+        (BELL, (LESS, LESS)),
+        (FLAT, (KEEPS, KEEPS)),
+        (0.3 * np.minimum(1, 3 * (1 - RATES)), (KEEPS, LESS)),
+        (0.3 * np.minimum(1, 3 * RATES), (LESS, KEEPS)),
     ],
     ids=["bell", "flat", "falls at p -> 1 only", "falls at p -> 0 only"],
 )
@@ -77,19 +78,20 @@ def test_few_problems_leave_it_undecided_and_say_how_many_are_needed() -> None:
     weak = 0.004 * 4 * RATES * (1 - RATES)
     curve = estimated(bins_of(weak, 40, seed=4))
     assert verdicts(curve) == ("not decided", "not decided")
-    for verdict in curve.verdict.values():
+    for end, verdict in curve.verdict.items():
         assert verdict["middle"] > 0 and verdict["problems_needed"] > 40
-        assert "with 40 problems a bin" in verdict["words"]
-    none = estimated(bins_of(np.zeros(11), 40, seed=4))
-    assert all("is not told from zero" in verdict["words"] for verdict in none.verdict.values())
+        said = words(curve_record(curve), end)
+        assert "40 problems a bin" in said and f"at least {verdict['problems_needed']} would be needed" in said
+    none = curve_record(estimated(bins_of(np.zeros(11), 40, seed=4)))
+    assert all("is not told from zero" in words(none, end) for end in ("low", "high"))
 
 
 def by_the_rule(verdict: dict[str, Any]) -> str:
     if verdict["middle_low"] <= 0:
         return "not decided"
     if verdict["difference_high"] < 0:
-        return "collapses"
-    return "does not collapse" if verdict["difference_low"] > 0 else "not decided"
+        return LESS
+    return KEEPS if verdict["difference_low"] > 0 else "not decided"
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -105,15 +107,14 @@ def test_the_verdict_follows_the_written_rule(seed: int) -> None:
         assert verdict["difference_low"] < verdict["difference"] < verdict["difference_high"]
         assert verdict["middle_low"] < middle < verdict["middle_high"]
         assert verdict["verdict"] == by_the_rule(verdict)
-        assert verdict["words"].startswith(f"{verdict['end']}: {verdict['verdict']} with 60 problems a bin (")
         assert ("problems_needed" in verdict) == (verdict["verdict"] == "not decided" and middle > 0)
 
 
 @pytest.mark.parametrize(
     ("rates", "low", "high"),
     [
-        ([0.2, 0.4, 0.5, 0.6, 1.0], "not decided", "collapses"),  # no bin near 0
-        ([0.0, 0.4, 0.5, 0.6, 0.8], "collapses", "not decided"),  # no bin near 1
+        ([0.2, 0.4, 0.5, 0.6, 1.0], "not decided", LESS),  # no bin near 0
+        ([0.0, 0.4, 0.5, 0.6, 0.8], LESS, "not decided"),  # no bin near 1
         ([0.0, 0.1, 0.2, 0.8, 1.0], "not decided", "not decided"),  # no middle
     ],
 )
@@ -123,7 +124,7 @@ def test_an_end_or_a_middle_that_was_not_reached_is_not_judged(rates: list[float
     assert verdicts(curve) == (low, high)
     for end, verdict in (("low", low), ("high", high)):
         if verdict == "not decided":
-            assert curve.verdict[end]["words"].endswith("not decided, the bins there or in the middle hold too few problems")
+            assert words(curve_record(curve), end).endswith("not decided, the bins there or in the middle hold too few problems")
 
 
 # ---- the rows
@@ -132,8 +133,10 @@ def test_an_end_or_a_middle_that_was_not_reached_is_not_judged(rates: list[float
 def test_bins_of_fewer_than_three_problems_are_left_out() -> None:
     curve = estimated(bins_of(BELL, [100, 2, 3, *[100] * 8]))
     assert [row.pass_rate for row in curve.bins] == pytest.approx([0.0, 0.2, *RATES[3:]])
+    assert curve.left_out == [{"pass_rate": pytest.approx(0.1), "n": 2, "why": "an interval needs at least 3 problems"}]
     empty = estimated(bins_of(BELL[:2], 2, rates=RATES[:2]))
-    assert empty.bins == [] and empty.fit is None and verdicts(empty) == ("not decided", "not decided")
+    assert empty.bins == [] and len(empty.left_out) == 2 and verdicts(empty) == ("not decided", "not decided")
+    assert empty.models == [] and empty.models_problem.startswith("no comparison with other shapes: ")
 
 
 def test_the_point_estimate_uses_the_exact_sum_beside_the_sketch() -> None:
@@ -161,23 +164,26 @@ def test_the_random_sign_level_is_passed_by_signal_and_rarely_by_noise() -> None
     assert np.mean(noise) < 0.08, "nominal 2.5 %"
 
 
-def test_the_fit_finds_the_exponents() -> None:
+def test_a_bell_is_told_from_a_flat_curve() -> None:
+    bell, flat = (curve_record(estimated(bins_of(curve, 200)))["flat"] for curve in (BELL, FLAT))
+    assert bell["p_value"] < 1e-6 and flat["p_value"] > 0.05 and bell["degrees"] == 10
+    assert flat["snr_squared"] == pytest.approx(0.3, rel=0.2)
+    one = curve_record(estimated(bins_of(BELL[:1], 50, rates=[0.5])))["flat"]
+    assert one["problem"].startswith("no test of a flat SNR: ")
+
+
+def test_other_shapes_are_told_apart() -> None:
     rates = (10 * RATES + 0.5) / 11
     curve = estimated(bins_of(0.4 * 4 * rates * (1 - rates), 400))
-    assert curve.fit is not None
-    assert curve.fit["a_low"] < 1 < curve.fit["a_high"] and curve.fit["b_low"] < 1 < curve.fit["b_high"]
-    assert curve.fit["a"] == pytest.approx(1, abs=0.35) and curve.fit["b"] == pytest.approx(1, abs=0.35)
     by_name = {model["name"]: model for model in curve.models}
-    assert by_name["constant"]["delta_aic"] > 10 > by_name["p(1-p)"]["delta_aic"]
+    assert by_name["constant"]["delta_aic"] > 10 > by_name["p(1-p)"]["delta_aic"] and curve.models_problem == ""
 
 
-def test_without_signal_there_may_be_nothing_to_fit() -> None:
+def test_gradients_that_cancel_give_an_estimate_clipped_at_zero() -> None:
     data = bins_of(np.zeros(11), 100)
-    for bin_data in data:  # gradients that cancel: ||sum g||^2 far below what noise gives
+    for bin_data in data:  # ||sum g||^2 far below what noise gives
         bin_data.sums.sum_norm_squared = 0.0
-    curve = estimated(data)
-    assert curve.fit is None and curve.models == []
-    assert all(row.clipped and row.snr == 0 for row in curve.bins)
+    assert all(row.clipped and row.snr == 0 for row in estimated(data).bins)
 
 
 def test_the_same_seed_gives_the_same_record_and_json_can_hold_it() -> None:
@@ -186,7 +192,7 @@ def test_the_same_seed_gives_the_same_record_and_json_can_hold_it() -> None:
     other = curve_record(estimated(bins_of(BELL), seed=6))
     assert other["bins"][5]["snr"] == record["bins"][5]["snr"] and other["bins"][5]["null_high"] != record["bins"][5]["null_high"]
     wanted = {"pass_rate", "n", "snr", "snr_low", "snr_high", "snr_naive", "floor", "null_high"}
-    assert all(wanted <= row.keys() for row in record["bins"]) and {"bins", "fit", "verdict"} <= record.keys()
+    assert all(wanted <= row.keys() for row in record["bins"]) and {"bins", "left_out", "models", "verdict"} <= record.keys()
     assert [row["offered"] for row in record["bins"]] == [300] * 11
 
 
@@ -194,18 +200,33 @@ def test_the_same_seed_gives_the_same_record_and_json_can_hold_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gradients", "message"),
-    [
-        (np.ones((5, DIMENSIONS)), r"the 300 problems of pass rate 0.50 give no SNR: the gradients do not differ"),
-        (np.full((5, DIMENSIONS), np.nan), r"the 300 problems of pass rate 0.50 give no SNR: .*must be finite"),
-    ],
+    ("gradients", "why"),
+    [(np.ones((5, DIMENSIONS)), "the gradients do not differ"), (np.full((5, DIMENSIONS), np.nan), "must be finite")],
 )
-def test_a_bin_without_an_estimate_is_named(gradients: np.ndarray, message: str) -> None:
+def test_a_bin_without_an_estimate_is_left_out_and_named_and_the_others_stay(gradients: np.ndarray, why: str) -> None:
     data = bins_of(BELL)
     sums = GradientSums((gradients**2).sum(1), gradients, float((gradients.sum(0) ** 2).sum()))
     data[5] = BinData(0.5, 0.5, sums, 300)
-    with pytest.raises(UserError, match=message):
-        estimated(data)
+    record = curve_record(estimated(data))
+    (left_out,) = record["left_out"]
+    assert left_out["pass_rate"] == 0.5 and left_out["n"] == 5 and why in left_out["why"]
+    assert len(record["bins"]) == 10 and json.dumps(record, allow_nan=False)
+
+
+def test_a_null_that_is_not_finite_is_none_in_the_record() -> None:
+    gradients = np.outer([1.0, 1.0, 1.1], np.eye(DIMENSIONS)[0])  # with equal signs the three hardly differ, with others they do
+    sums = GradientSums((gradients**2).sum(1), gradients, float((gradients.sum(0) ** 2).sum()))
+    record = curve_record(estimate_curve([BinData(0.5, 0.5, sums, 3)], replicates=300, seed=0))
+    assert json.dumps(record, allow_nan=False)
+
+
+def test_a_sketch_too_small_for_the_artefact_leaves_it_out() -> None:
+    data = bins_of(BELL)
+    rough = np.full((100, 1), 50.0)  # inner products far above the norms: no vectors have them
+    data[5] = BinData(0.5, 0.5, GradientSums(data[5].sums.norms_squared, rough, data[5].sums.sum_norm_squared), 300)
+    curve = estimated(data)
+    naive = {row["pass_rate"]: row["snr_naive"] for row in _artefact([data[5]])}
+    assert naive == {0.5: None} and [row["pass_rate"] for row in curve.left_out] == [0.5]
 
 
 def test_the_artefact_is_the_naive_estimate_on_bins_as_full_as_chance_fills_them() -> None:

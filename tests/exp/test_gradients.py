@@ -334,18 +334,6 @@ def test_the_gradient_of_some_parameters_alone(kind: str, only: list[str]) -> No
     assert engine.sums().sum_norm_squared == pytest.approx(flat.sum(0).square().sum().item(), rel=1e-10)
 
 
-def test_reset_begins_another_bin() -> None:
-    model = model_of("qwen3")
-    engine = PerProblemGradients(model, Sketch(model, SIZE, 0))
-    engine.accumulate(3, partial(losses_of, model, None, [0, 1, 2]))
-    engine.reset()
-    engine.accumulate(2, partial(losses_of, model, None, [3, 4]))
-    alone = accumulated(model, None, [[3, 4]])
-    np.testing.assert_array_equal(engine.sums().norms_squared, alone.norms_squared)
-    np.testing.assert_array_equal(engine.sums().sketches, alone.sketches)
-    assert engine.sums().sum_norm_squared == alone.sum_norm_squared
-
-
 def test_a_weight_on_the_loss_scales_the_gradient() -> None:
     model = model_of("qwen3")
     counts = torch.tensor([float(len(response)) for response in RESPONSES], dtype=torch.float64)

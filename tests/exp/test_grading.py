@@ -10,6 +10,8 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ from hypothesis import strategies as st
 
 from paced_exp import grading_pool
 from paced_exp.errors import UserError
-from paced_exp.grading import LAB_FAMILIES, MAX_ANSWER_CHARS, Grader, exact_match, extract_boxed, final_answer, lab_pass
+from paced_exp.grading import LAB_FAMILIES, MAX_ANSWER_CHARS, Grader, exact_match, extract_answer, extract_boxed, final_answer, lab_pass
 from paced_exp.grading_pool import WALL_FACTOR, GradingPool
 from paced_exp.lab import lab_problems
 from paced_exp.lab.families import FAMILIES
@@ -104,11 +106,65 @@ def test_extract_boxed_examples(text, content):
 
 
 @pytest.mark.parametrize(
-    "text", ["\\boxed{" * 15_000, "\\" * 100_000, "{" + " " * 100_000 + "{", "{ " * 50_000, "\\boxed{" * 5000 + "}" * 5000]
+    ("text", "content"),
+    [
+        (r"\boxed{(2,2)} and \boxed{(6,2)}", "(2,2), (6,2)"),
+        (r"$\boxed{2}$, $\boxed{3}$ and $\boxed{5}$.", "2, 3, 5"),
+        (r"\(\boxed{1}\) or \(\boxed{-2}\)", "1, -2"),
+        (r"$$\boxed{(2, 2)} \quad \text{and} \quad \boxed{(6, 2)}$$", "(2, 2), (6, 2)"),
+        (r"\boxed{1}\boxed{2}", "1, 2"),
+        ("\\[\n\\boxed{1},\n\\boxed{2}\n\\]", "1, 2"),
+        (r"$y_1 = \boxed{2}$ and $y_2 = \boxed{3}$", "2, 3"),
+        (r"$\boxed{4}$, $\boxed{4}$", "4"),
+        (r"First \boxed{9}. Then \boxed{1}, \boxed{2}", "1, 2"),
+        # Far apart, or another sentence: the last one wins.
+        ("\\boxed{4}\n\n\\boxed{5}", "5"),
+        (r"\boxed{4} so \boxed{5}", "5"),
+        (r"\boxed{4}. And \boxed{5}", "5"),
+        (r"\boxed{4}," + " " * 100 + r"\boxed{5}", "5"),
+        (r"\boxed{4}, the area is \boxed{5}", "5"),
+        (r"\boxed{1}, \boxed{x \boxed{3}}", "3"),
+        (r"\boxed{1}, \boxed{2", "1"),
+        (r"\boxed{4} andor \boxed{5}", "5"),
+        ("", None),
+    ],
+)
+def test_joined_boxes_are_one_answer(text, content):
+    assert extract_answer(text) == content
+
+
+@pytest.mark.parametrize(
+    ("gold", "response", "correct"),
+    [
+        ("(2,2),(6,2)", r"\boxed{(6,2)} and \boxed{(2,2)}", True),
+        ("(2,2),(6,2)", r"\boxed{(6,2)}", False),
+        (r"\{2,3,5\}", r"$\boxed{2}, \boxed{3}, \boxed{5}$", True),
+        ("5", r"\boxed{4} or \boxed{5}", False),  # a guess of both is not the answer
+        ("5", r"\boxed{5}, \boxed{5}", True),
+        ("x=1,y=2", r"$x=\boxed{1}$ and $y=\boxed{2}$", True),
+        ("5", r"We guess \boxed{4}. No: \boxed{5}", True),
+    ],
+)
+def test_joined_boxes_are_graded_as_a_set(grader, gold, response, correct):
+    assert grader.grade([problem(gold)], [response]) == [correct]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\\boxed{" * 15_000,
+        r"\boxed{1}," * 15_000,
+        r"\boxed{1}" + r"\quad" * 50_000 + r"\boxed{1}",
+        "\\" * 100_000,
+        "{" + " " * 100_000 + "{",
+        "{ " * 50_000,
+        "\\boxed{" * 5000 + "}" * 5000,
+    ],
 )
 def test_extract_boxed_is_linear(text):
     began = time.process_time()
     extract_boxed(text)
+    extract_answer(text)
     assert time.process_time() - began < 2  # quadratic scans of these take minutes
 
 
@@ -164,7 +220,6 @@ def test_math_needs_a_box(grader):
 
 # Gold answers or worked solutions that math-verify does not accept, with the reason. None of the 500 is among them.
 MATH500_EXCEPTIONS: dict[str, str] = {}
-AIME2024_EXCEPTIONS = {"aime2024-15": r"the solution boxes \textbf{(073)}, which math-verify reads as text because of its leading zero"}
 
 
 def test_math500_gold_answers_grade_as_correct(grader):
@@ -185,10 +240,127 @@ def test_math500_answers_of_other_problems_grade_as_wrong(grader):
 
 def test_aime_and_gsm8k_solutions_grade_as_correct(grader):
     aime = load_problems(shared("aime2024.jsonl"))
-    passed = grader.grade(aime, [problem.solution for problem in aime])
-    assert {problem.id for problem, correct in zip(aime, passed, strict=True) if not correct} == set(AIME2024_EXCEPTIONS)
-    gsm8k = load_problems(shared("gsm8k_test.jsonl"), limit=200)
+    assert all(grader.grade(aime, [problem.solution for problem in aime]))
+    gsm8k = load_problems(shared("gsm8k_test.jsonl"))
     assert all(grader.grade(gsm8k, [problem.solution for problem in gsm8k]))
+
+
+# What is decided beyond math-verify; the reasons stand in docs/safety.md.
+
+SMALL = [r"6.63\times10^{-34}", "0.0000001", r"\frac{1}{10^7}", "10^{-20}", "e^{-30}", r"\sqrt{2}\cdot10^{-16}", "0.000000123456"]
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "correct"),
+    [
+        *((gold, gold, True) for gold in SMALL),
+        *(
+            (gold, wrong, False)
+            for gold in SMALL
+            for wrong in ("0", "0.0", r"1.1\times10^{-34}", "0.0000004", "-" + gold, f"3\\cdot {gold}")
+        ),
+        ("0.0000001", r"\frac{1}{10^7}", True),
+        (r"\frac{1}{10^7}", "0.0000002", False),
+        (r"6.63\times10^{-34}", r"\frac{663}{10^{36}}", True),
+        (r"\frac{1}{3}", "0.333333", True),  # a relative error of 1e-6 exactly
+        (r"\frac{1}{810}", "0.001235", False),  # right to six decimals, wrong by 3.5e-4
+        ("0", r"\sqrt{2}\cdot\sqrt{2}-2", True),
+        ("0", "0.0000001", False),
+        ("0", "10^{-40}", False),
+        ("(0,0.0000001)", "(0,0.0000003)", False),
+        ("(1,2,0.0000001)", "(1,2,0.0000003)", False),
+        (r"\{0.0000001,2\}", r"\{2,0.0000003\}", False),
+        (r"\{0.0000001,2\}", r"\{2,10^{-7}\}", True),
+        ("x=0.0000001", "0.0000003", False),
+        ("x=0.0000001", "0.0000001", True),
+        (r"0.0000001<x<1", "(0.0000003,1)", False),
+        (r"\begin{pmatrix}0.0000001\\2\end{pmatrix}", r"\begin{pmatrix}0.0000003\\2\end{pmatrix}", False),
+        (r"\begin{pmatrix}0.0000001\\2\end{pmatrix}", r"\begin{pmatrix}10^{-7}\\2\end{pmatrix}", True),
+        ("x+10^{-20}", "x+10^{-21}", False),
+        ("x+10^{-20}", "10^{-20}+x", True),
+        (r"10^{10^{10}}", r"10^{10^{10}}", True),
+        ("11_3", "11_2", False),
+        ("11_3", "11_{2}", False),
+        ("11_3,12_3", "11_2,12_2", False),
+        ("11_3", "11_{3}", True),
+        ("11_3", r"11_{\text{three}}", True),
+        ("11_3", "11", True),
+        ("a_3", "a_2", False),
+        ("4", r"4\%", False),
+        ("4", r"400\%", False),
+        (r"\frac14", r"25\%", True),
+        ("0.3", r"0.3\%", False),
+        (r"25\%", "25", True),
+        (r"25\%", "0.25", True),
+        (r"25\%", r"25\%", True),
+        (r"25\%", r"0.25\%", False),
+        ("5", "6=5", False),
+        ("5", "x=6=5", False),
+        ("5", "6=x=5", False),
+        ("5", "2+3=5", True),
+        ("5", "x=2+3=5", True),
+        ("0.33", r"\frac13=0.33", True),
+        (r"\{1,2\}", "(2,1)", False),
+        (r"\{1,2\}", "(1,2)", False),
+        (r"\{1,2\}", "2,1", True),
+        (r"\left\{1,2\right\}", r"\{2,1\}", True),
+        ("(1,2)", r"\{1,2\}", False),
+        ("1,2", "(1,2)", True),  # a list may stand in brackets
+        ("5", "5,5", True),
+        ("4", r"\boldsymbol{4}", True),
+        ("5", r"\boldsymbol{4}", False),
+        (r"\frac12", r"\bm{\frac{1}{2}}", True),
+        ("73", r"\textbf{(073)}", True),
+        (r"\boldsymbol{v}", r"\boldsymbol{v}", True),
+        ("i", r"\sqrt{-1}", True),
+        ("2i", r"\sqrt{-4}", True),
+        ("-i", r"\sqrt{-1}", False),
+        ("2i", r"\sqrt{-1}", False),
+        (r"\frac12+\frac{\sqrt3}{2}i", r"e^{i\pi/3}", True),
+        (r"\binom52", "10", True),
+        ("10", r"\binom52", True),
+        ("10", r"\dbinom{5}2", True),
+        (r"\binom52", "20", False),
+        ("12:00", "1:00", False),  # both a division by zero
+        ("12:00", "12:00", True),
+        (r"\frac{1}{0}", r"\frac{2}{0}", False),
+        (r"1-\frac{1}{\mathrm{e}}", r"1-\frac{1}{\mathrm{e}}", True),
+        (r"1-\frac{1}{\mathrm{e}}", "1-e^{-1}", True),
+        (r"1-\frac{1}{\mathrm{e}}", r"1+\frac{1}{\mathrm{e}}", False),
+        (r"\frac{1}{\mathrm{kg}}", r"\frac{1}{\mathrm{cm}}", False),  # math-verify cuts both to \frac{1}{
+        ("1000", "1 000", True),
+        ("1000000", r"1\,000\,000", True),
+        ("0", "1 000", False),
+        ("0", "5 0", False),
+        ("2", "1 2", False),
+        ("2", r"1\,2", False),
+        (r"\frac12", "1 1/2", False),
+        (r"\frac32", r"1 \frac12", True),
+        (r"\begin{pmatrix}6&8\\10&12\end{pmatrix}", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}+\begin{pmatrix}5&6\\7&8\end{pmatrix}", True),
+        (r"\begin{pmatrix}6&8\\10&13\end{pmatrix}", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}+\begin{pmatrix}5&6\\7&8\end{pmatrix}", False),
+    ],
+)
+def test_rules_beyond_math_verify(grader, gold, answer, correct):
+    assert grader.grade([problem(gold)], [boxed(answer)]) == [correct]
+
+
+@pytest.mark.parametrize(("answer", "correct"), [(r"4\%", True), ("4", True), (r"400\%", False), (r"0.04\%", False), ("0.04", False)])
+@pytest.mark.parametrize("question", ["By what percent does it grow?", "It grows by 3\\%, then 1\\%."])
+def test_a_question_in_percent_is_answered_with_or_without_the_sign(grader, question, answer, correct):
+    assert grader.grade([replace(problem("4"), prompt=question)], [boxed(answer)]) == [correct]
+
+
+@given(st.integers(-40, 40), st.integers(1, 999_999), st.sampled_from([-1, 1]), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_numbers_agree_to_a_relative_error_at_every_size(grader, exponent, digits, sign, in_latex):
+    def text(value: Decimal) -> str:
+        return f"{value.scaleb(-exponent)} \\times 10^{{{exponent}}}" if in_latex else f"{value:f}"
+
+    gold = Decimal(sign * digits).scaleb(exponent)
+    # math-verify's own six decimals come first, so that nothing is promised of an error just under 1e-6.
+    answers = [gold, gold * (1 + Decimal("3e-6")), gold * (1 - Decimal("3e-6")), -gold, 2 * gold, Decimal(0)]
+    passed = grader.grade([problem(text(gold))] * len(answers), [boxed(text(answer)) for answer in answers])
+    assert passed == [True] + [False] * 5
 
 
 # Hostile answers

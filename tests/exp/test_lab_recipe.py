@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast
 
 from paced_exp import prompts
+from paced_exp.checkpoints import last_whole
 from paced_exp.errors import UserError
 from paced_exp.lab import __main__ as command
 from paced_exp.lab import lab_problems, pretrain
@@ -166,7 +168,7 @@ def assert_same_run(folder: Path, other: Path) -> None:
     one, two = (load_file(path / "checkpoint" / "model.safetensors") for path in (folder, other))
     assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
     assert lines_without_time(folder) == lines_without_time(other)
-    states = [torch.load(path / pretrain.STATE, weights_only=True) for path in (folder, other)]
+    states = [torch.load(last_whole(path / "training") / pretrain.STATE, weights_only=True) for path in (folder, other)]
     assert states[0]["pools"] == states[1]["pools"] == TINY.pools
     assert all(torch.equal(states[0]["model"][name], states[1]["model"][name]) for name in states[0]["model"])
     assert (folder / "record.json").exists()
@@ -219,16 +221,17 @@ def kill():
 def in_a_step(folder):  # the second pool's second step
     loss, calls = pretrain.response_loss, []
     def counted(*arguments):
-        calls.append((folder / "state.pt").exists())
+        calls.append((folder / "training" / "checkpoint-1").exists())
         return kill() if sum(calls) == 2 else loss(*arguments)
     pretrain.response_loss = counted
 
 def while_saving(folder):  # the second pool's state, half written
     save = torch.save
-    def half(value, path):
-        save(value, path)
+    def half(value, file):
+        save(value, file)
         if value["pools"] == 2:
-            os.truncate(path, path.stat().st_size // 2)
+            file.truncate(file.tell() // 2)
+            file.flush()
             kill()
     torch.save = half
 
@@ -310,3 +313,21 @@ def test_the_command_runs_the_named_recipe(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(SystemExit) as stopped:
         command.main(["pretrain", "professor"])
     assert stopped.value.code == 2 and "choose from" in capsys.readouterr().err
+
+
+def test_a_damaged_state_is_named_and_the_one_before_it_is_taken(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(pretrain, "EVALUATION_PROBLEMS", EVALUATED)
+    shutil.copytree(whole, tmp_path / "run")
+    path = tmp_path / "run" / "training" / "checkpoint-3" / pretrain.STATE
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 16
+    path.write_bytes(content)
+    (tmp_path / "run" / pretrain.STATE).write_bytes(b"of an older version")
+    (tmp_path / "run" / "record.json").unlink()
+    run_tiny(tmp_path / "run")
+    assert_same_run(tmp_path / "run", whole)
+    said = capsys.readouterr().err
+    assert f"checkpoint-3 is damaged: {pretrain.STATE} is not as it was written" in said and "the run goes on from checkpoint-2" in said
+    assert f"{pretrain.STATE} is of an older version, which nothing shows to be whole; it is not read" in said

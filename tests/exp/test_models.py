@@ -134,6 +134,10 @@ def without_template(folder: Path) -> None:
     (folder / "chat_template.jinja").unlink()
 
 
+def with_template(template: str) -> Callable[[Path], Any]:
+    return lambda folder: (folder / "chat_template.jinja").write_text(template)
+
+
 def without_end(folder: Path) -> None:
     tokenizer = tiny_tokenizer()
     tokenizer.eos_token = None
@@ -170,6 +174,22 @@ DAMAGES: list[tuple[Callable[[Path], Any], str]] = [
     (lambda folder: (folder / "tokenizer.json").unlink(), "has no tokenizer.json"),
     (lambda folder: (folder / "tokenizer.json").write_text("{}"), "tokenizer .* cannot be read"),
     (without_template, "has no chat template"),
+    (with_template("{% for m in messages %}"), r"chat template cannot be used \(TemplateSyntaxError"),
+    (with_template("{{ raise_exception('no\\nno') }}"), r"chat template cannot be used \(TemplateError: no no\)"),
+    (with_template("{{ ''.__class__.__mro__[1].__subclasses__() }}"), r"chat template cannot be used \(SecurityError"),
+    (with_template("{{ messages[0].content * 300000000 }}"), "chat template cannot be used .*memory"),
+    (with_template("{{ 'ab' * 1000000 }}"), "it makes 2000000 characters of a message of 12"),
+    (
+        with_template("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"),
+        "it takes over 5 s for a message of 24000 characters",
+    ),
+    (lambda folder: edit_json(folder / "config.json", num_attention_heads=0), "no causal language model .* .ZeroDivisionError"),
+    (lambda folder: edit_json(folder / "config.json", num_hidden_layers=10**9), "describes a model much larger than its weights"),
+    (lambda folder: edit_json(folder / "config.json", vocab_size=10**9), "describes a model much larger than its weights"),
+    (lambda folder: edit_json(folder / "config.json", intermediate_size=10**12), "describes a model much larger than its weights"),
+    (lambda folder: edit_json(folder / "config.json", hidden_size="wide"), "hidden_size.* expected int, got str"),
+    (lambda folder: (folder / "config.json").write_text("[" * 100_000), "config.json is not readable JSON"),
+    (lambda folder: (folder / "config.json").write_text('{"vocab_size": ' + "9" * 5_000 + "}"), "config.json is not readable JSON"),
     (without_end, "names no end-of-sequence token"),
     (lambda folder: edit_json(folder / "generation_config.json", eos_token_id=[99]), "end-of-sequence id 99 is outside"),
 ]

@@ -1,6 +1,7 @@
 """Pass rates against hand counts and mpmath; the file refused when stale or impossible."""
 
 import json
+import random
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from tiny_models import loaded, tiny_model
 from paced_exp.errors import UserError
 from paced_exp.pass_rates import (
     COLUMNS,
+    FINGERPRINT_KEY,
     Fingerprint,
     jeffreys_interval,
     pass_rates,
@@ -172,6 +174,70 @@ def test_files_that_are_no_pass_rates_are_refused(file: Path, tmp_path: Path) ->
         read_pass_rates(file, None)
 
 
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"problem_id": "a\u2028b", "k": 0, "K": 8}\r\n', encoding="utf-8-sig", newline="")
+    assert read_pass_rates(path, None).to_dict("records") == [{"problem_id": "a\u2028b", "k": 0, "K": 8}]
+
+
+def test_no_flipped_bit_of_a_file_is_believed(file: Path) -> None:
+    good, rng = file.read_bytes(), random.Random(0)
+    rates = read_pass_rates(file, FINGERPRINT)
+    refused = 0
+    for place in range(0, len(good), 5):
+        bad = bytearray(good)
+        bad[place] ^= 1 << rng.randrange(8)
+        file.write_bytes(bad)
+        try:
+            pd.testing.assert_frame_equal(read_pass_rates(file, FINGERPRINT), rates)
+        except UserError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert refused > len(good) / 10, "the others are in statistics that nobody reads"
+
+
+def test_a_file_of_an_earlier_version_has_no_checksum(file: Path) -> None:
+    table = pq.read_table(file)
+    pq.write_table(table.replace_schema_metadata({FINGERPRINT_KEY: table.schema.metadata[FINGERPRINT_KEY.encode()]}), file)
+    assert read_pass_rates(file, FINGERPRINT)["k"].tolist() == [1, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"problem_id": pa.array([1, 2, 3])}, "column 'problem_id' holds int64, not text"),
+        ({"problem_id": pa.array([["a"], ["b"], ["c"]])}, "column 'problem_id' holds list<element: string>, not text"),
+        ({"problem_id": pa.array(["a", None, "c"])}, "must be text; mend the row"),
+        ({"k": pa.array([True, False, True])}, "column 'k' holds bool, not numbers"),
+        ({"k": pa.array([[1], [2], [3]])}, "column 'k' holds list<element: int64>, not numbers"),
+        ({"k": pa.array([1, None, 4])}, "k = nan of problem 'b' must be a whole number"),
+        ({"K": pa.array([4.0, float("inf"), 4.0])}, "K = inf of problem 'b' must be a whole number"),
+        ({"K": pa.array([4, 2**40, 4])}, "K = 1099511627776 of problem 'b' must be at most 2147483647"),
+    ],
+)
+def test_columns_of_wrong_types_are_refused(file: Path, change: dict[str, pa.Array], message: str) -> None:
+    table = pq.read_table(file).replace_schema_metadata(None)
+    for name, values in change.items():
+        table = table.set_column(table.column_names.index(name), name, values)
+    pq.write_table(table, file)
+    with pytest.raises(UserError, match=re.escape(message)):
+        read_pass_rates(file, None)
+
+
+def test_files_with_odd_columns_rows_or_metadata_are_refused(file: Path) -> None:
+    table = pq.read_table(file)
+    pq.write_table(table.append_column("k", table["k"]), file)
+    with pytest.raises(UserError, match="is no readable parquet file"):
+        read_pass_rates(file, None)
+    pq.write_table(table.replace_schema_metadata(None)[:0], file)
+    with pytest.raises(UserError, match="has no pass rates in it"):
+        read_pass_rates(file, None)
+    for odd in ("[1]", "{", "[" * 100_000):
+        pq.write_table(table.replace_schema_metadata({FINGERPRINT_KEY: odd}), file)
+        with pytest.raises(UserError, match="in its metadata that is no JSON object"):
+            read_pass_rates(file, FINGERPRINT)
+
+
 def test_the_fingerprint_follows_template_and_sampler() -> None:
     model = loaded(tiny_model())
     first = Fingerprint.of(model, temperature=1, max_new_tokens=8)
@@ -216,6 +282,12 @@ def test_counts_of_ones_own_are_read_and_checked(tmp_path: Path) -> None:
         ("nonsense", "line 1: expected {"),
         ('{"problem_id": "a", "k": 1, "K": 8}\n{"problem_id": "a", "k": 1, "K": 8}', "problem_id = a of problem 'a' occurs more than once"),
         ("", "has no pass rates in it"),
+        ('{"problem_id": ["a"], "k": 1, "K": 8}', "line 1: problem_id must be text or a whole number, not ['a']"),
+        ('{"problem_id": true, "k": 1, "K": 8}', "line 1: problem_id must be text or a whole number, not True"),
+        ('{"problem_id": "a", "k": NaN, "K": 8}', "line 1: k and K must be whole numbers, not nan and 8"),
+        ('{"problem_id": "a", "k": 1, "K": 2147483648}', "line 1: k and K must be at most 2147483647"),
+        ('{"problem_id": "a", "k": 1, "K": ' + "9" * 5000 + "}", "line 1: expected {"),
+        ("[" * 100_000, "line 1: expected {"),
     ):
         path.write_text(text)
         with pytest.raises(UserError, match=re.escape(message)):

@@ -30,6 +30,7 @@ from paced_exp import snr_probe
 from paced_exp.models import LoadedModel, load_model
 from paced_exp.pass_rates import read_pass_rates
 from paced_exp.probe import responses, stages
+from paced_exp.probe.verdict import words
 from paced_exp.problems import load_problems
 from paced_exp.references import read_references
 from paced_exp.rollouts.store import ChunkStore
@@ -44,11 +45,13 @@ def test_the_record_says_what_the_issue_asks_for(whole: Path) -> None:
     assert [row["pass_rate"] for row in record["bins"]] == pytest.approx([0, 0.25, 0.5, 0.75, 1])
     assert [row["posterior_pass_rate"] for row in record["bins"]] == pytest.approx([0.1, 0.3, 0.5, 0.7, 0.9])
     assert all(row["snr_low"] <= row["snr"] <= row["snr_high"] and row["floor"] == row["n"] ** -0.5 for row in record["bins"])
-    assert record["fit"] is None or {"a", "a_low", "a_high", "b", "b_low", "b_high"} <= record["fit"].keys()
-    assert {verdict["verdict"] for verdict in record["verdict"].values()} <= {"collapses", "does not collapse", "not decided"}
+    assert {"law", "fit", "posterior_pass_rate", "problem"} == record["mixture"].keys()
+    assert (record["mixture"]["fit"] is None) == record["mixture"]["problem"].startswith("no ")
+    known = {"keeps at least half", "has less than half", "not decided"}
+    assert {verdict["verdict"] for verdict in record["verdict"].values()} <= known
     assert record["kind"] == "snr_probe" and record["provenance"]["seed"] == 5 and record["config"]["per_bin"] == PER_BIN
     assert all(seconds > 0 for seconds in record["seconds"].values())
-    assert {path.name for path in whole.iterdir()} >= {"figure2_snr.pdf", "figure2_snr.png", "config.yaml", "problems.parquet"}
+    assert {path.name for path in whole.iterdir()} >= {"snr_curve.pdf", "snr_curve.png", "config.yaml", "problems.parquet"}
     assert not [path for path in whole.rglob("*.tmp")]
 
 
@@ -113,9 +116,9 @@ def test_the_table_shows_every_bin_and_the_words_of_the_verdict(
     lines = captured.out.splitlines()
     for row, line in zip(record["bins"], lines[1:], strict=False):
         assert line.split()[:2] == [f"{row['pass_rate']:.3f}", str(row["n"])] and f"{row['snr']:.4f}" in line
-    assert record["verdict"]["low"]["words"] in lines and record["verdict"]["high"]["words"] in lines
+    assert {words(record, end)[1:] for end in ("low", "high")} <= {line[1:] for line in lines}
     assert any(line.startswith("seconds: load ") and "total" in line for line in lines)
-    assert [Path(line).name for line in lines[-4:]] == [f"figure2_snr.{suffix}" for suffix in ("pdf", "png", "svg", "txt")]
+    assert [Path(line).name for line in lines[-4:]] == [f"snr_curve.{suffix}" for suffix in ("pdf", "png", "svg", "txt")]
 
 
 # ---- the same again
@@ -124,7 +127,7 @@ def test_the_table_shows_every_bin_and_the_words_of_the_verdict(
 def test_the_same_seed_gives_the_same_record_and_another_does_not(models: Path, problems: Path, whole: Path, tmp_path: Path) -> None:
     snr_probe.main(arguments(models, problems, tmp_path / "same"))
     assert comparable(tmp_path / "same") == comparable(whole)
-    assert (tmp_path / "same" / "figure2_snr.png").read_bytes() == (whole / "figure2_snr.png").read_bytes()
+    assert (tmp_path / "same" / "snr_curve.png").read_bytes() == (whole / "snr_curve.png").read_bytes()
     snr_probe.main(["--config", str(whole / "config.yaml"), "--out", str(tmp_path / "config")])
     assert comparable(tmp_path / "config") == comparable(whole)
     snr_probe.main(arguments(models, problems, tmp_path / "other", seed=6))

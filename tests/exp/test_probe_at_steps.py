@@ -68,9 +68,9 @@ def test_both_panels_and_both_tables(twice: Path, models: Path, problems: Path, 
     printed = capsys.readouterr().out
     assert printed.index("before update 1:") < printed.index("before update 3:")
     assert (twice / "record.json").read_bytes() == before
-    caption = (twice / "figure2_snr.txt").read_text()
-    assert "Before update 1: p -> 0" in caption and "Before update 3: p -> 0" in caption and "hard_filter weights" in caption
-    assert (twice / "figure2_snr.pdf").stat().st_size > 0
+    caption = (twice / "snr_curve.txt").read_text()
+    assert "Before update 1: The bin k = 0" in caption and "Before update 3: The bin k = 0" in caption and "hard_filter weights" in caption
+    assert (twice / "snr_curve.pdf").stat().st_size > 0
 
 
 @pytest.mark.parametrize("missing", ["training-000002/trained.json", "step-000003/record.json"])

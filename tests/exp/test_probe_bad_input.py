@@ -31,6 +31,10 @@ def spoilt_rows(**changes: Any) -> list[dict[str, Any]]:
         ({"K": 0}, "-K 0 must be at least 1"),
         ({"bins": 1}, "--bins 1 must be at least 2"),
         ({"per-bin": 2}, "--per-bin 2 must be at least 3"),
+        (
+            {"sketch-size": 4},
+            "--sketch-size 4 must be at least 64: the inner products of a sketch of m numbers are wrong by about 1/sqrt(m)",
+        ),
         ({"problems": "missing.jsonl"}, "missing.jsonl"),
         ({"problems": "lab:nowhere"}, "lab:nowhere is not a lab split"),
         ({"student": "no-such-folder/x/y"}, "no-such-folder/x/y"),

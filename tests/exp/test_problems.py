@@ -166,6 +166,51 @@ def test_columns_are_mapped(tmp_path):
     assert problem == Problem("k", "Q1", "1", "because\n\\boxed{1}", path, "mine", "exact", {"answer": "no"})
 
 
+def test_columns_of_gsm8k_may_be_named(tmp_path):
+    raw = [{"question": f"Q{n}", "answer": f"1+{n}=<<1+{n}={n + 1}>>{n + 1}\n#### {n + 1}", "key": f"k{n}"} for n in range(3)]
+    path = write(tmp_path / "gsm.jsonl", raw)
+    for columns in ({"prompt": "question"}, {"prompt": "question", "answer": "answer"}):
+        assert load_problems(path, columns=columns) == load_problems(path)
+    named = load_problems(path, columns={"prompt": "question", "id": "key"})
+    assert [problem.id for problem in named] == ["k0", "k1", "k2"]
+    assert (named[0].answer, named[0].solution) == ("1", "1+0=1\n\\boxed{1}")
+    other = write(tmp_path / "other.jsonl", [{"q": row["question"], "a": row["answer"]} for row in raw])
+    assert [p.answer for p in load_problems(other, columns={"prompt": "q", "answer": "a"})] == ["1", "2", "3"]
+    with pytest.raises(UserError, match="no column 'nowhere'"):
+        load_problems(path, columns={"prompt": "nowhere"})
+
+
+def test_columns_of_gsm8ks_own_file_may_be_named():
+    path, _ = shared("gsm8k_test.jsonl")
+    assert load_problems(path, columns={"prompt": "question"}) == load_problems(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"prompt": "P", "answer": Infinity}', "line 1: the answer is an infinite number"),
+        ('{"prompt": "P", "answer": -Infinity}', "line 1: the answer is an infinite number"),
+        ('{"prompt": "P", "answer": 1e999}', "line 1: the answer is an infinite number"),
+        ('{"prompt": "P", "answer": NaN}', "line 1: no answer"),
+        ('{"prompt": "P", "answer": ' + "9" * 5_000 + "}", "line 1: not valid JSON .*4300 digits"),
+        ('{"prompt": "P", "answer": ' + "9" * 2_000 + "}", "the answer has 2000 characters"),
+        ('{"prompt": "P", "answer": ' + "[" * 100_000 + "}", "line 1: not valid JSON"),
+        ('{"a":' * 100_000, "line 1: not valid JSON"),
+    ],
+)
+def test_numbers_and_nesting_that_no_answer_has(tmp_path, line, message):
+    path = write(tmp_path / "mine.jsonl", [line])
+    with pytest.raises(UserError, match=message) as raised:
+        load_problems(path)
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 600
+
+
+@pytest.mark.parametrize("value", [Decimal("Infinity"), Decimal("NaN"), float("-inf")])
+def test_no_answer_is_a_number_that_is_none(value):
+    with pytest.raises(RowError, match=r"infinite number|no answer"):
+        plain({"prompt": "P", "answer": value}, ORIGIN)
+
+
 def test_jsonl_and_parquet_give_the_same_problems(tmp_path):
     text = write(tmp_path / "same.jsonl", ["\ufeff" + json.dumps(rows(1)[0]), "", *rows(5)[1:], "  "])
     pq.write_table(pa.Table.from_pylist(rows(5)), tmp_path / "same.parquet")

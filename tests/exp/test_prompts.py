@@ -1,5 +1,7 @@
 """The three prompts: what the user's message says, and that its ids are the chat template's."""
 
+import signal
+
 import pytest
 from tiny_models import tiny_tokenizer
 
@@ -47,3 +49,37 @@ def test_thinking_is_off_for_templates_that_know_it() -> None:
         "{{ messages[0]['content'] }}{% if enable_thinking is not defined or enable_thinking %}={% else %}>{% endif %}"
     )
     assert tokenizer.decode(prompt_ids(tokenizer, LAB)).endswith(">")
+
+
+@pytest.mark.parametrize(
+    ("face", "message"),
+    [
+        ("{{ raise_exception('not this') }}", r"cannot be rendered for problem 'p1' \(TemplateError: not this\)"),
+        ("{{ ''.__class__.__mro__[1].__subclasses__() }}", r"cannot be rendered for problem 'p1' \(SecurityError"),
+        ("{{ 'ab' * 1000000 }}", r"makes 2000004 characters of the 4 of problem 'p1'"),
+    ],
+)
+def test_a_template_that_fails_for_one_problem_names_it(face: str, message: str) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = "{% if '2+2' in messages[0]['content'] %}" + face + "{% endif %}{{ messages[0]['content'] }}"
+    prompt_ids(tokenizer, MATH)
+    with pytest.raises(UserError, match=message):
+        prompt_ids(tokenizer, LAB)
+
+
+def test_a_template_that_does_not_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paced_exp.templates.PROMPT_SECONDS", 0.2)
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    before = signal.getsignal(signal.SIGVTALRM)
+    with pytest.raises(UserError, match="takes over 0 s for problem 'p1'"):
+        prompt_ids(tokenizer, LAB)
+    assert signal.getsignal(signal.SIGVTALRM) == before and signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
+
+
+def test_ids_are_those_of_transformers() -> None:
+    tokenizer = tiny_tokenizer()
+    for kind in KINDS:
+        messages = [{"role": "user", "content": user_message(MATH, kind)}]
+        options = {"add_generation_prompt": True, "tokenize": True, "return_dict": False, "enable_thinking": False}
+        assert prompt_ids(tokenizer, MATH, kind) == tokenizer.apply_chat_template(messages, **options)

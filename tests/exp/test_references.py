@@ -67,13 +67,12 @@ def test_the_first_correct_candidate_is_kept_as_it_was_sampled(tmp_path: Path, t
         "a": [("is 5", True), ("is 4", False), ("thus 4", True)],  # the second was cut: not correct, whatever it says
         "b": [("4", True), ("or 4", True), ("5", True)],
     }
-    engine, done = Script(answers), []
-    found = run([problem("a"), problem("b")], engine, ChunkStore(tmp_path, "references"), teacher, on_problem=lambda: done.append(1))
+    engine = Script(answers)
+    found = run([problem("a"), problem("b")], engine, ChunkStore(tmp_path, "references"), teacher)
     assert found == {
         "a": Reference("a", [*encoded("thus 4"), EOS], "teacher", 3, 1),
         "b": Reference("b", [*encoded("4"), EOS], "teacher", 3, 2),
     }
-    assert len(done) == 2
     assert engine.requests == [{"samples": 3, "max_new_tokens": 9, "temperature": 0.7, "seed": 5}]
     # The teacher reads the expert solution.
     assert [prompt.token_ids for prompt in engine.prompts] == [prompt_ids(TOKENIZER, problem(name), "privileged") for name in "ab"]

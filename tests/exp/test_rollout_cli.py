@@ -212,8 +212,11 @@ def test_the_summary_by_hand() -> None:
     assert (a["source"], a["problems"], a["pass_rate"], a["never_passed"]) == ("lab:a", 2, pytest.approx(0.3), 0)
     assert (b["never_passed"], b["always_passed"], b["truncated_share"]) == (1, 1, pytest.approx(0.3))
     assert everything["source"] == "all" and everything["rollouts"] == 30 and everything["mean_tokens"] == pytest.approx(5.0)
-    half = 1.959964 * np.std(np.arange(6) / 5, ddof=1) / np.sqrt(6)
-    assert everything["pass_rate_low"] == pytest.approx(0.5 - half) and everything["pass_rate_high"] == pytest.approx(0.5 + half)
+    (many,) = rollout.summary(pd.concat([rates] * 4, ignore_index=True), ["lab:a"] * 24)["sources"]
+    half = 1.959964 * np.std(np.tile(np.arange(6) / 5, 4), ddof=1) / np.sqrt(24)
+    assert (many["pass_rate_low"], many["pass_rate_high"]) == (pytest.approx(0.5 - half), pytest.approx(0.5 + half))
+    (failed,) = rollout.summary(rates.assign(k=0, p_hat=0.0), ["lab:a"] * 6)["sources"]
+    assert (failed["pass_rate_low"], failed["pass_rate_high"]) == (0.0, pytest.approx(1 - 0.025 ** (1 / 6), abs=0.02))
     alone = rollout.summary(rates[:1], ["lab:a"])
     assert len(alone["sources"]) == 1 and alone["sources"][0]["pass_rate_low"] is None
     assert "-" in rollout.table({**alone, "session": {"rollouts": 0, "tokens": 0, "seconds": 0.0}})

@@ -15,6 +15,7 @@ import yaml
 from paced_exp import run_folder
 from paced_exp.errors import UserError
 from paced_exp.run_folder import RunFolder, git_state, provenance, read_json, write_json
+from paced_exp.snr_probe import StageClock
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,148 @@ def test_changed_inputs_are_refused(tmp_path: Path) -> None:
         run.claim({"student": "sha256:1", "teacher": "sha256:3"})
     with pytest.raises(UserError, match="begun before the student and the teacher changed"):
         run.claim({"student": "sha256:0", "teacher": "sha256:3"})
+
+
+# ---- the lock and the record
+
+
+def test_a_folder_that_holds_only_a_lock_counts_as_new(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_text("{}")
+    with RunFolder(tmp_path, Settings()).locked() as run:
+        assert run.open().config == Settings()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "provenance.json"]
+
+
+def test_a_refused_folder_is_not_touched_by_the_lock(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("x")
+    before = tmp_path.stat().st_mtime_ns
+    with pytest.raises(UserError, match="is no run folder"), RunFolder(tmp_path, Settings()).locked():
+        pass
+    assert tmp_path.stat().st_mtime_ns == before
+
+
+def test_the_record_is_made_once_and_read_back(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def make() -> dict[str, object]:
+        made.append(1)
+        assert (tmp_path / ".lock").exists()
+        run.open()
+        return {"kind": "tale", "rates": (0.5, 1e-9), "by": {10: "a", 9: "b"}}
+
+    run = RunFolder(tmp_path, Settings())
+    first = run.recorded("tale", make)
+    again = run.recorded("tale", make)
+    assert made == [1] and json.loads(json.dumps(first)) == again == {"kind": "tale", "rates": [0.5, 1e-9], "by": {"10": "a", "9": "b"}}
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_of_several_processes_the_others_only_help(tmp_path: Path) -> None:
+    assert RunFolder(tmp_path / "run", Settings()).recorded("tale", dict, main=False) == {}
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_command_that_is_refused_leaves_no_folder(tmp_path: Path) -> None:
+    def refuse() -> dict[str, object]:
+        raise UserError("--steps 0 must be at least 1")
+
+    with pytest.raises(UserError, match="--steps"):
+        RunFolder(tmp_path / "a" / "run", Settings()).recorded("tale", refuse)
+    assert list(tmp_path.iterdir()) == []
+
+
+DEEP = "[" * 10_000
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}", "is no record of kind 'tale', or damaged"),
+        ("[]", "holds a list, not an object"),
+        ('{"kind": ["tale"]}', "is no record of kind 'tale', or damaged"),
+        ('{"kind": "tale", "n": 3}', "has no checksum, so it is damaged or an older version wrote it"),
+        ('{"kind": "tale", "n": 3, "checksum": "sha256:0"}', "its content does not match its checksum"),
+        ('{"kind": "tale", "n": 3, "checksum": {}}', "its content does not match its checksum"),
+        ('{"kind": "tale", "n": NaN}', "it holds NaN, which is no number of JSON"),
+        ('{"kind": "tale", "n": 1e999}', "a number in it is not finite"),
+        ('{"kind": "tale", "n": ' + DEEP + "]" * 10_000 + "}", "is nested more than 64 deep"),
+        ('{"kind": "tale", "n": ' + 70 * "[" + 70 * "]" + "}", "is nested more than 64 deep"),
+        (DEEP, "is corrupted"),
+        ('{"kind": "tale", "n": ' + "9" * 5_000 + "}", "is corrupted"),
+    ],
+)
+def test_a_damaged_record_is_one_line(content: str, message: str, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path, Settings()).open()
+    run.record_path.write_text(content)
+    with pytest.raises(UserError) as caught:
+        run.recorded("tale", lambda: pytest.fail("it was made again"))
+    assert message in str(caught.value) and str(run.record_path) in str(caught.value)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
+
+
+def test_a_bit_of_a_record_is_seen(tmp_path: Path) -> None:
+    record = {"kind": "tale", "correct": 24, "words": "abc"}
+    run = RunFolder(tmp_path, Settings()).open()
+    run.recorded("tale", lambda: record)
+    content = run.record_path.read_bytes()
+    believed = []
+    for place in range(len(content)):
+        changed = bytearray(content)
+        changed[place] ^= 1
+        run.record_path.write_bytes(changed)
+        try:
+            believed.append(run.recorded("tale", lambda: pytest.fail("it was made again")))
+        except UserError as error:
+            assert "record.json" in str(error)
+    assert believed == []
+
+
+def test_a_record_that_is_no_file_is_one_line(tmp_path: Path) -> None:
+    for make, message in ((Path.mkdir, "is a folder where a file belongs"), (os.mkfifo, "it is no regular file")):
+        run = RunFolder(tmp_path / message, Settings()).open()
+        make(run.record_path)
+        with pytest.raises(UserError, match=message):
+            run.recorded("tale", dict)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{1: 2, seed: 3}", "has 1 for an option's name"),
+        ("[1, 2]", "holds list, not a mapping"),
+        ("seed: {a: {b: 1}}", "seed ({'a': {'b': 1}} there, 3 now)"),
+        ("name: " + "x" * 50_000, "name ('xxx"),
+        ("".join(f"o{i}: {i}\n" for i in range(2_000)), "more; name another folder"),
+    ],
+)
+def test_a_damaged_configuration_is_one_line(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(content)
+    with pytest.raises(UserError) as caught:
+        RunFolder(tmp_path, Settings()).check()
+    assert message in str(caught.value) and len(str(caught.value)) < 3_000
+
+
+def test_a_configuration_that_is_no_file_is_one_line(tmp_path: Path) -> None:
+    for number, make in enumerate((Path.mkdir, os.mkfifo)):
+        (tmp_path / str(number)).mkdir()
+        make(tmp_path / str(number) / "config.yaml")
+        with pytest.raises(UserError, match="is no run folder"):
+            RunFolder(tmp_path / str(number), Settings()).check()
+
+
+@pytest.mark.parametrize("content", ["[]", '"a"', "3", "null", DEEP])
+def test_damaged_inputs_are_one_line(content: str, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path, Settings()).open()
+    (tmp_path / "inputs.json").write_text(content)
+    with pytest.raises(UserError, match=r"inputs\.json is corrupted"):
+        run.claim({"student": "sha256:1"})
+
+
+@pytest.mark.parametrize("content", ["[]", '{"load": "x"}', '{"load": -1}', '{"load": true}', '{"load": [1]}', '{"load": 1e999}'])
+def test_damaged_seconds_are_one_line(content: str, tmp_path: Path) -> None:
+    (tmp_path / "seconds.json").write_text(content)
+    with pytest.raises(UserError, match=r"seconds\.json"):
+        StageClock(tmp_path / "seconds.json")
 
 
 # ---- files

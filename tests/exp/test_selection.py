@@ -10,9 +10,11 @@ from kill_probe import HashGrader
 
 from paced_exp import grading
 from paced_exp.errors import UserError
-from paced_exp.run_folder import read_json
+from paced_exp.json_files import read_json, write_checked, write_json
 from paced_exp.training import selection
-from paced_exp.training.selection import SelectionConfig, select
+from paced_exp.training.selection import SelectionConfig, finished, select
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +50,44 @@ def test_every_pair_is_trained_once_and_the_best_comes_first(
     monkeypatch.setattr(selection, "distill", None)  # what has a record is not made again
     selection.main(argv)
     assert capsys.readouterr().out.splitlines() == lines
+
+
+WRONG = [
+    ({"mean_of_tiers": 0.9}, r"mean_of_tiers 0\.9 is not the mean of its tiers, 0\.5"),
+    ({"mean_of_tiers": "0.5"}, "is not the mean of its tiers"),
+    ({"accuracy": {"lab:mid": 1.5, "lab:retention": 0.9}}, "accuracy must be shares from 0 to 1"),
+    ({"accuracy": [0.5]}, "accuracy must be shares"),
+    ({"accuracy": {"lab:retention": 0.9}}, "accuracy names no tier"),
+    ({"learning_rate": 0.1}, "it is of rate 0.1 and 200 updates, and its name is of others"),
+    ({"kind": "cell"}, "no record of kind 'selection'"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), WRONG)
+def test_a_record_that_cannot_be_decides_nothing(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    config = SelectionConfig(records=str(tmp_path))
+    path = tmp_path / f"{config.name(1e-3, 200)}.json"
+    whole = {
+        "kind": "selection",
+        "learning_rate": 1e-3,
+        "steps": 200,
+        "accuracy": {"lab:mid": 0.5, "lab:retention": 0.9},
+        "mean_of_tiers": 0.5,
+    }
+    write_checked(path, whole)
+    assert [record["learning_rate"] for record in finished(config)] == [1e-3]
+    write_checked(path, whole | change)
+    with pytest.raises(UserError, match=message) as caught:
+        finished(config)
+    assert str(path) in str(caught.value)
+    write_json(path, whole)
+    with pytest.raises(UserError, match="has no checksum"):
+        finished(config)
+
+
+@pytest.mark.parametrize(("setting", "steps"), [("distillation", 200), ("self-distillation", 100)])
+def test_the_committed_records_are_whole(setting: str, steps: int) -> None:
+    assert len(finished(SelectionConfig(setting, steps=(steps,), records=str(ROOT / "results" / "desk" / "distill" / "selection")))) >= 3
 
 
 def test_other_options_have_records_of_their_own() -> None:

@@ -14,10 +14,11 @@ from distill_setup import rows as problem_rows
 from distill_setup import trainer, trainer_config, write_problems
 from tiny_models import tiny_model
 
+from paced_exp.checkpoints import checkpoints
 from paced_exp.errors import UserError
 from paced_exp.prompts import prompt_ids
 from paced_exp.references import solution_ids
-from paced_exp.trainer import checkpoints, rate
+from paced_exp.trainer import rate
 from paced_exp.training import build
 from paced_exp.training.batches import Batch
 from paced_exp.training.build import training_arguments
@@ -130,7 +131,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_problem(source: P
     ours.teachers[stage] = Poisoned(ours.teachers[stage].model, name)  # type: ignore[attr-defined]
     with pytest.raises(UserError, match=f"the loss of update 3 is not finite for problems '{name}'; the last checkpoint in"):
         ours.train_or_resume()
-    assert [path.name for path in checkpoints(tmp_path / "training")] == ["checkpoint-2"]
+    assert [path.name for path in checkpoints(tmp_path / "training")] == ["checkpoint-1", "checkpoint-2"]
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run(source: Path, tmp_path: Path) -> None:

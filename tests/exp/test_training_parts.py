@@ -3,6 +3,8 @@
 import itertools
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,8 @@ from paced_exp.training.batches import Row, by_length, collate, in_rows, make_ro
 from paced_exp.training.masks import parse_mask
 from paced_exp.training.segments import Segment, make_plan, make_segments
 from paced_exp.training.stages import Stage, parse_stages, stage_ends
-from paced_exp.weights import Weights, normalised
+from paced_exp.training.supply import Supply, SupplyOptions
+from paced_exp.weights import ESTIMATES, METHODS, Weighting, Weights, normalised, weigh
 
 # ---- stages
 
@@ -153,6 +156,39 @@ def test_sampling_draws_in_proportion_and_weighs_alike() -> None:
     counts = np.bincount(plan.indices, minlength=3)
     assert counts[0] == 0 and counts[2] / counts[1] == pytest.approx(2, rel=0.1)
     assert plan.weights.tolist() == [1.0, 1.0, 1.0]
+
+
+# ---- weights in training
+
+
+def a_supply(weighting: Weighting, counts: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> Supply:
+    """A supply of one stage on the student's rollouts, of problems that no model ever sees."""
+    options = SupplyOptions(weighting, "loss", 4, 1.0, 8, batch=2, rollout_every=1, teacher_prompt="plain", seed=0)
+    problems, segments = [None] * len(counts[0]), [Segment(0, 3, REVERSE, False)]
+    monkeypatch.setattr(Supply, "_check_contexts", lambda *_: None)
+    nothing: Any = None
+    return Supply(Path(), options, problems, segments, nothing, nothing, nothing, nothing, nothing, counts, nothing, nothing)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "weighting",
+    [*map(Weighting, METHODS), *(Weighting(estimate=estimate) for estimate in ESTIMATES)],
+    ids=lambda w: f"{w.method}-{w.estimate}",
+)
+def test_a_training_weighs_as_weigh_does(weighting: Weighting, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = np.array([0, 1, 2, 4, 3]), np.array([4, 4, 4, 4, 8])
+    prepared = a_supply(weighting, counts, monkeypatch).prepare(0)
+    assert prepared.weights.values.tolist() == weigh(weighting, *counts).values.tolist()
+
+
+@pytest.mark.parametrize("counts", [([0.5, 1.0], [2, 2]), ([1, 2], [2, 0]), ([1, 3], [2, 2])])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_training_refuses_the_counts_that_weigh_refuses(
+    method: str, counts: tuple[list[float], list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supply = a_supply(Weighting(method), (np.array(counts[0]), np.array(counts[1])), monkeypatch)
+    with pytest.raises(ValueError, match="k and K must be vectors of whole numbers with 0 <= k <= K and K >= 1"):
+        supply.prepare(0)
 
 
 # ---- batches

@@ -1,50 +1,106 @@
-"""docs/snr.md says what the records say, and what a kernel would keep is what the theory's formula gives."""
+"""docs/snr.md says what the records say: verdicts from the one place that has them, fits with their test, and what a record lacks."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from figures import document_snr
 from paced_exp.errors import UserError
+from paced_exp.reproduce.scales import DESK
+from paced_exp.reproduce.verdicts import findings_by_name
 
 ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "snr.md").read_text(encoding="utf-8")
 
 
-def record(a: float, b: float) -> dict[str, Any]:
-    return {
-        "bins": [{"posterior_pass_rate": (k + 0.5) / 11, "offered": 100 + 10 * k, "mean_squared_norm": 1.0 + k} for k in range(11)],
-        "fit": {"a": a, "b": b},
-    }
+@pytest.fixture(scope="module")
+def page() -> str:
+    return document_snr.document(ROOT / "results")
 
 
-def test_the_committed_page_is_that_of_the_committed_records() -> None:
-    assert (ROOT / "docs" / "snr.md").read_text(encoding="utf-8") == document_snr.document(ROOT / "results" / "desk")
+def record(key: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((ROOT / "results" / "desk" / key / "record.json").read_text())
+    return found
 
 
-def test_a_kernel_of_the_fitted_shape_keeps_everything_and_others_what_a_simulation_gives() -> None:
-    assert document_snr.efficiencies(record(1, 1))["p(1-p)"] == pytest.approx(1)
-    assert document_snr.efficiencies(record(0.5, 0.5))["sqrt(p(1-p))"] == pytest.approx(1)
-    # Weights w on problems drawn by their share gain (E w s)^2 / E w^2 m: here by drawing them.
-    shares = document_snr.efficiencies(record(0.3, 0.9))
-    rng = np.random.default_rng(0)
-    k = rng.choice(11, size=400_000, p=(100 + 10 * np.arange(11)) / (100 + 10 * np.arange(11)).sum())
-    p, m = (k + 0.5) / 11, 1.0 + k
-    signal = p**0.3 * (1 - p) ** 0.9 * m
-    best = (signal**2 / m).mean()
-    for name, w in {"p(1-p)": p * (1 - p), "uniform": np.ones_like(p), "hard filter [0.2, 0.8]": 1.0 * ((p >= 0.2) & (p <= 0.8))}.items():
-        assert shares[name] == pytest.approx((w * signal).mean() ** 2 / (w**2 * m).mean() / best, abs=5e-3)
-        assert shares[name] < 1
+def test_the_committed_page_is_that_of_the_committed_records(page: str) -> None:
+    assert page == PAGE, "run: make claims"
 
 
-def test_a_missing_record_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"qwen3/record\.json does not exist"):
+def test_make_writes_it() -> None:
+    claims = (ROOT / "Makefile").read_text().split("\nclaims:")[1].split("\n\n")[0]
+    assert "-m figures.document_snr" in claims
+
+
+def test_verdicts_stand_raw_and_corrected_side_by_side(page: str) -> None:
+    findings = findings_by_name(ROOT / "results", DESK)
+    rows = [line for line in page.splitlines() if line.startswith("| the bin k = ")]
+    assert len(rows) == 8
+    for name in ("C1.step1.low", "C1.step1.high", "C1.step20.low", "C1.step20.high"):
+        (row,) = (line for line in rows if name in line)
+        assert f"{name}: {findings[name].verdict}" in row
+        step, end = re.fullmatch(r"C1\.step(\d+)\.(\w+)", name).groups()  # type: ignore[union-attr]
+        panels = {1: record("snr_verdict/qwen3"), 20: record("snr_probe")["steps"][1]}
+        numbers = panels[int(step)]["verdict"][end]
+        # By the rule as protocol and page state it, from the numbers.
+        raw = (
+            "keeps at least half"
+            if numbers["difference_low"] > 0
+            else "has less than half"
+            if numbers["difference_high"] < 0
+            else "not decided"
+        )
+        assert f"| {raw} |" in row and numbers["middle_low"] > 0
+    assert sum("no hypothesis of a claim" in row for row in rows) == 4
+
+
+def test_no_end_collapses_and_no_efficiency_is_printed(page: str) -> None:
+    generated = "\n".join(line for line in page.splitlines() if line.startswith(("|", "- The bin", "- Before")))
+    assert "collapse" not in generated and "efficiency" not in page and "sech" not in page
+
+
+def test_every_fit_stands_beside_its_chi_squared(page: str) -> None:
+    fits = re.findall(r"a = -?\d\.\d\d \[[^]]+\] \(at most [^)]+\); b = [^)]+\)(; χ² = [\d.]+ on 8 df, p = [\d.e-]+)?", page)
+    assert len(fits) >= 10 and all(fits)
+
+
+def test_the_paper_and_the_page_agree_on_eq_33(page: str) -> None:
+    for name, key in (("Qwen3", "snr_verdict/qwen3"), ("Llama", "snr_verdict/llama")):
+        rows = record(key)["bins"]
+        share = [row["offered"] / sum(r["offered"] for r in rows) for row in rows]
+        noise = [row["mean_squared_norm"] / (1 + row["snr_squared"]) for row in rows]
+        w = [row["pass_rate"] * (1 - row["pass_rate"]) for row in rows]
+        mean = sum(s * x for s, x in zip(share, w, strict=True))
+        weighted = sum(s * x * x * m for s, x, m in zip(share, w, noise, strict=True))
+        ratio = weighted / mean**2 / sum(s * m for s, m in zip(share, noise, strict=True))
+        kept = 1 - share[0] - share[-1]
+        assert re.search(rf"\| {name} architecture, update 1 \| .* \| {ratio:.2f} \| {kept:.0%} \| {ratio * kept:.2f} \|", page)
+
+
+def test_what_an_old_record_lacks_is_said_and_what_a_new_one_holds_is_printed() -> None:
+    assert "not in this record" in PAGE
+    old = record("snr_verdict/qwen3")
+    new = {**old, "bins": [dict(row) for row in old["bins"]]}
+    for row in new["bins"]:
+        row.update({"trimmed": 0.0123, "trimmed_low": 0.01, "trimmed_high": 0.015, "snr_squared_covers": False})
+    lines = document_snr._pair("qwen3", new)
+    table = [line for line in lines if line.startswith(("| 0.", "| 1."))]
+    assert len(table) == 11 and all("0.0123 [0.0100, 0.0150] |" in line and "] † |" in line for line in table)
+
+
+def test_a_missing_record_is_named_with_its_command(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"qwen3/record\.json does not exist; run: .*--table figure2"):
+        document_snr.document(tmp_path)
+    shutil.copytree(ROOT / "results" / "desk", tmp_path / "desk", ignore=shutil.ignore_patterns("*.pdf", "*.png", "*.svg"))
+    (tmp_path / "desk" / "snr_robustness" / "sum" / "record.json").unlink()
+    with pytest.raises(UserError, match=r"sum/record\.json does not exist; run: .*--table robustness"):
         document_snr.document(tmp_path)
 
 
 def test_it_is_written_where_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document_snr.main(["--out", str(tmp_path / "page.md")])
-    assert "## Qwen3 architecture" in (tmp_path / "page.md").read_text(encoding="utf-8")
-    assert json.loads((ROOT / "results" / "desk" / "snr_verdict" / "qwen3" / "record.json").read_text())["kind"] == "snr_probe"
+    assert (tmp_path / "page.md").read_text(encoding="utf-8") == PAGE and capsys.readouterr().out.strip() == str(tmp_path / "page.md")

@@ -6,8 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from paced_exp import config as configs
+from paced_exp.json_files import write_checked
 from paced_exp.reproduce.cells import Cell, base_cell, row_cells
+from paced_exp.reproduce.checks import end_numbers
 from paced_exp.reproduce.grids import BY_NAME
+from paced_exp.reproduce.probes import probes_of
 from paced_exp.reproduce.records import write_record
 from paced_exp.reproduce.scales import DESK, Scale
 
@@ -37,7 +41,7 @@ def content_of(cell: Cell, correct: dict[str, np.ndarray], problems: str = "ids"
             for source, values in correct.items()
         },
         "flops": {"training": 2e12, "pass_rates": 1e12} if cell.trained else {},
-        "training": {} if cell.trained else None,
+        "training": {"weights": {"problems": 2000, "dropped": 1000}} if cell.trained else None,
         "seconds": {"references and training": 2.0 + cell.seed**2, "evaluation": 1.0} if cell.trained else {"evaluation": 3.0},
         "provenance": {"git": {"commit": "0" * 40}},
     }
@@ -61,4 +65,33 @@ def write_base(results: Path, accuracy: float, scale: Scale = DESK) -> Path:
     cell = base_cell(scale, "distillation")
     path = cell.path(results)
     write_record(path, content_of(cell, scores(scale, accuracy, 99)))
+    return path
+
+
+def probe_bins(difference: tuple[float, float, float], middle_low: float = 0.1) -> list[dict[str, Any]]:
+    """Three bins, both ends alike: SNR²(end) − SNR²(middle)/2 is the difference with that interval where the middle has no width of its own."""
+    value, low, high = difference
+    middle = (0.2, 0.2, 0.2) if middle_low > 0 else (0.2, middle_low, 0.5)
+    end = (value + 0.1, low + 0.1, high + 0.1)
+    names = ("snr_squared", "snr_squared_low", "snr_squared_high")
+    return [
+        {"pass_rate": rate, "n": n, "offered": 60, **dict(zip(names, numbers, strict=True))}
+        for rate, n, numbers in ((0.0, 40, end), (0.5, 50, middle), (1.0, 50, end))
+    ]
+
+
+def write_probe(
+    results: Path,
+    difference: tuple[float, float, float],
+    middle_low: float = 0.1,
+    folder: str = "snr_probe",
+    steps: tuple[int, ...] = (),
+) -> Path:
+    """The record of a probe of the desk whose ends stand to the middle as `difference` says; at several updates where there are `steps`."""
+    bins = probe_bins(difference, middle_low)
+    panel = {"bins": bins, "verdict": {end: end_numbers(bins, end) for end in ("low", "high")}}
+    config = configs.as_dict(next(probe.config for probe in probes_of(DESK) if probe.key == folder))
+    curves: dict[str, Any] = {"steps": [panel | {"step": step} for step in steps]} if steps else panel
+    path = results / "desk" / folder / "record.json"
+    write_checked(path, {"kind": "snr_probe", "config": config, **curves})
     return path

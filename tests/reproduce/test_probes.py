@@ -1,22 +1,24 @@
 """The probes as part of the grids: declared once a scale, run once, killed at no loss, refused where a record has other options."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from paced_exp import config as configs
 from paced_exp.distill import DistillConfig
 from paced_exp.errors import UserError
+from paced_exp.json_files import read_json, write_checked, write_json
 from paced_exp.reproduce.__main__ import main
 from paced_exp.reproduce.cells import cell_of
 from paced_exp.reproduce.estimate import cost_of
 from paced_exp.reproduce.grids import BY_NAME
-from paced_exp.reproduce.probes import probes_of
+from paced_exp.reproduce.probes import ROBUSTNESS, probes_of
 from paced_exp.reproduce.run_cell import run_task
 from paced_exp.reproduce.scales import DESK, SCALES, Scale
 from paced_exp.reproduce.verdicts import DECIDING, PROBE_STEPS, probe_findings, probe_records
-from paced_exp.run_folder import read_json, write_json
 from paced_exp.snr_probe import run_probe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,7 +36,7 @@ def ran(scale: Scale, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_record_and_figure_are_in_the_results_and_nothing_is_left(scale: Scale, ran: Path) -> None:
     (probe,) = probes_of(scale)
     there = {path.name for path in probe.folder(ran / "results").iterdir()}
-    assert there == {"record.json", *(f"figure2_snr.{kind}" for kind in ("pdf", "png", "svg", "txt"))}
+    assert there == {"record.json", *(f"snr_curve.{kind}" for kind in ("pdf", "png", "svg", "txt"))}
     assert probe.record(ran / "results") is not None and not [path for path in (ran / "work").rglob("*") if path.is_file()]
 
 
@@ -67,9 +69,9 @@ def test_a_record_of_other_options_or_of_something_else_is_refused(scale: Scale,
     record = read_json(probe.folder(ran / "results") / "record.json")
     path = probe.folder(tmp_path) / "record.json"
     for name in ("out", "device"):  # where and how, not what
-        write_json(path, {**record, "config": {**record["config"], name: "elsewhere"}})
+        write_checked(path, {**record, "config": {**record["config"], name: "elsewhere"}})
         assert probe.record(tmp_path) is not None
-    write_json(path, {**record, "config": {**record["config"], "per_bin": 4}})
+    write_checked(path, {**record, "config": {**record["config"], "per_bin": 4}})
     with pytest.raises(
         UserError, match=r"record\.json was made with other options .*per_bin \(4 there, 3 now\); delete it and run: .*--table figure2"
     ):
@@ -77,6 +79,7 @@ def test_a_record_of_other_options_or_of_something_else_is_refused(scale: Scale,
     damaged = [
         {"kind": "cell"},
         [],
+        {**record, "steps": 5},
         {**record, "steps": [{**record["steps"][0], "verdict": {}}]},
         {**record, "steps": [record["steps"][0], None]},
     ]
@@ -86,9 +89,43 @@ def test_a_record_of_other_options_or_of_something_else_is_refused(scale: Scale,
             probe.record(tmp_path)
 
 
+def flip_verdict(panel: dict[str, Any]) -> None:
+    end = panel["verdict"]["low"]
+    end["difference"] = 1.0 if end["difference"] is None else -end["difference"]
+
+
+IMPOSSIBLE = [
+    (flip_verdict, "follows from its bins"),
+    (lambda panel: panel["bins"][0].update(n=10**6), "n must be a whole number, 2 or more, of no fewer"),
+    (lambda panel: panel["bins"][0].update(snr_squared=9.0), "a finite SNR² within its interval"),
+    (lambda panel: panel["bins"][0].update(snr_squared=None), "a finite SNR² within its interval"),
+    (lambda panel: panel["bins"].reverse(), "a pass rate from 0 to 1 above that of the bin before"),
+    (lambda panel: panel["bins"].append([]), "a pass rate from 0 to 1"),
+    (lambda panel: panel.pop("step"), "step None must be the number of an update"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), IMPOSSIBLE)
+def test_numbers_that_cannot_be_are_refused_whatever_their_checksum(
+    scale: Scale, ran: Path, tmp_path: Path, change: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    (probe,) = probes_of(scale)
+    record = read_json(probe.path(ran / "results"))
+    assert probe.record(ran / "results") == record
+    change(record["steps"][1])
+    write_json(probe.path(tmp_path), record)
+    with pytest.raises(UserError, match="does not match its checksum"):
+        probe.record(tmp_path)
+    write_checked(probe.path(tmp_path), record)
+    with pytest.raises(UserError, match=message):
+        probe.record(tmp_path)
+
+
 def test_the_committed_records_are_those_that_the_desk_declares() -> None:
-    declared = probes_of(DESK)
-    assert all(probe.record(ROOT / "results") is not None for probe in declared)
+    declared, others = probes_of(DESK), probes_of(DESK, ROBUSTNESS)
+    assert all(probe.record(ROOT / "results") is not None for probe in declared + others)
+    assert {probe.path(ROOT / "results").parent.name for probe in others} == {"reverse-kl", "cross-entropy", "last-layer", "sum", "k40"}
+    assert {probe.command for probe in others} == {"python -m paced_exp.reproduce --scale desk --table robustness"}
     assert set(DECIDING) <= {probe.key for probe in declared}
     assert set(PROBE_STEPS) <= set(probe_records(ROOT / "results", DESK))
     assert {finding.command for finding in probe_findings(ROOT / "results", DESK)} == {declared[0].command}
@@ -115,3 +152,12 @@ def test_a_dry_run_and_the_list_name_them(tmp_path: Path, capsys: pytest.Capture
     assert main(["--list"]) == 0
     assert "figure2: gradient SNR against the pass rate" in capsys.readouterr().out
     assert json.dumps(sorted(SCALES["desk"].probes)) == json.dumps(sorted(probe.key for probe in probes_of(DESK)))
+
+
+def test_the_probes_of_robustness_are_a_table_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["--dry-run", "--results", str(tmp_path), "--work", str(tmp_path)]
+    assert main(["--table", "robustness", *argv]) == 0
+    text = capsys.readouterr().out
+    assert "5 probes to run" in text and "probe snr_robustness/k40" in text and "snr_verdict" not in text
+    assert main(["--table", "robustness", "--scale", "smoke", *argv]) == 0
+    assert capsys.readouterr().out == "smoke scale declares no probes of robustness: nothing to run\n"

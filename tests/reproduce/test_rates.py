@@ -9,19 +9,27 @@ import pytest
 from paced_exp import config as configs
 from paced_exp.distill import DistillConfig
 from paced_exp.errors import UserError
+from paced_exp.json_files import write_checked
 from paced_exp.reproduce import rates
 from paced_exp.reproduce.__main__ import main as reproduce
 from paced_exp.reproduce.cells import all_cells, cell_of
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.rates import RUNGS, check_rates, scale_named, select_rate, selected_rates, selection_of
 from paced_exp.reproduce.scales import LAB
-from paced_exp.run_folder import write_json
 from paced_exp.training.selection import SETTINGS, SelectionConfig, finished
 
 
 def write_pair(config: SelectionConfig, rate: float, mean: float) -> None:
-    record = {"kind": "selection", "learning_rate": rate, "steps": config.steps[0], "mean_of_tiers": mean, "difference_to_base": {}}
-    write_json(Path(config.records) / f"{config.name(rate, config.steps[0])}.json", record)
+    accuracy = {"lab:mid": mean, "lab:retention": 0.9}
+    record = {
+        "kind": "selection",
+        "learning_rate": rate,
+        "steps": config.steps[0],
+        "accuracy": accuracy,
+        "mean_of_tiers": mean,
+        "difference_to_base": {},
+    }
+    write_checked(Path(config.records) / f"{config.name(rate, config.steps[0])}.json", record)
 
 
 def complete(results: Path, best: float, settings: Any = SETTINGS) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from paced_exp.reproduce.statistics import Estimate, crossed, holm, mean_and_error
+from paced_exp.reproduce.statistics import POWER, Estimate, crossed, holm, mean_and_error, ratio_interval
 
 
 def draw(rng: np.random.Generator, seeds: int, problems: list[int], sd: tuple[float, float, float]) -> list[np.ndarray]:
@@ -92,3 +92,47 @@ def test_mean_and_error() -> None:
     mean, error = mean_and_error([1.0, 3.0, 5.0])
     assert mean == 3.0 and error == pytest.approx(stats.sem([1.0, 3.0, 5.0]))
     assert mean_and_error([2.0]) == (2.0, None)
+
+
+def test_the_interval_of_a_ratio_is_fiellers() -> None:
+    """Without problem effects the model is the t interval over seeds, for which Fieller's limits are the roots of a quadratic."""
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        bottom = 5 + rng.normal(size=6)
+        top = 0.4 * bottom + rng.normal(size=6)
+        spread = np.cov(top, bottom) / 6
+        t = stats.t.ppf(0.975, 5) ** 2
+        a, b, c = (
+            bottom.mean() ** 2 - t * spread[1, 1],
+            -2 * (top.mean() * bottom.mean() - t * spread[0, 1]),
+            top.mean() ** 2 - t * spread[0, 0],
+        )
+        assert a > 0
+        found = ratio_interval(*([np.repeat(part[:, None], 10, axis=1)] for part in (top, bottom)))
+        assert found == pytest.approx(sorted(np.roots([a, b, c])), abs=1e-6)
+
+
+def test_the_interval_of_a_ratio_covers_it() -> None:
+    rng = np.random.default_rng(4)
+    hits = 0
+    for _ in range(300):
+        noise = [draw(rng, 5, [40, 25], (0.3, 3.0, 3.0)) for _ in range(2)]
+        bottom = [part + 6 for part in noise[0]]
+        top = [0.5 * below + part for below, part in zip(bottom, noise[1], strict=True)]
+        low, high = ratio_interval(top, bottom)
+        hits += (low is None or low <= 0.5) and (high is None or high >= 0.5)
+    assert hits / 300 >= 0.92
+
+
+def test_a_ratio_to_nothing_has_no_interval() -> None:
+    rng = np.random.default_rng(5)
+    assert ratio_interval([rng.normal(size=(5, 20))], [rng.normal(size=(5, 20))]) == (None, None)
+
+
+@pytest.mark.parametrize("level", [0.05, 0.05 / 22])
+def test_the_detectable_effect_is_detected_with_the_stated_power(level: float) -> None:
+    """By the noncentral t law: the formula is the usual approximation, a few per cent off at six degrees of freedom."""
+    estimate = Estimate(0.0, 0.4, 6.0)
+    effect = estimate.detectable(level)
+    power = stats.nct.sf(stats.t.ppf(1 - level / 2, 6), 6, effect / estimate.error)
+    assert power == pytest.approx(POWER, abs=0.1)

@@ -108,7 +108,7 @@ def test_nothing_run_is_printed_as_such_and_the_same_twice(tmp_path: Path) -> No
     rows = [line for line in text.splitlines() if line.startswith("| Forward KL (unweighted)")]
     assert len(rows) >= 2 and all(set(row.split(" | ")[1:3]) == {NOT_RUN} for row in rows)
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert files == sorted(path.name for path in (tmp_path / "b").iterdir()) and len(files) == 2 * (len(TABLES) - 1) + 2
+    assert files == sorted(path.name for path in (tmp_path / "b").iterdir()) and len(files) == 2 * (len(TABLES) - 1) + 2 + 2
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files)
 
 

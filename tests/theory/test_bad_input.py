@@ -43,6 +43,7 @@ VALID = [
     (bootstrap_snr, {"gradients": NORMAL, "replicates": 2, "confidence": 0.9, "rng": RNG}),
     (collapse.forward_kl, {"student_logits": [0.0, 1.0], "teacher": [0.5, 0.5]}),
     (collapse.forward_kl_logit_gradient, {"student_logits": [0.0, 1.0], "teacher": [0.5, 0.5]}),
+    (collapse.log_pass_rate_floor, {"bound": 1.0, "vocabulary": 3, "tokens": 2}),
     (LogisticStudent, {"kappa": 0.5, "feature_noise": 1.0, "noise_floor": 0.1, "floor_exponent": 0.0, "dimension": 8}),
     (SoftmaxStudent, {"vocabulary": 4, "answer_tokens": 2, "style_tokens": 1, "kappa": 0.5, "feature_noise": 1.0, "teacher_error": 0.1}),
     *[
@@ -143,6 +144,11 @@ VALID = [
         for function in (robustness.beta_misspecification_loss, robustness.beta_misspecification_curvature)
     ],
     (snr.estimate_snr, {"gradients": NORMAL, "confidence": 0.9}),
+    (
+        snr.trimmed_snr,
+        {"gram": NORMAL @ NORMAL.T, "share": 0.1, "sum_norm_squared": float((NORMAL.sum(axis=0) ** 2).sum()), "confidence": 0.9},
+    ),
+    (snr.unit_norm_snr, {"gram": NORMAL @ NORMAL.T, "confidence": 0.9}),
     (snr.problems_needed, {"snr_squared": 0.1, "effective_rank": 5.0, "level": 0.025, "power": 0.8}),
     (stages.run_schedule, {"student": STUDENT, "starts": [[0.0, 0.0]], "schedule": "forward", "time": 0.1}),
     (stages.stage_outcomes, {"student": STUDENT, "starts": [[0.0, 0.0], [1.0, 0.0]], "time": 0.1, "confidence": 0.9}),
@@ -212,6 +218,7 @@ def test_every_exported_function_is_in_the_list():
         "signal_and_noise",
         "saturating",
         "guaranteed_efficiency",
-    }  # the first four, in test_snr; then no argument; then its caller's
+        "flat_snr_test",
+    }  # the first four, in test_snr; then no argument; then its caller's; then, in test_snr_flat
     exported = {name for name in paced_theory.__all__ if inspect.isfunction(getattr(paced_theory, name))}
     assert exported <= listed

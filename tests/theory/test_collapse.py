@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from paced_theory.collapse import LogisticStudent, SoftmaxStudent, forward_kl, forward_kl_logit_gradient
+from paced_theory.collapse import LogisticStudent, SoftmaxStudent, forward_kl, forward_kl_logit_gradient, log_pass_rate_floor
 from paced_theory.representation import boundary_exponent, fit_leading_order, log_log_slope
 
 COMMON = settings(deadline=None, max_examples=40, derandomize=True)
@@ -229,3 +229,29 @@ def test_the_same_seed_gives_the_same_gradients(student):
 def test_bad_arguments_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# --- bounded logits -------------------------------------------------------------------------------------------------------------------
+
+
+def log_pass_rate(logits, answer):
+    """log probability of one answer (L,) under a student with logits (L, V) along that answer's own prefixes."""
+    return float(special.log_softmax(logits, axis=-1)[np.arange(len(answer)), answer].sum())
+
+
+@COMMON
+@given(seed=seeds, bound=st.floats(0, 30), vocabulary=st.integers(2, 9), tokens=st.integers(1, 6))
+def test_no_student_of_bounded_logits_is_below_the_floor_and_the_worst_one_is_on_it(seed, bound, vocabulary, tokens):
+    rng = np.random.default_rng(seed)
+    answer = rng.integers(vocabulary, size=tokens)
+    floor = log_pass_rate_floor(bound, vocabulary, tokens)
+    assert log_pass_rate(rng.uniform(-bound, bound, (tokens, vocabulary)), answer) >= floor - 1e-9
+    worst = np.full((tokens, vocabulary), bound)
+    worst[np.arange(tokens), answer] = -bound
+    assert log_pass_rate(worst, answer) == pytest.approx(floor, rel=1e-12, abs=1e-12)
+    assert floor >= -tokens * (2 * bound + math.log(vocabulary)) - 1e-9  # (e^(-2B)/V)^L
+
+
+def test_the_floor_is_finite_where_the_pass_rate_underflows():
+    assert log_pass_rate_floor(500.0, 151_936, 8_192) == pytest.approx(-8_192 * (1000 + math.log(151_935)), rel=1e-12)
+    assert log_pass_rate_floor(0.0, 10, 3) == pytest.approx(-3 * math.log(10))

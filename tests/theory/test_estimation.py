@@ -55,6 +55,34 @@ def test_efficiency_table_reproduces_the_design():
         assert row.best == pytest.approx(row.posterior, rel=1e-12)
 
 
+#: Plug-in, posterior under a uniform prior, empirical Bayes under the law measured on the lab's model: evidence for the advice in the docs.
+MEASURED = {4: (0.65, 0.72, 0.77), 8: (0.82, 0.82, 0.86)}
+
+
+def test_under_the_measured_law_empirical_bayes_is_best_and_a_uniform_prior_no_half_price():
+    rows = {row.K: row for row in est.efficiency_table((2, 4, 8, 16), (0.35, 0.43))}
+    for K, found in MEASURED.items():
+        assert (rows[K].plugin, rows[K].posterior, rows[K].empirical_bayes) == pytest.approx(found, abs=5e-3)
+    for row in rows.values():
+        assert row.empirical_bayes > max(row.plugin, row.posterior) and row.empirical_bayes == pytest.approx(row.best, rel=1e-12)
+    assert rows[4].posterior < rows[8].plugin and rows[16].posterior < rows[16].plugin
+
+
+def test_empirical_bayes_of_a_law_that_is_no_beta_law_is_that_of_very_many_problems():
+    law, K, rng = est.DiscreteLaw([0.02, 0.5, 0.98], [0.45, 0.1, 0.45]), 6, np.random.default_rng(12)
+    row = est.efficiency_table(K, law)[0]
+    counts = rng.binomial(K, rng.choice(law.pass_rates, 400_000, p=law.probabilities))
+    fitted = est.fit_beta_prior(counts, K)
+    assert row.empirical_bayes == pytest.approx(est.efficiency(est.posterior_weight(np.arange(K + 1), K, prior=fitted), K, law), abs=2e-3)
+    assert row.posterior < row.empirical_bayes < row.best
+
+
+@pytest.mark.parametrize(("K", "law"), [(1, (2.0, 1.0)), (1, est.DiscreteLaw([0.3, 0.6])), (4, est.DiscreteLaw([1.0]))])
+def test_counts_that_fit_no_prior_have_no_empirical_bayes(K, law):
+    (row,) = est.efficiency_table(K, law, beta=0.0)
+    assert np.isnan(row.empirical_bayes) and row.best > 0
+
+
 @common
 @given(st.integers(2, 300))
 def test_efficiencies_have_these_closed_forms_under_uniform_p(K):
@@ -63,7 +91,7 @@ def test_efficiencies_have_these_closed_forms_under_uniform_p(K):
     assert row.posterior == pytest.approx(((K + 2) ** 2 + 1) / ((K + 2) * (K + 3)), rel=1e-10)
 
 
-def test_posterior_with_four_rollouts_beats_plugin_with_eight():
+def test_with_uniform_pass_rates_the_posterior_with_four_rollouts_beats_the_plugin_with_eight():
     four, eight = est.efficiency_table((4, 8))
     assert four.posterior > eight.plugin
 
@@ -147,7 +175,7 @@ def test_table_for_other_exponents_is_made_of_the_single_values():
 
 def test_table_where_some_counts_cannot_occur():
     (row,) = est.efficiency_table(3, est.DiscreteLaw([0.0, 1.0]), alpha=0.0, beta=0.0)
-    assert row == (3, pytest.approx(1.0), pytest.approx(1.0), pytest.approx(1.0)) and row.best <= 1.0
+    assert row == (3, *[pytest.approx(1.0)] * 4) and row.best <= 1.0
 
 
 def test_efficiency_of_a_discrete_law_by_hand():

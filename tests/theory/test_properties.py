@@ -20,13 +20,17 @@ from paced_theory.kernels import BernoulliEntropy, Linear, SqrtVariance, Uniform
 from paced_theory.representation import compare_models, counterexample, remainder
 from paced_theory.robustness import aggregate_efficiency, find_adversary, worst_case_efficiency
 from paced_theory.snr import (
+    FlatTest,
     combine,
     effective_rank,
     estimate_snr,
+    flat_snr_test,
     permutation_null,
     problems_needed,
     sign_flip_null,
     signal_and_noise,
+    trimmed_snr,
+    unit_norm_snr,
 )
 from paced_theory.stages import SCHEDULES, mean_interval, population_outcomes, run_schedule, stage_outcomes
 from paced_theory.toy_students import random_mixture, random_softmax
@@ -219,6 +223,28 @@ def test_combining_is_linear_and_its_interval_contains_the_value(seed, weights, 
     assert low <= value <= high and value == pytest.approx(sum(w * e.snr_squared for w, e in zip(weights, estimates, strict=True)))
     assert combine(estimates, [scale * w for w in weights]) == pytest.approx((scale * value, scale * low, scale * high))
     assert combine(estimates, [-w for w in weights]) == pytest.approx((-value, -high, -low))
+
+
+@common
+@given(seeds, st.integers(5, 12), st.sampled_from([1e-6, 1e6]))
+def test_kin_of_the_snr_are_free_of_scale_and_the_unit_norm_one_of_every_length(seed, n, scale):
+    g = gradients_of(seed, n)
+    lengths = np.random.default_rng(seed).lognormal(0, 2, n)[:, None]
+    trimmed = trimmed_snr(g @ g.T, share=0.2)
+    assert trimmed.n == n - math.ceil(0.2 * n) and trimmed.snr_squared_low <= trimmed.snr_squared <= trimmed.snr_squared_high
+    assert trimmed_snr(scale * g @ g.T, share=0.2).snr_squared_low == pytest.approx(trimmed.snr_squared_low, rel=1e-6, abs=1e-9)
+    unit, scaled = unit_norm_snr(g @ g.T), unit_norm_snr((lengths * g) @ (lengths * g).T)
+    assert scaled.snr_squared == pytest.approx(unit.snr_squared, rel=1e-6, abs=1e-9) and unit.effective_n == pytest.approx(n)
+
+
+@common
+@given(seeds, st.integers(2, 6))
+def test_the_test_of_a_flat_snr_is_free_of_order_and_finds_nothing_in_one_bin_repeated(seed, bins):
+    estimates = [estimate_snr(gradients_of(seed + i, 8)) for i in range(bins)]
+    found, turned = flat_snr_test(estimates), flat_snr_test(estimates[::-1])
+    assert isinstance(found, FlatTest) and 0 <= found.p_value <= 1 and found.degrees == bins - 1
+    assert turned.p_value == pytest.approx(found.p_value, abs=1e-6)
+    assert flat_snr_test([estimates[0]] * bins).p_value == 1.0
 
 
 @common

@@ -39,7 +39,7 @@ def test_table_and_exit_0(small_ledger, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("[1/2] robustness.a ") and " holds " in lines[0]
     assert lines[1].startswith("[2/2] robustness.b ") and " refuted " in lines[1]
-    assert lines[2].startswith("2 claims: 1 holds, 1 refuted; all as recorded; ") and len(lines) == 3
+    assert lines[2].startswith("2 claims: 1 holds, 1 refuted (ours 2: 1 holds, 1 refuted); all as recorded; ") and len(lines) == 3
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_help_names_the_options(capsys):
 def test_as_a_program():
     command = [sys.executable, "-W", "error", "-m", "paced_theory.verify", "--only", QUICK]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert done.returncode == 0 and done.stderr == "" and "1 claims: 1 holds; all as recorded" in done.stdout
+    assert done.returncode == 0 and done.stderr == "" and "1 claims: 1 holds (the paper's 1: 1 holds); all as recorded" in done.stdout
     done = subprocess.run([*command, "--only", "x y"], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
 

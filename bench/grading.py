@@ -1,0 +1,170 @@
+r"""Agreement of this project's grading with math-verify's own public test cases, read from a checkout of that project.
+
+    git clone --depth 1 --branch 0.9.0 https://github.com/huggingface/Math-Verify
+    python -m bench.grading --cases Math-Verify          # into results/grading/math_verify.json
+
+The cases (Apache-2.0) are read, never copied: the record holds counts, and where a case stands (file and number). A case is a gold text, a
+response and whether they should agree, read from the `parametrize` decorators as literals; no code of the checkout is run. Its gold and
+its response are graded as a problem's answer and a response: in a box where they have none, dollar signs and a leading sentence taken off.
+
+Cases that ask for another thing are left out and counted: string choices, options of math-verify's that are not used here.
+"""
+
+import argparse
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from paced_exp.errors import UserError, exit_cleanly
+from paced_exp.grading import Grader, extract_answer
+from paced_exp.problems import Problem
+from paced_exp.run_folder import provenance, write_json
+
+OUT = Path(__file__).resolve().parent.parent / "results" / "grading" / "math_verify.json"
+GOLD, RESPONSE, EXPECTED = {"gold"}, {"pred"}, {"expected", "result"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A public case. where: file and number within it. boxed: the response has a box, as this project asks of one."""
+
+    where: str
+    gold: str
+    response: str
+    expected: bool
+
+    @property
+    def boxed(self) -> bool:
+        return "\\boxed" in self.response
+
+
+def read_cases(folder: Path) -> tuple[list[Case], int]:
+    """All cases of (gold, response, expected) in the checkout's tests, and how many were left out. Raises `UserError` where there is none."""
+    files = sorted((folder / "tests").glob("test_*.py"))
+    found: list[Case] = []
+    left_out = 0
+    for path in files:
+        numbered: list[Case] = []
+        for names, values in _tables(ast.parse(path.read_text(encoding="utf-8"))):
+            roles = [next((role for role in (GOLD, RESPONSE, EXPECTED) if name in role), None) for name in names]
+            if [role for role in roles if role] != roles or len(names) != 3:
+                left_out += len(values)
+                continue
+            for value in values:
+                gold, response, expected = value
+                if isinstance(gold, str) and isinstance(response, str):
+                    numbered.append(Case(f"{path.name}:{len(numbered)}", gold, response, bool(expected)))
+                else:
+                    left_out += 1
+        found += numbered
+    if not found:
+        raise UserError(f"--cases {folder} has no cases in tests/test_*.py; give a checkout of github.com/huggingface/Math-Verify")
+    return found, left_out
+
+
+def _tables(tree: ast.Module) -> Iterator[tuple[list[str], list[tuple[object, ...]]]]:
+    """Names and rows of every `@pytest.mark.parametrize(names, rows)`; rows that are not literals are passed over."""
+    for node in ast.walk(tree):
+        if not (
+            isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "parametrize" and len(node.args) == 2
+        ):
+            continue
+        names, rows = node.args
+        if isinstance(names, ast.Constant) and isinstance(names.value, str) and isinstance(rows, ast.List):
+            values = []
+            for row in rows.elts:
+                try:
+                    value = ast.literal_eval(row)
+                except ValueError:
+                    continue
+                values.append(value if isinstance(value, tuple) else (value,))
+            yield [name.strip() for name in names.value.split(",")], values
+
+
+def bare(text: str) -> str:
+    r"""What is graded of a text: its box or boxes; else what its only or last pair of dollar signs or `\[ \]` holds; else all of it."""
+    boxed = extract_answer(text)
+    if boxed is not None:
+        return boxed
+    maths = re.findall(r"\$\$(.+?)\$\$|\$(.+?)\$|\\\[(.+?)\\\]|\\\((.+?)\\\)", text, re.DOTALL)
+    return next(part for part in maths[-1] if part) if maths else text
+
+
+def measure(cases: Sequence[Case]) -> list[bool]:
+    """This project's verdict of every case."""
+    problems = [Problem(case.where, case.gold, bare(case.gold), None, "math-verify", "tests", "math") for case in cases]
+    responses = [case.response if case.boxed else f"\\boxed{{{bare(case.response)}}}" for case in cases]
+    with Grader() as grader:
+        return grader.grade(problems, responses)
+
+
+def alone(case: Case) -> bool:
+    """math-verify's verdict on the texts that are graded here, without this project's rules."""
+    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
+
+    config = [LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig()]
+    gold, response = (parse(f"\\boxed{{{bare(text)}}}", extraction_config=config) for text in (case.gold, case.response))
+    return bool(verify(gold, response))
+
+
+def class_of(case: Case, verdict: bool) -> str:
+    """Why a case is graded otherwise than math-verify's authors expect.
+
+    passed: passes here. rule: one of `paced_exp.grading_rules` refuses what math-verify passes on the same texts. prose: the answer stands in
+    a sentence, without a box, which is no answer here. form: math-verify does not read this form inside a box either.
+    """
+    if verdict:
+        return "passed"
+    if alone(case):
+        return "rule"
+    outside = re.sub(r"\$\$.+?\$\$|\$.+?\$|\\\[.+?\\\]|\\\(.+?\\\)", "", case.response, flags=re.DOTALL)
+    return "prose" if not case.boxed and re.search(r"[A-Za-z]{2,}", outside) else "form"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Grade the cases, print agreement, write the record."""
+    parser = argparse.ArgumentParser(prog="bench.grading", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", type=Path, required=True, help="a checkout of github.com/huggingface/Math-Verify")
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--show", action="store_true", help="print every case of disagreement")
+    arguments = parser.parse_args(argv)
+    cases, left_out = read_cases(arguments.cases)
+    verdicts = measure(cases)
+    counts: Counter[tuple[bool, bool]] = Counter((case.expected, verdict) for case, verdict in zip(cases, verdicts, strict=True))
+    differing = [(case, verdict) for case, verdict in zip(cases, verdicts, strict=True) if case.expected != verdict]
+    record: dict[str, Any] = {
+        "kind": "grading",
+        "suite": "math-verify's public cases",
+        "suite_sha256": sha256(
+            "\n".join(f"{case.where} {case.gold} {case.response} {case.expected}" for case in cases).encode()
+        ).hexdigest(),
+        "math_verify": version("math-verify"),
+        "cases": len(cases),
+        "left_out": left_out,
+        "should_pass": {"passed": counts[True, True], "failed": counts[True, False]},
+        "should_fail": {"passed": counts[False, True], "failed": counts[False, False]},
+        "disagree": {case.where: class_of(case, verdict) for case, verdict in differing},
+        "provenance": provenance(0),
+    }
+    write_json(arguments.out, record)
+    if arguments.show:
+        for case, verdict in differing:
+            print(
+                f"{case.where} ({class_of(case, verdict)}): expected {case.expected}, graded {verdict}\n  gold {case.gold[-200:]!r}\n  response {case.response[-200:]!r}"
+            )
+    print(
+        f"{len(cases)} cases, {left_out} left out; {len(cases) - len(differing)} agree; of {sum(n for (e, _), n in counts.items() if e)} that "
+        f"should pass {counts[True, False]} fail, of {sum(n for (e, _), n in counts.items() if not e)} that should fail {counts[False, True]} pass"
+    )
+    print(", ".join(f"{name} {count}" for name, count in sorted(Counter(record["disagree"].values()).items())))
+    print(arguments.out)
+
+
+if __name__ == "__main__":
+    exit_cleanly(main)

@@ -1,0 +1,296 @@
+r"""What this project asks beyond math-verify, in the grading worker alone: rules that refuse what it passes, and forms that it cannot read.
+
+A pass of math-verify counts only if, besides,
+
+- numbers agree to a relative error of 1e-6, and zero agrees with zero only (math-verify rounds to six decimals, so that every number
+  under 5e-7 passes for every other);
+- number bases that both sides write are the same (`11_2` is not `11_3`; a base that one side leaves out is not held against it);
+- a percent sign is the question's own, or the value of a share: `25\%` for `\frac14`, and `4\%` for `4` where the question speaks of
+  percent, but neither `4\%` nor `400\%` for `4` otherwise;
+- no equation in the answer is false (`6=5` is no way to write 5; `2+3=5` is);
+- a set in braces is answered by a set or a list, not by a pair or an interval, and these not by a set in braces.
+
+Read although math-verify does not: bold commands, `\binom52`, and the imaginary unit written as a root or an exponential.
+
+Expressions here are sympy objects that math-verify's parser made; no text is evaluated. Time and memory are bounded by the worker.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from latex2sympy2_extended.logic import And
+from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
+from math_verify.grader import get_pct_val, is_equation, unwrap_fcs
+from sympy import Basic, Eq, Expr, FiniteSet, Float, I, Interval, MatrixBase, MatrixExpr, Rational, Set, Symbol, Tuple, Union, nan, zoo
+from sympy.core.relational import Relational
+
+RELATIVE_ERROR = 1e-6
+# An equation between numbers may round, as in 1/3 = 0.333.
+ROUNDING = 1e-2
+# Two expressions in i are the same number when this many digits agree.
+IDENTICAL = 1e-20
+DIGITS = 30
+# Points where two expressions in unknowns are compared: ordinary numbers, and small ones, beside which a small constant is seen.
+SCALES = (Rational(1), Rational(1, 10**40))
+
+_BOLD = re.compile(r"\\(?:boldsymbol|bm|pmb)(?=\s*\{)")
+_BOLD_NUMBER = re.compile(r"\\(?:mathbf|textbf|mathrm)\s*\{([^{}a-zA-Z\\]*)\}")
+_ROMAN = re.compile(r"\\mathrm\s*(?:\{\s*([ei])\s*\}|([ei])(?![a-zA-Z]))")
+# Groups of three digits; other numbers side by side would be multiplied ("1 2" is no way to write 2, nor "5 0" to write 0).
+_GROUPS = re.compile(r"(?<![0-9.])[1-9][0-9]{0,2}(?:(?:\s|~|\\[ ,;:])+[0-9]{3})+(?![0-9])")
+_SIDE_BY_SIDE = re.compile(r"[0-9](?:\s|~|\\[ ,;:!])+[0-9]")
+_BINOMIAL = re.compile(r"\\[dt]?binom\s*(\{[^{}]*\}|[0-9])\s*(\{[^{}]*\}|[0-9])")
+# A sentence's full stop inside the box ("\boxed{104.}") is not part of a number; math-verify would not read it as one.
+_FULL_STOP = re.compile(r"(?<=[0-9)}$])\.$")
+_BASE = re.compile(r"(?<![A-Za-z0-9_{^])\(?([0-9][0-9A-Fa-f]*)\)?\s*_\s*(?:\{\s*(?:\\(?:text|mathrm)\s*\{)?\s*(\w+)\s*\}?\s*\}|([0-9]+))")
+_BASE_WORDS = [
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+]
+_BRACED = re.compile(r"(?:\\left\s*)?\\(?:\{|lbrace).*\\(?:\}|rbrace)", re.DOTALL)
+_CONFIG = [LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig()]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An answer as it was read. values: sympy objects, and the normalised text where math-verify gives it. bases: of the numbers in it.
+
+    braced: written as a set in braces.
+    """
+
+    values: tuple[Any, ...]
+    bases: frozenset[str]
+    braced: bool
+
+
+def read(text: str) -> Reading:
+    """Read an answer with math-verify, wrapped in a box so that exactly the answer is read.
+
+    math-verify reads LaTeX with a grammar; the plain-expression extractor, tried where LaTeX fails, hands sympy only strings made of
+    digits, spaces and the operators + - * / ^ ( ).
+    """
+    text = _FULL_STOP.sub("", text.strip())
+    text = _ROMAN.sub(r"{\1\2}", _BOLD_NUMBER.sub(r"{\1}", _BOLD.sub("", text)))
+    text = _GROUPS.sub(lambda match: re.sub(r"[^0-9]", "", match[0]), text)
+    text = _BINOMIAL.sub(lambda match: rf"\binom{{{match[1].strip('{}')}}}{{{match[2].strip('{}')}}}", text)
+    bases = frozenset(_base(match[2] or match[3]) for match in _BASE.finditer(text))
+    text = _BASE.sub(r"\1", text)
+    side_by_side = _SIDE_BY_SIDE.search(re.sub(r",\s*(?:\\!\s*)+", "", text)) is not None
+    values = [
+        value
+        for value in parse(f"\\boxed{{{text}}}", extraction_config=_CONFIG, parsing_timeout=None)
+        if (_balanced(value) if isinstance(value, str) else not (side_by_side or value.has(nan, zoo)))
+    ]
+    return Reading(tuple(values), bases, _BRACED.fullmatch(text.strip("$ \n")) is not None)
+
+
+def _balanced(text: str) -> bool:
+    """Are the braces balanced? math-verify cuts some texts short, and then compares what is left of them."""
+    depth = 0
+    for brace in re.findall(r"(?<!\\)[{}]", text):
+        depth += 1 if brace == "{" else -1
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+def _base(name: str) -> str:
+    return str(_BASE_WORDS.index(name.lower()) + 2) if name.lower() in _BASE_WORDS else name
+
+
+def correct(gold: Reading, answer: Reading, percent: bool = False) -> bool:
+    """Is `answer` the gold answer? percent: whether the question speaks of percent.
+
+    Gold first: math-verify is not symmetric (it reads assignments and intervals the way the gold answer writes them).
+    """
+    if gold.bases and answer.bases and gold.bases != answer.bases:
+        return False
+    return any(_pair(one, other, gold, answer, percent) for one in gold.values for other in answer.values)
+
+
+def _pair(one: Any, other: Any, gold: Reading, answer: Reading, percent: bool) -> bool:
+    if isinstance(one, str) or isinstance(other, str):
+        return bool(verify(one, other, timeout_seconds=None))
+    if not statement_holds(other) or _set_for_pair(one, other, gold.braced) or _set_for_pair(other, one, answer.braced):
+        return False
+    if verify(one, other, timeout_seconds=None):
+        return agree(one, other, percent)
+    return _same_complex_number(one, other)
+
+
+def _set_for_pair(braced: Any, other: Any, has_braces: bool) -> bool:
+    return has_braces and isinstance(braced, FiniteSet) and len(braced) > 1 and isinstance(other, Tuple | Interval)
+
+
+def statement_holds(expression: Any) -> bool:
+    """False for an equation between numbers that is not true up to rounding, in a chain of equations between any two of its numbers."""
+    chains: list[list[Any]] = []
+    for equation in expression._unsorted_args if isinstance(expression, And) else (expression,):
+        if not isinstance(equation, Eq):
+            continue
+        if not (chains and chains[-1][-1] == equation.lhs):
+            chains.append([equation.lhs])
+        chains[-1].append(equation.rhs)
+    for chain in chains:
+        numbers = [number for side in chain if (number := value(side)) is not None]
+        if not all(close(numbers[0], number, ROUNDING) for number in numbers[1:]):
+            return False
+    return True
+
+
+def agree(gold: Any, answer: Any, percent: bool) -> bool:
+    """Do the numbers in two expressions that math-verify takes for equal really agree? What has none to compare is left to math-verify."""
+    if _same(gold, answer):
+        return True
+    if isinstance(gold, And | Relational) and isinstance(answer, And | Relational):
+        return _relations_agree(gold, answer, percent)
+    gold, answer = _right_side(gold), _right_side(answer)
+    if isinstance(gold, And | Relational) and isinstance(answer, Set):
+        try:
+            gold = unwrap_fcs(gold).as_set()  # as math-verify compared them
+        except Exception:  # sympy raises what it likes where an inequality has no solution that it finds
+            return True
+        return agree(gold, answer, percent)
+    gold, answer = (side.doit() if isinstance(side, MatrixExpr) else side for side in (gold, answer))
+    if isinstance(gold, MatrixBase) and isinstance(answer, MatrixBase):
+        return gold.shape == answer.shape and _all_agree(gold.flat(), answer.flat(), percent)
+    if _is_collection(gold) or _is_collection(answer):
+        ordered = isinstance(gold, Tuple | Interval)
+        ours, theirs = _elements(gold, ordered), _elements(answer, ordered)
+        return _all_agree(ours, theirs, percent) if ordered else _match(ours, theirs, percent)
+    return _scalars_agree(gold, answer, percent)
+
+
+def _same(gold: Any, answer: Any) -> bool:
+    return type(gold) is type(answer) and bool(gold == answer)
+
+
+def _all_agree(gold: Sequence[Any], answer: Sequence[Any], percent: bool) -> bool:
+    return len(gold) == len(answer) and all(agree(*pair, percent) for pair in zip(gold, answer, strict=True))
+
+
+def _match(gold: Sequence[Any], answer: Sequence[Any], percent: bool) -> bool:
+    """Is there for every element of a set another one of the answer that agrees with it? Elements further apart than the error match alone."""
+    if len(gold) != len(answer):
+        return False
+    left = list(answer)
+    for element in gold:
+        found = next((index for index, other in enumerate(left) if _equal(element, other, percent)), None)
+        if found is None:
+            return False
+        left.pop(found)
+    return True
+
+
+def _equal(gold: Any, answer: Any, percent: bool) -> bool:
+    return _same(gold, answer) or bool(verify(gold, answer, timeout_seconds=None) and agree(gold, answer, percent))
+
+
+def _is_collection(expression: Any) -> bool:
+    return isinstance(expression, FiniteSet | Tuple | Interval | Union)
+
+
+def _elements(expression: Any, ordered: bool) -> list[Any]:
+    if isinstance(expression, Interval):
+        return [expression.start, expression.end]
+    if not _is_collection(expression):
+        return [expression]
+    # latex2sympy's finite sets remember the order in which they were written, repetitions included.
+    return list(getattr(expression, "_unsorted_args", expression.args) if ordered else expression.args)
+
+
+def _right_side(expression: Any) -> Any:
+    """The last right side of an assignment or a chain of them, which math-verify compares with an answer that is none."""
+    last = expression._unsorted_args[-1] if isinstance(expression, And) and is_equation(expression) else expression
+    return last.rhs if isinstance(last, Eq) else expression
+
+
+def _relations_agree(gold: Any, answer: Any, percent: bool) -> bool:
+    ours, theirs = (list(x._unsorted_args) if isinstance(x, And) else [x] for x in (gold, answer))
+    if len(ours) != len(theirs):
+        return True
+    for one, other in zip(ours, theirs, strict=True):
+        if not isinstance(one, Relational) or not isinstance(other, Relational):
+            continue
+        for mine, yours in (((one.lhs, one.rhs), (other.lhs, other.rhs)), ((one.lhs, one.rhs), (other.rhs, other.lhs))):
+            for index in (0, 1):
+                if mine[index] == yours[index] and not agree(mine[1 - index], yours[1 - index], percent):
+                    return False
+    return True
+
+
+def _scalars_agree(gold: Any, answer: Any, percent: bool) -> bool:
+    ours, theirs = get_pct_val(gold), get_pct_val(answer)
+    if ours is not None and theirs is not None:
+        return agree(ours, theirs, percent)
+    if ours is not None:
+        # The gold answer names the unit: 25 and 0.25 both answer 25 %.
+        return _scalars_agree(ours, answer, percent) or _scalars_agree(ours / 100, answer, percent)
+    if theirs is not None:
+        number = value(gold)
+        share = number is not None and number.is_real and abs(number) <= 1 and _scalars_agree(gold, theirs / 100, percent)
+        return bool(share) or (percent and _scalars_agree(gold, theirs, percent))
+    symbols: set[Any] = getattr(gold, "free_symbols", set())
+    if symbols != getattr(answer, "free_symbols", set()) or isinstance(gold, Symbol) or isinstance(answer, Symbol):
+        return True  # names and words, which math-verify compares as text
+    for scale in SCALES if symbols else SCALES[:1]:
+        point = {symbol: scale * Rational(7310 + 97 * index, 9973) for index, symbol in enumerate(sorted(symbols, key=str))}
+        one, other = value(gold, point), value(answer, point)
+        if one is not None and other is not None and not close(one, other, RELATIVE_ERROR):
+            return False
+    return True
+
+
+def value(expression: Any, point: dict[Any, Any] | None = None) -> Any:
+    """The number that an expression without unknowns, or at a point, is to `DIGITS` digits; None where it is no number."""
+    if not isinstance(expression, Expr):
+        return None
+    try:
+        number = expression.subs(point).evalf(DIGITS) if point else None if expression.free_symbols else expression.evalf(DIGITS)
+    except (ArithmeticError, AttributeError, TypeError, ValueError, NotImplementedError):
+        return None
+    return number if number is not None and number.is_number and number is not nan else None
+
+
+def close(gold: Any, answer: Any, error: float) -> bool:
+    """Do two numbers of `value` agree to a relative error? Zero agrees with zero only."""
+    if not (gold.is_finite and answer.is_finite):
+        return bool(gold == answer)
+    if _is_zero(gold) or _is_zero(answer):
+        return _is_zero(gold) and _is_zero(answer)
+    # A little more than the error, so that 0.333333 stands for 1/3 whatever the last binary digit.
+    return bool(abs(gold - answer) <= error * (1 + 1e-9) * abs(gold))
+
+
+def _is_zero(number: Any) -> bool:
+    """Exact zero, or a number of which evaluation found no digit at all (sympy marks it with a precision of one bit)."""
+    return all(part == 0 or (isinstance(part, Float) and part._prec == 1) for part in number.as_real_imag())
+
+
+def _same_complex_number(gold: Any, answer: Any) -> bool:
+    """Are both the same number once the symbol i is the imaginary unit (math-verify takes it for a name)?"""
+    if not (isinstance(gold, Expr) and isinstance(answer, Expr)) or isinstance(gold, Basic) is not isinstance(answer, Basic):
+        return False
+    symbols = gold.free_symbols | answer.free_symbols
+    if any(symbol.name != "i" for symbol in symbols):
+        return False
+    unit = {symbol: I for symbol in symbols}
+    one, other = value(gold, unit), value(answer, unit)
+    if one is None or other is None or one.is_real:
+        return False
+    return close(one, other, IDENTICAL)

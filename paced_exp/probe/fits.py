@@ -1,0 +1,176 @@
+"""The fit of SNR^2 = c p^a (1-p)^b to a probe's bins, through the pass rates that each bin mixes; from a record alone, old or new.
+
+The law of pass rates comes from the counts of all problems drawn, the fit from the bins' SNR^2 (`paced_theory.mixture`). Nothing here
+raises for numbers that cannot be fitted: the result says in words what could not be and why, so that a probe finishes its record.
+"""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtri
+
+from paced_exp.probe.binning import bin_index
+from paced_exp.probe.step_noise import noise_of
+from paced_theory.mixture import PassRateLaw, fit_pass_rate_law, fit_through_mixture
+from paced_theory.representation import compare_models
+
+CONFIDENCE = 0.95
+_LAW = [
+    "kind",
+    "alpha",
+    "beta",
+    "tilt",
+    "chi_squared",
+    "degrees_of_freedom",
+    "chi_squared_p",
+    "beta_chi_squared",
+    "beta_degrees_of_freedom",
+    "beta_chi_squared_p",
+]
+_UNFIT = (ValueError, ArithmeticError, np.linalg.LinAlgError)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """cells: the counts k of each bin that some k/K falls into; offered: problems drawn there; rows: which of them each row of the record is."""
+
+    cells: list[list[int]]
+    offered: list[int]
+    rows: list[int]
+
+
+def counts_of(panel: dict[str, Any]) -> Counts:
+    """How the problems that a probe drew fell into bins. ValueError where the record does not say it of every bin."""
+    config, rows = panel["config"], panel["bins"]
+    K, bins = config["K"], config["bins"]
+    by_bin: dict[int, list[int]] = {}
+    for k in range(K + 1):
+        by_bin.setdefault(bin_index(k, K, bins), []).append(k)
+    # A bin's mean of k/K lies in the bin; 1e-9 is beyond what rounding takes from a mean that lies on its edge.
+    own = [min(int(row["pass_rate"] * bins + 1e-9), bins - 1) for row in rows]
+    if "rollouts" in panel:
+        offered = {index: panel["rollouts"]["offered"][index] for index in by_bin}
+    else:
+        offered = {index: row["offered"] for index, row in zip(own, rows, strict=True)}
+        if offered.keys() != by_bin.keys():
+            raise ValueError("the record does not say how many problems fell into every bin")
+    order = sorted(by_bin)
+    return Counts([by_bin[index] for index in order], [offered[index] for index in order], [order.index(index) for index in own])
+
+
+def law_of(panel: dict[str, Any]) -> tuple[PassRateLaw, np.ndarray]:
+    """The law of the pass rates of all problems drawn, and the law over its nodes within the bin of each row, (m, J).
+
+    ValueError or ArithmeticError where the counts show no law.
+    """
+    counts = counts_of(panel)
+    law = fit_pass_rate_law(counts.offered, panel["config"]["K"], counts.cells)
+    return law, law.posterior(counts.cells)[counts.rows]
+
+
+def mixture_of(panel: dict[str, Any]) -> dict[str, Any]:
+    """The law of pass rates, the fit through it, and what could not be fitted, as plain values: the record's own or, for an old one, made now.
+
+    panel: a probe's record (or one of its steps) with config and bins. The result holds `law`, `fit` (each None where there is none),
+    `posterior_pass_rate` (mean pass rate of the problems of each bin under the law) and `problem`, "" or the reason in words.
+    """
+    if "mixture" in panel:
+        return dict(panel["mixture"])
+    try:
+        counts = counts_of(panel)
+        law, posterior = law_of(panel)
+    except _UNFIT as error:
+        return {"law": None, "fit": None, "posterior_pass_rate": None, "problem": f"no law of pass rates: {error}"}
+    found = {name: plain(getattr(law, name)) for name in _LAW}
+    result = {"law": found, "fit": None, "posterior_pass_rate": (posterior @ law.pass_rate).tolist(), "problem": ""}
+    rows = panel["bins"]
+    try:
+        fit = fit_through_mixture(
+            [counts.cells[index] for index in counts.rows],
+            panel["config"]["K"],
+            law,
+            [row["snr_squared"] for row in rows],
+            standard_errors(rows),
+            noise=noise_of(panel),
+            confidence=CONFIDENCE,
+        )
+    except _UNFIT as error:
+        return {**result, "problem": f"no fit of c p^a (1-p)^b: {error}"}
+    return {**result, "fit": {field.name: plain(getattr(fit, field.name)) for field in fields(fit)}, "problem": fit.problem}
+
+
+def standard_errors(rows: list[dict[str, Any]]) -> list[float]:
+    """Half the width of each bin's 95 % interval of SNR^2 over 1.96, (m,)."""
+    z = float(ndtri(0.5 + CONFIDENCE / 2))
+    return [(row["snr_squared_high"] - row["snr_squared_low"]) / (2 * z) for row in rows]
+
+
+def rivals(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
+    """Other shapes of the curve in order of AIC, and "" or why there are none.
+
+    They are read at posterior pass rates (k + 1/2)/(K + 1), one rate a bin, unlike the fit through the mixture.
+    """
+    try:
+        compared = compare_models([row["posterior_pass_rate"] for row in rows], [row["snr_squared"] for row in rows], standard_errors(rows))
+    except _UNFIT as error:
+        return [], f"no comparison with other shapes: {error}"
+    kept = ("chi_squared", "aic", "bic", "delta_aic")
+    return [
+        {"name": model.name, "parameters": plain(model.parameters)} | {name: plain(getattr(model, name)) for name in kept}
+        for model in compared
+    ], ""
+
+
+def exponent_words(fit: dict[str, Any], name: str) -> str:
+    """An exponent with its interval and its one-sided 95 % upper bound, such as "a = 0.13 [0.00, 0.35] (at most 0.31)"."""
+
+    def shown(value: float) -> str:
+        return "no bound" if value <= -1.0 or value >= 10.0 else f"{value:.2f}"
+
+    low, high, upper = (shown(fit[f"{name}_{end}"]) for end in ("low", "high", "upper"))
+    return f"{name} = {fit[name]:.2f} [{low}, {high}] ({upper if upper == 'no bound' else f'at most {upper}'})"
+
+
+def quality_words(fit: dict[str, Any]) -> str:
+    """Chi-squared, degrees of freedom and p-value of the fit. The intervals are widened by sqrt(chi-squared / df) where that exceeds 1."""
+    return f"χ² = {fit['chi_squared']:.1f} on {fit['degrees_of_freedom']} df, p = {fit['chi_squared_p']:.2g}"
+
+
+def flat_words(flat: dict[str, Any]) -> str:
+    """The test that SNR^2 is the same in all bins, from a record's `flat`."""
+    if flat["problem"]:
+        return str(flat["problem"])
+    return f"SNR² = {flat['snr_squared']:.4f} in all bins: Q = {flat['statistic']:.1f} on {flat['degrees']} df, p = {flat['p_value']:.2g}"
+
+
+def law_words(law: dict[str, Any]) -> str:
+    """The law of pass rates in words, with its test and the plain Beta law's."""
+    beta = f"Beta law χ² = {law['beta_chi_squared']:.0f} on {law['beta_degrees_of_freedom']} df"
+    if law["kind"] == "beta":
+        return f"Beta({law['alpha']:.2f}, {law['beta']:.2f}): {beta}"
+    freedom, chi_squared = law["degrees_of_freedom"], law["chi_squared"]
+    return f"{beta}, rejected; with {len(law['tilt'])} further terms χ² = {chi_squared:.0f} on {freedom}"
+
+
+def fit_lines(mixture: dict[str, Any], models_problem: str = "") -> list[str]:
+    """The law, the fit with its test, and what could not be fitted, a line each, from `mixture_of`."""
+    lines = []
+    if (law := mixture["law"]) is not None:
+        lines.append(f"law of pass rates: {law_words(law)}")
+    if (fit := mixture["fit"]) is not None:
+        exponents = "; ".join(exponent_words(fit, name) for name in ("a", "b"))
+        lines.append(f"fit SNR² = c p^a (1-p)^b through the mixture: {exponents}; {quality_words(fit)} (the paper's kernel: a = b = 1)")
+    return lines + [f"not fitted: {why}" for why in (mixture["problem"], models_problem) if why]
+
+
+def plain(value: Any) -> Any:
+    """As JSON can hold it: arrays and tuples as lists, numbers that are not finite as None."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | tuple | list):
+        return [plain(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    return int(value) if isinstance(value, np.integer) else value

@@ -1,0 +1,103 @@
+"""What a probe's record says of its two end bins, by a rule that was fixed before any run, worded from the numbers in the record.
+
+The middle is the mean SNR^2 of the bins whose pass rate lies in [0.3, 0.7]. An end bin keeps at least half where the 95 % interval of
+SNR^2(end) - SNR^2(middle) / 2 lies above zero, has less than half where it lies below, and is not decided otherwise, or where the middle
+itself cannot be told from zero. Half of SNR^2 is sqrt(1/2) = 0.71 of the SNR that figures plot.
+
+The verdict is on a bin and not on a limit: the problems of k = 0 have pass rates above zero, and a curve p^a with a small a > 0, which does
+vanish as p -> 0, keeps more than half there. What the data say of the limit is the upper bound on the exponent (`paced_exp.probe.fits`).
+Records of before hold other words for the same rule ("collapses", "does not collapse"): they are read by their numbers alone.
+"""
+
+import math
+from typing import Any, Literal
+
+from paced_theory.snr import SNREstimate, combine, problems_needed
+
+BinVerdict = Literal["keeps at least half", "has less than half", "not decided"]
+
+MIDDLE = (0.3, 0.7)
+SHARE = 0.5
+ENDS = ("low", "high")
+NAMES = {"low": "p → 0", "high": "p → 1"}  # what the paper says of the end; the bin is called by `bin_name`
+RULE = (
+    "an end bin is judged by the interval of SNR²(bin) − SNR²(middle)/2, the middle being the mean over bins from 0.3 to 0.7 "
+    f"(half of SNR² is {math.sqrt(SHARE):.2f} of the plotted SNR)"
+)
+
+
+def judge(rows: list[Any], estimates: list[SNREstimate], end: str) -> dict[str, Any]:
+    """The numbers behind one end's verdict for the record, with the verdict by the rule.
+
+    rows: bins in ascending pass rate with `pass_rate`, `n` and `effective_rank`; estimates: theirs. `difference` is None where the bins
+    there or in the middle hold too few problems.
+    """
+    middle = [i for i, row in enumerate(rows) if MIDDLE[0] <= row.pass_rate <= MIDDLE[1]]
+    edge = 0 if end == "low" else len(rows) - 1
+    reached = bool(rows) and (rows[edge].pass_rate <= 0.1 if end == "low" else rows[edge].pass_rate >= 0.9)
+    name = f"p -> {0 if end == 'low' else 1}"
+    if not middle or not reached:
+        return {"end": name, "verdict": "not decided", "difference": None}
+    in_middle, share = [estimates[i] for i in middle], 1 / len(middle)
+    middle_value, middle_low, middle_high = combine(in_middle, [share] * len(middle))
+    difference, low, high = combine([estimates[edge], *in_middle], [1.0, *[-SHARE * share] * len(middle)])
+    result: dict[str, Any] = {
+        "end": name,
+        "snr_squared": estimates[edge].snr_squared,
+        "middle": middle_value,
+        "middle_low": middle_low,
+        "middle_high": middle_high,
+        "difference": difference,
+        "difference_low": low,
+        "difference_high": high,
+    }
+    result["verdict"] = by_rule(result)
+    if result["verdict"] == "not decided" and middle_value > 0:
+        # Telling a half from a whole of the middle's SNR^2 is at least as hard as telling half of it from zero.
+        result["problems_needed"] = problems_needed(SHARE * middle_value, effective_rank=rows[edge].effective_rank)
+    return result
+
+
+def by_rule(judged: dict[str, Any]) -> BinVerdict:
+    """The verdict from the numbers of one end of a record, old or new; what words the record stores for it does not matter."""
+    if judged["difference"] is None or judged["middle_low"] <= 0:
+        return "not decided"
+    if judged["difference_low"] > 0:
+        return "keeps at least half"
+    return "has less than half" if judged["difference_high"] < 0 else "not decided"
+
+
+def bin_name(panel: dict[str, Any], end: str) -> str:
+    """How the end's bin is called: by its count where all its problems have the same, else by its mean pass rate."""
+    if not panel["bins"]:
+        return "the first bin" if end == "low" else "the last bin"
+    rate = panel["bins"][0 if end == "low" else -1]["pass_rate"]
+    return {0.0: "the bin k = 0", 1.0: "the bin k = K"}.get(rate, f"the bin of mean pass rate {rate:.3g}")
+
+
+def words(panel: dict[str, Any], end: str) -> str:
+    """One sentence (no full stop) on one end's bin: the verdict and the numbers behind it, in SNR^2 and in SNR.
+
+    panel: a probe's record, or one of the `steps` of a record at several updates.
+    """
+    judged, name = panel["verdict"][end], bin_name(panel, end)
+    if judged["difference"] is None:
+        return f"{name}: not decided, the bins there or in the middle hold too few problems"
+    row = panel["bins"][0 if end == "low" else -1]
+    middle = f"{judged['middle']:.4f} [{judged['middle_low']:.4f}, {judged['middle_high']:.4f}]"
+    numbers = (
+        f"SNR² {row['snr_squared']:.4f} [{row['snr_squared_low']:.4f}, {row['snr_squared_high']:.4f}] against {middle}; "
+        f"SNR {_root(row['snr_squared']):.3f} against {_root(judged['middle']):.3f}; {row['n']} problems a bin"
+    )
+    verdict = by_rule(judged)
+    if verdict != "not decided":
+        return f"{name} {verdict} of the middle's SNR² ({numbers})"
+    if judged["middle_low"] <= 0:
+        return f"{name}: not decided, the middle's own SNR² is not told from zero ({numbers})"
+    needed = judged.get("problems_needed")
+    more = "" if needed is None or needed <= row["n"] else f"; at least {needed} would be needed"
+    return f"{name}: not decided whether it keeps half of the middle's SNR² ({numbers}{more})"
+
+
+def _root(value: float) -> float:
+    return math.sqrt(max(0.0, value))

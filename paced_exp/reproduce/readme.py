@@ -1,0 +1,122 @@
+"""The verdicts in the README, written between two markers from the records, so that the page cannot say what they do not.
+
+    python -m paced_exp.reproduce.readme [--results results] [--page README.md]
+
+Everything between `<!-- claims:begin -->` and `<!-- claims:end -->` is replaced; the rest of the page is left alone.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from paced_exp.errors import UserError, exit_cleanly
+from paced_exp.json_files import write_atomically
+from paced_exp.reproduce.c1 import other_architecture
+from paced_exp.reproduce.findings import Finding, Outcome
+from paced_exp.reproduce.records import Results, readable
+from paced_exp.reproduce.regime import sentence
+from paced_exp.reproduce.scales import DESK, Scale
+from paced_exp.reproduce.verdict_sheets import finding_text, untested
+from paced_exp.reproduce.verdicts import outcomes
+
+BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"
+WIDTH = 160
+COMPARED = {
+    "unweighted": {"C2.distillation": "with forward KL from the teacher", "C2.self": "in self-distillation by reverse KL"},
+    "AKL": {"C3.akl": "in distillation", "C3.akl-self": "in self-distillation"},
+}
+
+
+def block(results: Results, scale: Scale) -> str:
+    """What stands between the markers, from the records alone."""
+    found = outcomes(results, scale)
+    by_name = {finding.hypothesis: finding for outcome in found for finding in outcome.findings}
+    paragraphs = [
+        _bins(by_name, other_architecture(results.folder, scale)),
+        "**And does the weight help?** " + _gains(by_name) + " " + sentence(results, scale),
+        "Every claim, corrected for all hypotheses and by intervals alone (what each is made of: [docs/claims.md](docs/claims.md)):",
+        _table(found),
+        *untested(found),
+    ]
+    return "\n\n".join(part if part.startswith("|") else wrapped(part) for part in paragraphs if part)
+
+
+def _bins(found: dict[str, Finding], other: dict[str, Finding]) -> str:
+    """What the probe says of both end bins before each update."""
+    said = []
+    for step in dict.fromkeys(name.split(".")[1] for name in found if name.startswith("C1.")):
+        ends = [
+            f"{finding.end} {_both(_bin_words(finding.verdict), _bin_words(finding.raw_verdict))}"
+            for finding in (found[f"C1.{step}.{end}"] for end in ("low", "high"))
+            if finding.end
+        ]
+        if ends:
+            said.append(f"Before update {step.removeprefix('step')}: {'; '.join(ends)}.")
+    if other:
+        ends = [f"{finding.end} {_bin_words(finding.raw_verdict)}" for finding in other.values()]
+        said.append(f"The Llama architecture, before training and by intervals alone: {'; '.join(ends)}.")
+    return "The bins at both ends against half of the middle's SNR². " + " ".join(said) if said else ""
+
+
+def _bin_words(verdict: str) -> str:
+    return {"replicates": "has less than half", "contradicted": "keeps at least half"}.get(verdict, verdict)
+
+
+def _both(corrected: str, alone: str) -> str:
+    return (
+        f"{corrected}, corrected and by its interval alone"
+        if corrected == alone
+        else f"{corrected} (corrected), {alone} (its interval alone)"
+    )
+
+
+def _gains(found: dict[str, Finding]) -> str:
+    said = []
+    for against, names in COMPARED.items():
+        measured = [(found[name], words) for name, words in names.items() if found[name].value is not None]
+        if measured:
+            ends = ", ".join(
+                f"{finding_text(finding)} {words} ({_both(finding.verdict, finding.raw_verdict)})" for finding, words in measured
+            )
+            said.append(f"PACED less {against} in mean accuracy over three tiers: {ends}.")
+    return " ".join(said) or "Not run yet."
+
+
+def _table(found: Sequence[Outcome]) -> str:
+    lines = ["| claim | corrected | by intervals alone |", "|---|---|---|"]
+    lines += [f"| {o.claim.id}: {o.claim.short} | {o.verdict} | {o.raw_verdict} |" for o in found]
+    return "\n".join(lines)
+
+
+def wrapped(text: str) -> str:
+    """Lines of at most `WIDTH` characters, broken at spaces outside links."""
+    lines = [""]
+    for word in text.split():
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > WIDTH:
+            lines.append("")
+        lines[-1] += f" {word}" if lines[-1] else word
+    return "\n".join(lines)
+
+
+def replaced(page: str, text: str, name: str) -> str:
+    """The page with `text` between its markers. Raises `UserError` where it does not have both once, in order."""
+    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
+        raise UserError(f"{name} must have {BEGIN} and after it {END}, once each; put them where the verdicts belong")
+    return page[: page.index(BEGIN) + len(BEGIN)] + f"\n{text}\n" + page[page.index(END) :]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point: replace the block and say where."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the records")
+    parser.add_argument("--page", type=Path, default=Path("README.md"), help="the page with the markers")
+    arguments = parser.parse_args(argv)
+    text = block(readable(arguments.results), DESK)
+    if not arguments.page.is_file():
+        raise UserError(f"--page {arguments.page} is not a file; name the page that has the markers {BEGIN} and {END}")
+    write_atomically(arguments.page, replaced(arguments.page.read_text(encoding="utf-8"), text, f"--page {arguments.page}"))
+    print(arguments.page)
+
+
+if __name__ == "__main__":
+    exit_cleanly(main)

@@ -1,0 +1,71 @@
+"""What a stored row may hold: the columns of rollouts and of references, their types, and the check of a row that is written or read back."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+_TYPES = {
+    "problem_id": pa.string(),
+    "sample": pa.int64(),
+    "seed": pa.int64(),
+    "token_ids": pa.list_(pa.int64()),
+    "finished": pa.bool_(),
+    "response": pa.string(),
+    "correct": pa.bool_(),
+    "origin": pa.string(),
+    "candidates": pa.int64(),
+}
+_REFERENCE = "origin"  # the column that only references have: their `correct` counts candidates
+_LARGEST_TOKEN = 2**31
+
+
+@cache
+def schema_of(columns: tuple[str, ...]) -> pa.Schema:
+    """The Arrow schema of rows with these columns, in their order. Raises `ValueError` for a column that no row may have."""
+    if unknown := [name for name in columns if name not in _TYPES]:
+        raise ValueError(f"column {unknown[0]!r} is none of {', '.join(_TYPES)}")
+    types = _TYPES | ({"correct": pa.int64()} if _REFERENCE in columns else {})
+    return pa.schema([(name, types[name]) for name in columns])
+
+
+def check_row(row: Any, columns: Sequence[str]) -> None:
+    """Raise `ValueError` saying what is wrong unless `row` has exactly `columns`, each of its type and in its range."""
+    if not isinstance(row, dict) or not isinstance(row.get("problem_id"), str):
+        raise ValueError("a row is no object with a problem_id")
+    name = row["problem_id"]
+    if row.keys() != set(columns):
+        missing, more = sorted(set(columns) - row.keys()), sorted(row.keys() - set(columns))
+        raise ValueError(f"a row of problem {name!r} {f'lacks column {missing[0]!r}' if missing else f'has a column {more[0]!r} too many'}")
+    for column in columns:
+        if wrong := _wrong(column, row[column], _REFERENCE in columns):
+            raise ValueError(f"{column} of problem {name!r} {wrong}")
+
+
+def _wrong(column: str, value: Any, reference: bool) -> str:
+    kind = _TYPES[column]
+    if column == "token_ids":
+        # By sets and extremes, not element by element: a store at the paper's scale has a thousand million tokens.
+        if type(value) is not list or not set(map(type, value)) <= {int}:
+            return "must be a list of whole numbers"
+        return "" if not value or (min(value) >= 0 and max(value) < _LARGEST_TOKEN) else f"has an id outside 0 to {_LARGEST_TOKEN - 1}"
+    if kind == pa.string():
+        if type(value) is not str:
+            return f"is {value!r:.40}, not text"
+        value.encode()  # a lone surrogate is a UnicodeEncodeError, which is a ValueError
+        return ""
+    if kind == pa.bool_() and not (reference and column == "correct"):
+        return "" if type(value) is bool else f"is {value!r:.40}, neither true nor false"
+    return "" if type(value) is int and 0 <= value < 2**63 else f"is {value!r:.40}, not a whole number of at least 0"
+
+
+def plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """`row` with numpy's scalars and arrays made Python's own."""
+    return {name: value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value for name, value in row.items()}
+
+
+def outside(token_ids: Sequence[int], vocabulary: int) -> int | None:
+    """The first id that a model of `vocabulary` embeddings has no row for, or None."""
+    return next((int(token) for token in token_ids if not 0 <= token < vocabulary), None)

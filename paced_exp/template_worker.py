@@ -1,0 +1,53 @@
+"""The child process that renders a model's chat template once under limits, started by path, never imported: see `templates`.
+
+On stdin a JSON object (template, special_tokens, texts); on stdout a JSON object: `lengths` of what was rendered, or `error`.
+Limits, set by the kernel: CPU time and address space, both counted from when transformers is imported, and the size of the answer.
+"""
+
+import json
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def limit_process(cpu_seconds: int, memory_bytes: int) -> None:
+    """So many more seconds of CPU and bytes of address space than were used until now; no core file."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = int(used.ru_utime + used.ru_stime) + 1 + cpu_seconds
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # macOS refuses RLIMIT_AS; there the CPU limit alone holds.
+    if sys.platform == "linux":
+        held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (held + memory_bytes if hard < 0 else min(held + memory_bytes, hard), hard))
+
+
+def main() -> None:
+    """Render every text as one user message, exactly as a prompt is rendered."""
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    request = json.load(sys.stdin)
+    limit_process(int(sys.argv[1]), int(sys.argv[2]))
+    lengths = []
+    try:
+        for text in request["texts"]:
+            rendered: Any = render_jinja_template(
+                conversations=[[{"role": "user", "content": text}]],
+                chat_template=request["template"],
+                add_generation_prompt=True,
+                enable_thinking=False,
+                **request["special_tokens"],
+            )
+            lengths.append(len(rendered[0][0]))
+        reply: dict[str, object] = {"lengths": lengths}
+    except MemoryError:
+        reply = {"error": "it needs too much memory"}
+    except Exception as error:
+        reply = {"error": f"{type(error).__name__}: {error}"[:300]}
+    json.dump(reply, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
