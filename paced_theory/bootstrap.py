@@ -10,8 +10,8 @@ and percentiles of the unbiased estimate, which scatters around SNR*^2 there, li
 interval here is the basic (pivotal) one, centred on that world's truth, on the scale nu = sqrt(SNR^2 + 1/n) of the naive SNR, where the
 spread hardly depends on the signal. At nominal 95 % it covered 0.92 to 1.00 in simulations with n from 10 to 100, noise of effective
 rank 5 and 50 and SNR^2 from 0 to 1, the jackknife 0.94 to 1.00. It is for light tails: resamples know no larger gradient than the sample,
-and where norms have a log-normal spread of 1.2 it covers about 0.7 (`paced_theory.coverage`; `tail_bias` is 0 here). There,
-take `estimate_snr`, whose lower limit allows for the tail. Source: ours.
+and where norms have a log-normal spread of 1.2 it covers less than 0.9 (`results/theory/coverage.json`; `tail_bias` is 0 here).
+There, take `estimate_snr`, whose lower limit allows for the tail. Source: ours.
 """
 
 import math

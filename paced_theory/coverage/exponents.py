@@ -112,7 +112,7 @@ def covered(world: World, name: str, required: float | None, replicates: int, rn
 
 def _setting(world: World, words: str = "", required: float | None = REQUIRED) -> Setting:
     name = f"a, b = {world.a:g}, {world.b:g}; n = {world.n:,}; log-norm sd {world.tail:g}{'; ' + words if words else ''}"
-    return Setting(STUDY, name, partial(covered, world, name, required))
+    return Setting(STUDY, name, partial(covered, world, name, required), quick=3 if world.n < 1000 else 0, full=200)
 
 
 SETTINGS: list[Setting] = [
