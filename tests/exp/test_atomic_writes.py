@@ -69,5 +69,11 @@ def test_nothing_writes_a_result_past_the_atomic_file() -> None:
         for line in path.read_text().splitlines()
         if plain.search(line)
     ]
-    allowed = ("paced_exp/atomic.py", "paced_theory/coverage/record.py", "paced_exp/reproduce/scheduler.py", "paced_exp/rollouts/vllm", "bench/store.py")
+    allowed = (
+        "paced_exp/atomic.py",
+        "paced_theory/coverage/record.py",
+        "paced_exp/reproduce/scheduler.py",
+        "paced_exp/rollouts/vllm",
+        "bench/store.py",
+    )
     assert [each for each in found if not each[0].startswith(allowed)] == []
