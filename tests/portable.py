@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 #: OpenBLAS kernels that every x86-64 processor of the last ten years can run: SSE3 only, and AVX2.
 OLDEST, NEWER = ("PRESCOTT", "HASWELL") if platform.machine() in ("x86_64", "AMD64") else ("", "")
 #: Measures seconds, not numbers: the old kernels are slower.
-TIMED = "tests/theory/test_claims.py::test_ledger_takes_at_most_30_seconds_of_one_core"
+TIMED = "tests/theory/test_claims.py::test_ledger_takes_at_most_45_seconds_of_one_core"
 
 
 def settings() -> dict[str, dict[str, str]]:
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
     failed = 0
     for name, variables in settings().items():
         print(f"\n{name}: {' '.join(f'{key}={value!r}' for key, value in variables.items())}", flush=True)
-        command = [sys.executable, "-m", "pytest", "-q", "--deselect", TIMED, *(arguments or ["tests/theory"])]
+        command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "--deselect", TIMED, *(arguments or ["tests/theory"])]
         failed += subprocess.run(command, cwd=ROOT, env=os.environ | variables, check=False).returncode != 0
     return int(failed > 0)
 
