@@ -48,7 +48,19 @@ def main(arguments: list[str]) -> int:
     failed = 0
     for name, variables in settings().items():
         print(f"\n{name}: {' '.join(f'{key}={value!r}' for key, value in variables.items())}", flush=True)
-        command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "--deselect", TIMED, *(arguments or ["tests/theory"])]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-n",
+            "2",
+            "--dist",
+            "loadfile",
+            "--deselect",
+            TIMED,
+            *(arguments or ["tests/theory"]),
+        ]
         failed += subprocess.run(command, cwd=ROOT, env=os.environ | variables, check=False).returncode != 0
     return int(failed > 0)
 
