@@ -118,7 +118,8 @@ def rivals(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
         return [], f"no comparison with other shapes: {error}"
     kept = ("chi_squared", "aic", "bic", "delta_aic")
     return [
-        {"name": model.name, "parameters": plain(model.parameters), "problem": model.problem} | {name: plain(getattr(model, name)) for name in kept}
+        {"name": model.name, "parameters": plain(model.parameters), "problem": model.problem}
+        | {name: plain(getattr(model, name)) for name in kept}
         for model in compared
     ], ""
 
