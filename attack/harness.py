@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from paced_exp.errors import UserError
+
 
 @dataclass(frozen=True)
 class Attack:
@@ -39,6 +41,18 @@ def try_attack(attack: Attack, folder: Path) -> Outcome:
     except BaseException:  # SystemExit of a command counts as much as an assertion
         return Outcome(attack, traceback.format_exc(limit=-3))
     return Outcome(attack)
+
+
+def refused(run: Callable[[], object], *named: str, most: int = 1000) -> None:
+    """Assert that `run` ends in a `UserError` of one line, shorter than `most` characters, that names all of `named`."""
+    try:
+        run()
+    except UserError as error:
+        message = str(error)
+        assert "\n" not in message and len(message) < most, message
+        assert all(name in message for name in named), f"{message!r} does not name {named}"
+    else:
+        raise AssertionError("it was believed")
 
 
 def summary(outcomes: Iterable[Outcome]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from attack.harness import Attack
+from attack.harness import Attack, refused
 from paced_exp.errors import UserError
 from paced_exp.pass_rates import FINGERPRINT_KEY, Fingerprint, pass_rates, read_pass_rates, write_pass_rates
 from paced_exp.references import read_references
@@ -40,18 +40,6 @@ def _reference(index: int, **changes: Any) -> dict[str, Any]:
     return {"problem_id": f"p{index}", "token_ids": [index, 1], "origin": "teacher", "candidates": 4, "correct": 2} | changes
 
 
-def _refused(run: Callable[[], object], *named: str) -> None:
-    """`run` ends in one line that names all of `named`."""
-    try:
-        run()
-    except UserError as error:
-        message = str(error)
-        assert "\n" not in message and len(message) < 1000, message
-        assert all(name in message for name in named), f"{message!r} does not name {named}"
-    else:
-        raise AssertionError("it was believed")
-
-
 def _read_all(folder: Path, name: str = "rollouts") -> None:
     """What a resumed run does with a journal: opens it, checks K, counts, and makes the finished file."""
     store = ChunkStore(folder, name)
@@ -78,7 +66,7 @@ def _changed_row(change: dict[str, Any], last: bool) -> Callable[[Path], None]:
     def run(folder: Path) -> None:
         bad = [*_rows(1)[:-1], _rows(1)[-1] | change]
         _journal(folder, [_rows(0), bad, *([] if last else [_rows(2)])], checksums=False)
-        _refused(lambda: _read_all(folder), "rollouts.jsonl line 2", "sed -i 2d", "run the same command again")
+        refused(lambda: _read_all(folder), "rollouts.jsonl line 2", "sed -i 2d", "run the same command again")
 
     return run
 
@@ -89,7 +77,7 @@ def _bad_line(line: bytes, checksums: bool) -> Callable[[Path], None]:
         lines = journal.read_bytes().splitlines(keepends=True)
         content = lines[0] + line + lines[2]
         journal.write_bytes(content)
-        _refused(lambda: _read_all(folder), "rollouts.jsonl line 2")
+        refused(lambda: _read_all(folder), "rollouts.jsonl line 2")
         assert journal.read_bytes() == content, "the journal was overwritten"
 
     return run
@@ -149,7 +137,7 @@ def _twice(checksums: bool) -> Callable[[Path], None]:
         journal = _journal(folder, [_rows(0), _rows(1)], checksums=checksums)
         lines = journal.read_bytes().splitlines(keepends=True)
         journal.write_bytes(b"".join([*lines, lines[0]]) + lines[1][:10])
-        _refused(lambda: _read_all(folder), "line 3", "'p0'", "line 1 holds already")
+        refused(lambda: _read_all(folder), "line 3", "'p0'", "line 1 holds already")
 
     return run
 
@@ -157,7 +145,7 @@ def _twice(checksums: bool) -> Callable[[Path], None]:
 def _samples(chosen: list[int], checksums: bool) -> Callable[[Path], None]:
     def run(folder: Path) -> None:
         _journal(folder, [_rows(0), [_rows(1)[sample] for sample in chosen], _rows(2)], checksums=checksums)
-        _refused(lambda: _read_all(folder), "line 2", "'p1'", f"{len(chosen)} of its {K} samples")
+        refused(lambda: _read_all(folder), "line 2", "'p1'", f"{len(chosen)} of its {K} samples")
 
     return run
 
@@ -165,7 +153,7 @@ def _samples(chosen: list[int], checksums: bool) -> Callable[[Path], None]:
 def _bad_reference(change: dict[str, Any], checksums: bool) -> Callable[[Path], None]:
     def run(folder: Path) -> None:
         _journal(folder, [[_reference(0)], [_reference(1, **change)], [_reference(2)]], checksums=checksums, name="references")
-        _refused(lambda: _read_all(folder, "references"), "references.jsonl line 2")
+        refused(lambda: _read_all(folder, "references"), "references.jsonl line 2")
 
     return run
 
@@ -182,7 +170,7 @@ def _own(text: str, *named: str) -> Callable[[Path], None]:
     def run(folder: Path) -> None:
         path = folder / "mine.jsonl"
         path.write_text(text)
-        _refused(lambda: read_pass_rates(path, None), "mine.jsonl", *named)
+        refused(lambda: read_pass_rates(path, None), "mine.jsonl", *named)
 
     return run
 
@@ -201,7 +189,7 @@ def _columns(**values: Any) -> Callable[[Path], None]:
         for name, column in values.items():
             table = table.set_column(table.column_names.index(name), name, pa.array(column))
         pq.write_table(table, path)
-        _refused(lambda: read_pass_rates(path, None), "pass_rates.parquet")
+        refused(lambda: read_pass_rates(path, None), "pass_rates.parquet")
 
     return run
 
@@ -210,7 +198,7 @@ def _metadata(text: str) -> Callable[[Path], None]:
     def run(folder: Path) -> None:
         path = _rates(folder)
         pq.write_table(pq.read_table(path).replace_schema_metadata({FINGERPRINT_KEY: text}), path)
-        _refused(lambda: read_pass_rates(path, _FINGERPRINT), "pass_rates.parquet")
+        refused(lambda: read_pass_rates(path, _FINGERPRINT), "pass_rates.parquet")
 
     return run
 

@@ -8,26 +8,19 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from paced_exp.errors import UserError
+from attack import harness
 
 ROOT = Path(__file__).parent.parent
 TESTS = ROOT / "tests" / "exp"
 UPDATES = 6
 
 
-def refused(run: Callable[[], object], *named: str) -> None:
-    """`run` ends in one line of bounded length that names all of `named`."""
-    try:
-        run()
-    except UserError as error:
-        message = str(error)
-        assert "\n" not in message and len(message) < 3000, message
-        assert all(name in message for name in named), f"{message!r} does not name {named}"
-    else:
-        raise AssertionError("it was believed")
+#: Messages of run folders may list ten differing options.
+refused = partial(harness.refused, most=3000)
 
 
 def said(run: Callable[[], object]) -> str:

@@ -19,12 +19,13 @@ from paced_theory._checks import check_array
 from paced_theory._gram import checked_gradients, checked_gram, gram_from_sketch
 from paced_theory.snr_estimands import trimmed_snr, unit_norm_snr
 from paced_theory.snr_flat import FlatTest, flat_snr_test
-from paced_theory.snr_interval import SNREstimate, combine, jackknife_estimate, signal_and_noise
+from paced_theory.snr_interval import Interval, SNREstimate, combine, jackknife_estimate, signal_and_noise
 from paced_theory.snr_null import permutation_null, sign_flip_null
 from paced_theory.snr_power import effective_rank, problems_needed
 
 __all__ = [
     "FlatTest",
+    "Interval",
     "SNREstimate",
     "checked_gradients",
     "combine",

@@ -26,6 +26,7 @@ direction and do not average out, so they are added without squaring. Source: ou
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,7 +158,20 @@ def tail_share(norms_squared: Array) -> float:
     return min(1.0, float(ordered.mean()) / (float(ordered[:start].sum()) / n + float(beyond)))
 
 
-def combine(estimates: Sequence[SNREstimate], weights: Sequence[float]) -> tuple[float, float, float]:
+class Interval(Protocol):
+    """What `combine` reads of an estimate: an `SNREstimate`, or the numbers of one in a record."""
+
+    @property
+    def snr_squared(self) -> float: ...
+    @property
+    def snr_squared_low(self) -> float: ...
+    @property
+    def snr_squared_high(self) -> float: ...
+    @property
+    def tail_bias(self) -> float: ...
+
+
+def combine(estimates: Sequence[Interval], weights: Sequence[float]) -> tuple[float, float, float]:
     """sum_i w_i SNR^2_i over independent bins with an interval of the estimates' own confidence: (value, low, high).
 
     MOVER (Zou and Donner 2008): value - low is the root of the summed squares of each term's distance to its unfavourable limit, which

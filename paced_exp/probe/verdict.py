@@ -10,9 +10,10 @@ Records of before hold other words for the same rule ("collapses", "does not col
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
-from paced_theory.snr import SNREstimate, combine, problems_needed
+from paced_theory.snr import Interval, SNREstimate, combine, problems_needed
 
 BinVerdict = Literal["keeps at least half", "has less than half", "not decided"]
 
@@ -32,30 +33,40 @@ def judge(rows: list[Any], estimates: list[SNREstimate], end: str) -> dict[str, 
     rows: bins in ascending pass rate with `pass_rate`, `n` and `effective_rank`; estimates: theirs. `difference` is None where the bins
     there or in the middle hold too few problems.
     """
-    middle = [i for i, row in enumerate(rows) if MIDDLE[0] <= row.pass_rate <= MIDDLE[1]]
-    edge = 0 if end == "low" else len(rows) - 1
-    reached = bool(rows) and (rows[edge].pass_rate <= 0.1 if end == "low" else rows[edge].pass_rate >= 0.9)
     name = f"p -> {0 if end == 'low' else 1}"
-    if not middle or not reached:
+    numbers = end_numbers([row.pass_rate for row in rows], estimates, end)
+    if numbers["difference"] is None:
         return {"end": name, "verdict": "not decided", "difference": None}
-    in_middle, share = [estimates[i] for i in middle], 1 / len(middle)
-    middle_value, middle_low, middle_high = combine(in_middle, [share] * len(middle))
-    difference, low, high = combine([estimates[edge], *in_middle], [1.0, *[-SHARE * share] * len(middle)])
-    result: dict[str, Any] = {
-        "end": name,
-        "snr_squared": estimates[edge].snr_squared,
-        "middle": middle_value,
-        "middle_low": middle_low,
-        "middle_high": middle_high,
+    edge = 0 if end == "low" else -1
+    result: dict[str, Any] = {"end": name, "snr_squared": estimates[edge].snr_squared, **numbers}
+    result["verdict"] = by_rule(result)
+    if result["verdict"] == "not decided" and result["middle"] > 0:
+        # Telling a half from a whole of the middle's SNR^2 is at least as hard as telling half of it from zero.
+        result["problems_needed"] = problems_needed(SHARE * result["middle"], effective_rank=rows[edge].effective_rank)
+    return result
+
+
+def end_numbers(pass_rates: Sequence[float], estimates: Sequence[Interval], end: str) -> dict[str, float | None]:
+    """SNR^2(end) - SNR^2(middle)/2 and the middle's SNR^2, each with its interval; only `difference`, None, where too few bins are there.
+
+    pass_rates: of the bins, ascending; estimates: theirs. Intervals of sums over bins are MOVER's (`paced_theory.snr.combine`).
+    """
+    middle = [estimate for rate, estimate in zip(pass_rates, estimates, strict=True) if MIDDLE[0] <= rate <= MIDDLE[1]]
+    edge = 0 if end == "low" else -1
+    reached = bool(pass_rates) and (pass_rates[edge] <= 0.1 if end == "low" else pass_rates[edge] >= 0.9)
+    if not middle or not reached:
+        return {"difference": None}
+    share = 1 / len(middle)
+    value, value_low, value_high = combine(middle, [share] * len(middle))
+    difference, low, high = combine([estimates[edge], *middle], [1.0, *[-SHARE * share] * len(middle)])
+    return {
+        "middle": value,
+        "middle_low": value_low,
+        "middle_high": value_high,
         "difference": difference,
         "difference_low": low,
         "difference_high": high,
     }
-    result["verdict"] = by_rule(result)
-    if result["verdict"] == "not decided" and middle_value > 0:
-        # Telling a half from a whole of the middle's SNR^2 is at least as hard as telling half of it from zero.
-        result["problems_needed"] = problems_needed(SHARE * middle_value, effective_rank=rows[edge].effective_rank)
-    return result
 
 
 def by_rule(judged: dict[str, Any]) -> BinVerdict:

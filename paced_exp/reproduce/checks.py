@@ -10,12 +10,10 @@ from typing import Any, NamedTuple, TypeGuard, cast
 
 from paced_exp import config as configs
 from paced_exp.errors import UserError
-from paced_exp.probe.verdict import MIDDLE, SHARE
+from paced_exp.probe.verdict import end_numbers
 from paced_exp.reproduce.cells import Cell
-from paced_theory.snr import SNREstimate, combine
 
 RESTORE = "restore it from git, or delete it and run its command again"
-_REACHED = 0.1  # how near to 0 or 1 the pass rate of the outermost bin must lie to be called an end
 _CLOSE = 1e-9  # relative: sums in another order
 
 Problem = str | None
@@ -89,7 +87,7 @@ def check_probe(path: Path, record: dict[str, Any]) -> None:
 
 
 class _Estimate(NamedTuple):
-    """What `combine` reads of an estimate."""
+    """A bin's SNR^2 as a record holds it. tail_bias: 0 where the record was made before intervals allowed for the norms' tail."""
 
     snr_squared: float
     snr_squared_low: float
@@ -111,31 +109,17 @@ def _panel_problem(panel: dict[str, Any]) -> Problem:
         if not _is_number(row.get("tail_bias", 0.0), 0):
             return f"bins[{number}] has tail_bias {row['tail_bias']!r}, and must have a finite one that is not negative"
     for end in ("low", "high"):
-        stored, ours = panel["verdict"][end], end_numbers(panel["bins"], end)
+        stored, ours = panel["verdict"][end], end_numbers([row["pass_rate"] for row in panel["bins"]], bin_estimates(panel["bins"]), end)
         for name, value in ours.items():
             if not _agree(stored.get(name), value):
                 return f"verdict {end}: {name} is {stored.get(name)!r}, and {value!r} follows from its bins"
     return None
 
 
-def end_numbers(bins: list[dict[str, Any]], end: str) -> dict[str, float | None]:
-    """SNR²(end) − SNR²(middle)/2 with its interval, and the lower end of the middle's, from a curve's bins; None where too few are there.
-
-    The middle is the plain mean over the bins of `MIDDLE`; intervals of sums over bins are MOVER's (`paced_theory.snr.combine`).
-    """
-    middle = [_estimate(row) for row in bins if MIDDLE[0] <= row["pass_rate"] <= MIDDLE[1]]
-    edge = bins[0 if end == "low" else -1] if bins else None
-    if edge is None or not middle or not (edge["pass_rate"] <= _REACHED if end == "low" else edge["pass_rate"] >= 1 - _REACHED):
-        return {"difference": None}
-    share = 1 / len(middle)
-    difference, low, high = combine(cast(list[SNREstimate], [_estimate(edge), *middle]), [1.0, *[-SHARE * share] * len(middle)])
-    _, middle_low, _ = combine(cast(list[SNREstimate], middle), [share] * len(middle))
-    return {"difference": difference, "difference_low": low, "difference_high": high, "middle_low": middle_low}
-
-
-def _estimate(row: dict[str, Any]) -> _Estimate:
-    """Records made before intervals allowed for the norms' tail have no `tail_bias`."""
-    return _Estimate(row["snr_squared"], row["snr_squared_low"], row["snr_squared_high"], row.get("tail_bias", 0.0))
+def bin_estimates(bins: list[dict[str, Any]]) -> list[_Estimate]:
+    """The bins' SNR^2 with their intervals, as `paced_exp.probe.verdict.end_numbers` takes them."""
+    fields = ("snr_squared", "snr_squared_low", "snr_squared_high")
+    return [_Estimate(**{name: row[name] for name in fields}, tail_bias=row.get("tail_bias", 0.0)) for row in bins]
 
 
 def _agree(stored: Any, ours: float | None) -> bool:

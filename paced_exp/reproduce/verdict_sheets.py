@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from paced_exp.reproduce.checks import SHARE
+from paced_exp.probe.verdict import SHARE
 from paced_exp.reproduce.findings import Finding, Outcome, Size
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.sheets import NONE, Sheet, Value, fixed, signed

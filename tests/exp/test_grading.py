@@ -2,13 +2,8 @@
 
 import inspect
 import itertools
-import os
 import random
 import re
-import signal
-import subprocess
-import sys
-import threading
 import time
 from dataclasses import replace
 from decimal import Decimal
@@ -17,28 +12,18 @@ from pathlib import Path
 import pytest
 import reasoning_gym
 import torch
+from grading_setup import boxed, problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paced_exp import grading_pool
 from paced_exp.errors import UserError
 from paced_exp.grading import LAB_FAMILIES, MAX_ANSWER_CHARS, Grader, exact_match, extract_answer, extract_boxed, final_answer, lab_pass
-from paced_exp.grading_pool import WALL_FACTOR, GradingPool
 from paced_exp.lab import lab_problems
 from paced_exp.lab.families import FAMILIES
 from paced_exp.problems import Problem, load_problems
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-# A busy machine may take so long to start a worker and schedule it; only hangs are longer.
-SLACK_SECONDS = 90
-
-
-def problem(answer: str, grader: str = "math") -> Problem:
-    return Problem("id", "question", answer, None, "test", "test", grader)  # type: ignore[arg-type]
-
-
-def boxed(answer: str) -> str:
-    return f"Hence\n\\boxed{{{answer}}}"
 
 
 def shared(name: str) -> str:
@@ -381,147 +366,6 @@ def test_numbers_agree_to_a_relative_error_at_every_size(grader, exponent, digit
     answers = [gold, gold * (1 + Decimal("3e-6")), gold * (1 - Decimal("3e-6")), -gold, 2 * gold, Decimal(0)]
     passed = grader.grade([problem(text(gold))] * len(answers), [boxed(text(answer)) for answer in answers])
     assert passed == [True] + [False] * 5
-
-
-# Hostile answers
-
-HOSTILE = {
-    "tower, plain": "9**9**9**9",
-    "tower, LaTeX": "9^{9^{9^{9}}}",
-    "100 kB": "1" * 100_000,
-    "100 kB of LaTeX": r"\frac{1}{2}+" * 8_500,
-    "braces 10,000 deep": "{" * 10_000 + "}" * 10_000,
-    "braces as deep as the cap allows": "{" * 490 + "}" * 490,
-    "NUL": "4\x00",
-    "invalid UTF-8, as a lone surrogate": b"4\xff".decode("utf-8", "surrogateescape"),
-    "invalid UTF-8, as the replacement character": b"4\xff".decode("utf-8", "replace"),
-    "integral": r"\int_0^1 e^{e^{x^{x}}} dx",
-    "huge factorial": "1000000000!",
-}
-
-
-def test_hostile_answers_are_wrong_within_the_limit_and_leave_the_grader_usable(capfd):
-    limit = 0.5
-    problems, responses = [problem("4")] * (len(HOSTILE) + 2), [boxed("4"), *map(boxed, HOSTILE.values()), boxed("4")]
-    with Grader(time_limit=limit) as grader:
-        grader.grade(problems[:1], [boxed("5")])
-        began = time.monotonic()
-        assert grader.grade(problems, responses) == [True, *[False] * len(HOSTILE), True]
-        assert time.monotonic() - began < len(HOSTILE) * limit * WALL_FACTOR + SLACK_SECONDS
-        assert grader.grade(problems[:2], [boxed("4"), boxed("5")]) == [True, False]
-    captured = capfd.readouterr()
-    assert captured.out == ""
-    assert "frac" not in captured.err and "9^" not in captured.err  # model output must not reach the terminal through a library's log
-
-
-def test_a_runaway_grading_is_counted_as_timed_out_and_its_worker_replaced():
-    with GradingPool(1, cpu_seconds=0.3, memory_bytes=1 << 30) as pool:
-        pool.verify([("4", "4")])
-        first = pool._workers[0].process
-        assert pool.verify([("4", "9^{9^{9^{9}}}"), ("4", "4")]) == [False, True]
-        assert (pool.timed_out, pool.died) == (1, 0)
-        assert first.returncode in (-signal.SIGPROF, -signal.SIGKILL)
-        assert pool._workers[0].process.pid != first.pid
-
-
-def test_the_parent_kills_a_worker_that_neither_answers_nor_uses_cpu():
-    with GradingPool(1, cpu_seconds=0.5, memory_bytes=1 << 30) as pool:
-        pool.verify([("4", "4")])
-        stopped = pool._workers[0].process
-        os.kill(stopped.pid, signal.SIGSTOP)
-        began = time.monotonic()
-        assert pool.verify([("4", "4")]) == [False]
-        assert 0.5 * WALL_FACTOR <= time.monotonic() - began < 0.5 * WALL_FACTOR + SLACK_SECONDS
-        assert (pool.timed_out, stopped.returncode) == (1, -signal.SIGKILL)
-        assert pool.verify([("4", "4")]) == [True]
-
-
-def test_an_item_whose_worker_is_killed_by_others_is_graded_by_another():
-    with GradingPool(1, cpu_seconds=5, memory_bytes=1 << 30) as pool:
-        pool.verify([("4", "4")])
-        pool._workers[0].process.kill()
-        assert pool.verify([("4", "4")]) == [True]
-        pid = pool._workers[0].process.pid
-        os.kill(pid, signal.SIGSTOP)
-        killer = threading.Timer(0.5, os.kill, (pid, signal.SIGKILL))
-        killer.start()
-        assert pool.verify([("4", "4"), ("5", "6")]) == [True, False]
-        killer.join()
-        assert (pool.timed_out, pool.died) == (0, 0)
-
-
-def test_an_item_that_ends_every_worker_is_wrong_and_the_others_are_graded(monkeypatch, tmp_path):
-    script = (
-        "import os, sys\nos.write(1, b'ready\\n')\nfor line in sys.stdin:\n    os.write(1, b'true\\n') if 'good' in line else sys.exit(3)\n"
-    )
-    (tmp_path / "worker.py").write_text(script)
-    monkeypatch.setattr(grading_pool, "WORKER", tmp_path / "worker.py")
-    with GradingPool(2, cpu_seconds=5, memory_bytes=1 << 30) as pool:
-        assert pool.verify([("g", "good"), ("g", "bad"), ("g", "good"), ("g", "bad"), ("g", "good")]) == [True, False, True, False, True]
-        assert (pool.timed_out, pool.died) == (0, 2)
-
-
-def test_an_interrupted_call_leaves_no_stale_verdict(monkeypatch):
-    with GradingPool(1, cpu_seconds=5, memory_bytes=1 << 30) as pool:
-        pool.verify([("4", "4")])
-
-        def interrupt():
-            raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch:
-            patch.setattr(pool, "_enforce_deadlines", interrupt)
-            with pytest.raises(KeyboardInterrupt):
-                pool.verify([("4", "4")] * 5)
-        assert pool.verify([("4", "5"), ("4", "4")]) == [False, True]
-
-
-def test_workers_have_a_memory_limit():
-    code = "import grading_worker; grading_worker.limit_process(1 << 29); bytearray(1 << 28); print('ok', flush=True); bytearray(1 << 29)"
-    folder = str(Path(grading_pool.__file__).parent)
-    done = subprocess.run([sys.executable, "-P", "-c", f"import sys; sys.path.append({folder!r}); {code}"], capture_output=True, text=True)
-    assert done.stdout == "ok\n" and "MemoryError" in done.stderr
-
-
-def test_workers_end_with_the_grader_and_with_a_killed_parent():
-    with Grader(workers=2) as grader:
-        grader.grade([problem("4")] * 4, [boxed(str(number)) for number in range(4)])
-        processes = [worker.process for worker in grader._pool._workers]
-        assert len(processes) == 2
-    assert all(process.returncode is not None for process in processes)
-    code = (
-        "import os, signal\n"
-        "from paced_exp.grading_pool import GradingPool\n"
-        "pool = GradingPool(1, 5.0, 1 << 30)\n"
-        "pool.verify([('4', '4')])\n"
-        "print(pool._workers[0].process.pid, flush=True)\n"
-        "os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
-    assert done.returncode == -signal.SIGKILL
-    worker, deadline = int(done.stdout), time.monotonic() + SLACK_SECONDS
-    while _runs(worker) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not _runs(worker)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-@pytest.mark.parametrize("script", ["raise SystemExit(1)", "print('something else', flush=True)"])
-def test_a_worker_that_cannot_start_is_one_clear_error(monkeypatch, tmp_path, script):
-    (tmp_path / "worker.py").write_text(script)
-    monkeypatch.setattr(grading_pool, "WORKER", tmp_path / "worker.py")
-    with GradingPool(2, cpu_seconds=1, memory_bytes=1 << 30) as pool, pytest.raises(UserError, match="grading worker did not start"):
-        pool.verify([("4", "4")])
-
-
-def test_too_little_memory_to_start_is_one_clear_error():
-    with Grader(memory_limit=40 << 20) as grader, pytest.raises(UserError, match="40 MiB of address space"):
-        grader.grade([problem("4")], [boxed("4")])
 
 
 # The lab

@@ -8,8 +8,9 @@ import numpy as np
 
 from paced_exp import config as configs
 from paced_exp.json_files import write_checked
+from paced_exp.probe.verdict import end_numbers
 from paced_exp.reproduce.cells import Cell, base_cell, row_cells
-from paced_exp.reproduce.checks import end_numbers
+from paced_exp.reproduce.checks import bin_estimates
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.probes import probes_of
 from paced_exp.reproduce.records import write_record
@@ -89,7 +90,10 @@ def write_probe(
 ) -> Path:
     """The record of a probe of the desk whose ends stand to the middle as `difference` says; at several updates where there are `steps`."""
     bins = probe_bins(difference, middle_low)
-    panel = {"bins": bins, "verdict": {end: end_numbers(bins, end) for end in ("low", "high")}}
+    panel = {
+        "bins": bins,
+        "verdict": {end: end_numbers([row["pass_rate"] for row in bins], bin_estimates(bins), end) for end in ("low", "high")},
+    }
     config = configs.as_dict(next(probe.config for probe in probes_of(DESK) if probe.key == folder))
     curves: dict[str, Any] = {"steps": [panel | {"step": step} for step in steps]} if steps else panel
     path = results / "desk" / folder / "record.json"
