@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from paced_exp.errors import UserError
+from paced_exp.core.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from attack.harness import Attack
 from attack.tiny_runs import argv, python, refused, said, same, train, whole_run
-from paced_exp.checkpoints import checkpoints, last_whole, seal
-from paced_exp.errors import UserError
+from paced_exp.core.checkpoints import checkpoints, last_whole, seal
+from paced_exp.core.errors import UserError
 
 FILES = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "config.json", "manifest.json")
 

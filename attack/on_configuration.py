@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attack.harness import Attack
-from paced_exp import config
-from paced_exp.errors import UserError
-from paced_exp.problems import load_problems
+from paced_exp.core import config
+from paced_exp.core.errors import UserError
+from paced_exp.data.sources import load_problems
 
 SECONDS = 20  # of CPU; every one of these takes well under a second
 
@@ -157,8 +157,8 @@ def model(**changes: object) -> Callable[[Path], None]:
     def attempt(folder: Path) -> None:
         import shutil
 
-        from paced_exp.lab import checkpoint_path
-        from paced_exp.models import load_model
+        from paced_exp.models.lab_checkpoints import checkpoint_path
+        from paced_exp.models.loading import load_model
 
         copy = Path(shutil.copytree(checkpoint_path("student"), folder / "model"))
         values = json.loads((copy / "config.json").read_text()) | changes

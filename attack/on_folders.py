@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from attack.harness import Attack, refused
-from paced_exp.errors import UserError
-from paced_exp.pass_rates import FINGERPRINT_KEY, Fingerprint, pass_rates, read_pass_rates, write_pass_rates
-from paced_exp.references import read_references
+from paced_exp.core.errors import UserError
 from paced_exp.rollouts import store as stores
+from paced_exp.rollouts.pass_rates import FINGERPRINT_KEY, Fingerprint, pass_rates, read_pass_rates, write_pass_rates
+from paced_exp.rollouts.references import read_references
 from paced_exp.rollouts.store import ChunkStore
 
 K, VOCABULARY = 8, 50

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from attack.harness import Attack
-from paced_exp.grading import Grader
-from paced_exp.grading_pool import WALL_FACTOR
-from paced_exp.problems import Problem
+from paced_exp.data.problem import Problem
+from paced_exp.grading.grader import Grader
+from paced_exp.grading.pool import WALL_FACTOR
 
 LIMIT = 0.5  # seconds of CPU for a grading
 # A busy machine may need so long to start workers; only hangs are longer.

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from attack.harness import Attack
-from paced_exp.errors import UserError
-from paced_exp.gradients import GradientSums
+from paced_exp.core.errors import UserError
+from paced_exp.gradients.engine import GradientSums
+from paced_exp.probe.config import ProbeConfig
 from paced_exp.probe.estimates import BinData, curve_record, estimate_curve
 from paced_exp.probe.fits import mixture_of
-from paced_exp.snr_probe import ProbeConfig
 
 
 def _record(bins: list[np.ndarray], offered: list[int]) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from attack.harness import Attack
-from paced_exp.errors import exit_cleanly
-from paced_exp.json_files import read_json, write_checked, write_json
+from paced_exp.core.errors import exit_cleanly
+from paced_exp.core.json_files import read_json, write_checked, write_json
 from paced_exp.reproduce import claims_page, seal
 from paced_exp.training import selection
 

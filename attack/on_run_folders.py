@@ -13,8 +13,8 @@ from typing import Any
 
 from attack.harness import Attack
 from attack.tiny_runs import argv, python, refused, same, train, whole_run
-from paced_exp.folder_lock import locked
-from paced_exp.run_folder import RunFolder
+from paced_exp.core.folder_lock import locked
+from paced_exp.core.run_folder import RunFolder
 
 DEEP = "[" * 10_000
 
@@ -82,7 +82,7 @@ def _inputs(content: str | bytes, folder: Path) -> None:
 
 
 def _seconds(content: str | bytes, folder: Path) -> None:
-    from paced_exp.snr_probe import StageClock
+    from paced_exp.core.clock import StageClock
 
     _write(folder / "seconds.json", content)
     refused(lambda: StageClock(folder / "seconds.json"), "seconds.json")

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from attack.harness import Attack
-from paced_exp.errors import UserError
-from paced_exp.problems import Problem
-from paced_exp.prompts import prompt_ids
-from paced_exp.templates import CPU_SECONDS, PROMPT_SECONDS, check_template
+from paced_exp.core.errors import UserError
+from paced_exp.data.problem import Problem
+from paced_exp.data.prompts import prompt_ids
+from paced_exp.models.templates import CPU_SECONDS, PROMPT_SECONDS, check_template
 
 # A busy machine may need so long for the child's imports; only hangs are longer.
 SLACK_SECONDS = 60

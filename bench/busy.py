@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from paced_exp.errors import UserError, exit_cleanly
+from paced_exp.core.errors import UserError, exit_cleanly
 
 OUT = Path(__file__).resolve().parent.parent / "results" / "desk" / "bench" / "busy.json"
 CONTENDERS = {
@@ -34,8 +34,8 @@ def rate(problems: int) -> dict[str, float]:
     """Rollouts a second of this process, by the clock and by processor time; the first problems run outside of the clock."""
     import torch
 
-    from paced_exp.problems import load_problems
-    from paced_exp.prompts import prompt_ids
+    from paced_exp.data.prompts import prompt_ids
+    from paced_exp.data.sources import load_problems
     from paced_exp.rollouts.engine import Prompt
     from paced_exp.rollouts.engines import Engines
 
@@ -91,8 +91,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.worker:
         print(json.dumps(rate(arguments.problems)))
         return
-    from paced_exp.json_files import write_checked
-    from paced_exp.run_folder import provenance
+    from paced_exp.core.json_files import write_checked
+    from paced_exp.core.run_folder import provenance
 
     rows = [row for busy in (0, 1, 2) for row in measure(busy, arguments.problems, arguments.rounds)]
     alone = {row["contender"]: row["per_second"] for row in rows if row["busy"] == 0}

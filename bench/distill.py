@@ -21,14 +21,14 @@ import torch
 from bench import subjects
 from bench.timing import interleaved, ratios
 from bench.trl_steps import Step, distillation_step, gkd_step
-from paced_exp.errors import UserError, exit_cleanly
-from paced_exp.json_files import write_checked
-from paced_exp.losses import divergence, mean_over_tokens
-from paced_exp.run_folder import provenance
+from paced_exp.core.errors import UserError, exit_cleanly
+from paced_exp.core.json_files import write_checked
+from paced_exp.core.run_folder import provenance
+from paced_exp.losses.divergences import divergence, mean_over_tokens
 from paced_exp.training.batches import Row, collate, in_rows, supervised_logits
 from paced_exp.training.teacher_cache import CachedTeacher
 from paced_exp.training.teachers import ModelTeacher, Teacher, frozen_copy, token_losses
-from paced_exp.weights import Weighting, weigh
+from paced_exp.weighting import Weighting, weigh
 
 OUT = Path(__file__).resolve().parent.parent / "results" / "desk" / "bench" / "distill.json"
 SIZE = "0.8"  # of the lab models, among `subjects.SIZES`

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from paced_exp.config import read_yaml
-from paced_exp.errors import UserError, exit_cleanly
+from paced_exp.core.config import read_yaml
+from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.probe.binning import bin_index
 from paced_exp.probe.stages import ROUND
 

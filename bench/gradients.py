@@ -19,9 +19,9 @@ import torch
 from bench import subjects
 from bench.memory import peak_bytes
 from bench.timing import interleaved, ratios
-from paced_exp.errors import UserError, exit_cleanly
-from paced_exp.json_files import write_checked
-from paced_exp.run_folder import provenance
+from paced_exp.core.errors import UserError, exit_cleanly
+from paced_exp.core.json_files import write_checked
+from paced_exp.core.run_folder import provenance
 
 OUT = Path(__file__).resolve().parent.parent / "results" / "desk" / "bench" / "gradients.json"
 MIDDLE = "0.8"

@@ -21,11 +21,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from paced_exp.errors import UserError, exit_cleanly
-from paced_exp.grading import Grader, extract_answer
-from paced_exp.json_files import write_checked
-from paced_exp.problems import Problem
-from paced_exp.run_folder import provenance
+from paced_exp.core.errors import UserError, exit_cleanly
+from paced_exp.core.json_files import write_checked
+from paced_exp.core.run_folder import provenance
+from paced_exp.data.answers import extract_answer
+from paced_exp.data.problem import Problem
+from paced_exp.grading.grader import Grader
 
 OUT = Path(__file__).resolve().parent.parent / "results" / "grading" / "math_verify.json"
 GOLD, RESPONSE, EXPECTED = {"gold"}, {"pred"}, {"expected", "result"}
@@ -117,7 +118,7 @@ def alone(case: Case) -> bool:
 def class_of(case: Case, verdict: bool) -> str:
     """Why a case is graded otherwise than math-verify's authors expect.
 
-    passed: passes here. rule: one of `paced_exp.grading_rules` refuses what math-verify passes on the same texts. prose: the answer stands in
+    passed: passes here. rule: one of `paced_exp.grading.rules` refuses what math-verify passes on the same texts. prose: the answer stands in
     a sentence, without a box, which is no answer here. form: math-verify does not read this form inside a box either.
     """
     if verdict:

@@ -17,14 +17,14 @@ from typing import Any
 
 import torch
 
-from paced_exp.errors import UserError, exit_cleanly
-from paced_exp.json_files import write_checked
-from paced_exp.problems import load_problems
-from paced_exp.prompts import prompt_ids
+from paced_exp.core.errors import UserError, exit_cleanly
+from paced_exp.core.json_files import write_checked
+from paced_exp.core.run_folder import provenance
+from paced_exp.data.prompts import prompt_ids
+from paced_exp.data.sources import load_problems
 from paced_exp.rollouts.engine import Prompt, RolloutEngine
 from paced_exp.rollouts.engines import Engines
 from paced_exp.rollouts.vllm import VLLMEngine
-from paced_exp.run_folder import provenance
 
 OUT = Path(__file__).resolve().parent.parent / "results" / "desk" / "bench" / "rollouts.json"
 

@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from paced_exp.errors import UserError, exit_cleanly
-from paced_exp.json_files import write_checked
-from paced_exp.pass_rates import pass_rates
+from paced_exp.core.errors import UserError, exit_cleanly
+from paced_exp.core.json_files import write_checked
+from paced_exp.core.run_folder import provenance
+from paced_exp.rollouts.pass_rates import pass_rates
 from paced_exp.rollouts.store import ChunkStore
-from paced_exp.run_folder import provenance
 
 OUT = Path(__file__).resolve().parent.parent / "results" / "desk" / "bench" / "store.json"
 STAGES = ("open", "open and count", "open and finish", "earlier: open and count")

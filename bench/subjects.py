@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from opacus.grad_sample import GradSampleModuleFastGradientClipping
 
-from paced_exp.alignment import pad_responses, response_logits
-from paced_exp.gradients import PerProblemGradients, Sketch
+from paced_exp.data.lab.splits import lab_problems
+from paced_exp.data.prompts import prompt_ids
+from paced_exp.gradients.engine import PerProblemGradients, Sketch
 from paced_exp.lab.recipes import Recipe, build_model
-from paced_exp.lab.splits import lab_problems
 from paced_exp.lab.tokenizer import END, save_tokenizer
-from paced_exp.losses import cross_entropy, mean_over_tokens
-from paced_exp.prompts import prompt_ids
+from paced_exp.losses.alignment import pad_responses, response_logits
+from paced_exp.losses.divergences import cross_entropy, mean_over_tokens
 
 # By millions of parameters, the embedding of the lab's 543 tokens aside; 0.8 is the shape of the shipped lab models.
 _SHAPE = Recipe(architecture="qwen3", hidden=128, layers=4, intermediate=384, pools=0, seed=0)

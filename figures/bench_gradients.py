@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from paced_exp.errors import UserError, exit_cleanly
+from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.plotting.style import COLORS, LINES, MARKERS, new_figure, save_figure
 from paced_exp.reproduce.records import read_sealed
 

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from paced_exp.errors import exit_cleanly
+from paced_exp.core.errors import exit_cleanly
 from paced_exp.reproduce.records import readable
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"

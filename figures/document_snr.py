@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from figures.command import RESULTS
-from paced_exp.errors import UserError, exit_cleanly
+from paced_exp.core.errors import UserError, exit_cleanly
+from paced_exp.core.json_files import write_atomically
 from paced_exp.probe.fits import exponent_words, flat_words, law_words, mixture_of, quality_words
 from paced_exp.probe.step_noise import step_noise
 from paced_exp.probe.verdict import ENDS, bin_name, by_rule, words
@@ -17,7 +18,6 @@ from paced_exp.reproduce.probes import ROBUSTNESS, TABLES, Probe, probe_command,
 from paced_exp.reproduce.records import read_sealed
 from paced_exp.reproduce.scales import DESK
 from paced_exp.reproduce.verdicts import Finding, findings_by_name, probe_records
-from paced_exp.run_folder import write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
 VERDICT, STEPS, TRIMMED = "snr_verdict", "snr_probe", "snr_robustness/trimmed"

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from figures.command import run
-from paced_exp.lab import checkpoint_path
+from paced_exp.data.problem import Problem
+from paced_exp.data.prompts import PromptKind, user_message
+from paced_exp.data.sources import load_problems
+from paced_exp.models.lab_checkpoints import checkpoint_path
 from paced_exp.plotting.style import COLORS, new_figure, save_figure
-from paced_exp.problems import Problem, load_problems
-from paced_exp.prompts import PromptKind, user_message
 
 NAME = "figure3_prompts"
 PANELS: tuple[tuple[PromptKind, str, str], ...] = (

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from paced_exp.errors import exit_cleanly
-from paced_exp.json_files import write_checked
+from paced_exp.core.errors import exit_cleanly
+from paced_exp.core.json_files import write_checked
 from paced_theory.stages import SCHEDULES, stage_outcomes
 from paced_theory.toy_students import random_mixture, random_softmax
 

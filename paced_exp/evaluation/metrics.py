@@ -7,26 +7,8 @@ Resampling needs problems that differ: of six problems that all fail, every resa
 `ENOUGH` problems differ from the commonest value, the interval is Gaffke's instead (`bounded_interval`).
 """
 
-import math
-from collections.abc import Sequence
-from typing import NamedTuple
-
 import numpy as np
 from scipy.special import gammaln
-from scipy.stats import norm
-from scipy.stats import t as t_law
-
-CONFIDENCE = 0.95
-ENOUGH = 10  # problems with another value than the commonest, from which on percentiles of resamples cover (tests/exp/test_intervals.py)
-_CELLS = 1 << 22  # resampling counts held at a time
-
-
-class Interval(NamedTuple):
-    """An estimate with its 95 % interval; no interval (None) for a single problem, nor for equal values without bounds."""
-
-    value: float
-    low: float | None
-    high: float | None
 
 
 def pass_at_k(correct: np.ndarray, samples: int, k: int) -> np.ndarray:
@@ -48,64 +30,3 @@ def pass_at_k(correct: np.ndarray, samples: int, k: int) -> np.ndarray:
     log_ratio = gammaln(w + 1) - gammaln(w - k + 1) - gammaln(samples + 1) + gammaln(samples - k + 1)
     # No sample correct is exactly 0, where the gamma functions would leave a rounding error.
     return np.where(wrong == samples, 0.0, np.where(possible, -np.expm1(log_ratio), 1.0))
-
-
-def few_differ(values: np.ndarray) -> bool:
-    """Whether fewer than `ENOUGH` of the values (P,) differ from the commonest one."""
-    return len(values) - int(np.unique(values, return_counts=True)[1].max()) < ENOUGH
-
-
-def bounded_interval(values: np.ndarray, low: float, high: float, *, replicates: int, rng: np.random.Generator) -> tuple[float, float]:
-    """A 95 % interval for the mean of a law on [low, high] from values (P,), with no assumption on the law's shape.
-
-    The ends are the quantiles at 0.025 and 0.975 of sum_i D_i x_i + D_{P+1} e over (D_1, ..., D_{P+1}) uniform on the simplex, with e = low and
-    e = high (Gaffke, "Three test statistics for a nonparametric one-sided hypothesis on the mean of a nonnegative variable", Mathematical
-    Methods of Statistics 2005; no law is known that it does not cover). For values 0 and 1 they are Clopper and Pearson's; for P values that
-    are all 0, [0, 1 - 0.025^(1/P)]. replicates: draws from the simplex.
-
-    >>> low, high = bounded_interval(np.zeros(6), 0, 1, replicates=100_000, rng=np.random.default_rng(0))
-    >>> low, round(high, 2)
-    (0.0, 0.46)
-    """
-    distinct, counts = np.unique(np.asarray(values, dtype=np.float64), return_counts=True)
-    shares, extra = rng.gamma(counts, size=(replicates, len(distinct))), rng.exponential(size=replicates)
-    total = shares.sum(axis=1) + extra
-    tail = (1 - CONFIDENCE) / 2
-    ends = [float(np.quantile((shares @ distinct + extra * end) / total, at)) for end, at in ((low, tail), (high, 1 - tail))]
-    return min(ends[0], float(np.mean(values))), max(ends[1], float(np.mean(values)))
-
-
-def intervals(
-    values: np.ndarray, *, replicates: int, rng: np.random.Generator, bounds: Sequence[tuple[float, float] | None] | None = None
-) -> list[Interval]:
-    """Means of the columns of `values` (P, M) over the P problems, with percentile bootstrap intervals; every column gets the same draws.
-
-    A draw takes P problems with replacement. With a paired difference as a column this is the paired bootstrap. The percentiles are
-    expanded so that few problems do not make intervals too narrow: tail probability Phi(-sqrt(P/(P-1)) t_{P-1, 0.975}) instead of 0.025
-    (Hesterberg, The American Statistician 2015, section 5.4).
-
-    bounds: of each column, the least and the greatest value it can have, None where it has none. A column with bounds of which few values
-    differ gets `bounded_interval`; one without bounds whose values are all equal gets no interval, since nothing tells how far others lie.
-    """
-    values = np.asarray(values, dtype=np.float64)
-    count = len(values)
-    means = values.mean(axis=0)
-    if count < 2:
-        return [Interval(float(mean), None, None) for mean in means]
-    # Around the mean, so that a column without spread has an interval without rounding.
-    centred = values - means
-    draws = []
-    left = replicates
-    while left > 0:
-        part = min(left, max(1, _CELLS // count))
-        draws.append(rng.multinomial(count, np.full(count, 1 / count), size=part) @ centred / count)
-        left -= part
-    tail = float(norm.cdf(-math.sqrt(count / (count - 1)) * t_law.ppf((1 + CONFIDENCE) / 2, count - 1)))
-    low, high = np.quantile(np.concatenate(draws), [tail, 1 - tail], axis=0)
-    found = [Interval(float(mean), float(mean + a), float(mean + b)) for mean, a, b in zip(means, low, high, strict=True)]
-    for column, ends in enumerate([None] * values.shape[1] if bounds is None else bounds):
-        if ends is not None and few_differ(values[:, column]):
-            found[column] = Interval(float(means[column]), *bounded_interval(values[:, column], *ends, replicates=replicates, rng=rng))
-        elif np.ptp(values[:, column]) == 0:
-            found[column] = Interval(float(means[column]), None, None)
-    return found

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from paced_exp.errors import UserError
-from paced_exp.evaluation.metrics import Interval, intervals, pass_at_k
+from paced_exp.core.errors import UserError
+from paced_exp.core.intervals import Interval, intervals
+from paced_exp.evaluation.metrics import pass_at_k
 
 
 def scores(rollouts: pd.DataFrame, sources: dict[str, str]) -> pd.DataFrame:
@@ -64,7 +65,7 @@ def comparison(table: pd.DataFrame, base: pd.DataFrame, *, replicates: int, seed
     Raises `UserError` where the two were not evaluated on the same problems with the same number of samples.
     """
     if table["problem_id"].tolist() != base["problem_id"].tolist() or table["samples"].tolist() != base["samples"].tolist():
-        raise UserError("--against was evaluated on other problems or with other --samples; evaluate it again with the same options")
+        raise UserError("`against` was evaluated on other problems or with other `samples`; evaluate it again with the same options")
     rows: list[dict[str, Any]] = []
     for number, (source, part) in enumerate(table.groupby("source", sort=False)):
         ours, theirs = _values(part), _values(base.loc[part.index])

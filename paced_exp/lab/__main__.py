@@ -9,9 +9,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from paced_exp.errors import UserError, exit_cleanly
-from paced_exp.lab import CHECKPOINTS, checkpoint_path
+from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.lab.recipes import LAB_SCALE, RECIPES
+from paced_exp.models.lab_checkpoints import CHECKPOINTS, checkpoint_path
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = _arguments(argv)
     if arguments.command == "pretrain":
         from paced_exp.lab.pretrain import pretrain
-        from paced_exp.models import device_named
+        from paced_exp.models.loading import device_named
 
         if arguments.threads < 1:
             raise UserError(f"--threads {arguments.threads} must be at least 1")

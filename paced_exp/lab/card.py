@@ -11,19 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from paced_exp import prompts
-from paced_exp.errors import UserError
-from paced_exp.grading import Grader
-from paced_exp.json_files import read_checked
+from paced_exp.core.errors import UserError
+from paced_exp.core.json_files import read_checked, read_json, write_atomically, write_json
+from paced_exp.core.progress import progress
+from paced_exp.data import prompts
+from paced_exp.data.lab.splits import lab_problems
+from paced_exp.data.problem import Problem
+from paced_exp.grading.grader import Grader
 from paced_exp.lab.pretrain import KIND
 from paced_exp.lab.recipes import RECIPES
-from paced_exp.lab.splits import lab_problems
-from paced_exp.models import LoadedModel, load_model
-from paced_exp.problems import Problem
-from paced_exp.progress import progress
+from paced_exp.models.loading import LoadedModel, load_model
 from paced_exp.rollouts.engine import Prompt
 from paced_exp.rollouts.hf import HFEngine
-from paced_exp.run_folder import read_json, write_atomically, write_json
 
 SAMPLES = 10  # two values of k in each fifth but the last, which has three: with 8 the middle fifth would hold k = 4 alone
 SEED = 7  # of the problems and rollouts measured on; not the seed of any evaluation elsewhere

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from paced_exp import prompts
-from paced_exp.lab import solutions
-from paced_exp.lab.families import FAMILIES, MATHEMATICS, RETENTION
+from paced_exp.data import prompts
+from paced_exp.data.lab import solutions
+from paced_exp.data.lab.families import FAMILIES, MATHEMATICS, RETENTION
+from paced_exp.data.lab.splits import SPLITS, draw, to_problem
 from paced_exp.lab.recipes import Recipe
-from paced_exp.lab.splits import SPLITS, draw, to_problem
 from paced_exp.lab.tokenizer import ASSISTANT, END, USER
 
 IGNORE = -100

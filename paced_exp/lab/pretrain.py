@@ -17,17 +17,17 @@ import torch
 import torch.nn.functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from paced_exp import prompts
-from paced_exp.atomic import atomic_file
-from paced_exp.checkpoints import ASIDE, keep, last_whole, written_whole
-from paced_exp.config import as_dict
-from paced_exp.json_files import read_object, write_atomically, write_checked
+from paced_exp.core.atomic import atomic_file
+from paced_exp.core.checkpoints import ASIDE, keep, last_whole, written_whole
+from paced_exp.core.config import as_dict
+from paced_exp.core.json_files import read_object, write_atomically, write_checked
+from paced_exp.core.progress import progress
+from paced_exp.core.run_folder import RunFolder
+from paced_exp.data import prompts
+from paced_exp.data.lab.splits import lab_problems
 from paced_exp.lab.corpus import IGNORE, Batch, Pools, collate, pool_batches
 from paced_exp.lab.recipes import Recipe, build_model
-from paced_exp.lab.splits import lab_problems
 from paced_exp.lab.tokenizer import END, save_tokenizer
-from paced_exp.progress import progress
-from paced_exp.run_folder import RunFolder
 
 EVALUATION_PROBLEMS = 200
 EVALUATION_SEED = 1_000_003

@@ -12,9 +12,9 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from paced_exp import prompts
-from paced_exp.lab.families import FAMILIES
-from paced_exp.lab.splits import SPLITS, draw, to_problem
+from paced_exp.data import prompts
+from paced_exp.data.lab.families import FAMILIES
+from paced_exp.data.lab.splits import SPLITS, draw, to_problem
 
 PAD, USER, ASSISTANT, END = "<|pad|>", "<|user|>", "<|assistant|>", "<|end|>"
 VOCABULARY = 640

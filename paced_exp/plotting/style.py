@@ -9,7 +9,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from paced_exp.atomic import atomic_file
+from paced_exp.core.atomic import atomic_file
 
 COLORS = {
     "blue": "#0072B2",

@@ -11,9 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from paced_exp import config as configs
-from paced_exp.errors import UserError
-from paced_exp.run_folder import RunFolder, provenance
+from paced_exp.core import config as configs
+from paced_exp.core.errors import UserError
+from paced_exp.core.run_folder import RunFolder, provenance
+from paced_exp.probe.run import run_probe
+from paced_exp.training.config import DistillConfig
+from paced_exp.training.run import distill
 
 KIND = "snr_probe_at_steps"
 # Options of the training that the probe decides.
@@ -42,7 +45,7 @@ def parse_steps(text: str) -> list[int]:
     parts = [part.strip() for part in text.split(",")]
     steps = [int(part) for part in parts if part.isdecimal()]
     if len(steps) < len(parts) or steps[0] < 1 or steps != sorted(set(steps)):
-        raise UserError(f"--at-steps {text} must be ascending whole numbers of at least 1 joined by commas, such as 1,20")
+        raise UserError(f"`at_steps` {text} must be ascending whole numbers of at least 1 joined by commas, such as 1,20")
     return steps
 
 
@@ -52,14 +55,13 @@ def training_config(config: Any, step: int) -> Any:
     A rate that falls to zero at the end would make the student at update 20 depend on how many updates follow; `config.training` may set it
     and all else that the probe does not decide. Raises `UserError` for options that cannot be.
     """
-    from paced_exp.distill import DistillConfig
 
     further = config.training or {}
     known = {field.name for field in dataclasses.fields(DistillConfig)}
     for name in further:
         if name in _DECIDED or name not in known:
             raise UserError(
-                f"--training may not set {name!r}: {'the probe decides it' if name in _DECIDED else 'paced_exp.distill has no such option'}"
+                f"`training` may not set {name!r}: {'the probe decides it' if name in _DECIDED else 'paced_exp.distill has no such option'}"
             )
     options = {name: getattr(config, name) for name in _SHARED} | {"schedule": "constant"} | further
     return DistillConfig(
@@ -83,8 +85,6 @@ def run_at_steps(config: Any) -> dict[str, Any]:
 
 
 def _run_at_steps(config: Any, run: RunFolder) -> dict[str, Any]:
-    from paced_exp.distill import distill
-    from paced_exp.snr_probe import run_probe
 
     steps = parse_steps(config.at_steps)
     trainings = {step: training_config(config, step) for step in steps if step > 1}  # all options are checked before any work

@@ -7,7 +7,7 @@ sample of the source's problems with that p-hat.
 
 from dataclasses import dataclass, field
 
-from paced_exp.errors import UserError
+from paced_exp.core.errors import UserError
 
 
 def bin_index(passes: int, rollouts: int, bins: int) -> int:

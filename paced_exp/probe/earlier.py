@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from typing import Any
 
-from paced_exp.config import read_yaml
-from paced_exp.errors import UserError
-from paced_exp.problems import Problem
+from paced_exp.core.config import read_yaml
+from paced_exp.core.errors import UserError
+from paced_exp.core.json_files import read_json
+from paced_exp.core.run_folder import RunFolder
+from paced_exp.data.problem import Problem
 from paced_exp.rollouts.store import ChunkStore
-from paced_exp.run_folder import RunFolder, read_json
 
 _ROLLED_OUT = ("problems", "columns", "K", "temperature", "max_new_tokens", "seed")
 _REFERRED_TO = {
@@ -26,17 +27,17 @@ class EarlierRun:
     def __init__(self, config: Any, inputs: dict[str, str]) -> None:
         folder = RunFolder(config.rollouts_from, config)
         if not (folder / "config.yaml").exists() or not (folder / "inputs.json").exists():
-            raise UserError(f"--rollouts-from {folder.path} is no folder of a probe; name the --out of one")
+            raise UserError(f"`rollouts_from` {folder.path} is no folder of a probe; name the `out` of one")
         stored, theirs = read_yaml(folder / "config.yaml"), read_json(folder / "inputs.json")
         if not isinstance(theirs, dict):
             raise UserError(
-                f"--rollouts-from: {folder / 'inputs.json'} holds a {type(theirs).__name__}, not an object; name a whole probe's --out"
+                f"`rollouts_from`: {folder / 'inputs.json'} holds a {type(theirs).__name__}, not an object; name a whole probe's `out`"
             )
         differing = [name for name in _ROLLED_OUT if stored.get(name) != getattr(config, name)]
         differing += [name for name in ("problems", "student") if theirs.get(name) != inputs[name] and name not in differing]
         if differing:
             raise UserError(
-                f"--rollouts-from {folder.path} rolled out with another {', '.join(differing)}; name a run that agrees, or leave the option out"
+                f"`rollouts_from` {folder.path} rolled out with another {', '.join(differing)}; name a run that agrees, or leave the option out"
             )
         self._folder = folder
         self._same_references = theirs.get("teacher") == inputs["teacher"] and all(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from paced_exp.gradients import GradientSums
+from paced_exp.gradients.engine import GradientSums
 from paced_exp.probe.estimands import other_estimands
 from paced_exp.probe.fits import CONFIDENCE, plain, rivals
 from paced_exp.probe.verdict import ENDS, judge

@@ -2,18 +2,18 @@
 
 from typing import Any
 
-from paced_exp.errors import UserError
-from paced_exp.grading import Grader
-from paced_exp.models import LoadedModel
+from paced_exp.core.errors import UserError
+from paced_exp.core.progress import Bar, progress
+from paced_exp.core.run_folder import RunFolder
+from paced_exp.data.problem import Problem
+from paced_exp.grading.grader import Grader
+from paced_exp.models.loading import LoadedModel
 from paced_exp.probe.earlier import EarlierRun
-from paced_exp.problems import Problem
-from paced_exp.progress import Bar, progress
-from paced_exp.references import Reference, make_references, solution_ids, vocabulary_of
 from paced_exp.rollouts.collect import collect
 from paced_exp.rollouts.engines import Engines
+from paced_exp.rollouts.references import Reference, make_references, solution_ids, vocabulary_of
 from paced_exp.rollouts.rows import outside
 from paced_exp.rollouts.store import ChunkStore
-from paced_exp.run_folder import RunFolder
 
 
 def responses_for(

@@ -12,25 +12,26 @@ from typing import Any
 import numpy as np
 import torch
 
-from paced_exp.alignment import check_fits, pad_responses, response_logits
-from paced_exp.atomic import atomic_file
-from paced_exp.errors import UserError
-from paced_exp.gradients import GradientSums, PerProblemGradients, Sketch
-from paced_exp.grading import Grader
-from paced_exp.losses import divergence, mean_over_tokens
-from paced_exp.models import LoadedModel
-from paced_exp.pass_rates import Fingerprint, pass_rates, warn_of_truncation, write_pass_rates
+from paced_exp.core.atomic import atomic_file
+from paced_exp.core.errors import UserError
+from paced_exp.core.progress import progress
+from paced_exp.core.run_folder import RunFolder
+from paced_exp.data.problem import Problem
+from paced_exp.data.prompts import PromptKind, prompt_ids
+from paced_exp.data.sources import save_problems
+from paced_exp.gradients.engine import GradientSums, PerProblemGradients, Sketch
+from paced_exp.grading.grader import Grader
+from paced_exp.losses.alignment import check_fits, pad_responses, response_logits
+from paced_exp.losses.divergences import divergence, mean_over_tokens
+from paced_exp.models.loading import LoadedModel
 from paced_exp.probe.binning import Bins
 from paced_exp.probe.earlier import EarlierRun
 from paced_exp.probe.estimates import BinData
-from paced_exp.problems import Problem, save_problems
-from paced_exp.progress import progress
-from paced_exp.prompts import PromptKind, prompt_ids
-from paced_exp.references import Reference
 from paced_exp.rollouts.collect import collect
 from paced_exp.rollouts.engines import Engines
+from paced_exp.rollouts.pass_rates import Fingerprint, pass_rates, warn_of_truncation, write_pass_rates
+from paced_exp.rollouts.references import Reference
 from paced_exp.rollouts.store import ChunkStore
-from paced_exp.run_folder import RunFolder
 
 ROUND = 512  # problems drawn and rolled out at a time; whether the bins are full is looked at after each
 
@@ -83,7 +84,7 @@ def fill_bins(
             kept = f"{bins.kept}/{len(bins.reachable) * config.per_bin}"
             bar.set_postfix(drawn=len(order), kept=kept, emptiest=min(len(bins.members[index]) for index in bins.reachable))
     if bins.kept == 0:
-        raise UserError(f"--problems {config.problems} gave no problem to probe; name a source with problems in it")
+        raise UserError(f"`problems` {config.problems} gave no problem to probe; name a source with problems in it")
     save_problems(list(problems.values()), run / "problems.parquet")
     fingerprint = Fingerprint.of(student, temperature=config.temperature, max_new_tokens=config.max_new_tokens)
     store.finalise(order=order, metadata={"paced_fingerprint": json.dumps(asdict(fingerprint), sort_keys=True)})

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from paced_exp.errors import UserError, exit_cleanly
+from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.reproduce.scales import MOST_SEEDS, Scale
 
 TIME_UP = 3

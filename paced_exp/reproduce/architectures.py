@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paced_exp.run_folder import read_json
+from paced_exp.core.json_files import read_json
+from paced_exp.models.lab_checkpoints import checkpoint_path
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,5 @@ def shape_of(model: str) -> Shape:
 
 def _folder(model: str) -> Path:
     if model.startswith("lab:"):
-        from paced_exp.lab import checkpoint_path
-
         return checkpoint_path(model.removeprefix("lab:"))
     return Path(model)

@@ -9,12 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from paced_exp import config as configs
-from paced_exp.distill import DistillConfig
-from paced_exp.errors import UserError
-from paced_exp.evaluate import EvaluateConfig
+from paced_exp.core import config as configs
+from paced_exp.core.errors import UserError
+from paced_exp.evaluation.config import EvaluateConfig
 from paced_exp.reproduce.grids import TABLES, Row, Table
-from paced_exp.reproduce.scales import Scale
+from paced_exp.reproduce.scales import SCALES, Scale
+from paced_exp.training.config import DistillConfig
 
 # Fields that say where and how a run is made, not what comes out of it.
 LOCAL = ("out", "device", "report_to", "pass_rates", "references", "cache", "base_evaluation", "against", "max_batch_tokens")
@@ -103,7 +103,6 @@ def all_cells(scale: Scale, seeds: int | None = None) -> list[Cell]:
 
 @cache
 def _homes(scale_name: str) -> dict[str, tuple[str, str]]:
-    from paced_exp.reproduce.scales import SCALES
 
     scale = SCALES[scale_name]
     homes: dict[str, tuple[str, str]] = {}

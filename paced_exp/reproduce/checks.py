@@ -8,8 +8,8 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard, cast
 
-from paced_exp import config as configs
-from paced_exp.errors import UserError
+from paced_exp.core import config as configs
+from paced_exp.core.errors import UserError
 from paced_exp.probe.verdict import end_numbers
 from paced_exp.reproduce.cells import Cell
 

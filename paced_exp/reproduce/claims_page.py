@@ -9,7 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from paced_exp.errors import exit_cleanly
+from paced_exp.core.errors import exit_cleanly
+from paced_exp.core.json_files import write_atomically, write_json
 from paced_exp.reproduce.findings import Finding, Outcome
 from paced_exp.reproduce.printing import latex_prose, markdown
 from paced_exp.reproduce.rates import scale_named
@@ -20,7 +21,6 @@ from paced_exp.reproduce.sheets import Sheet, Value
 from paced_exp.reproduce.tables import scales_with_records
 from paced_exp.reproduce.verdict_sheets import LATEX_WIDTHS, untested, verdict_sheets
 from paced_exp.reproduce.verdicts import outcomes
-from paced_exp.run_folder import write_atomically, write_json
 from paced_theory.claims import Outcome as TheoryOutcome
 from paced_theory.claims import ledger, run
 

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paced_exp.distill import DistillConfig
-from paced_exp.evaluate import EvaluateConfig
-from paced_exp.lab.splits import DEFAULT_SIZES
+from paced_exp.data.lab.splits import DEFAULT_SIZES
+from paced_exp.evaluation.config import EvaluateConfig
 from paced_exp.probe.at_steps import parse_steps
+from paced_exp.probe.config import ProbeConfig
 from paced_exp.reproduce.architectures import shape_of
 from paced_exp.reproduce.cells import Cell
 from paced_exp.reproduce.probes import Probe
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import Scale
 from paced_exp.reproduce.shared import Shared
-from paced_exp.rollout import RolloutConfig
-from paced_exp.snr_probe import ProbeConfig
+from paced_exp.rollouts.config import RolloutConfig
+from paced_exp.training.config import DistillConfig
 from paced_exp.training.segments import make_segments
 from paced_exp.training.stages import parse_stages
 

@@ -7,9 +7,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from paced_exp.errors import UserError, exit_cleanly
+from paced_exp.core.errors import UserError, exit_cleanly
+from paced_exp.core.json_files import write_atomically
 from paced_exp.reproduce.printing import escape
-from paced_exp.run_folder import write_atomically
 
 
 def figure_float(name: str, caption: str) -> str:

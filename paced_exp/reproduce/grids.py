@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from paced_exp.errors import UserError
+from paced_exp.core.errors import UserError
 
 Columns = Literal["accuracy", "forgetting", "length"]
 

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from paced_exp.distill import DistillConfig
 from paced_exp.reproduce.cells import cell_of
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.scales import Scale
 from paced_exp.reproduce.sheets import NONE, Sheet, Value
+from paced_exp.training.config import DistillConfig
 
 _SHOWN = {
     "student": "student",

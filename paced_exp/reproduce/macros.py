@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from paced_exp.distill import DistillConfig
-from paced_exp.errors import UserError, exit_cleanly
+from paced_exp.core.errors import UserError, exit_cleanly
+from paced_exp.core.json_files import read_json, write_atomically
 from paced_exp.reproduce.architectures import shape_of
 from paced_exp.reproduce.cells import all_cells, cell_of
 from paced_exp.reproduce.claims import CLAIMS, MARGIN
@@ -25,7 +25,7 @@ from paced_exp.reproduce.sheets import NOT_RUN, fixed, signed
 from paced_exp.reproduce.statistics import CONFIDENCE, mean_and_error
 from paced_exp.reproduce.verdict_sheets import finding_text
 from paced_exp.reproduce.verdicts import LEAST_SEEDS, figure_probe, outcomes, probe_records
-from paced_exp.run_folder import read_json, write_atomically
+from paced_exp.training.config import DistillConfig
 
 
 def macros(results: Results, scale: Scale) -> dict[str, str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from paced_exp.errors import UserError
+from paced_exp.core.errors import UserError
 from paced_exp.reproduce.cells import base_cell, row_cells
 from paced_exp.reproduce.grids import BY_NAME, Row, Table
 from paced_exp.reproduce.records import Record, Results

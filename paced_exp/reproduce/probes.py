@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paced_exp import config as configs
-from paced_exp.atomic import atomic_file
-from paced_exp.distill import DistillConfig
-from paced_exp.errors import UserError
-from paced_exp.json_files import read_json, write_checked
+from paced_exp.core import config as configs
+from paced_exp.core.atomic import atomic_file
+from paced_exp.core.errors import UserError
+from paced_exp.core.json_files import read_json, write_checked
+from paced_exp.probe.config import ProbeConfig
 from paced_exp.reproduce.checks import check_probe
 from paced_exp.reproduce.records import read_sealed
 from paced_exp.reproduce.scales import Scale
-from paced_exp.snr_probe import ProbeConfig, probe
+from paced_exp.snr_probe import probe
+from paced_exp.training.config import DistillConfig
 
 FIGURE, ROBUSTNESS = "figure2", "robustness"  # what --table calls the probes behind figure 2 and claim C1, and the others
 TABLES = (FIGURE, ROBUSTNESS)

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from paced_exp import config as configs
-from paced_exp.distill import DistillConfig
-from paced_exp.errors import UserError, exit_cleanly
+from paced_exp.core import config as configs
+from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.reproduce.cells import cell_of
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.scales import SCALES, Scale
-from paced_exp.training.selection import SETTINGS, SelectionConfig, finished, line, select
+from paced_exp.training.config import DistillConfig
+from paced_exp.training.selection import SETTINGS, SelectionConfig, finished, line
 
 RUNGS = tuple(float(f"{digit}e{power}") for power in range(-6, -1) for digit in (1, 3))
 
@@ -84,6 +84,8 @@ def selection_of(scale: Scale, setting: str, results: Path, work: Path = Path("r
 
 def select_rate(config: SelectionConfig) -> list[dict[str, Any]]:
     """Train the pairs of `config`, and neighbours of the best while there are any; returns all records, the best first."""
+    from paced_exp.training.select_rate import select  # torch takes seconds to load
+
     records = select(config)
     while further := _untried(records):
         select(dataclasses.replace(config, rates=further))

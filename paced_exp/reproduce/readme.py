@@ -9,8 +9,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from paced_exp.errors import UserError, exit_cleanly
-from paced_exp.json_files import write_atomically
+from paced_exp.core.errors import UserError, exit_cleanly
+from paced_exp.core.json_files import write_atomically
 from paced_exp.reproduce.c1 import other_architecture
 from paced_exp.reproduce.findings import Finding, Outcome
 from paced_exp.reproduce.records import Results, readable

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from paced_exp.errors import UserError
-from paced_exp.json_files import checksum, read_object, write_atomically
+from paced_exp.core.errors import UserError
+from paced_exp.core.json_files import checksum, read_object, write_atomically
 from paced_exp.reproduce.cells import Cell
 from paced_exp.reproduce.checks import RESTORE, check_cell
 

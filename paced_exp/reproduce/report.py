@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from paced_exp.errors import UserError, exit_cleanly
+from paced_exp.core.errors import UserError, exit_cleanly
+from paced_exp.core.json_files import write_atomically
 from paced_exp.reproduce.claims_page import theory_outcomes, theory_sheet
 from paced_exp.reproduce.page_style import PAGE, SCRIPT, STYLE
 from paced_exp.reproduce.rates import scale_named
@@ -22,7 +23,6 @@ from paced_exp.reproduce.sheets import Sheet, Value
 from paced_exp.reproduce.tables import all_sheets, scales_with_records
 from paced_exp.reproduce.verdict_sheets import verdict_sheets
 from paced_exp.reproduce.verdicts import outcomes
-from paced_exp.run_folder import write_atomically
 
 
 class Page:

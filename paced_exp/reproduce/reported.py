@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from paced_exp.errors import UserError
+from paced_exp.core.errors import UserError
+from paced_exp.core.json_files import read_json
 from paced_exp.reproduce.grids import Row, Table
-from paced_exp.run_folder import read_json
 
 DEFAULT = Path(__file__).resolve().parents[2] / "paper" / "reported.json"
 

@@ -7,13 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import safe_open
+from transformers import AutoTokenizer
 
-from paced_exp.distill import DistillConfig, distill
-from paced_exp.json_files import read_checked
+from paced_exp.core.json_files import read_checked
+from paced_exp.core.parquet import read_table
+from paced_exp.data.prompts import prompt_ids
+from paced_exp.data.sources import load_problems
 from paced_exp.reproduce.cells import Cell
 from paced_exp.reproduce.probes import Probe
 from paced_exp.reproduce.records import FORMAT, Results, write_record
 from paced_exp.reproduce.shared import Shared, shared_by, with_shared
+from paced_exp.rollouts.pass_rates import read_pass_rates
+from paced_exp.training.config import DistillConfig
+from paced_exp.training.run import distill
 
 
 def run_cell(cell: Cell, results: Path, work: Path, *, keep: bool = False) -> Path:
@@ -64,7 +71,6 @@ def cell_folder(cell: Cell, work: Path) -> Path:
 
 def scores_of(folder: Path, sources: tuple[str, ...]) -> dict[str, Any]:
     """The compact scores of a finished evaluation in `folder`, by source."""
-    from paced_exp.parquet import read_table
 
     table = read_table(folder / "scores.parquet").to_pandas()
     found: dict[str, Any] = {}
@@ -106,8 +112,6 @@ def _flops(config: DistillConfig, made: dict[str, Any], folder: Path, needed: di
         "pass_rates": 0.0,
     }
     if "pass_rates" in needed:
-        from paced_exp.pass_rates import read_pass_rates
-
         rates = read_pass_rates(str(needed["pass_rates"].folder / "pass_rates.parquet"), None)
         responses = float((rates["mean_tokens"] * rates["K"]).sum())
         spent["pass_rates"] = 2.0 * student * (responses + prompts * float(rates["K"].sum()))
@@ -116,10 +120,6 @@ def _flops(config: DistillConfig, made: dict[str, Any], folder: Path, needed: di
 
 def _mean_prompt_tokens(config: DistillConfig, folder: Path) -> float:
     """Mean length of the student's prompts over at most 256 training problems, spread over all of them."""
-    from transformers import AutoTokenizer
-
-    from paced_exp.problems import load_problems
-    from paced_exp.prompts import prompt_ids
 
     tokenizer = AutoTokenizer.from_pretrained(folder / "model", trust_remote_code=False)
     problems = load_problems(str(folder / "problems.parquet"))
@@ -129,7 +129,6 @@ def _mean_prompt_tokens(config: DistillConfig, folder: Path) -> float:
 
 def _matmul_parameters(folder: Path) -> int:
     """Parameters a token is multiplied with, from the headers of a checkpoint's files: an embedding of its own is looked up only."""
-    from safetensors import safe_open
 
     shapes: dict[str, list[int]] = {}
     for path in sorted(folder.glob("*.safetensors")):

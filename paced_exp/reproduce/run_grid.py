@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from paced_exp.errors import UserError
-from paced_exp.progress import progress
+from paced_exp.core.errors import UserError
+from paced_exp.core.progress import progress
 from paced_exp.reproduce.cells import Cell, all_cells
 from paced_exp.reproduce.estimate import correction, cost_of, memory_bytes
 from paced_exp.reproduce.probes import Probe

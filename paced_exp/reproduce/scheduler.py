@@ -19,7 +19,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from paced_exp.errors import UserError
+from paced_exp.core.errors import UserError
 
 USER_ERROR = 2
 BUSY = 75  # another command is at the task; it is tried again, and finds the work done

@@ -12,8 +12,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from paced_exp.errors import UserError, exit_cleanly
-from paced_exp.json_files import read_object, write_checked
+from paced_exp.core.errors import UserError, exit_cleanly
+from paced_exp.core.json_files import read_object, write_checked
 from paced_exp.reproduce.checks import check_probe
 from paced_exp.reproduce.records import read_record, read_sealed
 

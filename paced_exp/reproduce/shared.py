@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paced_exp import config as configs
-from paced_exp.distill import DistillConfig
-from paced_exp.evaluate import EvaluateConfig
+from paced_exp.core import config as configs
+from paced_exp.evaluation.config import EvaluateConfig
 from paced_exp.reproduce.cells import LOCAL, Cell, base_cell
-from paced_exp.rollout import RolloutConfig
+from paced_exp.rollouts.config import RolloutConfig
+from paced_exp.training.config import DistillConfig
 from paced_exp.training.stages import parse_stages
 
 
@@ -43,15 +43,18 @@ class Shared:
 
     def run(self) -> None:
         """Do it, or go on with it."""
-        from paced_exp.distill import distill
-        from paced_exp.evaluate import evaluate
-        from paced_exp.rollout import roll_out
-
+        # torch takes seconds to load; what only asks what there is to do does without it.
         if isinstance(self.config, RolloutConfig):
+            from paced_exp.rollouts.run import roll_out
+
             roll_out(self.config)
         elif isinstance(self.config, DistillConfig):
+            from paced_exp.training.run import distill
+
             distill(self.config)
         else:
+            from paced_exp.evaluation.run import evaluate
+
             evaluate(self.config)
 
 

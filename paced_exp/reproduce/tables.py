@@ -7,7 +7,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from paced_exp.errors import exit_cleanly
+from paced_exp.core.errors import exit_cleanly
+from paced_exp.core.json_files import write_atomically
 from paced_exp.reproduce.grids import TABLES
 from paced_exp.reproduce.hyperparameters import hyperparameter_sheet
 from paced_exp.reproduce.printing import latex, markdown
@@ -17,7 +18,6 @@ from paced_exp.reproduce.regime import regime_sheets
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.scales import SCALES
 from paced_exp.reproduce.sheets import Sheet, sheets_of
-from paced_exp.run_folder import write_atomically
 
 ALWAYS = "desk"  # printed even before anything was run
 HEAD = """# Results

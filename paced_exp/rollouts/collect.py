@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from paced_exp.grading import Grader
-from paced_exp.models import LoadedModel
-from paced_exp.problems import Problem
-from paced_exp.prompts import prompt_ids
+from paced_exp.data.problem import Problem
+from paced_exp.data.prompts import prompt_ids
+from paced_exp.grading.grader import Grader
+from paced_exp.models.loading import LoadedModel
 from paced_exp.rollouts.engine import Prompt, Rollout, RolloutEngine, Watch
 from paced_exp.rollouts.store import ChunkStore
 

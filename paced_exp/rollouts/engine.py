@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from paced_exp.errors import UserError
+from paced_exp.core.errors import UserError
 
 # Called as work goes on with the rollouts that finished and the tokens that were sampled since the last call.
 Watch = Callable[[int, int], object]
@@ -70,11 +70,11 @@ def check_request(
     context: positions of the model (None where unlimited). vocabulary: rows of its embedding.
     """
     if samples < 1:
-        raise UserError(f"-K {samples} (rollouts a problem) must be at least 1")
+        raise UserError(f"`K` {samples} (rollouts a problem) must be at least 1")
     if max_new_tokens < 1:
-        raise UserError(f"--max-new-tokens {max_new_tokens} must be at least 1")
+        raise UserError(f"`max_new_tokens` {max_new_tokens} must be at least 1")
     if not (math.isfinite(temperature) and temperature >= 0):
-        raise UserError(f"--temperature {temperature} must be a finite number of at least 0 (0 is greedy decoding)")
+        raise UserError(f"`temperature` {temperature} must be a finite number of at least 0 (0 is greedy decoding)")
     repeated = [name for name, count in Counter(prompt.problem_id for prompt in prompts).items() if count > 1]
     if repeated:
         raise UserError(f"problem id {repeated[0]!r} occurs more than once among the prompts; ids must be unique")
@@ -89,7 +89,7 @@ def check_request(
             )
         if context is not None and length + max_new_tokens > context:
             raise UserError(
-                f"the prompt of problem {prompt.problem_id!r} ({length} tokens) and --max-new-tokens {max_new_tokens} exceed the "
+                f"the prompt of problem {prompt.problem_id!r} ({length} tokens) and `max_new_tokens` {max_new_tokens} exceed the "
                 f"model's context of {context}; at most {context - length} new tokens fit"
             )
         outside = next((token for token in prompt.token_ids if not 0 <= token < vocabulary), None)

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from transformers import AutoConfig
 
-from paced_exp.errors import UserError
-from paced_exp.models import DTYPES, LoadedModel, load_model
+from paced_exp.core.errors import UserError
+from paced_exp.models.loading import DTYPES, LoadedModel, load_model
 from paced_exp.rollouts.engine import RolloutEngine
 from paced_exp.rollouts.hf import HFEngine
 from paced_exp.rollouts.options import check_engine
@@ -18,7 +18,7 @@ from paced_exp.rollouts.vllm_install import check_device, installed_vllm
 class Engines:
     """The engines of one run.
 
-    name, options, device: of --engine, --engine-options and --device. max_batch_tokens: of the hf engine alone. Raises `UserError` for a
+    name, options, device: of `engine`, `engine_options` and `device`. max_batch_tokens: of the hf engine alone. Raises `UserError` for a
     choice that makes no sense, and, with vllm, where none is installed, or one of a version or for a device that will not do.
     """
 
@@ -38,7 +38,7 @@ class Engines:
             return load_model(spec, device=self._device, dtype=dtype)
         place = torch.device(self._device)
         if dtype != "auto" and dtype not in DTYPES:
-            raise UserError(f"--dtype {dtype} is not known; known: auto, {', '.join(DTYPES)}")
+            raise UserError(f"`dtype` {dtype} is not known; known: auto, {', '.join(DTYPES)}")
         loaded = load_model(spec, device="cpu", dtype="bfloat16")
         if dtype != "auto":
             chosen = DTYPES[dtype]

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache
 
-from paced_exp.errors import UserError
-from paced_exp.models import LoadedModel
+from paced_exp.core.errors import UserError
+from paced_exp.models.loading import LoadedModel
 from paced_exp.rollouts import kv_cache
 from paced_exp.rollouts.engine import Prompt, Rollout, Watch, check_request, rollout_seed
 from paced_exp.rollouts.sampling import UniformStreams, sample_tokens
@@ -48,7 +48,7 @@ class HFEngine:
 
     def __init__(self, loaded: LoadedModel, *, max_batch_tokens: int | None = None) -> None:
         if max_batch_tokens is not None and max_batch_tokens < 1:
-            raise UserError(f"--max-batch-tokens {max_batch_tokens} must be at least 1; leave it out for a default that fits the memory")
+            raise UserError(f"`max_batch_tokens` {max_batch_tokens} must be at least 1; leave it out for a default that fits the memory")
         self._loaded = loaded
         self._model = loaded.model
         self._device = loaded.device
@@ -67,8 +67,8 @@ class HFEngine:
         needed = max((len(prompt.token_ids) for prompt in prompts), default=0) + max_new_tokens
         if prompts and needed > self.max_batch_tokens:
             raise UserError(
-                f"one rollout needs {needed} tokens (prompt and --max-new-tokens {max_new_tokens}), over --max-batch-tokens "
-                f"{self.max_batch_tokens}; raise that if the memory allows, or lower --max-new-tokens"
+                f"one rollout needs {needed} tokens (prompt and `max_new_tokens` {max_new_tokens}), over `max_batch_tokens` "
+                f"{self.max_batch_tokens}; raise that if the memory allows, or lower `max_new_tokens`"
             )
         return self._generate(prompts, _Sampling(range(samples), max_new_tokens, temperature, seed, watch or (lambda *_: None)))
 
@@ -94,7 +94,7 @@ class HFEngine:
             responses = self._responses([prompt.token_ids for prompt in prompts], repeats, streams, sampling, len(samples) // repeats)
         except torch.OutOfMemoryError as error:
             raise UserError(
-                f"{self._device} is out of memory with --max-batch-tokens {self.max_batch_tokens}; give half of that, finished work is kept"
+                f"{self._device} is out of memory with `max_batch_tokens` {self.max_batch_tokens}; give half of that, finished work is kept"
             ) from error
         eos = set(self._loaded.eos_ids)
         made = []

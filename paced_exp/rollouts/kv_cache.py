@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, LinearAttentionCacheLayerMixin
 
-from paced_exp.errors import UserError
+from paced_exp.core.errors import UserError
 
 
 class PreallocatedLayer(DynamicLayer):

@@ -1,8 +1,8 @@
-"""What --engine and --engine-options may say; checked before anything is loaded."""
+"""What `engine` and `engine_options` may say; checked before anything is loaded."""
 
 from typing import Any
 
-from paced_exp.errors import UserError
+from paced_exp.core.errors import UserError
 
 ENGINES = ("hf", "vllm")
 
@@ -24,20 +24,20 @@ VLLM_OPTIONS: dict[str, type] = {
 def check_engine(name: str, options: dict[str, Any] | None, max_batch_tokens: int | None = None) -> None:
     """Raise `UserError` for an engine that is not known, or options that are not its own or make no sense.
 
-    name, options, max_batch_tokens: of --engine, --engine-options and --max-batch-tokens.
+    name, options, max_batch_tokens: of `engine`, `engine_options` and `max_batch_tokens`.
     """
     if name not in ENGINES:
-        raise UserError(f"--engine {name} is not known; known: {', '.join(ENGINES)}")
+        raise UserError(f"`engine` {name} is not known; known: {', '.join(ENGINES)}")
     if name == "hf" and options:
-        raise UserError("--engine-options are of --engine vllm; leave them out, or take that engine")
+        raise UserError("`engine_options` are of `engine` vllm; leave them out, or take that engine")
     if name == "vllm" and max_batch_tokens is not None:
-        raise UserError("--max-batch-tokens is of --engine hf; for vllm give --engine-options '{\"max_num_batched_tokens\": ...}'")
+        raise UserError("`max_batch_tokens` is of `engine` hf; for vllm give `engine_options` '{\"max_num_batched_tokens\": ...}'")
     for option, value in (options or {}).items():
         if option not in VLLM_OPTIONS:
-            raise UserError(f"--engine-options has no {option!r}; known: {', '.join(VLLM_OPTIONS)}")
+            raise UserError(f"`engine_options` has no {option!r}; known: {', '.join(VLLM_OPTIONS)}")
         good, allowed = _judge(VLLM_OPTIONS[option], value)
         if not good:
-            raise UserError(f"--engine-options {option} {value!r} must be {allowed}")
+            raise UserError(f"`engine_options` {option} {value!r} must be {allowed}")
 
 
 def _judge(kind: type, value: Any) -> tuple[bool, str]:

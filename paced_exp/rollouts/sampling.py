@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from paced_exp.errors import UserError
+from paced_exp.core.errors import UserError
 
 _CELLS = 1 << 24  # float64 cells of one block of the CDF: 128 MiB
 
@@ -53,4 +53,4 @@ def sample_tokens(logits: torch.Tensor, uniforms: torch.Tensor | None, temperatu
 
 def _check_finite(values: torch.Tensor) -> None:
     if not bool(torch.isfinite(values).all()):
-        raise UserError("the model's logits are not finite; its weights are damaged or --dtype is too narrow for it (try --dtype float32)")
+        raise UserError("the model's logits are not finite; its weights are damaged or `dtype` is too narrow for it (try `dtype` float32)")

@@ -21,8 +21,8 @@ from typing import Any, NoReturn
 import pandas as pd
 import pyarrow as pa
 
-from paced_exp.errors import UserError
-from paced_exp.parquet import cannot_write, write_batches
+from paced_exp.core.errors import UserError
+from paced_exp.core.parquet import cannot_write, write_batches
 from paced_exp.rollouts import journal
 from paced_exp.rollouts.rows import schema_of
 

@@ -21,8 +21,8 @@ from typing import Any
 
 import torch
 
-from paced_exp.errors import UserError
-from paced_exp.models import LoadedModel
+from paced_exp.core.errors import UserError
+from paced_exp.models.loading import LoadedModel
 from paced_exp.rollouts.engine import Prompt, Rollout, Watch, check_request, rollout_seed
 from paced_exp.rollouts.options import check_engine
 from paced_exp.rollouts.vllm_install import installed_vllm
@@ -62,7 +62,7 @@ class VLLMEngine:
         self.start_seconds = 0.0
         if loaded.model.dtype not in _DTYPES:
             raise UserError(
-                f"--dtype {str(loaded.model.dtype).removeprefix('torch.')} is not for --engine vllm; take {', '.join(_DTYPES.values())}"
+                f"`dtype` {str(loaded.model.dtype).removeprefix('torch.')} is not for `engine` vllm; take {', '.join(_DTYPES.values())}"
             )
 
     def generate(
@@ -74,7 +74,7 @@ class VLLMEngine:
         """
         limit = int(os.environ.get("VLLM_MAX_N_SEQUENCES", _MAX_SAMPLES))
         if samples > limit:
-            raise UserError(f"-K {samples} is above vLLM's limit of {limit} samples a prompt; lower it, or raise VLLM_MAX_N_SEQUENCES")
+            raise UserError(f"`K` {samples} is above vLLM's limit of {limit} samples a prompt; lower it, or raise VLLM_MAX_N_SEQUENCES")
         context = getattr(self._loaded.model.config.get_text_config(), "max_position_embeddings", None)
         if (given := self._options.get("max_model_len")) is not None:
             context = given if context is None else min(context, given)
@@ -168,7 +168,7 @@ class VLLMEngine:
         model = self._loaded.model
         if any(hasattr(parameter, "full_tensor") for parameter in model.parameters()):
             raise UserError(
-                "--engine vllm cannot read a student whose weights are sharded (FSDP); train without sharding, or take --engine hf"
+                "`engine` vllm cannot read a student whose weights are sharded (FSDP); train without sharding, or take `engine` hf"
             )
         model.save_pretrained(self._folder)
 
@@ -223,7 +223,7 @@ class VLLMEngine:
         visible = given.split(",") if given else [str(index) for index in range(torch.cuda.device_count())]
         if first + replicas * width > len(visible):
             raise UserError(
-                f"--engine-options asks for {replicas * width} GPUs (data x tensor x pipeline parallel) from device {first} on, and there "
+                f"`engine_options` asks for {replicas * width} GPUs (data x tensor x pipeline parallel) from device {first} on, and there "
                 f"are {len(visible)}; lower them"
             )
         starts = range(first, first + replicas * width, width)
@@ -269,7 +269,7 @@ class _Worker:
             raise UserError(f"vLLM: {message['error'][:400]} (its log: {self._log})")
         status = self.process.wait()
         cause = f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"
-        hint = "; the machine may be out of memory, see --engine-options" if status == -signal.SIGKILL else ""
+        hint = "; the machine may be out of memory, see `engine_options`" if status == -signal.SIGKILL else ""
         raise UserError(
             f"the vLLM engine {cause}{hint}; finished work is kept, run the same command again to continue (its log: {self._log})"
         )

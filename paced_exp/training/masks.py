@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from paced_exp.errors import UserError
+from paced_exp.core.errors import UserError
 
 Mask = Callable[[Sequence[int]], list[bool]]
 Decode = Callable[[Sequence[int]], str]
@@ -31,13 +31,13 @@ def parse_mask(text: str, decode: Decode) -> Mask:
         return lambda ids: _split(ids, decode, before=False)
     name, _, number = text.partition(":")
     if name != "first":
-        raise UserError(f"--supervise {text} is not known; known: {', '.join(KINDS)} with F a fraction in (0, 1]")
+        raise UserError(f"`supervise` {text} is not known; known: {', '.join(KINDS)} with F a fraction in (0, 1]")
     try:
         fraction = float(number)
     except ValueError:
         fraction = math.nan
     if not 0 < fraction <= 1:
-        raise UserError(f"--supervise {text}: the fraction must be a number above 0 and at most 1, such as first:0.5")
+        raise UserError(f"`supervise` {text}: the fraction must be a number above 0 and at most 1, such as first:0.5")
     return partial(_first, fraction)
 
 

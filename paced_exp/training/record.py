@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from paced_exp.losses import divergence
-from paced_exp.models import LoadedModel
+from paced_exp.losses.divergences import divergence
+from paced_exp.models.loading import LoadedModel
 from paced_exp.rollouts.store import ChunkStore
-from paced_exp.trainer import PacedTrainer
 from paced_exp.training.teacher_cache import CachedTeacher
 from paced_exp.training.teachers import matmul_parameters
+from paced_exp.training.trainer import PacedTrainer
 
 
 def training_record(config: Any, trainer: PacedTrainer, teacher: LoadedModel) -> dict[str, Any]:

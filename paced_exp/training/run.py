@@ -13,31 +13,34 @@ import torch
 from accelerate import PartialState
 from transformers.utils import logging as transformers_logging
 
-from paced_exp import grading
-from paced_exp.checkpoints import digests, fault, sync, written_whole
-from paced_exp.distill import STEPS
-from paced_exp.evaluate import EvaluateConfig, check_evaluation, evaluate
-from paced_exp.json_files import read_checked, write_checked
-from paced_exp.models import LoadedModel, check_same_vocabulary, load_model
-from paced_exp.pass_rates import Fingerprint, pass_rates, read_pass_rates, warn_of_truncation, write_pass_rates
-from paced_exp.problems import Problem, load_problems, save_problems, source_fingerprint
-from paced_exp.prompt_lengths import LongPrompts
-from paced_exp.prompts import solutions_needed, with_solutions
+from paced_exp.core import config as configs
+from paced_exp.core.checkpoints import digests, fault, sync, written_whole
+from paced_exp.core.clock import StageClock
+from paced_exp.core.json_files import read_checked, write_checked
+from paced_exp.core.run_folder import RunFolder, provenance
+from paced_exp.data.problem import Problem
+from paced_exp.data.prompt_lengths import LongPrompts
+from paced_exp.data.prompts import solutions_needed, with_solutions
+from paced_exp.data.sources import load_problems, save_problems, source_fingerprint
+from paced_exp.evaluation.config import EvaluateConfig
+from paced_exp.evaluation.run import check_evaluation, evaluate
+from paced_exp.grading import grader as grading
+from paced_exp.models.loading import LoadedModel, check_same_vocabulary, load_model
 from paced_exp.rollouts.engines import Engines
-from paced_exp.run_folder import RunFolder
-from paced_exp.snr_probe import StageClock
-from paced_exp.trainer import PacedTrainer
+from paced_exp.rollouts.groups import Processes
+from paced_exp.rollouts.pass_rates import Fingerprint, pass_rates, read_pass_rates, warn_of_truncation, write_pass_rates
+from paced_exp.rollouts.reference_supply import ReferenceOptions, ReferenceSupply
 from paced_exp.training.build import make_trainer
+from paced_exp.training.config import KIND, STEPS, DistillConfig
 from paced_exp.training.counts import Counts, counts_in, counts_of, roll_out
-from paced_exp.training.groups import Processes
 from paced_exp.training.masks import parse_mask
 from paced_exp.training.record import training_record
-from paced_exp.training.reference_supply import ReferenceOptions, ReferenceSupply
 from paced_exp.training.segments import make_segments
 from paced_exp.training.stages import parse_stages
 from paced_exp.training.supply import Supply, SupplyOptions
 from paced_exp.training.teachers import frozen_copy
-from paced_exp.weights import weigh
+from paced_exp.training.trainer import PacedTrainer
+from paced_exp.weighting import weigh
 
 DONE = "trained.json"  # written last, so that a run killed in its evaluation does not train again
 
@@ -148,7 +151,7 @@ def _initial_teacher(config: Any, student: LoadedModel) -> LoadedModel:
 def initial_counts(
     config: Any, run: RunFolder, student: LoadedModel, problems: list[Problem], grader: Any, processes: Processes, engines: Engines
 ) -> Counts | None:
-    """k and K of every problem before training, from --pass-rates or rolled out (and written to pass_rates.parquet); None if not needed."""
+    """k and K of every problem before training, from `pass_rates` or rolled out (and written to pass_rates.parquet); None if not needed."""
     if not config.weighting().needs_pass_rates:
         return None
     fingerprint = Fingerprint.of(student, temperature=config.temperature, max_new_tokens=config.max_new_tokens)
@@ -235,7 +238,7 @@ def _save_model(trainer: PacedTrainer, folder: Path, processes: Processes) -> No
 
 
 def evaluation_config(config: Any, run: RunFolder) -> EvaluateConfig | None:
-    """What evaluates the trained student against the one it started from; None where --evaluate is none."""
+    """What evaluates the trained student against the one it started from; None where `evaluate` is none."""
     if config.evaluate == "none":
         return None
     lab = all(part.strip().startswith("lab:") for part in config.evaluate.split(","))
@@ -258,6 +261,39 @@ def evaluation_config(config: Any, run: RunFolder) -> EvaluateConfig | None:
 
 
 def evaluate_run(config: Any, run: RunFolder) -> dict[str, Any] | None:
-    """Evaluate the trained student; None where --evaluate is none."""
+    """Evaluate the trained student; None where `evaluate` is none."""
     evaluation = evaluation_config(config, run)
     return None if evaluation is None else evaluate(evaluation)
+
+
+def distill(config: DistillConfig) -> dict[str, Any]:
+    """Run (or resume) a distillation and return its record. Raises `UserError` for anything the user can mend.
+
+    Under `accelerate launch` every process trains; the first one alone rolls out, evaluates and writes, and the others get an empty record.
+    """
+
+    run = RunFolder(config.out, config)
+    return run.recorded(KIND, lambda: _distill(config, run), main=_is_first_process())
+
+
+def _is_first_process() -> bool:
+    """Of those that a launcher started; asked before torch is loaded."""
+    return int(os.environ.get("WORLD_SIZE", "1")) == 1 or int(os.environ.get("RANK", "0")) == 0
+
+
+def _distill(config: DistillConfig, run: Any) -> dict[str, Any]:
+
+    trained = train_run(config, run)
+    if not trained.main_process:
+        return {}
+    clock = StageClock(run / "seconds.json")
+    with clock("evaluation"):
+        evaluation = evaluate_run(config, run)
+    return {
+        "kind": KIND,
+        "config": configs.as_dict(config),
+        **trained.record,
+        "evaluation": evaluation,
+        "seconds": clock.seconds,
+        "provenance": provenance(config.seed),
+    }

@@ -10,8 +10,8 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM
 
-from paced_exp.models import LoadedModel
-from paced_exp.training.groups import Processes
+from paced_exp.models.loading import LoadedModel
+from paced_exp.rollouts.groups import Processes
 
 
 class Sampler:

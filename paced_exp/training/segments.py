@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paced_exp.errors import UserError
+from paced_exp.core.errors import UserError
 from paced_exp.training.stages import Stage, stage_ends
-from paced_exp.weights import Weights, sample_in_proportion
+from paced_exp.weighting import Weights, sample_in_proportion
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def parse_recompute(text: str) -> int | None:
         return None
     if text.isdigit() and int(text) > 0:
         return int(text)
-    raise UserError(f"--recompute {text} is not known; known: never, stages (at their boundaries), or a number of updates of at least 1")
+    raise UserError(f"`recompute` {text} is not known; known: never, stages (at their boundaries), or a number of updates of at least 1")
 
 
 def make_segments(stages: list[Stage], steps: int, recompute: str) -> list[Segment]:
@@ -39,7 +39,7 @@ def make_segments(stages: list[Stage], steps: int, recompute: str) -> list[Segme
     Raises `UserError` for fewer than one update and for a stage that gets none.
     """
     if steps < 1:
-        raise UserError(f"--steps {steps} must be at least 1")
+        raise UserError(f"`steps` {steps} must be at least 1")
     every = parse_recompute(recompute)
     ends = stage_ends(stages, steps)
     cuts = sorted({0, *ends, *(range(0, steps, every) if every else ())})

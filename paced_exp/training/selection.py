@@ -5,24 +5,21 @@
 
 Every pair of a rate and a number of updates trains once with a seed that no comparison uses, and is evaluated on problems that no comparison
 uses (drawn with the same seed). Chosen is the pair with the highest plain mean of the sources' accuracies, retention left out.
-A record a pair is written into --records; finished ones are read back.
+A record a pair is written into `records`; finished ones are read back.
 """
 
 import dataclasses
 import hashlib
 import json
 import math
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paced_exp import config as configs
-from paced_exp.distill import DistillConfig, distill
-from paced_exp.errors import UserError, exit_cleanly
-from paced_exp.evaluate import EvaluateConfig, evaluate
-from paced_exp.json_files import read_checked, write_checked
+from paced_exp.core import config as configs
+from paced_exp.core.errors import UserError, exit_cleanly
+from paced_exp.core.json_files import read_checked
+from paced_exp.training.config import DistillConfig
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "distillation": {"stages": "forward_kl"},
@@ -57,9 +54,9 @@ class SelectionConfig:
 
     def __post_init__(self) -> None:
         if self.setting not in SETTINGS:
-            raise UserError(f"--setting {self.setting} is not known; known: {', '.join(SETTINGS)}")
+            raise UserError(f"`setting` {self.setting} is not known; known: {', '.join(SETTINGS)}")
         if not self.rates or not self.steps:
-            raise UserError("--rates and --steps need at least one value each")
+            raise UserError("`rates` and `steps` need at least one value each")
         for name in ("rates", "steps"):
             if wrong := [value for value in getattr(self, name) if not 0 < value < math.inf]:
                 raise UserError(f"--{name} {wrong[0]} must be positive and finite")
@@ -78,44 +75,14 @@ class SelectionConfig:
         known = {field.name for field in dataclasses.fields(DistillConfig)} - {"learning_rate", "steps", "epochs", "out", "base_evaluation"}
         for name in further:
             if name in decided or name not in known:
-                raise UserError(f"--training may not set {name!r}: the selection decides it, or paced_exp.distill has no such option")
+                raise UserError(f"`training` may not set {name!r}: the selection decides it, or paced_exp.distill has no such option")
         return DistillConfig(**further, **decided)
-
-
-def select(config: SelectionConfig) -> list[dict[str, Any]]:
-    """Train and evaluate every pair that has no record yet; returns all records of the grid, the best first."""
-    training = config.baseline()
-    base = EvaluateConfig(
-        model=training.student,
-        problems=training.evaluate,
-        samples=config.samples,
-        limit=training.evaluate_limit,
-        retention=training.retention,
-        columns=training.columns,
-        temperature=training.temperature,
-        max_new_tokens=training.max_new_tokens,
-        engine=training.engine,
-        engine_options=training.engine_options,
-        device=training.device,
-        seed=config.seed,
-        out=f"{config.out}/base",
-    )
-    training = dataclasses.replace(training, evaluate="none")
-    records = []
-    for steps in config.steps:
-        for rate in config.rates:
-            path = Path(config.records) / f"{config.name(rate, steps)}.json"
-            if not path.exists():
-                evaluate(base)
-                write_checked(path, _pair(config, base, dataclasses.replace(training, learning_rate=rate, steps=steps)))
-            records.append(read_selection(path, config))
-    return _best_first(records)
 
 
 def finished(config: SelectionConfig) -> list[dict[str, Any]]:
     """The records that there are of the setting, whatever their rate, the best first. Nothing is run."""
     paths = [path for steps in config.steps for path in Path(config.records).glob(f"{config.name(None, steps)}.json")]
-    return _best_first([read_selection(path, config) for path in sorted(paths)])
+    return best_first([read_selection(path, config) for path in sorted(paths)])
 
 
 def read_selection(path: Path, config: SelectionConfig) -> dict[str, Any]:
@@ -140,46 +107,8 @@ def _is_share(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
-def _best_first(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def best_first(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(records, key=lambda record: (-record["mean_of_tiers"], record["learning_rate"]))
-
-
-def _pair(config: SelectionConfig, base: EvaluateConfig, training: DistillConfig) -> dict[str, Any]:
-    out = Path(config.out)
-    if training.teacher != "self":
-        # One update on every problem alike makes all references and the teacher's statistics over them, for all pairs.
-        shared = dataclasses.replace(
-            training, learning_rate=SHARED_RATE, steps=1, cache=str(out / "teacher_cache"), out=str(out / "references")
-        )
-        distill(shared)
-        training = dataclasses.replace(training, cache=shared.cache, references=shared.out)
-    folder = out / config.name(training.learning_rate, training.steps)
-    training = dataclasses.replace(training, out=str(folder))
-    trained = distill(training)
-    found = evaluate(dataclasses.replace(base, model=str(folder / "model"), against=base.out, out=str(folder / "evaluation")))
-    accuracy = {row["source"]: row["mean"]["value"] for row in found["sources"]}
-    tiers = [name for name in accuracy if name not in base.retention.split(",")]
-    differences = {row["source"]: row["mean"] for row in found["against"]["differences"]}
-    return {
-        "kind": "selection",
-        "setting": config.setting,
-        "learning_rate": training.learning_rate,
-        "steps": training.steps,
-        "seed": config.seed,
-        "accuracy": accuracy,
-        "mean_of_tiers": sum(accuracy[name] for name in tiers) / len(tiers),
-        "difference_to_base": differences,
-        "training": trained["training"],
-        "config": configs.as_dict(training),
-        "provenance": trained["provenance"],
-    }
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point: run the grid, print it, the best first."""
-    config = configs.parse(SelectionConfig, argv, "paced_exp.training.selection", "Learning rate and updates, on the unweighted baseline.")
-    for record in select(config):
-        print(line(record))
 
 
 def line(record: dict[str, Any]) -> str:
@@ -188,5 +117,14 @@ def line(record: dict[str, Any]) -> str:
     return f"rate {record['learning_rate']:<7g} {record['steps']:>4} updates: mean of tiers {record['mean_of_tiers']:.1%}; to the base: {gains}"
 
 
+@configs.command(SelectionConfig, "paced_exp.training.selection", "Learning rate and updates, on the unweighted baseline.")
+def main(config: SelectionConfig) -> None:
+    """Run the grid and print it, the best first."""
+    from paced_exp.training.select_rate import select  # torch takes seconds to load, and a bad option should not
+
+    for record in select(config):
+        print(line(record))
+
+
 if __name__ == "__main__":
-    exit_cleanly(lambda: main(sys.argv[1:]))
+    exit_cleanly(main)

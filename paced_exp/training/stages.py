@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from paced_exp.errors import UserError
-from paced_exp.losses import DIVERGENCES
+from paced_exp.core.errors import UserError
+from paced_exp.losses.divergences import DIVERGENCES
 
 Source = Literal["references", "rollouts"]
 
@@ -45,7 +45,7 @@ def parse_stages(text: str) -> list[Stage]:
     stages = [_parse(part, text, alone=len(parts) == 1) for part in parts]
     total = math.fsum(stage.fraction for stage in stages)
     if abs(total - 1) > 1e-9:
-        raise UserError(f"--stages {text}: the fractions must sum to 1, got {total:g}")
+        raise UserError(f"`stages` {text}: the fractions must sum to 1, got {total:g}")
     return stages
 
 
@@ -53,19 +53,19 @@ def _parse(part: str, text: str, alone: bool) -> Stage:
     head, colon, number = part.partition(":")
     name, at, source = head.partition("@")
     if name not in DIVERGENCES:
-        raise UserError(f"--stages {text}: divergence {name!r} is not known; known: {', '.join(DIVERGENCES)}")
+        raise UserError(f"`stages` {text}: divergence {name!r} is not known; known: {', '.join(DIVERGENCES)}")
     if at and source not in ("references", "rollouts"):
-        raise UserError(f"--stages {text}: source {source!r} is not known; known: references, rollouts")
+        raise UserError(f"`stages` {text}: source {source!r} is not known; known: references, rollouts")
     if name == "cross_entropy" and source == "rollouts":
-        raise UserError(f"--stages {text}: cross_entropy on the student's own rollouts teaches it nothing; take cross_entropy@references")
+        raise UserError(f"`stages` {text}: cross_entropy on the student's own rollouts teaches it nothing; take cross_entropy@references")
     if not colon and not alone:
-        raise UserError(f"--stages {text}: {part!r} has no fraction; write {part}:FRACTION, the fractions summing to 1")
+        raise UserError(f"`stages` {text}: {part!r} has no fraction; write {part}:FRACTION, the fractions summing to 1")
     try:
         fraction = float(number) if colon else 1.0
     except ValueError:
         fraction = math.nan
     if not 0 < fraction <= 1:
-        raise UserError(f"--stages {text}: fraction {number!r} of {head} must be a number above 0 and at most 1")
+        raise UserError(f"`stages` {text}: fraction {number!r} of {head} must be a number above 0 and at most 1")
     where = DEFAULT_SOURCE[name] if not at else ("references" if source == "references" else "rollouts")
     return Stage(name, where, fraction)
 
@@ -77,6 +77,6 @@ def stage_ends(stages: list[Stage], steps: int) -> list[int]:
     for stage, start, end in zip(stages, [0, *ends[:-1]], ends, strict=True):
         if end == start:
             raise UserError(
-                f"--stages: {stage.name} gets {stage.fraction:g} of {steps} updates, which is none; raise --steps or its fraction"
+                f"`stages`: {stage.name} gets {stage.fraction:g} of {steps} updates, which is none; raise `steps` or its fraction"
             )
     return ends

@@ -10,25 +10,25 @@ from pathlib import Path
 
 import numpy as np
 
-from paced_exp.alignment import check_fits
-from paced_exp.errors import UserError
-from paced_exp.grading import Grader
-from paced_exp.models import LoadedModel
-from paced_exp.problems import Problem
-from paced_exp.prompts import PromptKind, prompt_ids
-from paced_exp.references import vocabulary_of
+from paced_exp.core.errors import UserError
+from paced_exp.data.problem import Problem
+from paced_exp.data.prompts import PromptKind, prompt_ids
+from paced_exp.grading.grader import Grader
+from paced_exp.losses.alignment import check_fits
+from paced_exp.models.loading import LoadedModel
 from paced_exp.rollouts.engine import Prompt, rollout_seed
 from paced_exp.rollouts.engines import Engines
+from paced_exp.rollouts.groups import Buffer, Processes, made_once
+from paced_exp.rollouts.reference_supply import ReferenceSupply
+from paced_exp.rollouts.references import vocabulary_of
 from paced_exp.rollouts.rows import outside
 from paced_exp.rollouts.store import ChunkStore
 from paced_exp.training.batches import Row, make_row
 from paced_exp.training.counts import Counts, counts_name, counts_of, roll_out
-from paced_exp.training.groups import Buffer, Processes, made_once
 from paced_exp.training.masks import Mask
-from paced_exp.training.reference_supply import ReferenceSupply
 from paced_exp.training.sampler import Sampler
 from paced_exp.training.segments import Plan, Segment, make_plan
-from paced_exp.weights import Weighting, Weights, normalised, weigh
+from paced_exp.weighting import Weighting, Weights, normalised, weigh
 
 
 @dataclass(frozen=True)
@@ -204,8 +204,8 @@ class Supply:
             return weights
         if len(lacking) == len(weights.kept):
             raise UserError(
-                "no problem of positive weight has a correct reference with a supervised token; raise --candidates, take --fallback solution, "
-                "or check --supervise"
+                "no problem of positive weight has a correct reference with a supervised token; raise `candidates`, take `fallback` solution, "
+                "or check `supervise`"
             )
         values = weights.values.copy()
         values[lacking] = 0

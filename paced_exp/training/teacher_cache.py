@@ -16,9 +16,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from paced_exp.atomic import atomic_file
-from paced_exp.errors import UserError
-from paced_exp.losses import Divergence
+from paced_exp.core.atomic import atomic_file
+from paced_exp.core.errors import UserError
+from paced_exp.losses.divergences import Divergence
 from paced_exp.training.batches import Batch, Row, collate, supervised_logits
 from paced_exp.training.teachers import Buckets, Dense, ModelTeacher, Stateless, Targets, bucketed, token_losses
 
@@ -37,7 +37,7 @@ class CachedTeacher(Stateless):
         self, folder: Path, teacher: ModelTeacher, fingerprint: str, *, pad_id: int, top_k: int | None = None, temperature: float = 1.0
     ) -> None:
         if top_k is not None and top_k < 1:
-            raise UserError(f"--top-k {top_k} must be at least 1")
+            raise UserError(f"`top_k` {top_k} must be at least 1")
         self._teacher = teacher
         self._pad_id = pad_id
         self.top_k = top_k

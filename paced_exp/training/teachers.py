@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import torch
 from safetensors.torch import load_file, save_file
 
-from paced_exp.errors import UserError
-from paced_exp.losses import Divergence
+from paced_exp.core.errors import UserError
+from paced_exp.losses.divergences import Divergence
 from paced_exp.training.batches import Batch, Row, supervised_logits
 
 
@@ -101,7 +101,7 @@ class EMATeacher(ModelTeacher):
 
     def __init__(self, student: Any, decay: float) -> None:
         if not 0 <= decay < 1:
-            raise UserError(f"--ema-decay {decay} must be at least 0 and below 1")
+            raise UserError(f"`ema_decay` {decay} must be at least 0 and below 1")
         super().__init__(frozen_copy(student))
         self.decay = decay
 

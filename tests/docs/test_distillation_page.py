@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from paced_exp.run_folder import read_json
+from paced_exp.core.json_files import read_json
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "distillation.md").read_text()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from paced_exp.errors import UserError
+from paced_exp.core.errors import UserError
 from paced_exp.probe.fits import mixture_of
 from paced_exp.reproduce import readme
 from paced_exp.reproduce.records import Results

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from paced_exp import config, grading, templates
-from paced_exp.grading import Grader
-from paced_exp.problems import Problem
+from paced_exp.core import config
+from paced_exp.data import answers as data_answers
+from paced_exp.data.problem import Problem
+from paced_exp.grading.grader import Grader
+from paced_exp.models import templates
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "safety.md").read_text(encoding="utf-8")
@@ -29,7 +31,7 @@ def test_agreement_is_the_records() -> None:
 
 
 def test_limits_are_the_codes() -> None:
-    for number in (config.MAX_YAML_BYTES, templates.MAX_EXTRA_CHARS, grading.MAX_ANSWER_CHARS):
+    for number in (config.MAX_YAML_BYTES, templates.MAX_EXTRA_CHARS, data_answers.MAX_ANSWER_CHARS):
         assert f"{number:,}" in PAGE
     for text in (
         f"{templates.CPU_SECONDS} s of CPU, {templates.MEMORY_BYTES >> 20} MiB",

@@ -9,15 +9,16 @@ import torch
 from kill_probe import HashGrader
 from tiny_models import loaded, tiny_model, tiny_tokenizer
 
-from paced_exp.distill import DistillConfig
-from paced_exp.models import LoadedModel
-from paced_exp.problems import Problem, load_problems
+from paced_exp.core.run_folder import RunFolder
+from paced_exp.data.problem import Problem
+from paced_exp.data.sources import load_problems
+from paced_exp.models.loading import LoadedModel
 from paced_exp.rollouts.engines import Engines
-from paced_exp.run_folder import RunFolder
-from paced_exp.trainer import PacedTrainer
+from paced_exp.rollouts.groups import Processes
 from paced_exp.training.build import make_trainer
-from paced_exp.training.groups import Processes
+from paced_exp.training.config import DistillConfig
 from paced_exp.training.run import make_supply
+from paced_exp.training.trainer import PacedTrainer
 
 PROBLEMS = 40
 

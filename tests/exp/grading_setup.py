@@ -1,6 +1,6 @@
 """What the tests of grading ask and answer."""
 
-from paced_exp.problems import Problem
+from paced_exp.data.problem import Problem
 
 
 def problem(answer: str, grader: str = "math") -> Problem:

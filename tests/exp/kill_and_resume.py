@@ -10,9 +10,10 @@ import sys
 import time
 from pathlib import Path
 
-from paced_exp import grading, rollout
-from paced_exp.models import load_model
-from paced_exp.problems import Problem
+from paced_exp import rollout
+from paced_exp.data.problem import Problem
+from paced_exp.grading import grader as grading
+from paced_exp.models.loading import load_model
 
 
 class LengthGrader:

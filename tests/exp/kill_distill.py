@@ -13,8 +13,8 @@ import torch
 from kill_probe import before_renaming, in_a_line, kill, kill_at_each
 
 from paced_exp import distill
-from paced_exp.trainer import PacedTrainer
 from paced_exp.training import run as training_run
+from paced_exp.training.trainer import PacedTrainer
 
 
 def at_micro_batch(update: int, number: int) -> Callable[[], None]:

@@ -13,9 +13,10 @@ from zlib import crc32
 
 from kill_and_resume import LengthGrader
 
-from paced_exp import grading, snr_probe
-from paced_exp.models import load_model
-from paced_exp.problems import Problem
+from paced_exp import snr_probe
+from paced_exp.data.problem import Problem
+from paced_exp.grading import grader as grading
+from paced_exp.models.loading import load_model
 from paced_exp.rollouts.store import ChunkStore
 
 

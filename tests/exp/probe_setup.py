@@ -9,9 +9,11 @@ import pytest
 from kill_probe import HashGrader
 from tiny_models import tiny_model, tiny_tokenizer
 
-from paced_exp import config as configs
-from paced_exp import grading, snr_probe
-from paced_exp.errors import exit_cleanly
+from paced_exp import snr_probe
+from paced_exp.core import config as configs
+from paced_exp.core.errors import exit_cleanly
+from paced_exp.grading import grader as grading
+from paced_exp.probe.config import ProbeConfig
 
 PROBLEMS, BINS, PER_BIN, K = 90, 5, 5, 4
 
@@ -98,8 +100,8 @@ def comparable(folder: Path) -> dict[str, Any]:
     return record
 
 
-def config_of(argv: list[str]) -> snr_probe.ProbeConfig:
-    return configs.parse(snr_probe.ProbeConfig, argv, "paced_exp.snr_probe", "Probe.")
+def config_of(argv: list[str]) -> ProbeConfig:
+    return configs.parse(ProbeConfig, argv, "paced_exp.snr_probe", "Probe.")
 
 
 def refused(main: Callable[[], None], capsys: pytest.CaptureFixture[str], *, bars: bool = False) -> str:

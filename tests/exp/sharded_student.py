@@ -9,7 +9,7 @@ from tiny_models import loaded, tiny_model
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
-from paced_exp.training.groups import Processes
+from paced_exp.rollouts.groups import Processes
 from paced_exp.training.sampler import Sampler
 
 

@@ -11,10 +11,11 @@ import torch
 from test_store import file_size_limit
 from tiny_models import tiny_model
 
-from paced_exp.errors import UserError
+from paced_exp.core.errors import UserError
+from paced_exp.data.problem import Problem
+from paced_exp.data.sources import load_problems, save_problems
 from paced_exp.lab.pretrain import _save_state
 from paced_exp.plotting.style import new_figure, save_figure
-from paced_exp.problems import Problem, load_problems, save_problems
 
 PROBLEMS = [Problem(f"p{index}", f"{index}?" * 500, "4", None, "file", "", "exact") for index in range(300)]
 
@@ -70,7 +71,7 @@ def test_nothing_writes_a_result_past_the_atomic_file() -> None:
         if plain.search(line)
     ]
     allowed = (
-        "paced_exp/atomic.py",
+        "paced_exp/core/atomic.py",
         "paced_theory/coverage/record.py",
         "paced_exp/reproduce/scheduler.py",
         "paced_exp/rollouts/vllm",

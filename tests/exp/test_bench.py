@@ -10,8 +10,8 @@ from bench import early_stopping, gradients, store, subjects
 from bench.memory import peak_bytes
 from bench.timing import interleaved, ratios
 from figures.bench_gradients import main as draw
-from paced_exp.errors import UserError
-from paced_exp.run_folder import read_json
+from paced_exp.core.errors import UserError
+from paced_exp.core.json_files import read_json
 
 
 def test_ratios_by_hand() -> None:

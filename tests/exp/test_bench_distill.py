@@ -9,8 +9,8 @@ from tiny_models import tiny_model
 
 from bench import distill
 from bench.subjects import tokenizer
-from paced_exp.errors import UserError
-from paced_exp.run_folder import read_json
+from paced_exp.core.errors import UserError
+from paced_exp.core.json_files import read_json
 from paced_exp.training.batches import Row
 from paced_exp.training.teachers import ModelTeacher
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from bench import grading
-from paced_exp.errors import UserError
-from paced_exp.run_folder import read_json
+from paced_exp.core.errors import UserError
+from paced_exp.core.json_files import read_json
 
 CASES = r"""
 import os

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paced_exp.errors import UserError
+from paced_exp.core.errors import UserError
 from paced_exp.probe.binning import Bins, bin_index
 
 

@@ -15,8 +15,8 @@ import torch
 from distill_setup import trainer, write_problems
 from safetensors import SafetensorError
 
-from paced_exp.checkpoints import checkpoints, fault, last_whole, seal, written_whole
-from paced_exp.errors import UserError
+from paced_exp.core.checkpoints import checkpoints, fault, last_whole, seal, written_whole
+from paced_exp.core.errors import UserError
 
 UPDATES = 6
 

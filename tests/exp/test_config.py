@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from paced_exp import config
-from paced_exp.errors import UserError
-from paced_exp.snr_probe import ProbeConfig
+from paced_exp.core import config
+from paced_exp.core.errors import UserError
+from paced_exp.probe.config import ProbeConfig
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ import pytest
 from distill_setup import arguments, save_models, trainer, write_problems
 from kill_probe import HashGrader
 
-from paced_exp import distill, grading, rollout
-from paced_exp.errors import UserError, exit_cleanly
+from paced_exp import distill, rollout
+from paced_exp.core.errors import UserError, exit_cleanly
+from paced_exp.grading import grader as grading
 from paced_exp.rollouts.store import ChunkStore
 
 TWO_STAGES = {"stages": "forward_kl:0.5,reverse_kl:0.5", "steps": 4, "rollout-every": 3, "teacher-statistics": "exact"}

@@ -14,10 +14,13 @@ from distill_setup import PROBLEMS, arguments, rows, save_models, write_problems
 from kill_probe import HashGrader
 from safetensors.torch import load_file
 
-from paced_exp import config as configs
-from paced_exp import distill, grading, snr_probe
-from paced_exp.errors import UserError
-from paced_exp.run_folder import RunFolder, read_json
+from paced_exp import distill, snr_probe
+from paced_exp.core import config as configs
+from paced_exp.core.errors import UserError
+from paced_exp.core.json_files import read_json
+from paced_exp.core.run_folder import RunFolder
+from paced_exp.grading import grader as grading
+from paced_exp.training.config import DistillConfig
 from paced_exp.training.run import evaluation_config
 
 HERE = Path(__file__).parent
@@ -268,7 +271,7 @@ def test_a_rollout_that_could_outgrow_the_teachers_context_is_named_before_any_u
 
 
 def test_a_tracker_that_is_not_installed_is_named(models: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distill, "find_spec", lambda name: None)
+    monkeypatch.setattr("paced_exp.training.config.find_spec", lambda name: None)
     message = refused(arguments(models, source, tmp_path / "out", **{"report-to": "wandb"}))
     assert message == "--report-to wandb needs a package that is not installed: pip install wandb"
 
@@ -281,7 +284,7 @@ def test_an_evaluation_that_cannot_be_is_refused_before_training(models: Path, s
 def test_columns_are_of_files_and_not_of_the_labs_evaluation(tmp_path: Path) -> None:
     columns = {"prompt": "question"}
     for evaluated, expected in (("lab:mid, lab:hard-a", None), ("mine.jsonl", columns), ("lab:mid,mine.jsonl", columns)):
-        config = distill.DistillConfig(columns=columns, evaluate=evaluated, out=str(tmp_path))
+        config = DistillConfig(columns=columns, evaluate=evaluated, out=str(tmp_path))
         found = evaluation_config(config, RunFolder(tmp_path, config))
         assert found is not None and (found.columns, found.problems) == (expected, evaluated)
 
@@ -300,7 +303,7 @@ def test_a_teacher_with_another_end_of_sequence_is_refused(models: Path, source:
 
 
 def test_the_configuration_in_the_folder_repeats_the_run(whole: Path) -> None:
-    again = configs.parse(distill.DistillConfig, ["--config", str(whole / "config.yaml")], "test", "test")
+    again = configs.parse(DistillConfig, ["--config", str(whole / "config.yaml")], "test", "test")
     assert configs.to_yaml(again) == (whole / "config.yaml").read_text()
 
 

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from paced_exp.distill import DistillConfig
-from paced_exp.errors import UserError
-from paced_exp.evaluate import EvaluateConfig
-from paced_exp.rollout import RolloutConfig
+from paced_exp.core.errors import UserError
+from paced_exp.core.run_folder import RunFolder
+from paced_exp.evaluation.config import EvaluateConfig
+from paced_exp.probe.config import ProbeConfig
+from paced_exp.rollouts.config import RolloutConfig
 from paced_exp.rollouts.engines import Engines
 from paced_exp.rollouts.hf import HFEngine
 from paced_exp.rollouts.options import check_engine
 from paced_exp.rollouts.vllm_install import OLDEST, TOO_NEW, Installed, check_device, installed_vllm
-from paced_exp.run_folder import RunFolder
-from paced_exp.snr_probe import ProbeConfig
+from paced_exp.training.config import DistillConfig
 
 CONFIGS = [RolloutConfig, EvaluateConfig, ProbeConfig, DistillConfig]
 
@@ -140,7 +140,7 @@ def test_without_vllm_a_command_says_what_to_install_and_leaves_no_folder(comman
         "    if name.startswith('vllm'): raise metadata.PackageNotFoundError(name)\n"
         "    return real(name)\n"
         "metadata.version = version\n"
-        f"from paced_exp import {command}; from paced_exp.errors import exit_cleanly\n"
+        f"from paced_exp import {command}; from paced_exp.core.errors import exit_cleanly\n"
         f"exit_cleanly(lambda: {command}.main(['--engine', 'vllm', '--out', {str(tmp_path / 'run')!r}]))"
     )
     finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

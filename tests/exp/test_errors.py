@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from paced_exp.errors import UserError, exit_cleanly
+from paced_exp.core.errors import UserError, exit_cleanly
 
 
 def status_and_lines(main: Callable[[], None], capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:

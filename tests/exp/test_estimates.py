@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paced_exp.gradients import GradientSums
+from paced_exp.gradients.engine import GradientSums
 from paced_exp.probe.estimates import BinData, Curve, _artefact, curve_record, estimate_curve
 from paced_exp.probe.verdict import words
 

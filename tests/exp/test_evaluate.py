@@ -13,13 +13,17 @@ import pytest
 from distill_setup import PROBLEMS, rows, save_models, write_problems
 from kill_probe import HashGrader
 
-from paced_exp import evaluate, grading
-from paced_exp.errors import UserError
-from paced_exp.evaluate import EvaluateConfig
-from paced_exp.evaluation.metrics import intervals, pass_at_k
+from paced_exp import evaluate
+from paced_exp.core.errors import UserError
+from paced_exp.core.intervals import intervals
+from paced_exp.core.json_files import read_json
+from paced_exp.data.sources import load_problems
+from paced_exp.evaluation import run as evaluation_run
+from paced_exp.evaluation import table as evaluation_table
+from paced_exp.evaluation.config import EvaluateConfig
+from paced_exp.evaluation.metrics import pass_at_k
 from paced_exp.evaluation.scores import comparison, scores, summary
-from paced_exp.problems import load_problems
-from paced_exp.run_folder import read_json
+from paced_exp.grading import grader as grading
 
 # ---- metrics
 
@@ -156,7 +160,7 @@ def whole(models: Path, sources: list[Path], tmp_path_factory: pytest.TempPathFa
     out = tmp_path_factory.mktemp("runs") / "whole"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grading, "Grader", HashGrader)
-        evaluate.evaluate(config(models, sources, out))
+        evaluation_run.evaluate(config(models, sources, out))
     return out
 
 
@@ -179,25 +183,25 @@ def test_every_number_can_be_had_again_from_the_stored_samples(whole: Path, sour
 
 def test_a_torn_journal_is_continued_to_the_same_record(whole: Path, models: Path, sources: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "torn"
-    evaluate.evaluate(config(models, sources, out))
+    evaluation_run.evaluate(config(models, sources, out))
     lines = (out / "rollouts.jsonl").read_bytes().splitlines(keepends=True)
     (out / "rollouts.jsonl").write_bytes(b"".join(lines[:7]) + lines[7][:30])
     (out / "record.json").unlink()
-    again = evaluate.evaluate(config(models, sources, out))
+    again = evaluation_run.evaluate(config(models, sources, out))
     assert again["sources"] == read_json(whole / "record.json")["sources"]
 
 
 def test_against_a_model_and_against_its_finished_evaluation_agree(whole: Path, models: Path, sources: list[Path], tmp_path: Path) -> None:
     ours = dataclasses.replace(config(models, sources, tmp_path / "a"), model=str(models / "teacher"), retention=str(sources[1]))
-    by_model = evaluate.evaluate(dataclasses.replace(ours, against=str(models / "student")))
-    by_folder = evaluate.evaluate(dataclasses.replace(ours, against=str(whole), out=str(tmp_path / "b")))
+    by_model = evaluation_run.evaluate(dataclasses.replace(ours, against=str(models / "student")))
+    by_folder = evaluation_run.evaluate(dataclasses.replace(ours, against=str(whole), out=str(tmp_path / "b")))
     assert by_model["against"] == by_folder["against"]
     base, now = read_json(whole / "record.json")["sources"], by_model["sources"]
     for row, before, after in zip(by_model["against"]["differences"], base, now, strict=True):
         assert row["mean"]["value"] == pytest.approx(after["mean"]["value"] - before["mean"]["value"])
     (drop,) = by_model["against"]["forgetting"]
     assert drop["drop"]["value"] == pytest.approx(base[1]["mean"]["value"] - now[1]["mean"]["value"])
-    text = evaluate.table(by_model)
+    text = evaluation_table.table(by_model)
     assert f"forgetting on {sources[1]}" in text and "paired differences to" in text
 
 
@@ -207,9 +211,9 @@ def test_the_base_lies_beside_the_folder_however_it_is_spelt(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     asked = config(models, sources[:1], Path("x"), against=str(models / "student"), limit=4)
-    first = evaluate.evaluate(dataclasses.replace(asked, out=spelt))
+    first = evaluation_run.evaluate(dataclasses.replace(asked, out=spelt))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ev", "ev-against"]
-    assert evaluate.evaluate(dataclasses.replace(asked, out="ev")) == first
+    assert evaluation_run.evaluate(dataclasses.replace(asked, out="ev")) == first
 
 
 def test_the_base_of_the_working_folder_lies_beside_it(
@@ -217,13 +221,13 @@ def test_the_base_of_the_working_folder_lies_beside_it(
 ) -> None:
     (tmp_path / "ev").mkdir()
     monkeypatch.chdir(tmp_path / "ev")
-    evaluate.evaluate(dataclasses.replace(config(models, sources[:1], Path("x"), against=str(models / "student"), limit=4), out="."))
+    evaluation_run.evaluate(dataclasses.replace(config(models, sources[:1], Path("x"), against=str(models / "student"), limit=4), out="."))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ev", "ev-against"]
 
 
 def test_an_evaluation_with_other_options_is_not_compared_with(whole: Path, models: Path, sources: list[Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"evaluated with other options; differing: seed \(0 there, 1 now\)"):
-        evaluate.evaluate(config(models, sources, tmp_path / "out", against=str(whole), seed=1))
+        evaluation_run.evaluate(config(models, sources, tmp_path / "out", against=str(whole), seed=1))
 
 
 @pytest.mark.parametrize(
@@ -242,26 +246,28 @@ def test_bad_options_are_refused_in_one_line(
     changes: dict[str, Any], message: str, models: Path, sources: list[Path], tmp_path: Path
 ) -> None:
     with pytest.raises(UserError) as caught:
-        evaluate.evaluate(config(models, sources, tmp_path / "out", **changes))
+        evaluation_run.evaluate(config(models, sources, tmp_path / "out", **changes))
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_forgetting_that_cannot_be_measured_is_said(models: Path, sources: list[Path], tmp_path: Path) -> None:
     asked = config(models, sources, tmp_path / "out", against=str(models / "student"))
     with pytest.raises(UserError, match=r"--retention keep is none of --problems .*; forgetting is measured on sources that are evaluated"):
-        evaluate.evaluate(dataclasses.replace(asked, retention="keep"))
+        evaluation_run.evaluate(dataclasses.replace(asked, retention="keep"))
     assert not (tmp_path / "out").exists()
-    assert "forgetting: not measured, since none of --problems is named by --retention" in evaluate.table(evaluate.evaluate(asked))
+    assert "forgetting: not measured, since none of --problems is named by --retention" in evaluation_table.table(
+        evaluation_run.evaluate(asked)
+    )
 
 
 def test_a_source_named_twice_is_refused(models: Path, sources: list[Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="twice; name every source once"):
-        evaluate.evaluate(config(models, [sources[0], sources[0]], tmp_path / "out"))
+        evaluation_run.evaluate(config(models, [sources[0], sources[0]], tmp_path / "out"))
 
 
 def test_an_id_in_two_sources_is_refused(models: Path, sources: list[Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="problem id 'sum00' occurs in"):
-        evaluate.evaluate(config(models, [sources[0], write_problems(tmp_path / "twice.jsonl", rows()[:1])], tmp_path / "out"))
+        evaluation_run.evaluate(config(models, [sources[0], write_problems(tmp_path / "twice.jsonl", rows()[:1])], tmp_path / "out"))
 
 
 def test_the_command_prints_the_table(whole: Path, models: Path, sources: list[Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,10 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from paced_exp import distill, evaluate, folder_lock, models, rollout, snr_probe
-from paced_exp.errors import UserError
-from paced_exp.folder_lock import locked
+from paced_exp import distill, evaluate, rollout, snr_probe
+from paced_exp.core import folder_lock
+from paced_exp.core.errors import UserError
+from paced_exp.core.folder_lock import locked
 from paced_exp.lab import __main__ as lab
+from paced_exp.models import loading as models
 
 HOLDER = """
 import os, subprocess, sys, time

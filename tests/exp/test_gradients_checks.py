@@ -10,8 +10,8 @@ from test_gradients import ALL, INPUT, SIZE, losses_of, model_of
 from torch import nn
 
 from bench.memory import peak_bytes
-from paced_exp.errors import UserError
-from paced_exp.gradients import PerProblemGradients, Sketch
+from paced_exp.core.errors import UserError
+from paced_exp.gradients.engine import PerProblemGradients, Sketch
 
 # ---- the model is left as it was
 

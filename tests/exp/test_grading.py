@@ -16,12 +16,14 @@ from grading_setup import boxed, problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paced_exp import grading_pool
-from paced_exp.errors import UserError
-from paced_exp.grading import LAB_FAMILIES, MAX_ANSWER_CHARS, Grader, exact_match, extract_answer, extract_boxed, final_answer, lab_pass
-from paced_exp.lab import lab_problems
-from paced_exp.lab.families import FAMILIES
-from paced_exp.problems import Problem, load_problems
+from paced_exp.core.errors import UserError
+from paced_exp.data.answers import MAX_ANSWER_CHARS, extract_answer, extract_boxed, final_answer
+from paced_exp.data.lab.families import FAMILIES
+from paced_exp.data.lab.splits import lab_problems
+from paced_exp.data.problem import Problem
+from paced_exp.data.sources import load_problems
+from paced_exp.grading import pool as grading_pool
+from paced_exp.grading.grader import LAB_FAMILIES, Grader, exact_match, lab_pass
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
@@ -518,7 +520,7 @@ def test_bad_arguments(grader):
 
 
 def test_the_rate_and_the_failures_are_logged(caplog, grader):
-    with caplog.at_level("INFO", logger="paced_exp.grading"):
+    with caplog.at_level("INFO", logger="paced_exp.grading.grader"):
         grader.grade([problem("4")], [boxed("4")])
     assert re.search(r"graded 1 responses in \d+\.\d\d s \(\d+ items/s\)", caplog.text)
     with Grader(workers=1, time_limit=0.2) as limited:

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from grading_setup import boxed, problem
 
-from paced_exp import grading_pool
-from paced_exp.errors import UserError
-from paced_exp.grading import Grader
-from paced_exp.grading_pool import WALL_FACTOR, GradingPool
+from paced_exp.core.errors import UserError
+from paced_exp.grading import pool as grading_pool
+from paced_exp.grading.grader import Grader
+from paced_exp.grading.pool import WALL_FACTOR, GradingPool
 
 # A busy machine may take so long to start a worker and schedule it; only hangs are longer.
 SLACK_SECONDS = 90
@@ -111,7 +111,7 @@ def test_an_interrupted_call_leaves_no_stale_verdict(monkeypatch):
 
 
 def test_workers_have_a_memory_limit():
-    code = "import grading_worker; grading_worker.limit_process(1 << 29); bytearray(1 << 28); print('ok', flush=True); bytearray(1 << 29)"
+    code = "import worker; worker.limit_process(1 << 29); bytearray(1 << 28); print('ok', flush=True); bytearray(1 << 29)"
     folder = str(Path(grading_pool.__file__).parent)
     done = subprocess.run([sys.executable, "-P", "-c", f"import sys; sys.path.append({folder!r}); {code}"], capture_output=True, text=True)
     assert done.stdout == "ok\n" and "MemoryError" in done.stderr
@@ -125,7 +125,7 @@ def test_workers_end_with_the_grader_and_with_a_killed_parent():
     assert all(process.returncode is not None for process in processes)
     code = (
         "import os, signal\n"
-        "from paced_exp.grading_pool import GradingPool\n"
+        "from paced_exp.grading.pool import GradingPool\n"
         "pool = GradingPool(1, 5.0, 1 << 30)\n"
         "pool.verify([('4', '4')])\n"
         "print(pool._workers[0].process.pid, flush=True)\n"

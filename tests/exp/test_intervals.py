@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from paced_exp.evaluation.metrics import ENOUGH, bounded_interval, few_differ, intervals
+from paced_exp.core.intervals import ENOUGH, bounded_interval, few_differ, intervals
 from paced_exp.evaluation.scores import summary
 
 SAMPLES = 4

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from paced_exp.grading import Grader
-from paced_exp.lab import CHECKPOINTS, checkpoint_path, lab_problems
+from paced_exp.core.json_files import read_json
+from paced_exp.data.lab.splits import lab_problems
+from paced_exp.grading.grader import Grader
 from paced_exp.lab import card as cards
 from paced_exp.lab.recipes import RECIPES
-from paced_exp.models import LoadedModel, check_same_vocabulary, load_model
-from paced_exp.run_folder import read_json
+from paced_exp.models.lab_checkpoints import CHECKPOINTS, checkpoint_path
+from paced_exp.models.loading import LoadedModel, check_same_vocabulary, load_model
 
 STUDENTS, TEACHERS = ("student", "student-llama"), ("teacher", "teacher-llama")
 

@@ -8,13 +8,14 @@ from fractions import Fraction
 import pytest
 import reasoning_gym
 
-from paced_exp.errors import UserError
-from paced_exp.grading import LAB_FAMILIES, extract_boxed, lab_pass
-from paced_exp.lab import CHECKPOINTS, DEFAULT_SIZES, SPLITS, checkpoint_path, lab_problems
-from paced_exp.lab.families import FAMILIES, MATHEMATICS, RETENTION
-from paced_exp.lab.solutions import concise
-from paced_exp.lab.splits import bucket
-from paced_exp.problems import Problem
+from paced_exp.core.errors import UserError
+from paced_exp.data.answers import extract_boxed
+from paced_exp.data.lab.families import FAMILIES, MATHEMATICS, RETENTION
+from paced_exp.data.lab.solutions import concise
+from paced_exp.data.lab.splits import DEFAULT_SIZES, SPLITS, bucket, lab_problems
+from paced_exp.data.problem import Problem
+from paced_exp.grading.grader import LAB_FAMILIES, lab_pass
+from paced_exp.models.lab_checkpoints import CHECKPOINTS, checkpoint_path
 
 DRAWN = {"pretrain": 2500, "train": 2500, "mid": 600, "hard-a": 500, "hard-b": 500, "retention": 1500} | {
     f"harder-{split}": 600 for split in ("pretrain", "train", "mid", "hard-a", "hard-b")

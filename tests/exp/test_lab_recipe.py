@@ -17,11 +17,12 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast
 
-from paced_exp import prompts
-from paced_exp.checkpoints import last_whole
-from paced_exp.errors import UserError
+from paced_exp.core.checkpoints import last_whole
+from paced_exp.core.errors import UserError
+from paced_exp.data import prompts
+from paced_exp.data.lab.splits import lab_problems
 from paced_exp.lab import __main__ as command
-from paced_exp.lab import lab_problems, pretrain
+from paced_exp.lab import pretrain
 from paced_exp.lab.corpus import IGNORE, Batch, pool_texts
 from paced_exp.lab.corpus import pool_batches as batches_of_texts
 from paced_exp.lab.recipes import CONTEXT, LAB_SCALE, RECIPES, Recipe, build_model

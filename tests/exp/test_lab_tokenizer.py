@@ -11,10 +11,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from paced_exp import prompts
-from paced_exp.lab import lab_problems
+from paced_exp.data import prompts
+from paced_exp.data.lab.families import RETENTION
+from paced_exp.data.lab.splits import lab_problems
 from paced_exp.lab.corpus import IGNORE, collate, pool_batches, pool_texts
-from paced_exp.lab.families import RETENTION
 from paced_exp.lab.recipes import CONTEXT, RECIPES
 from paced_exp.lab.tokenizer import ASSISTANT, END, PAD, USER, VOCABULARY, build_tokenizer, frequent_words, save_tokenizer
 

@@ -10,8 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import log_softmax, rel_entr, softmax
 
-from paced_exp.errors import UserError
-from paced_exp.losses import DIVERGENCES, akl, cross_entropy, divergence, forward_kl, generalised_jsd, mean_over_tokens, reverse_kl
+from paced_exp.core.errors import UserError
+from paced_exp.losses.divergences import (
+    DIVERGENCES,
+    akl,
+    cross_entropy,
+    divergence,
+    forward_kl,
+    generalised_jsd,
+    mean_over_tokens,
+    reverse_kl,
+)
 
 TOKENS = torch.zeros(1, dtype=torch.long)
 

@@ -5,7 +5,7 @@ import warnings
 import pytest
 import torch
 
-from paced_exp.losses import divergence
+from paced_exp.losses.divergences import divergence
 
 pytest.importorskip("trl", reason="TRL is not installed; install the bench extra to compare with it")
 

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import loaded, tiny_model
 
-from paced_exp.errors import UserError
-from paced_exp.pass_rates import (
+from paced_exp.core.errors import UserError
+from paced_exp.rollouts.pass_rates import (
     COLUMNS,
     FINGERPRINT_KEY,
     Fingerprint,

@@ -27,12 +27,12 @@ from probe_setup import (
 )
 
 from paced_exp import snr_probe
-from paced_exp.models import LoadedModel, load_model
-from paced_exp.pass_rates import read_pass_rates
+from paced_exp.data.sources import load_problems
+from paced_exp.models.loading import LoadedModel, load_model
 from paced_exp.probe import responses, stages
 from paced_exp.probe.verdict import words
-from paced_exp.problems import load_problems
-from paced_exp.references import read_references
+from paced_exp.rollouts.pass_rates import read_pass_rates
+from paced_exp.rollouts.references import read_references
 from paced_exp.rollouts.store import ChunkStore
 
 # ---- what a run leaves
@@ -80,7 +80,7 @@ def test_bins_hold_the_first_problems_of_their_pass_rate(whole: Path, problems: 
 
 def single_gradient(student: LoadedModel, teacher: LoadedModel, problem: Any, reference: list[int]) -> torch.Tensor:
     """One problem's gradient by the plainest means: its own forward passes, its own backward pass."""
-    from paced_exp.prompts import prompt_ids
+    from paced_exp.data.prompts import prompt_ids
 
     plain, privileged = prompt_ids(student.tokenizer, problem), prompt_ids(teacher.tokenizer, problem, "privileged")
     rows_of = []

@@ -12,7 +12,7 @@ from probe_setup import arguments, hash_grader, models, problems, refused, rows,
 from tiny_models import tiny_tokenizer
 
 from paced_exp import snr_probe
-from paced_exp.errors import UserError
+from paced_exp.core.errors import UserError
 from paced_exp.probe import stages
 
 # ---- bad input

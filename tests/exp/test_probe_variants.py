@@ -24,18 +24,20 @@ from probe_setup import (
     write_rows,
 )
 
-from paced_exp import grading, snr_probe
-from paced_exp.models import load_model
+from paced_exp import snr_probe
+from paced_exp.data.prompts import prompt_ids
+from paced_exp.data.sources import load_problems
+from paced_exp.grading import grader as grading
+from paced_exp.models.loading import load_model
 from paced_exp.probe import responses, stages
-from paced_exp.problems import load_problems
-from paced_exp.prompts import prompt_ids
-from paced_exp.references import read_references, solution_ids
+from paced_exp.probe import run as probe_run
+from paced_exp.rollouts.references import read_references, solution_ids
 from paced_exp.rollouts.store import ChunkStore
 
 
 def test_fewer_problems_than_wanted_are_used_and_said(models: Path, tmp_path: Path) -> None:
     few = write_rows(tmp_path / "few.jsonl", rows()[:25])
-    record = snr_probe.run_probe(config_of(arguments(models, few, tmp_path / "run", **{"max-problems": 24})))
+    record = probe_run.run_probe(config_of(arguments(models, few, tmp_path / "run", **{"max-problems": 24})))
     assert record["rollouts"]["problems_drawn"] == 24 and record["rollouts"]["full"] is False
     assert sum(record["rollouts"]["offered"]) == 24
     assert [row["n"] for row in record["bins"]] == [count for count in record["rollouts"]["kept"] if count >= 3]
@@ -43,7 +45,7 @@ def test_fewer_problems_than_wanted_are_used_and_said(models: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("divergence", ["reverse_kl", "cross_entropy"])
 def test_other_divergences(divergence: str, models: Path, problems: Path, whole: Path, tmp_path: Path) -> None:
-    record = snr_probe.run_probe(config_of(arguments(models, problems, tmp_path / "run", divergence=divergence)))
+    record = probe_run.run_probe(config_of(arguments(models, problems, tmp_path / "run", divergence=divergence)))
     assert [row["n"] for row in record["bins"]] == [row["n"] for row in record_of(whole)["bins"]]
     assert [row["snr"] for row in record["bins"]] != [row["snr"] for row in record_of(whole)["bins"]]
 
@@ -60,7 +62,7 @@ def test_problems_without_a_reference_drop_out_of_their_bin(
 
     monkeypatch.setattr(grading, "Grader", Never)
     changes = {"fallback": "drop", "candidates": 9, "bins": 2, "per-bin": 15}
-    record = snr_probe.run_probe(config_of(arguments(models, problems, tmp_path / "run", **changes)))
+    record = probe_run.run_probe(config_of(arguments(models, problems, tmp_path / "run", **changes)))
     references = read_references(ChunkStore(tmp_path / "run", "references"))
     passes = ChunkStore(tmp_path / "run", "rollouts").rows().groupby("problem_id")["correct"].sum()
     assert record["references"]["none"] > 0 and record["references"]["solution"] == 0
@@ -81,7 +83,7 @@ def test_on_the_worked_solution_and_on_rollouts_of_the_students_own(models: Path
     by_id = {problem.id: problem for problem in load_problems(str(problems))}
     for kind, divergence in (("solution", "cross_entropy"), ("rollout", "reverse_kl")):
         out = tmp_path / kind
-        record = snr_probe.run_probe(config_of(arguments(models, problems, out, response=kind, divergence=divergence)))
+        record = probe_run.run_probe(config_of(arguments(models, problems, out, response=kind, divergence=divergence)))
         assert members(out) == members(whole) and not (out / "references.jsonl").exists()
         assert record["references"][{"solution": "solution", "rollout": "student"}[kind]] == sum(row["n"] for row in record["bins"])
         if kind == "rollout":
@@ -110,8 +112,8 @@ def test_on_the_worked_solution_and_on_rollouts_of_the_students_own(models: Path
 
 
 def test_a_sum_over_tokens_is_the_mean_times_their_number(models: Path, problems: Path, whole: Path, tmp_path: Path) -> None:
-    snr_probe.run_probe(config_of(arguments(models, problems, tmp_path / "run", reduction="sum", **{"batch-tokens": 1})))
-    snr_probe.run_probe(config_of(arguments(models, problems, tmp_path / "mean", **{"batch-tokens": 1})))
+    probe_run.run_probe(config_of(arguments(models, problems, tmp_path / "run", reduction="sum", **{"batch-tokens": 1})))
+    probe_run.run_probe(config_of(arguments(models, problems, tmp_path / "mean", **{"batch-tokens": 1})))
     references = read_references(ChunkStore(whole, "references"))
     student = load_model(str(models / "student"), device="cpu", dtype="float64")
     by_id = {problem.id: problem for problem in load_problems(str(problems))}
@@ -126,7 +128,7 @@ def test_a_sum_over_tokens_is_the_mean_times_their_number(models: Path, problems
 
 
 def test_restricted_to_one_layer_the_other_coordinates_are_gone(models: Path, problems: Path, whole: Path, tmp_path: Path) -> None:
-    snr_probe.run_probe(config_of(arguments(models, problems, tmp_path / "run", only="model.layers.1", **{"batch-tokens": 1})))
+    probe_run.run_probe(config_of(arguments(models, problems, tmp_path / "run", only="model.layers.1", **{"batch-tokens": 1})))
     layer, everything = (stages.load_sums(folder / "gradients" / "bin-001.npz") for folder in (tmp_path / "run", whole))
     assert (sorted(layer.norms_squared) < np.sort(everything.norms_squared)).all() and (layer.norms_squared > 0).all()
 
@@ -135,9 +137,9 @@ def test_rollouts_of_an_earlier_run_are_taken_over(
     models: Path, problems: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = {"per-bin": PER_BIN - 1}
-    snr_probe.run_probe(config_of(arguments(models, problems, tmp_path / "alone", **few)))
+    probe_run.run_probe(config_of(arguments(models, problems, tmp_path / "alone", **few)))
     monkeypatch.setattr("paced_exp.rollouts.engines.Engines.of", lambda *_, **__: NoEngine())
-    snr_probe.run_probe(config_of(arguments(models, problems, tmp_path / "after", **few, **{"rollouts-from": whole})))
+    probe_run.run_probe(config_of(arguments(models, problems, tmp_path / "after", **few, **{"rollouts-from": whole})))
     alone, after = (comparable(tmp_path / name) for name in ("alone", "after"))
     assert after["config"].pop("rollouts_from") == str(whole) and alone["config"].pop("rollouts_from") is None
     assert after == alone

@@ -17,11 +17,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paced_exp.errors import UserError
-from paced_exp.grading import extract_boxed
-from paced_exp.lab import DEFAULT_SIZES
-from paced_exp.layouts import DAPO_INSTRUCTION, DAPO_REMINDER, Origin, RowError, dapo, gsm8k, mmlu, plain
-from paced_exp.problems import Problem, load_problems, save_problems, stream_problems
+from paced_exp.core.errors import UserError
+from paced_exp.data.answers import extract_boxed
+from paced_exp.data.lab.splits import DEFAULT_SIZES
+from paced_exp.data.layouts import DAPO_INSTRUCTION, DAPO_REMINDER, Origin, RowError, dapo, gsm8k, mmlu, plain
+from paced_exp.data.problem import Problem
+from paced_exp.data.sources import load_problems, save_problems, stream_problems
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 ORIGIN = Origin("file-3", "file.jsonl", "file")

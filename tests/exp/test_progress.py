@@ -8,10 +8,10 @@ import pytest
 import torch
 from tiny_models import loaded, tiny_model
 
-from paced_exp.progress import Bar, progress
+from paced_exp.core.progress import Bar, progress
 from paced_exp.rollouts.engine import Prompt
+from paced_exp.rollouts.groups import Buffer, Processes, made_once
 from paced_exp.rollouts.hf import HFEngine
-from paced_exp.training.groups import Buffer, Processes, made_once
 
 
 class Clock:

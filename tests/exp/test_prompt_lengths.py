@@ -9,11 +9,13 @@ import pytest
 from kill_and_resume import LengthGrader
 from tiny_models import loaded, save_tiny, tiny_model
 
-from paced_exp import evaluate, grading, rollout
-from paced_exp.errors import UserError
-from paced_exp.problems import Problem, load_problems
-from paced_exp.prompt_lengths import LongPrompts
-from paced_exp.run_folder import read_json
+from paced_exp import evaluate, rollout
+from paced_exp.core.errors import UserError
+from paced_exp.core.json_files import read_json
+from paced_exp.data.problem import Problem
+from paced_exp.data.prompt_lengths import LongPrompts
+from paced_exp.data.sources import load_problems
+from paced_exp.grading import grader as grading
 
 CONTEXT, NEW = 64, 12
 

@@ -5,9 +5,9 @@ import signal
 import pytest
 from tiny_models import tiny_tokenizer
 
-from paced_exp.errors import UserError
-from paced_exp.problems import Problem
-from paced_exp.prompts import CONCISE, MATH_INSTRUCTION, PromptKind, prompt_ids, user_message
+from paced_exp.core.errors import UserError
+from paced_exp.data.problem import Problem
+from paced_exp.data.prompts import CONCISE, MATH_INSTRUCTION, PromptKind, prompt_ids, user_message
 
 LAB = Problem("p1", "2+2=", "4", "2 + 2 = 4\n\\boxed{4}", "lab:chain_sum", "train", "lab")
 MATH = Problem("p2", "{x} and {solution}?", "1", "So {x} is \\frac{1}{1}.\n\\boxed{1}", "hub:x", "test", "math")
@@ -68,7 +68,7 @@ def test_a_template_that_fails_for_one_problem_names_it(face: str, message: str)
 
 
 def test_a_template_that_does_not_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("paced_exp.templates.PROMPT_SECONDS", 0.2)
+    monkeypatch.setattr("paced_exp.models.templates.PROMPT_SECONDS", 0.2)
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
     before = signal.getsignal(signal.SIGVTALRM)

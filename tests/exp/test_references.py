@@ -8,12 +8,12 @@ import pytest
 import torch
 from tiny_models import EOS, PAD, tiny_model, tiny_tokenizer
 
-from paced_exp.errors import UserError
-from paced_exp.models import LoadedModel
-from paced_exp.problems import Problem
-from paced_exp.prompts import prompt_ids
-from paced_exp.references import Reference, make_references, read_references
+from paced_exp.core.errors import UserError
+from paced_exp.data.problem import Problem
+from paced_exp.data.prompts import prompt_ids
+from paced_exp.models.loading import LoadedModel
 from paced_exp.rollouts.engine import Prompt, Rollout
+from paced_exp.rollouts.references import Reference, make_references, read_references
 from paced_exp.rollouts.store import ChunkStore
 
 TOKENIZER = tiny_tokenizer()

@@ -13,14 +13,18 @@ import pytest
 from kill_and_resume import LengthGrader
 from tiny_models import save_tiny
 
-from paced_exp import grading, rollout
-from paced_exp.errors import UserError, exit_cleanly
-from paced_exp.models import load_model
-from paced_exp.pass_rates import Fingerprint, pass_rates, read_pass_rates
-from paced_exp.problems import load_problems
+from paced_exp import rollout
+from paced_exp.core.errors import UserError, exit_cleanly
+from paced_exp.data.sources import load_problems
+from paced_exp.grading import grader as grading
+from paced_exp.models.loading import load_model
+from paced_exp.rollouts import run as rollouts_run
+from paced_exp.rollouts import summary as rollouts_summary
 from paced_exp.rollouts.collect import collect
+from paced_exp.rollouts.config import RolloutConfig
 from paced_exp.rollouts.engine import rollout_seed
 from paced_exp.rollouts.hf import HFEngine
+from paced_exp.rollouts.pass_rates import Fingerprint, pass_rates, read_pass_rates
 from paced_exp.rollouts.store import ChunkStore
 
 PROBLEMS = 30
@@ -188,10 +192,8 @@ def test_bad_input_is_one_line_and_status_2(
 
 @pytest.mark.usefixtures("length_grader")
 def test_greedy_needs_and_takes_one_rollout(student: Path, problems: Path, tmp_path: Path) -> None:
-    rates, _ = rollout.roll_out(
-        rollout.RolloutConfig(
-            student=str(student), problems=str(problems), K=1, temperature=0.0, max_new_tokens=8, out=str(tmp_path / "run")
-        )
+    rates, _ = rollouts_run.roll_out(
+        RolloutConfig(student=str(student), problems=str(problems), K=1, temperature=0.0, max_new_tokens=8, out=str(tmp_path / "run"))
     )
     assert rates["K"].tolist() == [1] * PROBLEMS
 
@@ -206,20 +208,20 @@ def test_the_summary_by_hand() -> None:
             "mean_tokens": [10.0, 4, 4, 4, 4, 4],
         }
     )
-    found = rollout.summary(rates, ["lab:b", "lab:a", "lab:a", "lab:b", "lab:b", "lab:b"])
+    found = rollouts_summary.summary(rates, ["lab:b", "lab:a", "lab:a", "lab:b", "lab:b", "lab:b"])
     assert list(found["fifths"].values()) == [1, 1, 1, 1, 2]
     a, b, everything = found["sources"]
     assert (a["source"], a["problems"], a["pass_rate"], a["never_passed"]) == ("lab:a", 2, pytest.approx(0.3), 0)
     assert (b["never_passed"], b["always_passed"], b["truncated_share"]) == (1, 1, pytest.approx(0.3))
     assert everything["source"] == "all" and everything["rollouts"] == 30 and everything["mean_tokens"] == pytest.approx(5.0)
-    (many,) = rollout.summary(pd.concat([rates] * 4, ignore_index=True), ["lab:a"] * 24)["sources"]
+    (many,) = rollouts_summary.summary(pd.concat([rates] * 4, ignore_index=True), ["lab:a"] * 24)["sources"]
     half = 1.959964 * np.std(np.tile(np.arange(6) / 5, 4), ddof=1) / np.sqrt(24)
     assert (many["pass_rate_low"], many["pass_rate_high"]) == (pytest.approx(0.5 - half), pytest.approx(0.5 + half))
-    (failed,) = rollout.summary(rates.assign(k=0, p_hat=0.0), ["lab:a"] * 6)["sources"]
+    (failed,) = rollouts_summary.summary(rates.assign(k=0, p_hat=0.0), ["lab:a"] * 6)["sources"]
     assert (failed["pass_rate_low"], failed["pass_rate_high"]) == (0.0, pytest.approx(1 - 0.025 ** (1 / 6), abs=0.02))
-    alone = rollout.summary(rates[:1], ["lab:a"])
+    alone = rollouts_summary.summary(rates[:1], ["lab:a"])
     assert len(alone["sources"]) == 1 and alone["sources"][0]["pass_rate_low"] is None
-    assert "-" in rollout.table({**alone, "session": {"rollouts": 0, "tokens": 0, "seconds": 0.0}})
+    assert "-" in rollouts_summary.table({**alone, "session": {"rollouts": 0, "tokens": 0, "seconds": 0.0}})
 
 
 def test_a_truncated_rollout_is_not_correct(student: Path, problems: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from scipy import stats
 from tiny_models import EOS, OTHER_EOS, PAD, VOCABULARY, loaded, tiny_model
 from transformers import Qwen3NextConfig
 
-from paced_exp.errors import UserError
+from paced_exp.core.errors import UserError
 from paced_exp.rollouts import engine, kv_cache, sampling
 from paced_exp.rollouts.engine import Prompt, Rollout, rollout_seed
 from paced_exp.rollouts.hf import HFEngine

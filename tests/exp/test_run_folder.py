@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from paced_exp import run_folder
-from paced_exp.errors import UserError
-from paced_exp.run_folder import RunFolder, git_state, provenance, read_json, write_json
-from paced_exp.snr_probe import StageClock
+from paced_exp.core import run_folder
+from paced_exp.core.clock import StageClock
+from paced_exp.core.errors import UserError
+from paced_exp.core.json_files import read_json, write_json
+from paced_exp.core.run_folder import RunFolder, git_state, provenance
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ import pytest
 from distill_setup import save_models, write_problems
 from kill_probe import HashGrader
 
-from paced_exp import grading
-from paced_exp.errors import UserError
-from paced_exp.json_files import read_json, write_checked, write_json
+from paced_exp.core.errors import UserError
+from paced_exp.core.json_files import read_json, write_checked, write_json
+from paced_exp.grading import grader as grading
 from paced_exp.training import selection
-from paced_exp.training.selection import SelectionConfig, finished, select
+from paced_exp.training.select_rate import select
+from paced_exp.training.selection import SelectionConfig, finished
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,7 +48,7 @@ def test_every_pair_is_trained_once_and_the_best_comes_first(
         assert (record["config"]["method"], record["config"]["seed"], record["training"]["updates"]) == ("uniform", 100, 2)
         assert record["mean_of_tiers"] == pytest.approx(record["accuracy"][options["problems"]])
         assert record["config"]["references"] == (str(tmp_path / "runs" / "references") if setting == "distillation" else None)
-    monkeypatch.setattr(selection, "distill", None)  # what has a record is not made again
+    monkeypatch.setattr("paced_exp.training.select_rate.distill", None)  # what has a record is not made again
     selection.main(argv)
     assert capsys.readouterr().out.splitlines() == lines
 

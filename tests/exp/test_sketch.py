@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from paced_exp.errors import UserError
-from paced_exp.gradients import Sketch
+from paced_exp.core.errors import UserError
+from paced_exp.gradients.engine import Sketch
 
 SEEDS = 1000
 

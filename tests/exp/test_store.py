@@ -21,7 +21,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from paced_exp.errors import UserError
+from paced_exp.core.errors import UserError
 from paced_exp.rollouts.store import ChunkStore
 
 

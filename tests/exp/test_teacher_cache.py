@@ -8,8 +8,8 @@ import torch
 from safetensors import safe_open
 from tiny_models import tiny_model
 
-from paced_exp.errors import UserError
-from paced_exp.losses import divergence
+from paced_exp.core.errors import UserError
+from paced_exp.losses.divergences import divergence
 from paced_exp.training import teacher_cache
 from paced_exp.training.batches import Row, collate, supervised_logits
 from paced_exp.training.teacher_cache import CachedTeacher

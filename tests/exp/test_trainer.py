@@ -14,16 +14,16 @@ from distill_setup import rows as problem_rows
 from distill_setup import trainer, trainer_config, write_problems
 from tiny_models import tiny_model
 
-from paced_exp.checkpoints import checkpoints
-from paced_exp.errors import UserError
-from paced_exp.prompts import prompt_ids
-from paced_exp.references import solution_ids
-from paced_exp.trainer import rate
+from paced_exp.core.checkpoints import checkpoints
+from paced_exp.core.errors import UserError
+from paced_exp.data.prompts import prompt_ids
+from paced_exp.rollouts.references import solution_ids
 from paced_exp.training import build
 from paced_exp.training.batches import Batch
 from paced_exp.training.build import training_arguments
 from paced_exp.training.teacher_cache import CachedTeacher
 from paced_exp.training.teachers import Dense, EMATeacher, ModelTeacher, Targets
+from paced_exp.training.trainer import rate
 
 HERE = Path(__file__).parent
 

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import tiny_model
 
-from paced_exp.errors import UserError
+from paced_exp.core.errors import UserError
 from paced_exp.training.batches import Row, by_length, collate, in_rows, make_row, supervised_logits
 from paced_exp.training.masks import parse_mask
 from paced_exp.training.segments import Segment, make_plan, make_segments
 from paced_exp.training.stages import Stage, parse_stages, stage_ends
 from paced_exp.training.supply import Supply, SupplyOptions
-from paced_exp.weights import ESTIMATES, METHODS, Weighting, Weights, normalised, weigh
+from paced_exp.weighting import ESTIMATES, METHODS, Weighting, Weights, normalised, weigh
 
 # ---- stages
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paced_exp.errors import UserError
-from paced_exp.weights import ESTIMATES, METHODS, Weighting, Weights, normalised, sample_in_proportion, weigh
+from paced_exp.core.errors import UserError
+from paced_exp.weighting import ESTIMATES, METHODS, Weighting, Weights, normalised, sample_in_proportion, weigh
 
 K8 = np.full(9, 8)
 k8 = np.arange(9)

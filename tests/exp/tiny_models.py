@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from paced_exp.models import LoadedModel
+from paced_exp.models.loading import LoadedModel
 
 VOCABULARY = 48
 PAD, EOS, OTHER_EOS = 0, 1, 2

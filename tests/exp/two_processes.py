@@ -6,8 +6,9 @@ import torch
 from forked_ranks import run_ranks
 from kill_probe import HashGrader
 
-from paced_exp import distill, grading
-from paced_exp.models import load_model
+from paced_exp import distill
+from paced_exp.grading import grader as grading
+from paced_exp.models.loading import load_model
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

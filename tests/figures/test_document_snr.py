@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from figures import document_snr
-from paced_exp.errors import UserError
+from paced_exp.core.errors import UserError
 from paced_exp.reproduce.scales import DESK
 from paced_exp.reproduce.verdicts import findings_by_name
 

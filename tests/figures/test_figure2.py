@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from figures import figure2_snr, snr_curves
-from paced_exp.gradients import GradientSums
-from paced_exp.plotting.snr import plot_snr
+from paced_exp.gradients.engine import GradientSums
 from paced_exp.probe.estimates import BinData, curve_record, estimate_curve
+from paced_exp.probe.figure import plot_snr
 from paced_exp.probe.fits import mixture_of
 from paced_exp.probe.verdict import words
 

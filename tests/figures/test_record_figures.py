@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "reproduce"))
 from synthetic import write_base, write_row
 
 from figures import figure1_overview, figure3_prompts, figure4_compute, figure5_histogram, figure6_claims
-from paced_exp.prompts import user_message
+from paced_exp.data.prompts import user_message
 from paced_exp.reproduce.measures import primaries, row_named
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import DESK
@@ -88,8 +88,8 @@ def test_the_forest_holds_every_hypothesis_and_the_measured_ones_as_points(fille
 
 
 def test_the_prompts_are_the_real_ones() -> None:
-    from paced_exp.models import load_model
-    from paced_exp.prompts import prompt_ids
+    from paced_exp.data.prompts import prompt_ids
+    from paced_exp.models.loading import load_model
 
     problem = figure3_prompts.example()
     tokenizer = load_model("lab:student", device="cpu", dtype="float32").tokenizer

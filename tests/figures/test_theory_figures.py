@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from figures import study_stages, theory_efficiency, theory_representation, theory_robustness, theory_stages
 from figures.tolerance import TOLERANCE, picture_distance
-from paced_exp.json_files import checksum, read_json
+from paced_exp.core.json_files import checksum, read_json
 from paced_theory.collapse import SoftmaxStudent
 from paced_theory.convergence import breakeven_signal_exponent, variance_ratio
 from paced_theory.estimation import efficiency_table

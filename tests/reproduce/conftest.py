@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "exp"))
 from distill_setup import save_models
 from kill_probe import HashGrader
 
-from paced_exp import grading
+from paced_exp.grading import grader as grading
 from paced_exp.reproduce import cells
 from paced_exp.reproduce.scales import SCALES, Scale, Setup
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from paced_exp import config as configs
-from paced_exp.json_files import write_checked
+from paced_exp.core import config as configs
+from paced_exp.core.json_files import write_checked
 from paced_exp.probe.verdict import end_numbers
 from paced_exp.reproduce.cells import Cell, base_cell, row_cells
 from paced_exp.reproduce.checks import bin_estimates

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from paced_exp.distill import DistillConfig
-from paced_exp.errors import UserError
+from paced_exp.core.errors import UserError
+from paced_exp.core.json_files import read_json
 from paced_exp.reproduce.cells import LOCAL, all_cells, base_cell, cell_of, cells_of
 from paced_exp.reproduce.claims import CLAIMS
 from paced_exp.reproduce.grids import BY_NAME, TABLES, table_named
@@ -13,7 +13,7 @@ from paced_exp.reproduce.rates import scale_named
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.scales import DESK, SCALES
 from paced_exp.reproduce.verdicts import LEAST_SEEDS
-from paced_exp.run_folder import read_json
+from paced_exp.training.config import DistillConfig
 
 SCALE_NAMES = tuple(SCALES)
 

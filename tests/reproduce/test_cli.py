@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from synthetic import write_base, write_row
 
-from paced_exp.errors import UserError
+from paced_exp.core.errors import UserError
 from paced_exp.reproduce import run_grid
 from paced_exp.reproduce.__main__ import main
 from paced_exp.reproduce.architectures import PUBLISHED, shape_of
@@ -177,7 +177,7 @@ def test_parameters_planned_for_the_lab_scale_are_those_of_its_recipe(lab_tokeni
 
 @pytest.mark.parametrize("name", ["lab:student", "lab:teacher", "lab:student-llama"])
 def test_parameters_of_a_checkpoint_are_what_its_file_holds(name: str) -> None:
-    from paced_exp.models import load_model
+    from paced_exp.models.loading import load_model
 
     model = load_model(name, device="cpu", dtype="float32").model
     assert shape_of(name).parameters == sum(parameter.numel() for parameter in model.parameters())

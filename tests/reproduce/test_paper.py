@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from synthetic import write_base, write_row
 
+from paced_exp.core.json_files import write_json
 from paced_exp.reproduce import figure_floats, macros
 from paced_exp.reproduce.grids import TABLES
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.scales import DESK
-from paced_exp.run_folder import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = (ROOT / "paper" / "paced.tex").read_text()
@@ -80,7 +80,7 @@ def test_every_input_is_one_that_the_commands_write() -> None:
 
 
 def test_a_figure_float_has_its_caption(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from paced_exp.errors import UserError
+    from paced_exp.core.errors import UserError
 
     with pytest.raises(UserError, match="holds no figures; draw them with: make figures"):
         figure_floats.main(["--figures", str(tmp_path / "none"), "--out", str(tmp_path)])

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from paced_exp import config as configs
-from paced_exp.distill import DistillConfig
-from paced_exp.errors import UserError
-from paced_exp.json_files import read_json, write_checked, write_json
+from paced_exp.core import config as configs
+from paced_exp.core.errors import UserError
+from paced_exp.core.json_files import read_json, write_checked, write_json
+from paced_exp.probe.run import run_probe
 from paced_exp.reproduce.__main__ import main
 from paced_exp.reproduce.cells import cell_of
 from paced_exp.reproduce.estimate import cost_of
@@ -19,7 +19,7 @@ from paced_exp.reproduce.probes import ROBUSTNESS, probes_of
 from paced_exp.reproduce.run_cell import run_task
 from paced_exp.reproduce.scales import DESK, SCALES, Scale
 from paced_exp.reproduce.verdicts import DECIDING, PROBE_STEPS, probe_findings, probe_records
-from paced_exp.snr_probe import run_probe
+from paced_exp.training.config import DistillConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 

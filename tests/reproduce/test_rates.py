@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from paced_exp import config as configs
-from paced_exp.distill import DistillConfig
-from paced_exp.errors import UserError
-from paced_exp.json_files import write_checked
+from paced_exp.core import config as configs
+from paced_exp.core.errors import UserError
+from paced_exp.core.json_files import write_checked
 from paced_exp.reproduce import rates
 from paced_exp.reproduce.__main__ import main as reproduce
 from paced_exp.reproduce.cells import all_cells, cell_of
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.rates import RUNGS, check_rates, scale_named, select_rate, selected_rates, selection_of
 from paced_exp.reproduce.scales import LAB
+from paced_exp.training.config import DistillConfig
 from paced_exp.training.selection import SETTINGS, SelectionConfig, finished
 
 
@@ -60,7 +60,7 @@ def test_the_ladder_is_climbed_until_the_best_is_inside(best: float, extra: int,
             write_pair(config, rate, 1 / (1 + abs(RUNGS.index(rate) - RUNGS.index(best))))
         return finished(config)
 
-    monkeypatch.setattr(rates, "select", train)
+    monkeypatch.setattr("paced_exp.training.select_rate.select", train)
     config = selection_of(LAB, "distillation", tmp_path)
     assert config.rates == (1e-4, 3e-4, 1e-3)
     records = select_rate(config)
@@ -118,7 +118,7 @@ def test_fixed_rates_are_left_alone(tmp_path: Path) -> None:
 
 
 def test_the_command_prints_every_pair(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rates, "select", finished)
+    monkeypatch.setattr("paced_exp.training.select_rate.select", finished)
     complete(tmp_path, 1e-3)
     rates.main(["--scale", "lab", "--results", str(tmp_path)])
     lines = capsys.readouterr().out.splitlines()

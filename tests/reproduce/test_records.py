@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from synthetic import content_of, scores, write_base, write_row
 
-from paced_exp.errors import UserError
-from paced_exp.json_files import checksum, write_checked, write_json
-from paced_exp.problems import load_problems
+from paced_exp.core.errors import UserError
+from paced_exp.core.json_files import checksum, write_checked, write_json
+from paced_exp.data.sources import load_problems
 from paced_exp.reproduce import seal
 from paced_exp.reproduce.cells import all_cells, cell_of
 from paced_exp.reproduce.grids import BY_NAME

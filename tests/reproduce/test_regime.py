@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from synthetic import write_base, write_row
 
-from paced_exp.json_files import read_json
+from paced_exp.core.json_files import read_json
 from paced_exp.reproduce.measures import primaries, row_named
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.regime import interaction, interaction_sheet, passes_sheet, sentence

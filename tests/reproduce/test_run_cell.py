@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from paced_exp.core.json_files import read_json
 from paced_exp.reproduce import run_cell
 from paced_exp.reproduce.cells import Cell, cell_of
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.records import Results, read_record, without_circumstances
 from paced_exp.reproduce.scales import Scale
 from paced_exp.reproduce.shared import shared_by
-from paced_exp.run_folder import read_json
 
 
 def run(cell: Cell, results: Path, work: Path, **options: Any) -> dict[str, Any]:
@@ -51,10 +51,10 @@ def test_the_record_holds_what_tables_read(scale: Scale, first: Path) -> None:
 
 def test_flops_are_counted_by_hand(scale: Scale, first: Path) -> None:
     """Pass rates: 24 problems, 4 rollouts each, 2 operations a parameter and token; the embedding is tied, so it counts."""
-    from paced_exp.models import load_model
-    from paced_exp.pass_rates import read_pass_rates
-    from paced_exp.problems import load_problems
-    from paced_exp.prompts import prompt_ids
+    from paced_exp.data.prompts import prompt_ids
+    from paced_exp.data.sources import load_problems
+    from paced_exp.models.loading import load_model
+    from paced_exp.rollouts.pass_rates import read_pass_rates
     from paced_exp.training.teachers import matmul_parameters
 
     cell = made_of(scale, "distillation", "paced")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from paced_exp.errors import UserError
+from paced_exp.core.errors import UserError
 from paced_exp.reproduce.scheduler import Schedule, Task
 
 

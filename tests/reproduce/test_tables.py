@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from synthetic import write_base, write_row
 
-from paced_exp.distill import DistillConfig
-from paced_exp.errors import UserError
+from paced_exp.core.errors import UserError
 from paced_exp.reproduce import claims_page, macros, tables
 from paced_exp.reproduce.grids import BY_NAME, TABLES
 from paced_exp.reproduce.hyperparameters import hyperparameter_sheet
@@ -19,6 +18,7 @@ from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.scales import DESK, SCALES
 from paced_exp.reproduce.sheets import NOT_RUN, Sheet, fixed, sheets_of, signed
+from paced_exp.training.config import DistillConfig
 
 TABLE = BY_NAME["distillation"]
 

@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 from synthetic import content_of, scores, write_base, write_probe, write_row
 
-from paced_exp.errors import UserError
-from paced_exp.json_files import write_checked
+from paced_exp.core.errors import UserError
+from paced_exp.core.json_files import write_checked
 from paced_exp.reproduce.cells import row_cells
 from paced_exp.reproduce.claims import CLAIMS, MARGIN, Contrast, Hypothesis
 from paced_exp.reproduce.findings import Size

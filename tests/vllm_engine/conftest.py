@@ -17,7 +17,7 @@ if find_spec("vllm") is None:
 @pytest.fixture(scope="session")
 def student() -> Any:
     """The lab's student with its weights in float32, as the hf engine reads it."""
-    from paced_exp.models import load_model
+    from paced_exp.models.loading import load_model
 
     return load_model("lab:student", device="cpu")
 
@@ -35,6 +35,6 @@ def engine(student: Any) -> Any:
 @pytest.fixture(scope="session")
 def problems() -> Any:
     """Two hundred problems, from easy to hard, so that pass rates lie all over the range."""
-    from paced_exp.problems import load_problems
+    from paced_exp.data.sources import load_problems
 
     return [problem for split in ("mid", "hard-a") for problem in load_problems(f"lab:{split}", limit=100, seed=0)]

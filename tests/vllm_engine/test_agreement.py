@@ -8,8 +8,8 @@ import torch
 from rollout_runs import by_key
 from scipy import stats
 
-from paced_exp.grading import Grader
-from paced_exp.prompts import prompt_ids
+from paced_exp.data.prompts import prompt_ids
+from paced_exp.grading.grader import Grader
 from paced_exp.rollouts.engine import Prompt, Rollout
 from paced_exp.rollouts.hf import HFEngine
 

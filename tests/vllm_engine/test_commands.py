@@ -14,7 +14,7 @@ import pytest
 from test_engine import gone
 
 from paced_exp import distill, evaluate, snr_probe
-from paced_exp.run_folder import read_json
+from paced_exp.core.json_files import read_json
 
 
 def children(pid: int) -> list[int]:

@@ -13,9 +13,9 @@ import pytest
 import torch
 from test_agreement import prompts_of, run
 
-from paced_exp.errors import UserError
-from paced_exp.grading import Grader
-from paced_exp.models import load_model
+from paced_exp.core.errors import UserError
+from paced_exp.grading.grader import Grader
+from paced_exp.models.loading import load_model
 from paced_exp.rollouts.collect import collect
 from paced_exp.rollouts.engine import Prompt
 from paced_exp.rollouts.engines import Engines

@@ -1,0 +1,1 @@
+"""What every part rests on: configuration, run folders, clocks, whole files, progress, errors."""

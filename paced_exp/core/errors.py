@@ -1,0 +1,50 @@
+"""Errors that a user can mend: one clear line, exit status 2, no traceback."""
+
+import errno
+import re
+import sys
+from collections.abc import Callable, Collection
+
+
+class UserError(ValueError):
+    """Something the user can mend. The message is one line: which argument or file, its value, what is allowed, the fix.
+
+    Arguments are named in backticks, as a caller in Python writes them: `max_new_tokens`. A command says them as its flags (`in_flags`).
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+    def in_flags(self, options: Collection[str]) -> "UserError":
+        """The same error with every argument of `options` named as people type it: --max-new-tokens for `max_new_tokens`, and -K for `K`."""
+
+        def flag(name: re.Match[str]) -> str:
+            return flag_of(name[1]) if name[1] in options else name[0]
+
+        return UserError(re.sub(r"`([A-Za-z]\w*)`", flag, str(self)))
+
+
+def flag_of(name: str) -> str:
+    """The command-line flag of an option."""
+    return "-K" if name == "K" else f"--{name.replace('_', '-')}"
+
+
+def exit_cleanly(main: Callable[[], None]) -> None:
+    """Run an entry point: a `UserError` or a full disk becomes one line on stderr and exit status 2; Ctrl-C exits 130.
+
+    Any other exception is a defect of this package and keeps its traceback.
+    """
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" while writing {error.filename}" if error.filename else ""
+        print(f"error: the disk is full{where}; free some space and run the same command again, finished work is kept", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to continue", file=sys.stderr)
+        sys.exit(130)

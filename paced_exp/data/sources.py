@@ -1,0 +1,136 @@
+"""The unit of all data, a problem with its answer, its expert solution and the way its responses are graded; and where problems come from.
+
+A source is `lab:SPLIT`, a path ending in .jsonl or .parquet, or `hub:OWNER/NAME[/CONFIG][:SPLIT]` (a data set of the Hugging Face hub);
+several are joined by commas. The columns of published data sets are recognised (`layouts`), others are mapped by option.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+
+from paced_exp.core.errors import UserError
+from paced_exp.data.problem import Problem
+
+
+def load_problems(spec: str, *, limit: int | None = None, seed: int = 0, columns: dict[str, str] | None = None) -> list[Problem]:
+    """The problems of `spec`, source after source.
+
+    limit: at most so many of each source. From a file or the hub that is a random sample without replacement drawn with `seed` (files
+    are often sorted by subject), in the file's order; without a limit, all of them. The lab gives the first problems of its stream of
+    `seed`, without a limit as many as the split's default size. columns: field of `Problem` -> column, for files and the hub.
+
+    Raises `UserError` for a source that is missing, empty or malformed, and for an id that occurs twice.
+    """
+    if limit is not None and limit < 1:
+        raise UserError(f"limit = {limit} of the problems must be at least 1; leave it out to take all")
+    return list(_unique(itertools.chain.from_iterable(_load_one(part, limit, seed, columns) for part in _parts(spec, seed))))
+
+
+def stream_problems(spec: str, *, seed: int = 0, columns: dict[str, str] | None = None) -> Iterator[Problem]:
+    """The problems of `spec` in random order by `seed`: endless for the lab, once each for files and the hub.
+
+    Several sources take turns until the finite ones are used up. Raises `UserError` as `load_problems` does.
+    """
+    turns = [_stream_one(part, seed, columns) for part in _parts(spec, seed)]
+    return _unique(_round_robin(turns))
+
+
+def save_problems(problems: Sequence[Problem], path: Path) -> None:
+    """Write problems as parquet, atomically, such that `load_problems(str(path))` gives equal problems back.
+
+    Metadata are stored as JSON text: their tuples come back as lists. Raises `UserError` when the file cannot be written.
+    """
+    import pyarrow as pa
+
+    from paced_exp.core.parquet import write_table
+
+    rows = [{name.name: getattr(problem, name.name) for name in fields(Problem)} for problem in problems]
+    for row in rows:
+        row["metadata"] = json.dumps(row["metadata"])
+    write_table(path, pa.Table.from_pylist(rows, pa.schema([(name.name, pa.string()) for name in fields(Problem)])))
+
+
+def source_fingerprint(spec: str) -> str:
+    """SHA-256 over what `spec` names: the bytes of each file, the name itself of what only changes with its version (lab:, hub:)."""
+    digest = hashlib.sha256()
+    for part in _parts(spec, 0):
+        digest.update(Path(part).read_bytes() if os.path.isfile(part) else part.encode())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _parts(spec: str, seed: int) -> list[str]:
+    parts = [spec] if os.path.isfile(spec) else [part.strip() for part in spec.split(",")]  # a path may have a comma
+    if not all(parts):
+        raise UserError(f"problems = {spec!r} names an empty source; give lab:SPLIT, a .jsonl or .parquet path, or hub:OWNER/NAME")
+    if seed < 0:
+        raise UserError(f"seed = {seed} of the problems must be 0 or above")
+    return parts
+
+
+def _load_one(part: str, limit: int | None, seed: int, columns: dict[str, str] | None) -> list[Problem]:
+    if part.startswith("lab:"):
+        # Imported here because the lab itself is made of problems, and takes a second to import.
+        from paced_exp.data.lab.splits import DEFAULT_SIZES
+
+        stream = _lab(part, seed, columns)
+        first = next(stream)  # an unknown split is reported by the lab, with the known ones
+        size = DEFAULT_SIZES[part.removeprefix("lab:")] if limit is None else limit
+        return [first, *itertools.islice(stream, size - 1)]
+    problems = _read(part, columns)
+    if limit is None or limit >= len(problems):
+        return problems
+    print(f"{part}: {limit} of {len(problems)} problems, drawn at random with seed {seed}", file=sys.stderr)
+    return [problems[index] for index in np.sort(np.random.default_rng(seed).permutation(len(problems))[:limit])]
+
+
+def _stream_one(part: str, seed: int, columns: dict[str, str] | None) -> Iterator[Problem]:
+    if part.startswith("lab:"):
+        return _lab(part, seed, columns)
+    problems = _read(part, columns)
+    return (problems[index] for index in np.random.default_rng(seed).permutation(len(problems)))
+
+
+def _lab(part: str, seed: int, columns: dict[str, str] | None) -> Iterator[Problem]:
+    if columns:
+        raise UserError(f"columns = {columns} cannot be given with {part}: only files and hub data sets have columns")
+    from paced_exp.data.lab.splits import lab_problems
+
+    return lab_problems(part.removeprefix("lab:"), seed)
+
+
+def _read(part: str, columns: dict[str, str] | None) -> list[Problem]:
+    # Imported here because the readers make problems: this module is imported by them.
+    from paced_exp.data.readers import read_file, read_hub
+
+    return read_hub(part, columns) if part.startswith("hub:") else read_file(part, columns)
+
+
+def _round_robin(turns: list[Iterator[Problem]]) -> Iterator[Problem]:
+    while turns:
+        for turn in list(turns):
+            problem = next(turn, None)
+            if problem is None:
+                turns.remove(turn)
+            else:
+                yield problem
+
+
+def _unique(problems: Iterator[Problem]) -> Iterator[Problem]:
+    """`problems` as they come; raises `UserError` at an id that occurred before."""
+    sources: dict[str, str] = {}
+    for problem in problems:
+        if problem.id in sources:
+            where = sources[problem.id] if sources[problem.id] == problem.source else f"{sources[problem.id]} and {problem.source}"
+            raise UserError(
+                f"problem id {problem.id!r} occurs twice in {where}; ids must differ across all sources given: "
+                "make them so, or map another column with columns id=COLUMN"
+            )
+        sources[problem.id] = problem.source
+        yield problem

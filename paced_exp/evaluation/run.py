@@ -1,0 +1,158 @@
+"""An evaluation put together: sample, grade, score, and compare with another model's finished evaluation."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from paced_exp.core import config as configs
+from paced_exp.core.errors import UserError
+from paced_exp.core.json_files import read_checked, read_object
+from paced_exp.core.parquet import read_table, write_table
+from paced_exp.core.progress import progress
+from paced_exp.core.run_folder import RunFolder, provenance
+from paced_exp.data.prompt_lengths import LongPrompts
+from paced_exp.data.sources import load_problems, save_problems
+from paced_exp.evaluation.config import KIND, EvaluateConfig
+from paced_exp.evaluation.scores import comparison, scores, summary
+from paced_exp.grading import grader as grading
+from paced_exp.rollouts.collect import collect
+from paced_exp.rollouts.engines import Engines
+from paced_exp.rollouts.store import ChunkStore
+
+
+def evaluate(config: EvaluateConfig) -> dict[str, Any]:
+    """Run (or resume) the evaluation and return its record. Raises `UserError` for anything the user can mend."""
+
+    run = RunFolder(config.out, config)
+    return run.recorded(KIND, lambda: _evaluate(config, run))
+
+
+def _evaluate(config: EvaluateConfig, run: Any) -> dict[str, Any]:
+
+    base = None if config.against is None else _base_folder(config, config.against)
+    began = time.perf_counter()
+    table, skipped = _scores(config, run)
+    seconds = time.perf_counter() - began
+    record = {
+        "kind": KIND,
+        "config": configs.as_dict(config),
+        "sources": summary(table, replicates=config.replicates, seed=config.seed),
+        "skipped_long": skipped,
+        "against": None,
+        "seconds": round(seconds, 3),
+        "provenance": provenance(config.seed),
+    }
+    if base is not None:
+        other = read_table(base / "scores.parquet").to_pandas()
+        compared = comparison(table, other, replicates=config.replicates, seed=config.seed, retention=_retention(config))
+        record["against"] = {"model": read_checked(base / "record.json", KIND)["config"]["model"], **compared}
+    return record
+
+
+def check_evaluation(config: EvaluateConfig) -> None:
+    """Raise the `UserError` that `evaluate` would raise for its problems or for the evaluation to compare with, before hours of training."""
+    _by_source(config)
+    if config.against is not None and (Path(config.against) / "record.json").exists():
+        _base_folder(config, config.against)
+
+
+# Options that decide what is compared: two evaluations that differ in any of them are not paired.
+_PAIRED = ("problems", "samples", "limit", "columns", "temperature", "max_new_tokens", "seed")
+
+
+def _base_folder(config: EvaluateConfig, against: str) -> Path:
+    """The folder of the base's finished evaluation: the one named, or one made here. Raises `UserError` for one with other options."""
+
+    folder = Path(against)
+    record = folder / "record.json"
+    if not record.exists() or read_object(record).get("kind") != KIND:
+        out = Path(config.out)
+        # Beside the folder, however it was spelt: ev/ and ev/. are ev, and . has its name from where it lies.
+        out = out if out.name not in ("", "..") else Path(os.path.abspath(out))
+        folder = out.with_name(f"{out.name}-against")
+        evaluate(dataclasses.replace(config, model=against, against=None, out=str(folder)))
+        return folder
+    theirs, ours = read_checked(record, KIND)["config"], configs.as_dict(config)
+    differing = [f"{name} ({theirs[name]!r} there, {ours[name]!r} now)" for name in _PAIRED if theirs[name] != ours[name]]
+    if differing:
+        raise UserError(
+            f"`against` {against} was evaluated with other options; differing: {', '.join(differing)}; give the same, or its model"
+        )
+    return folder
+
+
+def _scores(config: EvaluateConfig, run: Any) -> tuple[Any, int]:
+    """Sample, grade and score; finished samples are read back. Returns the scores and how many problems were too long."""
+
+    engines = Engines(config.engine, config.engine_options, device=config.device, max_batch_tokens=config.max_batch_tokens)
+    by_source = _by_source(config)
+    problems = [problem for part in by_source.values() for problem in part]
+    model = engines.load(config.model, dtype=config.dtype)
+    long = LongPrompts([(model, "plain")], config.max_new_tokens, config.skip_long)
+    problems = long.listed(problems)
+    engine = engines.of(model)
+    store = ChunkStore(run.path, "rollouts")
+    with grading.Grader() as grader:
+        made = collect(
+            problems,
+            model,
+            engine,
+            grader,
+            store,
+            samples=config.samples,
+            max_new_tokens=config.max_new_tokens,
+            temperature=config.temperature,
+            seed=config.seed,
+            watch=lambda finished, sampled: bar.watch(finished, sampled),
+        )
+        # The folder is taken only now: a command that is refused leaves none behind to be in the way of its correction.
+        run.open().claim({"model": model.fingerprint, "problems": _content(problems)})
+        save_problems(problems, run / "problems.parquet")
+        stored = len(store.done_ids()) * config.samples
+        with progress(len(problems) * config.samples, "rollouts", f"evaluate {config.model}", initial=stored) as bar:
+            for _ in made:
+                pass
+    store.finalise(order=[problem.id for problem in problems])
+    kept = {problem.id for problem in problems}
+    table = scores(store.outcomes(), {problem.id: name for name, part in by_source.items() for problem in part if problem.id in kept})
+    write_table(run / "scores.parquet", pa.Table.from_pandas(table, preserve_index=False), None)
+    return table, len(long.skipped)
+
+
+def _content(problems: Sequence[Any]) -> str:
+
+    return (
+        "sha256:" + hashlib.sha256(json.dumps([dataclasses.asdict(problem) for problem in problems], sort_keys=True).encode()).hexdigest()
+    )
+
+
+def _retention(config: EvaluateConfig) -> list[str]:
+    return [name.strip() for name in config.retention.split(",")]
+
+
+def _by_source(config: EvaluateConfig) -> dict[str, list[Any]]:
+    """The problems of each source, keyed as the user wrote it. Raises `UserError` for an id that occurs in two of them."""
+
+    names = [config.problems] if Path(config.problems).is_file() else [part.strip() for part in config.problems.split(",")]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"`problems` names {repeated[0]} twice; name every source once")
+    absent = [name for name in _retention(config) if name not in names]
+    if absent and config.retention != EvaluateConfig.retention:
+        raise UserError(
+            f"`retention` {absent[0]} is none of `problems` {config.problems}; forgetting is measured on sources that are evaluated"
+        )
+    found = {name: load_problems(name, limit=config.limit, seed=config.seed, columns=config.columns) for name in names}
+    sources: dict[str, str] = {}
+    for name, problems in found.items():
+        for problem in problems:
+            if problem.id in sources:
+                raise UserError(f"problem id {problem.id!r} occurs in {sources[problem.id]} and {name}; ids must differ across `problems`")
+            sources[problem.id] = name
+    return found

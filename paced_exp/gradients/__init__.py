@@ -1,0 +1,1 @@
+"""Per-problem gradients: their norms, sums and sketches."""

@@ -1,0 +1,285 @@
+"""Each problem's exact gradient from one batched backward pass: its squared norm, the bin's sum, and a sketch for inner products.
+
+For a layer y = x W^T the gradient of problem i is sum_t dL/dy[i,t] (x) x[i,t]: a backward pass has both factors at hand, so every
+problem's own gradient, or its norm alone, costs about what the weight gradient of the whole batch costs. Hooks send each layer's output
+through an identity whose backward pass sees dL/dy; the model's class, its parameters and their .grad stay as they are. Autograd is asked
+for activation gradients only, and nothing of the size B x model is ever held (`fold`, `rules`).
+
+Exact means: the loss of problem i depends on row i of the batch alone. Attention, norms and linear layers act row by row; batch norm, a
+balancing loss over the batch, or experts of limited capacity would not. So the first batches are checked, whatever the model: the loss
+of each row is scaled by its own power of two, which must scale that row's gradient by exactly as much, and the sum of the per-problem
+gradients must be autograd's own gradient of the batch.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.autograd.function import once_differentiable
+
+from paced_exp.core.errors import UserError
+from paced_exp.gradients.fold import Fold, Uses, wide
+from paced_exp.gradients.rules import Outer, Rows, Rule, rule_of
+from paced_exp.gradients.sketch import Sketch
+
+__all__ = ["GradientSums", "PerProblemGradients", "Sketch"]
+
+
+@dataclass
+class GradientSums:
+    """What a bin needs of its problems' gradients. norms_squared (n,), sketches (n, m) and the exact ||sum g||^2; n is len(norms_squared).
+
+    m is 0 where no sketch was asked for.
+    """
+
+    norms_squared: np.ndarray
+    sketches: np.ndarray
+    sum_norm_squared: float
+
+
+# How far the sum of the per-problem gradients may be from autograd's own, relative to the norm of the whole gradient: rounding only.
+_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}
+_HALF_TOLERANCE = 5e-2
+# Scaling a row's loss by a power of two changes exponents alone; what differs beyond this, relative to the row's own gradient or (times
+# _NOISE) to the largest of the batch, came from another row. A GPU's sums in changing order are far below.
+_ROW_TOLERANCE = 1e-4
+_NOISE = 1e-6
+
+
+class PerProblemGradients:
+    """Accumulates `GradientSums` over batches of one bin: `accumulate` runs a batch under hooks, `sums` gives the result.
+
+    sketch: the random projection of `GradientSums.sketches`; without one, norms and sums alone, which is cheaper where layers are wide and
+        texts short.
+    only: names of parameters or modules ("model.layers.3", "lm_head") to which the gradient is restricted; by default all parameters count,
+        whether they require a gradient or not.
+
+    Raises `UserError` naming the first counted parameter that no rule covers, a layer that joins the rows of a batch, or a name in `only`
+    that the model does not have.
+    """
+
+    def __init__(self, model: nn.Module, sketch: Sketch | None = None, only: Sequence[str] | None = None) -> None:
+        self.model = model
+        self.sketch = sketch
+        self._names = counted(model, only)
+        self._parameters = {id(p): p for p in model.parameters() if id(p) in self._names}
+        self._totals = self._zeros()
+        self._norms: list[torch.Tensor] = []
+        self._sketches: list[torch.Tensor] = []
+        self._sum_checked = self._rows_checked = False
+        self._batch = 0
+        self._uses: dict[int, Uses] = {}
+        self._walking = False  # a backward pass runs; a layer called meanwhile is recomputed by activation checkpointing
+        self._fold: Fold | None = None  # where that pass's contributions go
+        self._rows: list[torch.Tensor] | None = None  # where it notes each hooked output's gradient norm by row (B,), for the check of rows
+        self._anchor = torch.zeros((), device=next(iter(self._parameters.values())).device, requires_grad=True)
+        for name, module in model.named_modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                raise UserError(
+                    f"layer {name!r} is a {type(module).__name__}, which joins the problems of a batch, so a problem has no gradient of its own; "
+                    "use a model without batch norm"
+                )
+            for own, parameter in module.named_parameters(recurse=False):
+                if id(parameter) in self._names and rule_of(module) is None:
+                    raise UserError(
+                        f"parameter {self._names[id(parameter)]!r} belongs to a {type(module).__name__} ({own}), whose per-problem gradient "
+                        "is not known here; use a model of Linear, Conv1D, Embedding, LayerNorm and RMSNorm layers"
+                    )
+
+    def accumulate(self, batch: int, losses: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """Run `losses` (a closure: one forward pass, returning (batch,) per-problem losses), and add their gradients. Returns the losses.
+
+        Raises `UserError` naming a parameter that was read outside its layer's own forward pass, or whose layer gave not one row a
+        problem (a norm would be silently wrong), where a row's loss depends on other rows, and for a loss that is not finite. Do not go
+        on accumulating after an error.
+        """
+        check_sum, check_rows = not self._sum_checked, batch > 1 and not self._rows_checked
+        self._batch = batch
+        self._uses = {key: Uses() for key in self._parameters}
+        try:
+            with self._hooked(trained=check_sum):
+                values = losses()
+                self._check_losses(values)
+                scale = 2.0 ** (torch.arange(batch, device=values.device) % 5).to(values.dtype)
+                scaled: list[torch.Tensor] = []
+                found: list[torch.Tensor] = []
+                if check_rows:
+                    self._rows = scaled
+                    self._walk(values * scale, again=True)
+                    self._rows = found
+                self._fold = fold = Fold(batch, self._uses, self._totals, self.sketch)
+                gradients = self._walk(values, *(self._parameters.values() if check_sum else ()))
+                for key in fold.unfinished():
+                    raise self._read_elsewhere(key)
+                if check_sum:
+                    self._check_sum(gradients)
+                if check_rows:
+                    self._check_rows(scaled, found, scale)
+        finally:
+            self._fold = self._rows = None
+        self._sum_checked, self._rows_checked = True, self._rows_checked or check_rows
+        self._norms.append(fold.norms_squared)
+        self._sketches.append(fold.sketches())
+        return values.detach()
+
+    def sums(self) -> GradientSums:
+        """The sums so far."""
+        return GradientSums(
+            norms_squared=torch.cat(self._norms).cpu().numpy(),
+            sketches=torch.cat(self._sketches).to(torch.float32).cpu().numpy(),
+            sum_norm_squared=float(sum(total.double().square().sum() for total in self._totals.values())),
+        )
+
+    def _zeros(self) -> dict[int, torch.Tensor]:
+        return {key: torch.zeros(p.shape, dtype=wide(p.dtype), device=p.device) for key, p in self._parameters.items()}
+
+    def _check_losses(self, values: torch.Tensor) -> None:
+        if values.shape != (self._batch,):
+            raise ValueError(f"losses must have shape ({self._batch},), got {tuple(values.shape)}")
+        if not bool(torch.isfinite(values).all()):
+            row = int((~torch.isfinite(values)).nonzero()[0])
+            raise UserError(
+                f"the loss of row {row} of a batch is {values[row].item()}; the model's weights are damaged or its dtype is too narrow (try `dtype` float32)"
+            )
+        for key, uses in self._uses.items():
+            if not uses:
+                raise self._read_elsewhere(key)
+
+    def _walk(self, values: torch.Tensor, *trained: nn.Parameter, again: bool = False) -> tuple[torch.Tensor | None, ...]:
+        """One backward pass, in which `_receive` is called for every hooked layer; `again` keeps the graph for another one.
+
+        Returns autograd's own gradients of the parameters `trained`.
+        """
+        self._walking = True
+        try:
+            # Asked for the anchor's gradient, autograd visits every hooked layer, but computes no weight's gradient unless asked for it.
+            return torch.autograd.grad(values.sum(), (self._anchor, *trained), retain_graph=again, allow_unused=True)[1:]
+        finally:
+            self._walking = False
+
+    def _check_sum(self, gradients: Sequence[torch.Tensor | None]) -> None:
+        """The totals of the first batch must be the gradients that autograd finds."""
+        size = math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients if gradient is not None))
+        for (key, parameter), gradient in zip(self._parameters.items(), gradients, strict=True):
+            difference = self._totals[key] if gradient is None else self._totals[key] - gradient
+            if float(difference.double().norm()) > _TOLERANCE.get(parameter.dtype, _HALF_TOLERANCE) * size:
+                raise self._read_elsewhere(key)
+
+    def _check_rows(self, scaled: list[torch.Tensor], found: list[torch.Tensor], scale: torch.Tensor) -> None:
+        """A loss scaled by a power of two must scale the gradient of its own row, at every hooked layer, by that and no other."""
+        for with_scale, without in zip(scaled, found, strict=True):
+            expected = without * scale.to(without.dtype)
+            off = (with_scale - expected).abs() > _ROW_TOLERANCE * (expected + _NOISE * expected.max())
+            if bool(off.any()):
+                raise UserError(
+                    f"the gradient of row {int(off.nonzero()[0])} of a batch changes with the losses of other rows, so a problem has no gradient of "
+                    "its own; use a model and a loss that treat each row alone (no batch norm, balancing loss or routing across rows)"
+                )
+
+    def _read_elsewhere(self, key: int) -> UserError:
+        return UserError(
+            f"parameter {self._names[key]!r} was not used through its own layer's forward pass alone (a fused kernel, reentrant activation "
+            "checkpointing, or a layer this loss does not reach), so its per-problem gradient is unknown; use a plain forward pass over full logits"
+        )
+
+    @contextmanager
+    def _hooked(self, *, trained: bool) -> Iterator[None]:
+        """Hooks on; counted parameters require a gradient meanwhile where `trained`. Both are put back at the end, after errors too."""
+        before = [(parameter, parameter.requires_grad) for parameter in self._parameters.values()]
+        handles = [
+            module.register_forward_hook(self._forward_hook)
+            for module in self.model.modules()
+            if any(id(parameter) in self._parameters for parameter in module.parameters(recurse=False))
+        ]
+        try:
+            for parameter, required in before:
+                parameter.requires_grad_(required or trained)
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+            for parameter, required in before:
+                parameter.requires_grad_(required)
+
+    def _forward_hook(self, module: nn.Module, inputs: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
+        if not torch.is_grad_enabled():  # a model that is its own teacher, read without gradients
+            return output
+        own = {name: p for name, p in module.named_parameters(recurse=False) if id(p) in self._parameters}
+        if output.shape[0] != self._batch:
+            raise UserError(
+                f"the layer of parameter {self._names[id(next(iter(own.values())))]!r} gave {output.shape[0]} rows for a batch of {self._batch}: "
+                "its per-problem gradient cannot be told apart; pass position_ids of the batch's shape"
+            )
+        x, use = inputs[0].detach(), 0
+        if not self._walking:
+            kind = _rule(module).weight
+            for name, parameter in own.items():
+                uses = self._uses[id(parameter)]
+                if name == "weight" and kind is Rows:
+                    use = len(uses.rows)
+                    uses.rows.append(x.flatten(1))
+                elif name == "weight" and kind is Outer:
+                    uses.outer += 1
+                else:
+                    uses.whole += 1
+        return _Identity.apply(output, self._anchor, x, partial(self._receive, module, own, use))  # type: ignore[no-untyped-call]
+
+    def _receive(self, module: nn.Module, own: dict[str, nn.Parameter], use: int, x: torch.Tensor, gradient: torch.Tensor) -> None:
+        if self._rows is not None:
+            self._rows.append(torch.linalg.vector_norm(gradient.flatten(1), dim=1, dtype=wide(gradient.dtype)))
+        if self._fold is not None:
+            for name, contribution in _rule(module).contributions(module, x, gradient):
+                if name in own:
+                    self._fold.receive(own[name], use, contribution)
+
+
+class _Identity(torch.autograd.Function):
+    """A layer's output, handed on; its backward pass shows the gradient there, with the layer's input, to `receive`.
+
+    The input is saved the way autograd saves its own, so activation checkpointing drops and recomputes it too. The anchor requires a
+    gradient, so that the output of a first or a frozen layer does.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, output: torch.Tensor, anchor: torch.Tensor, x: torch.Tensor, receive: Callable[..., None]) -> torch.Tensor:
+        ctx.receive = receive
+        ctx.save_for_backward(x)
+        return output.detach()  # an alias that the model may write into, as it may into the output itself
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        (x,) = ctx.saved_tensors
+        ctx.receive(x, gradient)
+        return gradient, None, None, None
+
+
+def _rule(module: nn.Module) -> Rule:
+    rule = rule_of(module)
+    assert rule is not None  # __init__ refused the others
+    return rule
+
+
+def counted(model: nn.Module, only: Sequence[str] | None) -> dict[int, str]:
+    """Names of the counted parameters by id. A tied parameter counts under each of its names and is called by the first.
+
+    only: names of parameters or modules; None counts all. Raises `UserError` for a name that the model does not have.
+    """
+    first = {id(parameter): name for name, parameter in model.named_parameters()}
+    if only is None:
+        return first
+    chosen: set[int] = set()
+    for wanted in only:
+        found = {id(p) for name, p in model.named_parameters(remove_duplicate=False) if f"{name}.".startswith(f"{wanted}.")}
+        if not found:
+            raise UserError(
+                f"only {wanted!r} is no parameter or module of the model; its parameters are called like {next(iter(first.values()))!r}"
+            )
+        chosen |= found
+    return {key: name for key, name in first.items() if key in chosen}

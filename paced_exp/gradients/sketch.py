@@ -1,0 +1,62 @@
+"""A seeded random projection of a gradient that keeps inner products, at the cost of reading the gradient once."""
+
+import torch
+from torch import nn
+
+from paced_exp.core.errors import UserError
+
+
+class Sketch:
+    """A count sketch: coordinate j is added with its own random sign into one of `size` buckets.
+
+    Inner products are kept without bias, E <Sx, Sy> = <x, y>, with variance at most (||x||^2 ||y||^2 + <x,y>^2) / size
+    (Charikar, Chen, Farach-Colton 2002; Weinberger et al. 2009). The bound needs independent signs and that two coordinates share a
+    bucket with probability at most 1/size. Here a parameter is cut into blocks of at most `size` neighbouring coordinates, each laid
+    over the buckets in order from its own random start: two coordinates of one block never meet, of two blocks with probability exactly
+    1/size. So a block is added as one or two runs of memory, where independent buckets would scatter every coordinate.
+
+    Signs and starts depend on `seed` and on the model's parameters in their order; equal seeds give equal sketches on any device.
+    Raises `UserError` for a size below 1.
+    """
+
+    def __init__(self, model: nn.Module, size: int, seed: int) -> None:
+        if size < 1:
+            raise UserError(f"sketch size {size} must be at least 1")
+        self.size = size
+        self._signs: dict[int, torch.Tensor] = {}
+        self._starts: dict[int, torch.Tensor] = {}
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in model.parameters():
+            signs = torch.randint(2, (parameter.numel(),), generator=generator, dtype=torch.int8) * 2 - 1
+            self._signs[id(parameter)] = signs.to(parameter.device)
+            self._starts[id(parameter)] = torch.randint(size, (-(-parameter.numel() // size),), generator=generator)
+
+    def buffer(self, batch: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        """Zeros (batch, 2 size) to add to: every bucket twice, so that a block which runs over the last bucket stays one run of memory."""
+        return torch.zeros(batch, 2 * self.size, dtype=dtype, device=device)
+
+    def result(self, buffer: torch.Tensor) -> torch.Tensor:
+        """The sketches (batch, size) that were added up in a buffer."""
+        return buffer[:, : self.size] + buffer[:, self.size :]
+
+    def add(self, buffer: torch.Tensor, parameter: nn.Parameter, gradients: torch.Tensor) -> None:
+        """Add the sketch of `gradients` (batch, parameter's size): one parameter's gradient of each problem."""
+        signs = self._signs[id(parameter)]
+        for block, start in enumerate(self._starts[id(parameter)].tolist()):
+            coordinates = slice(block * self.size, min((block + 1) * self.size, len(signs)))
+            part = signs[coordinates].to(gradients.dtype)
+            buffer[:, start : start + len(part)].addcmul_(gradients[:, coordinates], part)
+
+    def add_rows(
+        self, buffer: torch.Tensor, parameter: nn.Parameter, problems: torch.Tensor, rows: torch.Tensor, values: torch.Tensor
+    ) -> None:
+        """Add the sketch of gradients that are zero but in a few rows of a matrix parameter.
+
+        values (N, parameter's columns): row `rows[n]` of the parameter in the gradient of problem `problems[n]`.
+        """
+        columns = torch.arange(values.shape[1], device=values.device)
+        coordinates = rows[:, None] * values.shape[1] + columns
+        starts = self._starts[id(parameter)].to(values.device)
+        buckets = coordinates % self.size + starts[coordinates // self.size]
+        signed = values * self._signs[id(parameter)][coordinates].to(values.dtype)
+        buffer.view(-1).index_add_(0, (problems[:, None] * buffer.shape[1] + buckets).flatten(), signed.flatten())

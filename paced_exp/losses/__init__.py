@@ -1,0 +1,1 @@
+"""Divergences between teacher and student, and the tokens they are taken on."""

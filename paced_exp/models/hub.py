@@ -1,0 +1,39 @@
+"""Downloads of models from the Hugging Face hub: the files a causal language model needs, nothing executable."""
+
+import errno
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
+
+from paced_exp.core.errors import UserError
+
+_TEXT_FILES = ["*.json", "*.jinja", "*.txt"]
+
+
+def download(spec: str) -> tuple[Path, str]:
+    """The local folder of hub model `spec`, downloading what is not cached, and its commit. Raises `UserError` in one line."""
+    try:
+        # Files of subfolders are other formats of the same weights.
+        folder = Path(snapshot_download(spec, allow_patterns=[*_TEXT_FILES, "*.safetensors"], ignore_patterns=["*/*"]))
+    except GatedRepoError as error:
+        raise UserError(f"model {spec} is gated on the hub; accept its licence there and log in with: hf auth login") from error
+    except RepositoryNotFoundError as error:
+        raise UserError(f"model {spec} is neither a folder nor a model on the hub; check the name, or log in if it is private") from error
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        raise UserError(
+            f"model {spec} is no folder here, and the hub cannot be reached for it; "
+            "check the path or the network, or name a downloaded folder"
+        ) from error
+    except Exception as error:  # the client lets errors of its HTTP library through, whose types change with it
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(
+            f"model {spec} cannot be downloaded from the hub ({error!s:.200}); try again or name a downloaded folder"
+        ) from error
+    return folder, folder.name

@@ -1,0 +1,14 @@
+"""Where the lab's shipped checkpoints lie."""
+
+from pathlib import Path
+
+from paced_exp.core.errors import UserError
+
+CHECKPOINTS = ("student", "teacher", "student-llama", "teacher-llama")
+
+
+def checkpoint_path(name: str) -> Path:
+    """Folder of the shipped checkpoint `lab:NAME`. Raises `UserError` for an unknown name, listing the known ones."""
+    if name not in CHECKPOINTS:
+        raise UserError(f"lab:{name} is not a lab model; known: {', '.join(f'lab:{known}' for known in CHECKPOINTS)}")
+    return Path(__file__).parents[1] / "lab" / "checkpoints" / name

@@ -1,0 +1,77 @@
+"""A probe put together: problems and models, rollouts until the bins are full, references, gradients, estimates."""
+
+import itertools
+import sys
+import time
+from typing import Any
+
+from paced_exp.core import config as configs
+from paced_exp.core.clock import StageClock
+from paced_exp.core.run_folder import RunFolder, provenance
+from paced_exp.data.prompt_lengths import LongPrompts
+from paced_exp.data.prompts import solutions_needed, with_solutions
+from paced_exp.data.sources import source_fingerprint, stream_problems
+from paced_exp.gradients.engine import counted
+from paced_exp.grading import grader as grading
+from paced_exp.models.loading import check_same_vocabulary, load_model
+from paced_exp.probe.config import KIND, ProbeConfig
+from paced_exp.probe.earlier import EarlierRun
+from paced_exp.probe.estimates import curve_record, estimate_curve
+from paced_exp.probe.fits import mixture_of
+from paced_exp.probe.responses import responses_for
+from paced_exp.probe.stages import bin_data, bin_gradients, fill_bins
+from paced_exp.rollouts.engines import Engines
+
+
+def run_probe(config: ProbeConfig) -> dict[str, Any]:
+    """Run (or resume) the probe and return its record; see the module's docstring. Raises `UserError` for anything the user can mend."""
+
+    run = RunFolder(config.out, config)
+    return run.recorded(KIND, lambda: _run_probe(config, run))
+
+
+def _run_probe(config: ProbeConfig, run: Any) -> dict[str, Any]:
+
+    began = time.perf_counter()
+    engines = Engines(config.engine, config.engine_options, device=config.device)
+    needed = solutions_needed(teacher_prompt=config.teacher_prompt, reference=config.response, fallback=config.fallback)
+    source = with_solutions(stream_problems(config.problems, seed=config.seed, columns=config.columns), needed)
+    source = itertools.chain([problem] if (problem := next(source, None)) is not None else [], source)
+    student = load_model(config.student, device=config.device, dtype=config.dtype)
+    teacher = load_model(config.teacher, device=config.device, dtype=config.dtype)
+    check_same_vocabulary(student, teacher)
+    readers: list[Any] = [(student, "plain"), (teacher, config.teacher_prompt)]
+    long = LongPrompts(readers, config.max_new_tokens, config.skip_long)
+    counted(student.model, None if config.only is None else [config.only])
+    # The folder is taken only now: a command that is refused leaves none behind to be in the way of its correction.
+    inputs = {"problems": source_fingerprint(config.problems), "student": student.fingerprint, "teacher": teacher.fingerprint}
+    earlier = None if config.rollouts_from is None else EarlierRun(config, inputs)
+    run.open().claim(inputs)
+    clock = StageClock(run / "seconds.json")
+    clock.add("load", time.perf_counter() - began)
+    with grading.Grader() as grader:
+        with clock("rollouts"):
+            bins, problems, rollouts = fill_bins(config, run, long.streamed(source), student, grader, engines, earlier)
+        with clock("references"):
+            kept = [problems[name] for members in bins.members for name, _ in members]
+            references = responses_for(config, run, kept, student, teacher, grader, engines, earlier)
+    with clock("gradients"):
+        sums = bin_gradients(config, run, bins, problems, references, student, teacher)
+    with clock("estimates"):
+        curve = curve_record(estimate_curve(bin_data(config, bins, references, sums), replicates=config.replicates, seed=config.seed))
+        curve["mixture"] = mixture_of({"config": configs.as_dict(config), "bins": curve["bins"], "rollouts": rollouts})
+    if long.skipped:
+        print(f"`skip_long`: {len(long.skipped)} problems were skipped, the first is {long.skipped[0]!r}", file=sys.stderr)
+    return {
+        "kind": KIND,
+        "config": configs.as_dict(config),
+        **curve,
+        "rollouts": rollouts,
+        "skipped_long": len(long.skipped),
+        "references": {
+            origin: sum(r.origin == origin for r in references.values()) for origin in ("teacher", "solution", "student", "none")
+        },
+        "student_parameters": int(sum(p.numel() for p in student.model.parameters())),
+        "seconds": clock.seconds,
+        "provenance": provenance(config.seed),
+    }

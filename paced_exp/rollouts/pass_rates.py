@@ -1,0 +1,242 @@
+"""From rollouts to pass rates: k of K rollouts correct, an interval, a posterior, and a fingerprint of what they are pass rates of.
+
+A pass rate belongs to one student, prompt template, temperature and length limit. The four go with the rates into the parquet file, and
+reading the file for another student or sampler is refused: weights from stale rates would be wrong without a sign of it.
+"""
+
+import hashlib
+import json
+import math
+import sys
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from scipy.special import betaincinv
+
+from paced_exp.core.errors import UserError
+from paced_exp.core.parquet import read_table, write_table
+from paced_exp.data import prompts
+from paced_exp.models.loading import LoadedModel
+
+COLUMNS = ("problem_id", "k", "K", "p_hat", "jeffreys_low", "jeffreys_high", "posterior_mean", "truncated_share", "mean_tokens")
+FINGERPRINT_KEY = "paced_fingerprint"
+CHECKSUM_KEY = "paced_checksum"  # of all values: parquet's own checksums are of pages, and its number of rows has none
+CONFIDENCE = 0.95
+LARGEST_COUNT = 2**31 - 1  # of rollouts of a problem
+LARGE_TRUNCATED_SHARE = 0.2  # of rollouts; above it a run says so
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a pass rate is a property of: student (its files' hash), template (`template_hash`), temperature and max_new_tokens."""
+
+    student: str
+    template: str
+    temperature: float
+    max_new_tokens: int
+
+    @classmethod
+    def of(cls, model: LoadedModel, *, temperature: float, max_new_tokens: int) -> "Fingerprint":
+        """Fingerprint of rollouts by `model`."""
+        return cls(model.fingerprint, template_hash(model.tokenizer), float(temperature), int(max_new_tokens))
+
+
+def template_hash(tokenizer: Any) -> str:
+    """Hash of everything that turns a problem into the student's prompt: the chat template and this package's instruction."""
+    return "sha256:" + hashlib.sha256(json.dumps([tokenizer.chat_template, prompts.MATH_INSTRUCTION]).encode()).hexdigest()
+
+
+def jeffreys_interval(k: np.ndarray, K: np.ndarray, confidence: float = CONFIDENCE) -> tuple[np.ndarray, np.ndarray]:
+    """Equal-tailed interval for a binomial proportion from the posterior Beta(k + 1/2, K - k + 1/2) under Jeffreys' prior.
+
+    The lower end is 0 at k = 0 and the upper end 1 at k = K, without which coverage falls to zero at the boundary (Brown, Cai and
+    DasGupta, Statistical Science 2001, section 4.1.2). k, K: counts of one shape. Returns (low, high) of that shape.
+    Raises `ValueError` unless 0 <= k <= K.
+    """
+    k, K = np.asarray(k, dtype=float), np.asarray(K, dtype=float)
+    if not ((k >= 0) & (k <= K)).all():
+        raise ValueError(f"k and K must satisfy 0 <= k <= K, got {k!r} and {K!r}")
+    tail = (1 - confidence) / 2
+    low = np.where(k == 0, 0.0, betaincinv(k + 0.5, K - k + 0.5, tail))
+    high = np.where(k == K, 1.0, betaincinv(k + 0.5, K - k + 0.5, 1 - tail))
+    return low, high
+
+
+def pass_rates(rollouts: pd.DataFrame, prior: tuple[float, float] = (1.0, 1.0)) -> pd.DataFrame:
+    """Pass rates of the problems in `rollouts`, in the order in which they first occur.
+
+    rollouts: one row each, with problem_id, sample, finished, correct, and token_ids or their number `tokens`. prior: (a, b) of the Beta prior behind
+    posterior_mean = (k + a) / (K + a + b); the default is uniform. Returns the columns `COLUMNS`: k correct of K, p_hat = k / K, the
+    95 % Jeffreys interval, the posterior mean, the share of rollouts cut at the length limit, and the mean response length in tokens.
+    Raises `UserError` for no rollouts, for a (problem_id, sample) that occurs twice, and for a prior that is no Beta distribution.
+    """
+    if not (min(prior) > 0 and all(map(math.isfinite, prior))):
+        raise UserError(f"prior {prior} must be two positive finite numbers, the a and b of a Beta distribution")
+    if len(rollouts) == 0:
+        raise UserError("there are no rollouts to take pass rates of; check that `problems` names a source with problems in it")
+    repeated = rollouts.duplicated(["problem_id", "sample"])
+    if repeated.any():
+        row = rollouts[repeated].iloc[0]
+        raise UserError(f"rollout {row['sample']} of problem {row['problem_id']!r} occurs twice; roll out into a new folder")
+    frame = pd.DataFrame(
+        {
+            "problem_id": rollouts["problem_id"],
+            "correct": rollouts["correct"].astype("int64"),
+            "truncated": ~rollouts["finished"].astype(bool),
+            "tokens": rollouts["tokens"] if "tokens" in rollouts else rollouts["token_ids"].map(len),
+        }
+    )
+    groups = frame.groupby("problem_id", sort=False)
+    k, K = groups["correct"].sum(), groups.size()
+    low, high = jeffreys_interval(k.to_numpy(), K.to_numpy())
+    return pd.DataFrame(
+        {
+            "problem_id": k.index.to_numpy(),
+            "k": k.to_numpy(),
+            "K": K.to_numpy(),
+            "p_hat": (k / K).to_numpy(),
+            "jeffreys_low": low,
+            "jeffreys_high": high,
+            "posterior_mean": ((k + prior[0]) / (K + sum(prior))).to_numpy(),
+            "truncated_share": groups["truncated"].mean().to_numpy(),
+            "mean_tokens": groups["tokens"].mean().to_numpy(),
+        }
+    )
+
+
+def warn_of_truncation(rates: pd.DataFrame, max_new_tokens: int) -> None:
+    """Say on stderr where more than a fifth of the rollouts were cut at the length limit: pass rates are then of the limit as well."""
+    share = float(np.average(rates["truncated_share"], weights=rates["K"]))
+    if share > LARGE_TRUNCATED_SHARE:
+        print(
+            f"warning: {share:.0%} of the rollouts were cut at `max_new_tokens` {max_new_tokens} and count as failed; raise it unless that is meant",
+            file=sys.stderr,
+        )
+
+
+def write_pass_rates(path: Path, rates: pd.DataFrame, fingerprint: Fingerprint) -> None:
+    """Write `rates` with their fingerprint, atomically. Raises `UserError` when the file cannot be written."""
+    table = pa.Table.from_pandas(rates, preserve_index=False)
+    write_table(path, table, {FINGERPRINT_KEY: json.dumps(asdict(fingerprint), sort_keys=True), CHECKSUM_KEY: _checksum(table)})
+
+
+def _checksum(table: pa.Table) -> str:
+    return "sha256:" + hashlib.sha256(json.dumps(table.to_pydict()).encode()).hexdigest()
+
+
+def read_pass_rates(path: str | Path, expected: Fingerprint | None) -> pd.DataFrame:
+    """Read a pass_rates.parquet, checking its values, and that it belongs to `expected` (None, for looking at rates: any student).
+
+    A .jsonl with problem_id, k and K a line holds a user's own counts: it has no fingerprint, that they are the student's is her word, and
+    only these columns come back.
+
+    Raises `UserError`, naming the file and the problem, for a file that is missing or damaged, has columns missing, a problem twice,
+    counts or rates that cannot be, or another fingerprint (naming the fields that differ).
+    """
+    path = Path(path)
+    if path.suffix == ".jsonl":
+        return _own_counts(path)
+    table = read_table(path)
+    if expected is not None:
+        _check_fingerprint(path, table, expected)
+    for name in COLUMNS:
+        if name not in table.column_names:
+            raise UserError(f"{path} has no column {name!r}, so it is no file of pass rates; make it with: python -m paced_exp.rollout")
+    _check_types(path, table)
+    stored = (table.schema.metadata or {}).get(CHECKSUM_KEY.encode())  # none in files of earlier versions
+    if stored is not None and stored != _checksum(table).encode():
+        raise UserError(f"{path} is damaged (its checksum is wrong); make it again with: python -m paced_exp.rollout")
+    rates: pd.DataFrame = table.select(COLUMNS).to_pandas()
+    _check_values(path, rates)
+    return rates
+
+
+def _own_counts(path: Path) -> pd.DataFrame:
+    rows = []
+    try:
+        # utf-8-sig drops a byte order mark, which some editors write.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); give a file with problem_id, k and K a line") from error
+    for number, text in enumerate(lines, start=1):
+        if not text.strip():
+            continue
+        try:
+            row = json.loads(text)
+            rows.append({name: row[name] for name in ("problem_id", "k", "K")})
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise UserError(f'{path} line {number}: expected {{"problem_id": ..., "k": ..., "K": ...}}, not {text[:80]!r}') from error
+        if type(rows[-1]["problem_id"]) not in (str, int):
+            raise UserError(f"{path} line {number}: problem_id must be text or a whole number, not {rows[-1]['problem_id']!r:.80}")
+        rows[-1]["problem_id"] = str(rows[-1]["problem_id"])
+        if not all(type(rows[-1][name]) is int for name in ("k", "K")):
+            raise UserError(f"{path} line {number}: k and K must be whole numbers, not {rows[-1]['k']!r:.80} and {rows[-1]['K']!r:.80}")
+        if not all(abs(rows[-1][name]) <= LARGEST_COUNT for name in ("k", "K")):
+            raise UserError(f"{path} line {number}: k and K must be at most {LARGEST_COUNT}")
+    if not rows:
+        raise UserError(f"{path} has no pass rates in it; give problem_id, k and K a line")
+    counts = pd.DataFrame(rows)
+    _check_counts(path, counts)
+    return counts
+
+
+def _check_fingerprint(path: Path, table: pa.Table, expected: Fingerprint) -> None:
+    again = "roll out again with: python -m paced_exp.rollout"
+    stored = (table.schema.metadata or {}).get(FINGERPRINT_KEY.encode())
+    if stored is None:
+        raise UserError(f"{path} does not say of which student its pass rates are (no {FINGERPRINT_KEY} in its metadata); {again}")
+    try:
+        found = json.loads(stored)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds a {FINGERPRINT_KEY} in its metadata that is no JSON object; {again}")
+    differing = [
+        f"{name} ({found.get(name)!r} there, {value!r} wanted)" for name, value in asdict(expected).items() if found.get(name) != value
+    ]
+    if differing:
+        raise UserError(f"{path} holds pass rates of other rollouts; differing: {', '.join(differing)}; {again}")
+
+
+def _check_types(path: Path, table: pa.Table) -> None:
+    for name in COLUMNS:
+        kind = table.schema.field(name).type
+        text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        if not (text if name == "problem_id" else pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+            raise UserError(
+                f"{path}: column {name!r} holds {kind}, not {'text' if name == 'problem_id' else 'numbers'}; make the file again"
+            )
+
+
+def _check_values(path: Path, rates: pd.DataFrame) -> None:
+    if len(rates) == 0:
+        raise UserError(f"{path} has no pass rates in it; make the file again with: python -m paced_exp.rollout")
+    _check_counts(path, rates)
+    refuse = partial(_refuse, path, rates)
+    for name in ("p_hat", "jeffreys_low", "jeffreys_high", "posterior_mean", "truncated_share"):
+        refuse(~rates[name].between(0, 1), name, "is outside [0, 1]")
+    refuse((rates["p_hat"] - rates["k"] / rates["K"]).abs() > 1e-12, "p_hat", "is not k / K")
+    refuse(~((rates["jeffreys_low"] <= rates["p_hat"]) & (rates["p_hat"] <= rates["jeffreys_high"])), "p_hat", "lies outside its interval")
+    refuse(~(rates["mean_tokens"] >= 0), "mean_tokens", "must be at least 0")
+
+
+def _check_counts(path: Path, rates: pd.DataFrame) -> None:
+    refuse = partial(_refuse, path, rates)
+    refuse(rates["problem_id"].isna(), "problem_id", "must be text")
+    refuse(rates["problem_id"].duplicated(), "problem_id", "occurs more than once")
+    refuse(rates["K"].isna() | (rates["K"] < 1) | (rates["K"] % 1 != 0), "K", "must be a whole number of at least 1")
+    refuse(rates["k"].isna() | (rates["k"] < 0) | (rates["k"] % 1 != 0), "k", "must be a whole number of at least 0")
+    refuse(rates["k"] > rates["K"], "k", "exceeds its K")
+    refuse(rates["K"] > LARGEST_COUNT, "K", f"must be at most {LARGEST_COUNT}")
+
+
+def _refuse(path: Path, rates: pd.DataFrame, wrong: pd.Series, name: str, allowed: str) -> None:
+    """Raise `UserError` naming the first of the wrong rows, if there is any."""
+    if wrong.any():
+        row = rates[wrong].iloc[0]
+        raise UserError(f"{path}: {name} = {row[name]} of problem {row['problem_id']!r} {allowed}; mend the row or make the file again")

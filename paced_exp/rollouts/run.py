@@ -1,0 +1,105 @@
+"""Rollouts put together: problems, the student, graded samples, pass rates."""
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from paced_exp.core import config as configs
+from paced_exp.core.errors import UserError
+from paced_exp.core.json_files import read_object, write_json
+from paced_exp.core.progress import progress
+from paced_exp.core.run_folder import RunFolder, provenance
+from paced_exp.data.prompt_lengths import LongPrompts
+from paced_exp.data.sources import load_problems, save_problems
+from paced_exp.grading import grader as grading
+from paced_exp.rollouts.collect import collect
+from paced_exp.rollouts.config import KIND, RolloutConfig
+from paced_exp.rollouts.engines import Engines
+from paced_exp.rollouts.pass_rates import Fingerprint, pass_rates, read_pass_rates, warn_of_truncation, write_pass_rates
+from paced_exp.rollouts.store import ChunkStore
+from paced_exp.rollouts.summary import summary
+
+
+def roll_out(config: RolloutConfig) -> tuple[Any, dict[str, Any]]:
+    """Run (or resume) the rollouts; returns the pass rates (a DataFrame, see `pass_rates.pass_rates`) and the record.
+
+    Raises `UserError` for anything the user can mend, among it a run folder whose rollouts are of other problems or another student.
+    """
+
+    run = RunFolder(config.out, config)
+    record = run.recorded(KIND, lambda: _roll_out(config, run))
+
+    return read_pass_rates(run / "pass_rates.parquet", None), record
+
+
+def _roll_out(config: RolloutConfig, run: Any) -> dict[str, Any]:
+
+    engines = Engines(config.engine, config.engine_options, device=config.device, max_batch_tokens=config.max_batch_tokens)
+    problems = load_problems(config.problems, limit=config.limit, seed=config.seed, columns=config.columns)
+    student = engines.load(config.student, dtype=config.dtype)
+    long = LongPrompts([(student, "plain")], config.max_new_tokens, config.skip_long)
+    problems = long.listed(problems)
+    fingerprint = Fingerprint.of(student, temperature=config.temperature, max_new_tokens=config.max_new_tokens)
+    engine = engines.of(student)
+    store = ChunkStore(run.path, "rollouts")
+    with grading.Grader() as grader:
+        stored = collect(
+            problems,
+            student,
+            engine,
+            grader,
+            store,
+            samples=config.K,
+            max_new_tokens=config.max_new_tokens,
+            temperature=config.temperature,
+            seed=config.seed,
+            watch=lambda finished, sampled: bar.watch(finished, sampled),
+        )
+        # The folder is taken only now: a command that is refused leaves none behind to be in the way of its correction.
+        run.open()
+        _claim(run / "inputs.json", {"problems": _hash(problems), **asdict(fingerprint)})
+        save_problems(problems, run / "problems.parquet")
+        began, made, tokens = time.perf_counter(), 0, 0
+        with progress(len(problems) * config.K, "rollouts", "rollouts", initial=len(store.done_ids()) * config.K) as bar:
+            for rows in stored:
+                made, tokens = made + len(rows), tokens + sum(len(row["token_ids"]) for row in rows)
+        seconds = time.perf_counter() - began
+
+    order = [problem.id for problem in problems]
+    store.finalise(order=order, metadata={"paced_fingerprint": json.dumps(asdict(fingerprint), sort_keys=True)})
+    rates = pass_rates(store.outcomes()).set_index("problem_id").loc[order].reset_index()
+    write_pass_rates(run / "pass_rates.parquet", rates, fingerprint)
+    warn_of_truncation(rates, config.max_new_tokens)
+    return {
+        "kind": KIND,
+        "config": configs.as_dict(config),
+        **summary(rates, [problem.source for problem in problems]),
+        "skipped_long": len(long.skipped),
+        # Of the session that finished the run: what a resumed run had made before is not in it.
+        "session": {"rollouts": made, "tokens": tokens, "seconds": round(seconds, 3)},
+        "provenance": provenance(config.seed),
+    }
+
+
+def _claim(path: Path, inputs: dict[str, Any]) -> None:
+    """Remember what this folder's rollouts are of; refuse to add rollouts of something else under the same names."""
+
+    if not path.exists():
+        write_json(path, inputs)
+        return
+    stored = read_object(path)
+    differing = [name for name, value in inputs.items() if stored.get(name) != value]
+    if differing:
+        what = "the problems or their order" if differing == ["problems"] else f"the student's {' and '.join(differing)}"
+        raise UserError(f"{path.parent} holds rollouts made before {what} changed; name another folder with `out`, or delete this one")
+
+
+def _hash(problems: Sequence[Any]) -> str:
+    digest = hashlib.sha256()
+    for problem in problems:
+        digest.update(json.dumps(asdict(problem), sort_keys=True).encode())
+    return f"sha256:{digest.hexdigest()}"

@@ -1,0 +1,71 @@
+"""Pass rates summarised for the record and the terminal."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from paced_exp.core.intervals import bounded_interval, few_differ
+
+FIFTHS = ("0.0-0.2", "0.2-0.4", "0.4-0.6", "0.6-0.8", "0.8-1.0")
+
+
+def summary(rates: Any, sources: Sequence[str]) -> dict[str, Any]:
+    """Numbers of the summary table: one row a source and one for all, and the problems in each fifth of the pass-rate range.
+
+    pass_rate_low and pass_rate_high: the mean pass rate's 95 % interval over problems, normal, or, where few problems differ from the
+    commonest pass rate, `evaluation.metrics.bounded_interval`; null for a single problem.
+    """
+
+    names = np.array(sources)
+    distinct = sorted(set(sources))
+    chosen = [(name, names == name) for name in distinct] if len(distinct) > 1 else []
+    rows = []
+    for name, mask in [*chosen, ("all", np.ones(len(names), dtype=bool))]:
+        part = rates[mask]
+        p, n = part["p_hat"].to_numpy(), len(part)
+        ends: tuple[float | None, float | None] = None, None
+        if n > 1 and few_differ(p):
+            ends = bounded_interval(p, 0.0, 1.0, replicates=10_000, rng=np.random.default_rng(0))
+        elif n > 1:
+            half = 1.959964 * float(p.std(ddof=1)) / math.sqrt(n)
+            ends = max(0.0, float(p.mean()) - half), min(1.0, float(p.mean()) + half)
+        rows.append(
+            {
+                "source": name,
+                "problems": n,
+                "rollouts": int(part["K"].sum()),
+                "pass_rate": float(p.mean()),
+                "pass_rate_low": ends[0],
+                "pass_rate_high": ends[1],
+                "never_passed": int((part["k"] == 0).sum()),
+                "always_passed": int((part["k"] == part["K"]).sum()),
+                "truncated_share": float((part["truncated_share"] * part["K"]).sum() / part["K"].sum()),
+                "mean_tokens": float((part["mean_tokens"] * part["K"]).sum() / part["K"].sum()),
+            }
+        )
+    # Exact in integers: 5 k // K puts k / K into its fifth, the last one closed.
+    fifths = np.bincount(np.minimum(5 * rates["k"].to_numpy() // rates["K"].to_numpy(), 4), minlength=5)
+    return {"sources": rows, "fifths": dict(zip(FIFTHS, fifths.tolist(), strict=True))}
+
+
+def table(record: dict[str, Any]) -> str:
+    """The record as a table for the terminal."""
+    width = max(len(row["source"]) for row in record["sources"])
+    lines = [
+        f"{'source':<{width}} {'problems':>8}  pass rate  {'95 % interval':<14}  {'k = 0':>6} {'k = K':>6}  {'cut off':>7} {'tokens':>7}"
+    ]
+    for row in record["sources"]:
+        low, high = row["pass_rate_low"], row["pass_rate_high"]
+        interval = "-" if low is None else f"[{low:.3f}, {high:.3f}]"
+        lines.append(
+            f"{row['source']:<{width}} {row['problems']:>8}  {row['pass_rate']:>9.3f}  {interval:<14}  {row['never_passed']:>6} "
+            f"{row['always_passed']:>6}  {row['truncated_share']:>7.1%} {row['mean_tokens']:>7.1f}"
+        )
+    lines.append("problems by pass rate: " + ", ".join(f"{name}: {count}" for name, count in record["fifths"].items()))
+    session = record["session"]
+    if session["rollouts"]:
+        rate, tokens = session["rollouts"] / session["seconds"], session["tokens"] / session["seconds"]
+        lines.append(f"{session['rollouts']} rollouts in {session['seconds']:.1f} s: {rate:.0f} rollouts/s, {tokens:.0f} tokens/s")
+    return "\n".join(lines)

@@ -1,0 +1,291 @@
+"""PacedTrainer: weighted distillation on `transformers.Trainer`, which brings accelerate, FSDP, checkpoints and trackers.
+
+The reduction is explicit: a problem's loss is the mean over its supervised tokens; an update's loss is sum_i w_i l_i / batch over all its
+problems, whatever the micro-batches and processes they are spread over. Weights have mean one over the data, so batches are not
+normalised by their own weights.
+"""
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import broadcast_object_list
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import Dataset
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from paced_exp.core.checkpoints import ASIDE, keep, last_whole, written_whole
+from paced_exp.core.errors import UserError
+from paced_exp.core.json_files import read_object, write_atomically
+from paced_exp.core.progress import progress
+from paced_exp.losses.divergences import Divergence, mean_over_tokens
+from paced_exp.training.batches import Batch, Row, by_length, collate, in_rows, supervised_logits
+from paced_exp.training.supply import Supply
+from paced_exp.training.teachers import Teacher, matmul_parameters, token_losses
+
+SCHEDULES = ("constant", "linear", "cosine")
+
+
+class Places(Dataset[int]):
+    """The places of a run, updates x batch: what Trainer's data loader deals out to processes. The rows come from the `Supply`."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
+def _places(indices: list[int]) -> dict[str, torch.Tensor]:
+    return {"places": torch.tensor(indices)}
+
+
+def rate(step: int, steps: int, schedule: str, warmup: int, stage_starts: list[int]) -> float:
+    """Share of the peak learning rate at update `step` (0 first): the schedule over the whole run, times a linear warm-up of `warmup`
+    updates at each stage's start (a switch of data and divergence at full rate can collapse the student)."""
+    since = step - max(start for start in stage_starts if start <= step)
+    ramp = min(1.0, (since + 1) / (warmup + 1))
+    done = step / steps
+    return ramp * {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}[schedule]
+
+
+class PacedTrainer(Trainer):
+    """Trains `supply.student` on what `supply` gives.
+
+    args: as for Trainer; its max_steps, per_device_train_batch_size and gradient_accumulation_steps must multiply to the supply's batch
+    over all processes. losses: the per-token divergence of each stage, by `Stage.name`. teachers: likewise. schedule: `constant`,
+    `linear` or `cosine`. warmup: updates. on_segment: called with an update's number when a segment is entered, at its start or on resuming.
+    Writes metrics.jsonl into args.output_dir, a line an update.
+
+    Raises `UserError` where a loss or gradient is not finite, naming the problems; the last checkpoint stays.
+    """
+
+    def __init__(
+        self,
+        args: TrainingArguments,
+        supply: Supply,
+        losses: dict[str, Divergence],
+        teachers: dict[str, Teacher],
+        *,
+        schedule: str = "linear",
+        warmup: int = 0,
+        on_segment: Callable[[int], None] = lambda step: None,
+    ) -> None:
+        assert schedule in SCHEDULES
+        self._on_segment = on_segment
+        self._segment = -1
+        self.supply = supply
+        self.losses = losses
+        self.teachers = teachers
+        self._schedule = schedule
+        self._warmup = warmup
+        self._update: list[Row] = []  # this process's rows of the update under way
+        self._sums = torch.zeros(5, dtype=torch.float64)  # loss without weights, weight, supervised, read and response tokens
+        self._clock = time.perf_counter()
+        places = Places(args.max_steps * supply.options.batch)
+        super().__init__(model=supply.student.model, args=args, data_collator=_places, train_dataset=places)
+        self.loss_is_scaled_for_ga = True
+        self.pop_callback(PrinterCallback)  # it prints to stdout, which is for results
+        self.add_callback(_AfterUpdate(self))
+        self._folder = Path(str(args.output_dir))
+        per_update = self._train_batch_size * args.gradient_accumulation_steps * args.world_size
+        assert per_update == supply.options.batch, f"{per_update} rows an update, but the supply deals {supply.options.batch}"
+
+    # ---- an update's rows
+
+    def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device) -> tuple[list[Any], None]:
+        """The micro-batches of the next update: called when the student is as it must be to roll out, unlike the loader, which runs ahead."""
+        step, batch = self.state.global_step, self.supply.options.batch
+        places = [place for _ in range(num_batches) for place in next(epoch_iterator)["places"].tolist()]
+        assert all(place // batch == step for place in places), "the data loader is not at this update"
+        if self._segment != (segment := self.supply.segment(step)):
+            self._segment = segment
+            self._on_segment(step)
+        self._update = self.supply.rows(step, [place % batch for place in places])
+        groups = by_length(self._update, num_batches)
+        return [{"batch": collate(group, self.supply.student.pad_id)} for group in groups], None
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+        """This micro-batch's share of sum_i w_i l_i / batch, times the number of processes, whose gradients are averaged."""
+        batch: Batch = inputs["batch"].to(self.args.device)
+        stage = self._stage
+        logits = supervised_logits(model, batch.student)
+        targets = self.teachers[stage].targets(batch)
+        values = token_losses(self.losses[stage], logits, targets, batch.tokens)
+        problem_losses = mean_over_tokens(in_rows(values, batch.layout), batch.layout)
+        detached = problem_losses.detach()
+        if not bool(torch.isfinite(detached).all()):
+            raise self._not_finite("loss", [row for row, ok in zip(batch.rows, torch.isfinite(detached).tolist(), strict=True) if not ok])
+        self._add_to_sums(batch, detached)
+        return (batch.weights.to(problem_losses.dtype) * problem_losses).sum() / self.supply.options.batch * self.args.world_size
+
+    def _add_to_sums(self, batch: Batch, losses: torch.Tensor) -> None:
+        self._sums += torch.tensor(
+            [
+                float(losses.sum()),
+                float(batch.weights.sum()),
+                len(batch.tokens),
+                sum(row.student_tokens for row in batch.rows),
+                sum(len(row.response) for row in batch.rows),
+            ],
+            dtype=torch.float64,
+        )
+
+    @property
+    def _stage(self) -> str:
+        return self.supply.segments[self.supply.segment(self.state.global_step)].stage.name
+
+    def _not_finite(self, what: str, rows: list[Row]) -> UserError:
+        return UserError(
+            f"the {what} of update {self.state.global_step + 1} is not finite for problems {', '.join(repr(row.problem_id) for row in rows[:8])}"
+            f"{' and others' if len(rows) > 8 else ''}; the last checkpoint in {self._folder} is kept; lower `learning_rate`, or drop them"
+        )
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        norm = super()._clip_grad_norm(model)
+        if not math.isfinite(float(norm)):
+            raise self._not_finite("gradient", self._update)
+        return norm
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """6 per parameter and token for the student, forward and backward, and what the teacher's forward pass costs; padding not counted."""
+        rows = inputs["batch"].rows
+        student = 6 * matmul_parameters(self.supply.student.model) * sum(row.student_tokens for row in rows)
+        return student + int(self.teachers[self._stage].flops(rows))
+
+    # ---- schedule, metrics
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """The schedule of `rate`: a function of the update's number."""
+        if self.lr_scheduler is None:
+            starts = [segment.start for segment in self.supply.segments if segment.start == 0 or self._is_stage_start(segment.start)]
+
+            def shape(step: int) -> float:
+                return rate(min(step, num_training_steps - 1), num_training_steps, self._schedule, self._warmup, starts)
+
+            chosen: Any = self.optimizer if optimizer is None else optimizer
+            self.lr_scheduler = LambdaLR(chosen, shape)
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+    def _is_stage_start(self, step: int) -> bool:
+        index = self.supply.segment(step)
+        return self.supply.segments[index].stage != self.supply.segments[index - 1].stage
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds what an update was made of, and writes the line to metrics.jsonl; the summary at the end of training is left to the caller."""
+        if "loss" not in logs:
+            return
+        sums = self.accelerator.reduce(self._sums.to(self.args.device), "sum").tolist()
+        self._sums.zero_()
+        seconds, self._clock = time.perf_counter() - self._clock, time.perf_counter()
+        batch, step = self.supply.options.batch, self.state.global_step
+        logs |= {
+            "unweighted_loss": sums[0] / batch,
+            "mean_weight": sums[1] / batch,
+            "dropped_share": self.supply.prepare(step - 1).weights.summary()["dropped_share"],
+            "supervised_tokens": sums[2],
+            "response_tokens": sums[4] / batch,
+            "tokens_per_second": sums[3] / seconds,
+            "seconds": seconds,
+            "flops": self.state.total_flos,
+        }
+        super().log(logs, start_time)
+        if self.is_world_process_zero():
+            with (self._folder / "metrics.jsonl").open("a") as file:
+                file.write(self._line({**logs, "step": step}))
+
+    def _line(self, logs: dict[str, float]) -> str:
+        """An update's line of metrics.jsonl."""
+        step = int(logs["step"])
+        stage = self.supply.segments[self.supply.segment(step - 1)].stage.name
+        return json.dumps({"step": step, "stage": stage} | dict(sorted(logs.items()))) + "\n"
+
+    # ---- checkpoints that are whole or not believed
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self._folder / ASIDE)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Trainer's checkpoint, with the teacher's state, written aside, sealed and renamed; then all but the last two are deleted."""
+        name = f"checkpoint-{self.state.global_step}"
+        aside = self._folder / ASIDE / name
+        with written_whole(f"{self._folder / name}", self._folder / ASIDE):
+            super()._save_checkpoint(model, trial)
+            if self.is_world_process_zero():
+                for index, teacher in enumerate(self._distinct_teachers):
+                    folder = aside / f"teacher-{index}"
+                    folder.mkdir(exist_ok=True)
+                    teacher.save(folder)
+            self.accelerator.wait_for_everyone()
+            if self.is_world_process_zero():
+                (aside / "training_args.bin").unlink(missing_ok=True)  # a pickle, which nobody reads
+                keep(aside.parent, self.state.global_step)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        for index, teacher in enumerate(self._distinct_teachers):
+            teacher.load(Path(resume_from_checkpoint) / f"teacher-{index}")
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """Tensors that a tied parameter shares are not saved twice, which Trainer would warn of; any other missing tensor is an error."""
+        tied = getattr(self.model, "all_tied_weights_keys", None) or {}
+        missing = sorted(set(load_result.missing_keys) - set(tied))
+        if missing:
+            raise UserError(f"the last checkpoint in {self._folder} lacks {missing[0]}; delete it, the run goes on from the one before")
+
+    @property
+    def _distinct_teachers(self) -> list[Teacher]:
+        return list({id(teacher): teacher for teacher in self.teachers.values()}.values())
+
+    def train_or_resume(self) -> None:
+        """Train to the end, from the last whole checkpoint if there is one."""
+        found: list[Path | None] = [None]
+        if self.is_world_process_zero():
+            shutil.rmtree(self._folder / ASIDE, ignore_errors=True)
+            found = [last_whole(self._folder)]
+            # As the checkpoint has them: the file may hold updates that will be made again, half a line, or another run's.
+            lines = [] if found[0] is None else read_object(found[0] / "trainer_state.json")["log_history"]
+            write_atomically(self._folder / "metrics.jsonl", "".join(map(self._line, lines)))
+        broadcast_object_list(found)
+        self.accelerator.wait_for_everyone()
+        self.train(resume_from_checkpoint=None if found[0] is None else str(found[0]))
+
+
+class _AfterUpdate(TrainerCallback):
+    """The teacher's update, and the bar."""
+
+    def __init__(self, trainer: PacedTrainer) -> None:
+        self._trainer = trainer
+        self._bar: Any = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._trainer._clock = time.perf_counter()
+        if state.is_world_process_zero:
+            self._bar = progress(state.max_steps, "updates", "distillation", initial=state.global_step)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        for teacher in self._trainer._distinct_teachers:
+            teacher.after_update(self._trainer.supply.student.model)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        if self._bar is not None and logs is not None:
+            self._bar.set_postfix(
+                loss=f"{logs['loss']:.4f}",
+                weight=f"{logs['mean_weight']:.2f}",
+                dropped=f"{logs['dropped_share']:.0%}",
+                tokens=f"{logs['tokens_per_second']:.0f}/s",
+            )
+            self._bar.update(state.global_step - self._bar.n)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self._bar is not None:
+            self._bar.close()
