@@ -200,7 +200,7 @@ import os, signal, sys
 import torch
 torch.set_num_threads(1)
 from kill_probe import HashGrader, before_renaming
-from paced_exp import distill, grading
+from paced_exp import distill
 before_renaming(sys.argv[1])()
 distill.main(sys.argv[2:])
 """

@@ -46,10 +46,10 @@ class Weighting:
             raise UserError(f"`estimate` {self.estimate} is not known; known: {', '.join(ESTIMATES)}")
         for name in ("alpha", "beta", "estimate"):
             if self.method != "paced" and getattr(self, name) != getattr(Weighting, name):
-                raise UserError(f"--{name} {getattr(self, name)} is of `method` paced; leave it out with `method` {self.method}")
+                raise UserError(f"`{name}` {getattr(self, name)} only applies to `method` paced; leave it out with `method` {self.method}")
         for name in ("alpha", "beta"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise UserError(f"--{name} {getattr(self, name)} must be a finite number of at least 0")
+                raise UserError(f"`{name}` {getattr(self, name)} must be a finite number of at least 0")
         if not 0 <= self.lo < self.hi <= 1:
             raise UserError(f"`lo` {self.lo} and `hi` {self.hi} must satisfy 0 <= lo < hi <= 1")
         if self.sigma is not None and not 0 < self.sigma < math.inf:

@@ -127,7 +127,7 @@ def test_forgetting_is_the_drop_on_retention() -> None:
     (drop,) = comparison(now, base, replicates=1000, seed=0, retention=["keep"])["forgetting"]
     assert drop["source"] == "keep" and drop["drop"]["value"] == 0.5
     assert -1 <= drop["drop"]["low"] < 0.5 < drop["drop"]["high"] <= 1
-    with pytest.raises(UserError, match="other problems or with other --samples"):
+    with pytest.raises(UserError, match="other problems or with other `samples`"):
         comparison(now, base.iloc[::-1], replicates=100, seed=0, retention=[])
 
 
@@ -233,12 +233,12 @@ def test_an_evaluation_with_other_options_is_not_compared_with(whole: Path, mode
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"samples": 0}, "--samples 0 must be at least 1"),
-        ({"temperature": 0.0}, "--temperature 0 makes all 4 samples of a problem the same"),
-        ({"temperature": math.nan}, "--temperature nan must be a finite number"),
-        ({"max_new_tokens": 0}, "--max-new-tokens 0 must be at least 1"),
-        ({"replicates": 10}, "--replicates 10 must be at least 100"),
-        ({"seed": -1}, "--seed -1 must be at least 0"),
+        ({"samples": 0}, "`samples` 0 must be at least 1"),
+        ({"temperature": 0.0}, "`temperature` 0 makes all 4 samples of a problem the same"),
+        ({"temperature": math.nan}, "`temperature` nan must be a finite number"),
+        ({"max_new_tokens": 0}, "`max_new_tokens` 0 must be at least 1"),
+        ({"replicates": 10}, "`replicates` 10 must be at least 100"),
+        ({"seed": -1}, "`seed` -1 must be at least 0"),
         ({"against": "no such model!"}, "is no folder and cannot be a hub id"),
     ],
 )
@@ -252,10 +252,10 @@ def test_bad_options_are_refused_in_one_line(
 
 def test_forgetting_that_cannot_be_measured_is_said(models: Path, sources: list[Path], tmp_path: Path) -> None:
     asked = config(models, sources, tmp_path / "out", against=str(models / "student"))
-    with pytest.raises(UserError, match=r"--retention keep is none of --problems .*; forgetting is measured on sources that are evaluated"):
+    with pytest.raises(UserError, match=r"`retention` keep is none of `problems` .*; forgetting is measured on sources that are evaluated"):
         evaluation_run.evaluate(dataclasses.replace(asked, retention="keep"))
     assert not (tmp_path / "out").exists()
-    assert "forgetting: not measured, since none of --problems is named by --retention" in evaluation_table.table(
+    assert "forgetting: not measured, since none of `problems` is named by `retention`" in evaluation_table.table(
         evaluation_run.evaluate(asked)
     )
 

@@ -104,7 +104,7 @@ def test_a_store_without_references_gives_none(tmp_path: Path) -> None:
 
 def test_refusals(tmp_path: Path, teacher: LoadedModel) -> None:
     store = ChunkStore(tmp_path, "references")
-    with pytest.raises(UserError, match="--candidates 0 must be at least 1"):
+    with pytest.raises(UserError, match="`candidates` 0 must be at least 1"):
         run([problem("a")], Script({}), store, teacher, candidates=0)
     with pytest.raises(UserError, match="problem 'b' has no expert solution"):
         run([problem("a"), problem("b", solution=None)], Script({}), store, teacher)

@@ -98,13 +98,13 @@ def test_other_options_have_records_of_their_own() -> None:
 
 
 def test_refusals(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--setting rl is not known; known: distillation, self-distillation"):
+    with pytest.raises(UserError, match="`setting` rl is not known; known: distillation, self-distillation"):
         SelectionConfig(setting="rl")
-    with pytest.raises(UserError, match="--rates and --steps need at least one value each"):
+    with pytest.raises(UserError, match="`rates` and `steps` need at least one value each"):
         SelectionConfig(rates=())
-    with pytest.raises(UserError, match="--rates -1 must be positive and finite"):
+    with pytest.raises(UserError, match="`rates` -1 must be positive and finite"):
         SelectionConfig(rates=(1e-3, -1))
-    with pytest.raises(UserError, match="--steps 0 must be positive and finite"):
+    with pytest.raises(UserError, match="`steps` 0 must be positive and finite"):
         SelectionConfig(steps=(0,))
-    with pytest.raises(UserError, match="--training may not set 'method'"):
+    with pytest.raises(UserError, match="`training` may not set 'method'"):
         select(SelectionConfig(training={"method": "paced"}, out=str(tmp_path)))

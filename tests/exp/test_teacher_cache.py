@@ -170,5 +170,5 @@ def test_a_kill_while_a_part_is_written_loses_that_part_only(tmp_path: Path, mon
     for part in again.folder.glob("*.safetensors"):
         with safe_open(part, "pt") as ours, safe_open(whole.folder / part.name, "pt") as theirs:
             assert torch.equal(ours.get_tensor("logits"), theirs.get_tensor("logits"))
-    with pytest.raises(UserError, match="--top-k 0 must be at least 1"):
+    with pytest.raises(UserError, match="`top_k` 0 must be at least 1"):
         cache(tmp_path, Counting(), top_k=0)

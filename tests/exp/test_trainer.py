@@ -222,9 +222,9 @@ def test_the_trainers_rate_is_the_schedules(source: Path, tmp_path: Path) -> Non
 
 
 def test_training_arguments_of_this_command_may_not_be_set_twice(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--training-arguments may not set max_steps"):
+    with pytest.raises(UserError, match="`training_arguments` may not set max_steps"):
         trainer(tmp_path / "a", source, training_arguments={"max_steps": 3})
-    with pytest.raises(UserError, match="--training-arguments"):
+    with pytest.raises(UserError, match="`training_arguments`"):
         trainer(tmp_path / "b", source, training_arguments={"no_such": 3})
     with pytest.raises(UserError, match="fsdp shards a model over GPUs; on a CPU leave it out"):
         trainer(tmp_path / "c", source, training_arguments={"fsdp": "full_shard"})
@@ -232,7 +232,7 @@ def test_training_arguments_of_this_command_may_not_be_set_twice(source: Path, t
         torch.device("cuda"),
         trainer_config(tmp_path / "d", source, teacher="self", teacher_update="ema", training_arguments={"fsdp": "full_shard"}),
     )
-    with pytest.raises(UserError, match="--teacher-update ema follows a whole student, and fsdp shards it"):
+    with pytest.raises(UserError, match="`teacher_update` ema follows a whole student, and fsdp shards it"):
         training_arguments(config, tmp_path / "d", 3, gpu)
 
 
