@@ -238,9 +238,8 @@ _DISTILL = """
 import sys
 import torch
 torch.set_num_threads(1)
-from kill_probe import HashGrader
-from paced_exp import distill, grading
-from paced_exp.errors import exit_cleanly
+from paced_exp import distill
+from paced_exp.core.errors import exit_cleanly
 exit_cleanly(lambda: distill.main(sys.argv[1:]))
 """
 
