@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from distill_setup import PROBLEMS, rows, save_models, write_problems
-from kill_probe import HashGrader
 
 from paced_exp import evaluate
 from paced_exp.core.errors import UserError
@@ -24,6 +22,10 @@ from paced_exp.evaluation.config import EvaluateConfig
 from paced_exp.evaluation.metrics import pass_at_k
 from paced_exp.evaluation.scores import comparison, scores, summary
 from paced_exp.grading import grader as grading
+from tests.support.distill_setup import PROBLEMS, rows, write_problems
+from tests.support.graders import HashGrader
+
+pytestmark = pytest.mark.usefixtures("hash_grader")
 
 # ---- metrics
 
@@ -135,19 +137,9 @@ def test_forgetting_is_the_drop_on_retention() -> None:
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_models(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("problems")
     return [write_problems(folder / "low.jsonl", rows()[: PROBLEMS // 2]), write_problems(folder / "high.jsonl", rows()[PROBLEMS // 2 :])]
-
-
-@pytest.fixture(autouse=True)
-def hash_grader(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grading, "Grader", HashGrader)
 
 
 def config(models: Path, sources: list[Path], out: Path, **changes: Any) -> EvaluateConfig:

@@ -12,12 +12,12 @@ import pytest
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
-from tiny_models import EOS, OTHER_EOS, PAD, VOCABULARY, loaded, save_tiny, tiny_model, tiny_tokenizer
 from tokenizers import AddedToken
 
 from paced_exp.core.errors import UserError
 from paced_exp.models import hub
 from paced_exp.models.loading import check_same_vocabulary, load_model
+from tests.support.tiny_models import EOS, OTHER_EOS, PAD, VOCABULARY, loaded, save_tiny, tiny_model, tiny_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_models import loaded, tiny_model
 
 from paced_exp.core.errors import UserError
 from paced_exp.rollouts.pass_rates import (
@@ -29,6 +28,7 @@ from paced_exp.rollouts.pass_rates import (
     warn_of_truncation,
     write_pass_rates,
 )
+from tests.support.tiny_models import loaded, tiny_model
 
 FINGERPRINT = Fingerprint("sha256:student", "sha256:template", 1.0, 128)
 

@@ -4,8 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kill_probe import HashGrader
-from probe_setup import arguments, comparable, hash_grader, models, problems, record_of, whole
 from safetensors.torch import load_file
 
 from paced_exp import distill, snr_probe
@@ -13,6 +11,10 @@ from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_json
 from paced_exp.grading import grader as grading
 from paced_exp.probe.at_steps import parse_steps
+from tests.support.graders import HashGrader
+from tests.support.probe_setup import arguments, comparable, record_of
+
+pytestmark = pytest.mark.usefixtures("hash_grader")
 
 TRAINING = '{"batch": 8, "micro_batch": 4, "learning_rate": 0.01, "warmup": 0, "teacher_statistics": "live"}'
 STEPS = {"at-steps": "1,3", "method": "hard_filter", "training": TRAINING}

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kill_and_resume import LengthGrader
-from tiny_models import loaded, save_tiny, tiny_model
 
 from paced_exp import evaluate, rollout
 from paced_exp.core.errors import UserError
@@ -16,6 +14,8 @@ from paced_exp.data.problem import Problem
 from paced_exp.data.prompt_lengths import LongPrompts
 from paced_exp.data.sources import load_problems
 from paced_exp.grading import grader as grading
+from tests.support.graders import LengthGrader
+from tests.support.tiny_models import loaded, save_tiny, tiny_model
 
 CONTEXT, NEW = 64, 12
 

@@ -9,9 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from rollout_runs import by_key
 from scipy import stats
-from tiny_models import EOS, OTHER_EOS, PAD, VOCABULARY, loaded, tiny_model
 from transformers import Qwen3NextConfig
 
 from paced_exp.core.errors import UserError
@@ -19,6 +17,8 @@ from paced_exp.rollouts import engine, kv_cache, sampling
 from paced_exp.rollouts.engine import Prompt, Rollout, rollout_seed
 from paced_exp.rollouts.hf import HFEngine
 from paced_exp.rollouts.sampling import UniformStreams, sample_tokens
+from tests.support.rollout_runs import by_key
+from tests.support.tiny_models import EOS, OTHER_EOS, PAD, VOCABULARY, loaded, tiny_model
 
 ENDS = (EOS, OTHER_EOS, 17, 29)
 

@@ -5,22 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from distill_setup import save_models, write_problems
-from kill_probe import HashGrader
 
 from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_json, write_checked, write_json
-from paced_exp.grading import grader as grading
 from paced_exp.training import selection
 from paced_exp.training.select_rate import select
 from paced_exp.training.selection import SelectionConfig, finished
+from tests.support.distill_setup import save_models, write_problems
+
+pytestmark = pytest.mark.usefixtures("hash_grader")
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(autouse=True)
-def hash_grader(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grading, "Grader", HashGrader)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from tiny_models import tiny_model
 
 from paced_exp.core.errors import UserError
 from paced_exp.losses.divergences import divergence
@@ -14,6 +13,7 @@ from paced_exp.training import teacher_cache
 from paced_exp.training.batches import Row, collate, supervised_logits
 from paced_exp.training.teacher_cache import CachedTeacher
 from paced_exp.training.teachers import Buckets, Dense, ModelTeacher, bucketed, token_losses
+from tests.support.tiny_models import tiny_model
 
 
 def rows(count: int = 7, mask: bool = True) -> list[Row]:

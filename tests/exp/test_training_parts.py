@@ -11,7 +11,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_models import tiny_model
 
 from paced_exp.core.errors import UserError
 from paced_exp.training.batches import Row, by_length, collate, in_rows, make_row, supervised_logits
@@ -20,6 +19,7 @@ from paced_exp.training.segments import Segment, make_plan, make_segments
 from paced_exp.training.stages import Stage, parse_stages, stage_ends
 from paced_exp.training.supply import Supply, SupplyOptions
 from paced_exp.weighting import ESTIMATES, METHODS, Weighting, Weights, normalised, weigh
+from tests.support.tiny_models import tiny_model
 
 # ---- stages
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic import write_base, write_row
 
 from paced_exp.core.errors import UserError
 from paced_exp.reproduce import run_grid
@@ -21,6 +20,7 @@ from paced_exp.reproduce.grids import BY_NAME, TABLES
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import DESK, PAPER, SCALES
 from paced_exp.reproduce.scheduler import Task
+from tests.support.synthetic import write_base, write_row
 
 
 def said(capsys: pytest.CaptureFixture[str], *argv: str) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic import write_base, write_row
 
 from paced_exp.core.errors import UserError
 from paced_exp.reproduce import claims_page, macros, tables
@@ -19,6 +18,7 @@ from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.scales import DESK, SCALES
 from paced_exp.reproduce.sheets import NOT_RUN, Sheet, fixed, sheets_of, signed
 from paced_exp.training.config import DistillConfig
+from tests.support.synthetic import write_base, write_row
 
 TABLE = BY_NAME["distillation"]
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_agreement import prompts_of, run
 
 from paced_exp.core.errors import UserError
 from paced_exp.grading.grader import Grader
@@ -23,14 +22,8 @@ from paced_exp.rollouts.hf import HFEngine
 from paced_exp.rollouts.store import ChunkStore
 from paced_exp.rollouts.vllm import VLLMEngine
 from paced_exp.rollouts.vllm_install import installed_vllm
-
-
-def gone(pid: int) -> bool:
-    """No process of that id, or one that only waits to be reaped."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
+from tests.support.children import gone
+from tests.support.rollout_runs import prompts_of, run
 
 
 @pytest.mark.parametrize("tied", [False, True])

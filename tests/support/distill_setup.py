@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from kill_probe import HashGrader
-from tiny_models import loaded, tiny_model, tiny_tokenizer
 
 from paced_exp.core.run_folder import RunFolder
 from paced_exp.data.problem import Problem
@@ -19,6 +17,8 @@ from paced_exp.training.build import make_trainer
 from paced_exp.training.config import DistillConfig
 from paced_exp.training.run import make_supply
 from paced_exp.training.trainer import PacedTrainer
+from tests.support.graders import HashGrader
+from tests.support.tiny_models import loaded, tiny_model, tiny_tokenizer
 
 PROBLEMS = 40
 
