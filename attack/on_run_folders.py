@@ -140,7 +140,7 @@ def _trained(content: str | bytes, folder: Path) -> None:
 _HOLD = """
 import os, subprocess, sys, time
 from pathlib import Path
-from paced_exp.folder_lock import locked
+from paced_exp.core.folder_lock import locked
 with locked(Path(sys.argv[1])):
     if sys.argv[2] == "fork" and os.fork() == 0:
         os.close(1)

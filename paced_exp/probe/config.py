@@ -40,7 +40,7 @@ class ProbeConfig:
         dtype: auto (float32 on a CPU), float32, bfloat16 or float64
         seed: of everything random
         at_steps: updates before which to probe, such as 1,20; the student is trained from one to the next
-        method: of weighting in that training: uniform, paced, hard_filter, gaussian or grpo
+        method: of weighting in that training: uniform, paced, hard_filter, gaussian, grpo, maxrl or focal
         training: JSON object of further options of paced_exp.distill for it, such as {"learning_rate": 0.001}
         rollouts_from: folder of an earlier probe of the same student and problems, whose rollouts and references are taken over
         out: folder of the run; the same command resumes it

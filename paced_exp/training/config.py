@@ -27,13 +27,15 @@ class DistillConfig:
         limit: at most so many problems of each source, drawn at random by the seed from a file or the hub; all of them when left out (the lab: the first of its stream, by default the split's size)
         columns: JSON object from a problem's field (id, prompt, answer, solution) to the column of your file that holds it
         skip_long: leave out the problems whose prompt and longest response exceed the model's context, instead of refusing all
-        method: of weighting: uniform, paced, hard_filter, gaussian or grpo
+        method: of weighting: uniform, paced, hard_filter, gaussian, grpo, maxrl or focal
         alpha: exponent of the pass rate in paced
         beta: exponent of the failure rate in paced
-        estimate: of paced's weight from k of K: plugin (the paper's), unbiased, posterior or empirical_bayes (recommended: docs/weights.md)
+        estimate: of the weight from k of K: plugin (the paper's), unbiased (paced, maxrl and focal), posterior or empirical_bayes (recommended: docs/weights.md)
         lo: smallest pass rate that the hard filter keeps
         hi: largest pass rate that the hard filter keeps
         sigma: width of the gaussian; matched to paced's spread when left out
+        gamma: exponent of the failure rate in focal
+        order: rollouts at which maxrl truncates the likelihood; K when left out
         weight_by: loss (weighted in it) or sampling (problems drawn in proportion to their weights)
         pass_rates: pass_rates.parquet of the same student, or counts of your own (.jsonl with problem_id, k, K a line); rolled out here when left out
         K: rollouts a problem, from which its pass rate is estimated
@@ -95,6 +97,8 @@ class DistillConfig:
     lo: float = 0.2
     hi: float = 0.8
     sigma: float | None = None
+    gamma: float = 2.0
+    order: int | None = None
     weight_by: str = "loss"
     pass_rates: str | None = None
     K: int = 8
@@ -201,4 +205,4 @@ class DistillConfig:
         """The weight scheme. Raises `UserError` for an unknown method, listing the known ones."""
         from paced_exp.weighting import Weighting
 
-        return Weighting(self.method, self.alpha, self.beta, self.estimate, self.lo, self.hi, self.sigma)
+        return Weighting(self.method, self.alpha, self.beta, self.estimate, self.lo, self.hi, self.sigma, self.gamma, self.order)
