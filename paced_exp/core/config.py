@@ -75,10 +75,10 @@ def parse(config_class: type[Config], argv: Sequence[str] | None, prog: str, des
     # Only here: what runs without a command line of this kind, such as the grids, needs no jsonargparse.
     from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
-    class Formatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):  # type: ignore[misc]
+    class Formatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
         """Keeps the lines of the description."""
 
-    class Parser(ArgumentParser):  # type: ignore[misc]
+    class Parser(ArgumentParser):
         """Prints options as README and docs write them, --max-new-tokens; jsonargparse names them after fields."""
 
         def format_help(self, *args: Any, **kwargs: Any) -> str:
