@@ -52,8 +52,8 @@ class Reported:
     def _row(self, table: Table, row: Row) -> list[Any] | None:
         if table.reported is None or row.reported is None:
             return None
-        rows = self._content["tables"][table.reported]["rows"]
-        return rows[row.reported]
+        found: list[Any] = self._content["tables"][table.reported]["rows"][row.reported]
+        return found
 
 
 def _pair(value: Any) -> tuple[float, float | None]:

@@ -13,6 +13,7 @@ from paced_exp.data.sources import load_problems
 from paced_exp.models.loading import LoadedModel
 from paced_exp.rollouts.engines import Engines
 from paced_exp.rollouts.groups import Processes
+from paced_exp.rollouts.options import EngineOptions
 from paced_exp.training.build import make_trainer
 from paced_exp.training.config import DistillConfig
 from paced_exp.training.run import make_supply
@@ -98,6 +99,6 @@ def trainer(folder: Path, source: Path, **changes: Any) -> PacedTrainer:
     run = RunFolder(folder, config).open()
     student, teacher = tiny("qwen3", 0), tiny("llama", 1)
     passes = np.arange(len(problems)) % 9, np.full(len(problems), 8)
-    processes, engines = Processes(), Engines()
+    processes, engines = Processes(), Engines(EngineOptions())
     supply = make_supply(config, run, problems, student, teacher, passes, HashGrader(), processes, engines)
     return make_trainer(config, run, supply, teacher, processes)

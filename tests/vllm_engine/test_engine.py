@@ -19,6 +19,7 @@ from paced_exp.rollouts.collect import collect
 from paced_exp.rollouts.engine import Prompt
 from paced_exp.rollouts.engines import Engines
 from paced_exp.rollouts.hf import HFEngine
+from paced_exp.rollouts.options import EngineOptions
 from paced_exp.rollouts.store import ChunkStore
 from paced_exp.rollouts.vllm import VLLMEngine
 from paced_exp.rollouts.vllm_install import installed_vllm
@@ -33,7 +34,7 @@ def test_a_model_in_training_is_sampled_with_its_new_weights(tied: bool, problem
     if not tied:
         model.model.config.tie_word_embeddings = False
         model.model.lm_head.weight = torch.nn.Parameter(model.model.lm_head.weight.detach().clone())
-    engines = Engines("vllm")
+    engines = Engines(EngineOptions(engine="vllm"))
     prompts = prompts_of(problems[:40], model)
 
     def agreement() -> float:
@@ -143,6 +144,6 @@ def test_a_model_that_vllm_does_not_know(student: Any, tmp_path: Path) -> None:
 
 
 def test_a_type_that_vllm_does_not_compute_in() -> None:
-    engines = Engines("vllm")
+    engines = Engines(EngineOptions(engine="vllm"))
     with pytest.raises(UserError, match="--dtype float64 is not for --engine vllm; take float32, float16, bfloat16"):
         engines.of(engines.load("lab:student", dtype="float64"))
