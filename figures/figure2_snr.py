@@ -11,7 +11,7 @@ from figures.command import run_on_records
 from paced_exp.plotting.style import COLORS, new_figure, save_figure
 from paced_exp.probe.figure import plot_snr
 from paced_exp.reproduce.probes import probe_command
-from paced_exp.reproduce.rates import scale_named
+from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.verdicts import figure_probe
 
 NAME = "figure2_snr"

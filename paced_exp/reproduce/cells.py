@@ -16,15 +16,15 @@ from paced_exp.reproduce.grids import TABLES, Row, Table
 from paced_exp.reproduce.scales import SCALES, Scale
 from paced_exp.training.config import DistillConfig
 
-# Fields that say where and how a run is made, not what comes out of it.
-LOCAL = ("out", "device", "report_to", "pass_rates", "references", "cache", "base_evaluation", "against", "max_batch_tokens")
+# Options of where and how a run is made, which change nothing of what comes out of it.
+NEUTRAL_OPTIONS = ("out", "device", "report_to", "pass_rates", "references", "cache", "base_evaluation", "against", "max_batch_tokens")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One run: of a row with a seed, or (seed 0) the evaluation of an untrained student.
+    """One run: the training of a row with a seed, or the evaluation of an untrained student (whose seed is 0).
 
-    table, row: its home. options: of the run without `LOCAL`, what the record must have been made with.
+    table, row: its home, the first table and row that hold it; its record is named after them.
     """
 
     scale: Scale
@@ -41,8 +41,8 @@ class Cell:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The configuration without what says only where and how."""
-        return {name: value for name, value in configs.as_dict(self.config).items() if name not in LOCAL}
+        """The configuration without `NEUTRAL_OPTIONS`: a record of the cell must have been made with these options."""
+        return {name: value for name, value in configs.as_dict(self.config).items() if name not in NEUTRAL_OPTIONS}
 
     @property
     def key(self) -> str:
@@ -103,7 +103,6 @@ def all_cells(scale: Scale, seeds: int | None = None) -> list[Cell]:
 
 @cache
 def _homes(scale_name: str) -> dict[str, tuple[str, str]]:
-
     scale = SCALES[scale_name]
     homes: dict[str, tuple[str, str]] = {}
     for table in TABLES:

@@ -6,7 +6,7 @@ from paced_exp.reproduce.cells import cell_of
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.scales import Scale
-from paced_exp.reproduce.sheets import NONE, Sheet, Value
+from paced_exp.reproduce.grid_tables import NONE, Sheet, Value
 from paced_exp.training.config import DistillConfig
 
 _SHOWN = {

@@ -21,9 +21,9 @@ from paced_exp.reproduce.measures import combined, primaries, row_named
 from paced_exp.reproduce.printing import escape
 from paced_exp.reproduce.records import Results, readable
 from paced_exp.reproduce.scales import DESK, PAPER, Scale
-from paced_exp.reproduce.sheets import NOT_RUN, fixed, signed
-from paced_exp.reproduce.statistics import CONFIDENCE, mean_and_error
-from paced_exp.reproduce.verdict_sheets import finding_text
+from paced_exp.reproduce.grid_tables import NOT_RUN, fixed, signed
+from paced_exp.reproduce.significance import CONFIDENCE, mean_and_error
+from paced_exp.reproduce.verdict_tables import finding_text
 from paced_exp.reproduce.verdicts import LEAST_SEEDS, figure_probe, outcomes, probe_records
 from paced_exp.training.config import DistillConfig
 

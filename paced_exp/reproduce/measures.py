@@ -10,7 +10,7 @@ from paced_exp.reproduce.cells import base_cell, row_cells
 from paced_exp.reproduce.grids import BY_NAME, Row, Table
 from paced_exp.reproduce.records import Record, Results
 from paced_exp.reproduce.scales import MOST_SEEDS, Scale
-from paced_exp.reproduce.statistics import Estimate, crossed
+from paced_exp.reproduce.significance import Estimate, crossed
 
 
 @dataclass(frozen=True)

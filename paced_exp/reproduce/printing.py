@@ -1,6 +1,6 @@
 """Sheets as Markdown and as LaTeX (booktabs)."""
 
-from paced_exp.reproduce.sheets import Sheet, Value
+from paced_exp.reproduce.grid_tables import Sheet, Value
 
 _LATEX = {
     "\\": r"\textbackslash{}",

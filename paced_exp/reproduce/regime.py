@@ -11,8 +11,8 @@ from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.measures import Measured, combined, primaries, row_named
 from paced_exp.reproduce.records import Record, Results
 from paced_exp.reproduce.scales import Scale
-from paced_exp.reproduce.sheets import NOT_RUN, Sheet, Value, cell_command, fixed, signed
-from paced_exp.reproduce.statistics import Estimate, mean_and_error
+from paced_exp.reproduce.grid_tables import NOT_RUN, Sheet, Value, cell_command, fixed, signed
+from paced_exp.reproduce.significance import Estimate, mean_and_error
 
 # (table, row), those that repeat most first.
 ROWS = (

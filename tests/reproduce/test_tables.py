@@ -17,7 +17,7 @@ from paced_exp.reproduce.printing import escape, latex, latex_prose, markdown
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.scales import DESK, SCALES
-from paced_exp.reproduce.sheets import NOT_RUN, Sheet, fixed, sheets_of, signed
+from paced_exp.reproduce.grid_tables import NOT_RUN, Sheet, fixed, sheets_of, signed
 from paced_exp.training.config import DistillConfig
 
 TABLE = BY_NAME["distillation"]

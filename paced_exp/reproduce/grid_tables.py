@@ -12,7 +12,7 @@ from paced_exp.reproduce.measures import Measured, accuracies, combined, common_
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.scales import BENCHMARKS, Scale
-from paced_exp.reproduce.statistics import mean_and_error
+from paced_exp.reproduce.significance import mean_and_error
 
 NOT_RUN = "not run"
 NONE = "–"

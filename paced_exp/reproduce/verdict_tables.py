@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from paced_exp.probe.verdict import SHARE
 from paced_exp.reproduce.findings import Finding, Outcome, Size
 from paced_exp.reproduce.reported import Reported
-from paced_exp.reproduce.sheets import NONE, Sheet, Value, fixed, signed
-from paced_exp.reproduce.statistics import POWER
+from paced_exp.reproduce.grid_tables import NONE, Sheet, Value, fixed, signed
+from paced_exp.reproduce.significance import POWER
 
 # Of the columns of `verdict_sheets` in LaTeX, in shares of the text's width.
 LATEX_WIDTHS = (
