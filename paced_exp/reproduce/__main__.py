@@ -59,8 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(argv)
     from paced_exp.reproduce.cells import all_cells, cells_of
     from paced_exp.reproduce.grids import table_named
-    from paced_exp.reproduce.probes import TABLES, probes_of
     from paced_exp.reproduce.learning_rates import check_rates, scale_named
+    from paced_exp.reproduce.probes import TABLES, probes_of
     from paced_exp.reproduce.records import Results
     from paced_exp.reproduce.run_grid import counted, default_jobs, make_plan, plan_text, run_plan
 
