@@ -149,9 +149,7 @@ def command(config_class: type[Config], prog: str, description: str) -> Callable
     return entry
 
 
-def subcommands(
-    prog: str, description: str, entries: Mapping[str, Callable[..., Returned]]
-) -> Callable[[Sequence[str] | None], Returned]:
+def subcommands(prog: str, description: str, entries: Mapping[str, Callable[..., Returned]]) -> Callable[[Sequence[str] | None], Returned]:
     """The entry point of several commands under one name: the first argument says which, as in `paced_exp.lab pretrain student`.
 
     entries: by name, entry points made by `command`, whose docstrings are the help of each.

@@ -1,6 +1,5 @@
 """Which response each problem's gradient is taken on: the teacher's reference, the worked solution, or a rollout of the student's own."""
 
-
 from paced_exp.core.errors import UserError
 from paced_exp.core.progress import Bar, progress
 from paced_exp.core.run_folder import RunFolder

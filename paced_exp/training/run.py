@@ -149,7 +149,13 @@ def _initial_teacher(config: DistillConfig, student: LoadedModel) -> LoadedModel
 
 
 def initial_counts(
-    config: DistillConfig, run: RunFolder, student: LoadedModel, problems: list[Problem], grader: grading.Grader, processes: Processes, engines: Engines
+    config: DistillConfig,
+    run: RunFolder,
+    student: LoadedModel,
+    problems: list[Problem],
+    grader: grading.Grader,
+    processes: Processes,
+    engines: Engines,
 ) -> Counts | None:
     """k and K of every problem before training, from `pass_rates` or rolled out (and written to pass_rates.parquet); None if not needed."""
     if not config.weighting().needs_pass_rates:

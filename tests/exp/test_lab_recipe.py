@@ -22,7 +22,7 @@ from paced_exp.lab import __main__ as command
 from paced_exp.lab import pretrain
 from paced_exp.lab.corpus import IGNORE, Batch, pool_texts
 from paced_exp.lab.corpus import pool_batches as batches_of_texts
-from paced_exp.lab.recipes import CONTEXT, LAB_SCALE, RECIPES, Recipe, build_model
+from paced_exp.lab.recipes import CONTEXT, GPU_SCALE, RECIPES, Recipe, build_model
 from paced_exp.lab.tokenizer import END
 from tests.support import children
 
@@ -60,7 +60,7 @@ def test_models_come_from_the_recipes_seed_alone(architecture: Any, lab_tokenize
     assert one.config.max_position_embeddings == CONTEXT and one.config.eos_token_id == lab_tokenizer.eos_token_id
 
 
-@pytest.mark.parametrize(("recipes", "least", "most"), [(RECIPES, 500_000, 5_000_000), (LAB_SCALE, 20_000_000, 100_000_000)])
+@pytest.mark.parametrize(("recipes", "least", "most"), [(RECIPES, 500_000, 5_000_000), (GPU_SCALE, 20_000_000, 100_000_000)])
 def test_models_have_their_scales_size_and_students_begin_as_their_teachers_run(
     recipes: dict[str, Recipe], least: int, most: int, lab_tokenizer: PreTrainedTokenizerFast
 ) -> None:
@@ -271,7 +271,7 @@ def test_processes_that_make_the_examples_change_no_number(whole: Path, tmp_path
 
 
 def test_harder_recipes_draw_every_level_of_their_own_splits() -> None:
-    recipe = replace(LAB_SCALE["lab-teacher"], pool_size=400, retention=0.0)
+    recipe = replace(GPU_SCALE["gpu-teacher"], pool_size=400, retention=0.0)
     longest = max(len(response) for _, response in pool_texts(recipe, 0))
     assert longest > 1.3 * max(len(response) for _, response in pool_texts(replace(recipe, harder=False), 0))
     assert (recipe.data, recipe.problems) == ("harder-pretrain", "harder-train")
@@ -295,11 +295,11 @@ def test_the_command_runs_the_named_recipe(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(pretrain, "pretrain", remember)
     command.main(["pretrain", "student-llama", "--threads", "1"])
     command.main(["pretrain", "teacher", "--out", str(tmp_path)])
-    command.main(["pretrain", "lab-teacher", "--out", str(tmp_path), "--workers", "3"])
+    command.main(["pretrain", "gpu-teacher", "--out", str(tmp_path), "--workers", "3"])
     assert asked == [
         ("student-llama", RECIPES["student-llama"], Path("runs/lab/student-llama"), 1, {"device": "cpu", "workers": 0}),
         ("teacher", RECIPES["teacher"], tmp_path, 2, {"device": "cpu", "workers": 0}),
-        ("lab-teacher", LAB_SCALE["lab-teacher"], tmp_path, 2, {"device": "cpu", "workers": 3}),
+        ("gpu-teacher", GPU_SCALE["gpu-teacher"], tmp_path, 2, {"device": "cpu", "workers": 3}),
     ]
     assert capsys.readouterr().out == f"{tmp_path / 'checkpoint'}\n" * 3
     with pytest.raises(UserError, match="--workers -1 must be at least 0"):

@@ -18,8 +18,8 @@ from paced_exp.reproduce.records import Results, read_sealed, write_record
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.reported_effects import reported_effect
 from paced_exp.reproduce.scales import DESK
-from paced_exp.reproduce.statistics import Estimate, crossed, holm
-from paced_exp.reproduce.verdict_sheets import untested
+from paced_exp.reproduce.significance import Estimate, crossed, holm
+from paced_exp.reproduce.verdict_tables import untested
 from paced_exp.reproduce.verdicts import LEVEL, Finding, Outcome, findings_by_name, outcomes, probe_findings, test
 from tests.support.synthetic import content_of, scores, write_base, write_probe, write_row
 
