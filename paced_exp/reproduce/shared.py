@@ -119,7 +119,7 @@ def _base(cell: Cell, work: Path) -> Shared:
     return _placed("base", base_cell(cell.scale, cell.setup).config, cell, work, "base")
 
 
-def _placed(kind: str, config: Any, cell: Cell, work: Path, name: str) -> Shared:
+def _placed(kind: str, config: RolloutConfig | DistillConfig | EvaluateConfig, cell: Cell, work: Path, name: str) -> Shared:
     """`config` in a folder whose name tells what it is and whose hash changes with what decides it."""
     decisive = {key: value for key, value in configs.as_dict(config).items() if key not in NEUTRAL_OPTIONS}
     digest = hashlib.sha256(json.dumps([kind, decisive], sort_keys=True).encode()).hexdigest()[:10]

@@ -1,7 +1,10 @@
 """The configuration of a distillation."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, fields
+from typing import Any
 
+from paced_exp.core.errors import UserError
 from paced_exp.core.options import RunOptions
 from paced_exp.data.options import LimitedProblemOptions
 from paced_exp.rollouts.options import EngineOptions, StudentOptions
@@ -48,3 +51,16 @@ class DistillConfig(
             divergence(stage.divergence, temperature=self.loss_temperature, jsd_beta=self.jsd_beta)
         parse_recompute(self.recompute)
         parse_mask(self.supervise, lambda ids: "")
+
+
+def further_options(training: dict[str, Any] | None, decided: Collection[str], decider: str) -> dict[str, Any]:
+    """The `training` option of a command that trains by itself: options of a `DistillConfig` that are not among those `decided`.
+
+    decider: who decides those, for the message. Raises `UserError` for an option that may not be set.
+    """
+    known = {field.name for field in fields(DistillConfig)}
+    for name in training or {}:
+        if name in decided or name not in known:
+            why = f"the {decider} decides it" if name in decided else "paced_exp.distill has no such option"
+            raise UserError(f"`training` may not set {name!r}: {why}")
+    return training or {}
