@@ -151,7 +151,7 @@ class DistillConfig:
         from paced_exp.training.stages import parse_stages
 
         for stage in parse_stages(self.stages):
-            divergence(stage.divergence, temperature=self.loss_temperature, jsd_beta=self.jsd_beta)
+            divergence(stage.divergence, jsd_beta=self.jsd_beta)
         self.weighting()
         parse_recompute(self.recompute)
         parse_mask(self.supervise, lambda ids: "")
@@ -164,7 +164,7 @@ class DistillConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"`{name}` {value} must be at least 1")
-        for name in ("temperature", "epochs", "learning_rate", "max_grad_norm"):
+        for name in ("temperature", "loss_temperature", "epochs", "learning_rate", "max_grad_norm"):
             if getattr(self, name) is not None and not 0 < getattr(self, name) < float("inf"):
                 raise UserError(f"`{name}` {getattr(self, name)} must be positive and finite")
         for name in ("warmup", "weight_decay", "seed"):

@@ -17,12 +17,13 @@ from tiny_models import tiny_model
 from paced_exp.core.checkpoints import checkpoints
 from paced_exp.core.errors import UserError
 from paced_exp.data.prompts import prompt_ids
+from paced_exp.losses.alignment import Batch
+from paced_exp.losses.problem_loss import Dense, Targets
 from paced_exp.rollouts.references import solution_ids
 from paced_exp.training import build
-from paced_exp.training.batches import Batch
 from paced_exp.training.build import training_arguments
 from paced_exp.training.teacher_cache import CachedTeacher
-from paced_exp.training.teachers import Dense, EMATeacher, ModelTeacher, Targets
+from paced_exp.training.teachers import EMATeacher, ModelTeacher
 from paced_exp.training.trainer import rate
 
 HERE = Path(__file__).parent
