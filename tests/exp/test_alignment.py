@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from tiny_models import tiny_model
 
 from paced_exp.core.errors import UserError
 from paced_exp.losses.alignment import Row, check_fits, collate, make_row, supervised_logits
+from tests.support.tiny_models import tiny_model
 
 ROWS = [
     Row("a", [5, 6, 7], [8, 9, 5, 6, 7], [10, 11, 12, 1], [True, True, True, True], 1.5),

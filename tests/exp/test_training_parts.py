@@ -36,7 +36,7 @@ def test_stages_are_parsed() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("forward_kl:0.5,reverse_kl:0.4", "--stages forward_kl:0.5,reverse_kl:0.4: the fractions must sum to 1, got 0.9"),
+        ("forward_kl:0.5,reverse_kl:0.4", "`stages` forward_kl:0.5,reverse_kl:0.4: the fractions must sum to 1, got 0.9"),
         ("forward", "divergence 'forward' is not known; known: forward_kl, reverse_kl, cross_entropy, jsd, akl"),
         ("akl@web", "source 'web' is not known; known: references, rollouts"),
         ("akl,jsd", r"'akl' has no fraction; write akl:FRACTION"),
@@ -93,7 +93,7 @@ def test_the_first_tokens_are_the_ceiling_of_the_fraction(length: int, twentieth
 
 @pytest.mark.parametrize("text", ["some", "first", "first:0", "first:1.5", "first:x", "first:nan"])
 def test_masks_that_cannot_be(text: str) -> None:
-    with pytest.raises(UserError, match=f"--supervise {text}"):
+    with pytest.raises(UserError, match=f"`supervise` {text}"):
         parse_mask(text, characters)
 
 
@@ -111,9 +111,9 @@ def test_segments_are_cut_where_stages_change_and_pass_rates_are_taken_again() -
         Segment(5, 8, REVERSE, False),
         Segment(8, 10, REVERSE, True),
     ]
-    with pytest.raises(UserError, match="--recompute often is not known; known: never, stages"):
+    with pytest.raises(UserError, match="`recompute` often is not known; known: never, stages"):
         make_segments([FORWARD, REVERSE], 10, "often")
-    with pytest.raises(UserError, match="--steps 0 must be at least 1"):
+    with pytest.raises(UserError, match="`steps` 0 must be at least 1"):
         make_segments([FORWARD, REVERSE], 0, "never")
 
 
