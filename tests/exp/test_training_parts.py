@@ -171,7 +171,7 @@ def a_supply(weighting: Weighting, counts: tuple[np.ndarray, np.ndarray], monkey
 
 @pytest.mark.parametrize(
     "weighting",
-    [*map(Weighting, METHODS), *(Weighting(estimate=estimate) for estimate in ESTIMATES)],
+    [*(Weighting(name, order=8 if name == "maxrl" else None) for name in METHODS), *(Weighting(estimate=estimate) for estimate in ESTIMATES)],
     ids=lambda w: f"{w.method}-{w.estimate}",
 )
 def test_a_training_weighs_as_weigh_does(weighting: Weighting, monkeypatch: pytest.MonkeyPatch) -> None:
