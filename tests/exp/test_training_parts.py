@@ -3,7 +3,6 @@
 import itertools
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,11 @@ from tiny_models import tiny_model
 
 from paced_exp.core.errors import UserError
 from paced_exp.training.batches import Row, by_length, collate, in_rows, make_row, supervised_logits
+from paced_exp.training.data import TrainingData, UpdateOptions
 from paced_exp.training.masks import parse_mask
+from paced_exp.training.row_builder import RowBuilder
 from paced_exp.training.segments import Segment, make_plan, make_segments
 from paced_exp.training.stages import Stage, parse_stages, stage_ends
-from paced_exp.training.supply import Supply, SupplyOptions
 from paced_exp.weighting import ESTIMATES, METHODS, Weighting, Weights, normalised, weigh
 
 # ---- stages
@@ -161,13 +161,13 @@ def test_sampling_draws_in_proportion_and_weighs_alike() -> None:
 # ---- weights in training
 
 
-def a_supply(weighting: Weighting, counts: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> Supply:
-    """A supply of one stage on the student's rollouts, of problems that no model ever sees."""
-    options = SupplyOptions(weighting, "loss", 4, 1.0, 8, batch=2, rollout_every=1, teacher_prompt="plain", seed=0)
-    problems, segments = [None] * len(counts[0]), [Segment(0, 3, REVERSE, False)]
-    monkeypatch.setattr(Supply, "_check_contexts", lambda *_: None)
+def some_data(weighting: Weighting, counts: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> TrainingData:
+    """The data of one stage on the student's rollouts, of problems that no model ever sees."""
+    options = UpdateOptions(weighting, "loss", batch=2, rollout_every=1, seed=0)
+    monkeypatch.setattr(TrainingData, "_check_contexts", lambda *_: None)
     nothing: Any = None
-    return Supply(Path(), options, problems, segments, nothing, nothing, nothing, nothing, nothing, counts, nothing, nothing)  # type: ignore[arg-type]
+    rows = RowBuilder([nothing] * len(counts[0]), nothing, nothing, "plain", nothing)
+    return TrainingData(options, [Segment(0, 3, REVERSE, False)], rows, nothing, nothing, counts)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def a_supply(weighting: Weighting, counts: tuple[np.ndarray, np.ndarray], monkey
 )
 def test_a_training_weighs_as_weigh_does(weighting: Weighting, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = np.array([0, 1, 2, 4, 3]), np.array([4, 4, 4, 4, 8])
-    prepared = a_supply(weighting, counts, monkeypatch).prepare(0)
+    prepared = some_data(weighting, counts, monkeypatch).prepare(0)
     assert prepared.weights.values.tolist() == weigh(weighting, *counts).values.tolist()
 
 
@@ -186,9 +186,9 @@ def test_a_training_weighs_as_weigh_does(weighting: Weighting, monkeypatch: pyte
 def test_a_training_refuses_the_counts_that_weigh_refuses(
     method: str, counts: tuple[list[float], list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    supply = a_supply(Weighting(method), (np.array(counts[0]), np.array(counts[1])), monkeypatch)
+    data = some_data(Weighting(method), (np.array(counts[0]), np.array(counts[1])), monkeypatch)
     with pytest.raises(ValueError, match="k and K must be vectors of whole numbers with 0 <= k <= K and K >= 1"):
-        supply.prepare(0)
+        data.prepare(0)
 
 
 # ---- batches
