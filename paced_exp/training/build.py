@@ -24,7 +24,7 @@ from paced_exp.training.trainer import PacedTrainer
 EXACT_VOCABULARY = 4096  # tokens up to which `auto` caches all logits: 16 kB a position in float32, where Qwen3's 151,936 are 600
 
 
-def make_trainer(config: Any, run: RunFolder, data: TrainingData, teacher: LoadedModel, processes: Processes) -> PacedTrainer:
+def make_trainer(config: DistillConfig, run: RunFolder, data: TrainingData, teacher: LoadedModel, processes: Processes) -> PacedTrainer:
     """The trainer of `config`, with a loss and a teacher for each stage."""
     stages = parse_stages(config.stages)
     teachers = _teachers(config, run, data, teacher, stages)
@@ -62,7 +62,7 @@ def make_trainer(config: Any, run: RunFolder, data: TrainingData, teacher: Loade
     )
 
 
-def _cached(config: Any, stage: Stage) -> bool:
+def _cached(config: DistillConfig, stage: Stage) -> bool:
     frozen = config.teacher != "self" or config.teacher_update == "frozen"
     return frozen and stage.source == "references" and stage.divergence != "cross_entropy" and config.teacher_statistics != "live"
 
@@ -75,7 +75,7 @@ def _top_k(config: DistillConfig | ReferencesConfig, teacher: LoadedModel) -> in
     return None if exact else config.top_k
 
 
-def _teachers(config: Any, run: RunFolder, data: TrainingData, initial: LoadedModel, stages: list[Stage]) -> dict[str, Teacher]:
+def _teachers(config: DistillConfig, run: RunFolder, data: TrainingData, initial: LoadedModel, stages: list[Stage]) -> dict[str, Teacher]:
     live: Teacher
     if config.teacher_update == "live":
         live = ModelTeacher(data.student.model)
@@ -106,7 +106,7 @@ def cached_teacher(config: DistillConfig | ReferencesConfig, run: RunFolder, tea
     )
 
 
-def training_arguments(config: Any, folder: Path, steps: int, device: torch.device) -> TrainingArguments:
+def training_arguments(config: DistillConfig, folder: Path, steps: int, device: torch.device) -> TrainingArguments:
     """Trainer's arguments. Raises `UserError` where processes do not divide the batch, or `training_arguments` cannot be.
 
     Further ones, such as {"fsdp": "full_shard", "gradient_checkpointing": true}, are the user's.

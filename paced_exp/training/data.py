@@ -24,7 +24,7 @@ from paced_exp.weighting import Weighting, Weights, normalised, weigh
 
 
 @dataclass(frozen=True)
-class UpdateOptions:
+class BatchOptions:
     """What decides which problems an update trains on, and what each counts for.
 
     weight_by: see `make_plan`. batch: problems an update. rollout_every: updates that share one set of on-policy rollouts.
@@ -54,7 +54,7 @@ class TrainingData:
 
     def __init__(
         self,
-        options: UpdateOptions,
+        options: BatchOptions,
         segments: Sequence[Segment],
         rows: RowBuilder,
         references: ReferenceSource,
@@ -176,7 +176,7 @@ def make_training_data(config: DistillConfig, rollouts: StudentRollouts, teacher
         )
         references = SampledReferences(rollouts.context, recipe, teacher, student, config.references)
     return TrainingData(
-        UpdateOptions(weighting, config.weight_by, config.batch, config.rollout_every, config.seed),
+        BatchOptions(weighting, config.weight_by, config.batch, config.rollout_every, config.seed),
         make_segments(parse_stages(config.stages), steps, config.recompute),
         RowBuilder(problems, student, teacher, config.teacher_prompt, parse_mask(config.supervise, student.tokenizer.decode)),
         references,

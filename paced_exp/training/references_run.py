@@ -29,7 +29,7 @@ def sample_references(config: ReferencesConfig) -> dict[str, Any]:
 
 
 def _sample_references(config: ReferencesConfig, run: RunFolder) -> dict[str, Any]:
-    engines = Engines(config.engine, config.engine_options, device=config.device)
+    engines = Engines(config)
     inputs = load_inputs(config)
     # The folder is taken only now: a command that is refused leaves none behind to be in the way of its correction.
     run.open().claim(inputs.fingerprints)

@@ -44,14 +44,14 @@ class Trained:
     main_process: bool
 
 
-def train_run(config: Any, run: RunFolder) -> Trained:
-    """Train (or resume, or find trained) the run of `config`, a `DistillConfig`, in its folder."""
+def train_run(config: DistillConfig, run: RunFolder) -> Trained:
+    """Train (or resume, or find trained) the run of `config` in its folder."""
     transformers_logging.disable_progress_bar()  # a bar for every checkpoint's shards would drown this package's own
-    state = PartialState(**_process_options(config))
+    state = PartialState(**_process_options(config.device))
     processes = Processes(state.is_main_process, state.wait_for_everyone)
     if (done := _trained(run, processes)) is not None:
         return done
-    engines = Engines(config.engine, config.engine_options, device=config.device)
+    engines = Engines(config)
     inputs = load_inputs(config)
     evaluation = evaluation_config(config, run)
     if processes.main and evaluation is not None:
@@ -93,10 +93,10 @@ def _trained(run: RunFolder, processes: Processes) -> Trained | None:
     return Trained(read_checked(run / DONE, "training")["record"], processes.main) if (run / DONE).exists() else None
 
 
-def _process_options(config: Any) -> dict[str, Any]:
+def _process_options(device: str) -> dict[str, Any]:
     # Processes wait while the first one rolls out, which can take hours.
     options: dict[str, Any] = {"timeout": timedelta(days=2)} if int(os.environ.get("WORLD_SIZE", "1")) > 1 else {}
-    on_cpu = config.device == "cpu" or (config.device == "auto" and not torch.cuda.is_available())
+    on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
     return options | ({"cpu": True} if on_cpu else {})
 
 
@@ -134,7 +134,7 @@ def _save_model(trainer: PacedTrainer, folder: Path, processes: Processes) -> No
     processes.wait()
 
 
-def evaluation_config(config: Any, run: RunFolder) -> EvaluateConfig | None:
+def evaluation_config(config: DistillConfig, run: RunFolder) -> EvaluateConfig | None:
     """What evaluates the trained student against the one it started from; None where `evaluate` is none."""
     if config.evaluate == "none":
         return None
@@ -157,7 +157,7 @@ def evaluation_config(config: Any, run: RunFolder) -> EvaluateConfig | None:
     )
 
 
-def evaluate_run(config: Any, run: RunFolder) -> dict[str, Any] | None:
+def evaluate_run(config: DistillConfig, run: RunFolder) -> dict[str, Any] | None:
     """Evaluate the trained student; None where `evaluate` is none."""
     evaluation = evaluation_config(config, run)
     return None if evaluation is None else evaluate(evaluation)
@@ -168,7 +168,6 @@ def distill(config: DistillConfig) -> dict[str, Any]:
 
     Under `accelerate launch` every process trains; the first one alone rolls out, evaluates and writes, and the others get an empty record.
     """
-
     run = RunFolder(config.out, config)
     return run.recorded(KIND, lambda: _distill(config, run), main=_is_first_process())
 
@@ -178,8 +177,7 @@ def _is_first_process() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) == 1 or int(os.environ.get("RANK", "0")) == 0
 
 
-def _distill(config: DistillConfig, run: Any) -> dict[str, Any]:
-
+def _distill(config: DistillConfig, run: RunFolder) -> dict[str, Any]:
     trained = train_run(config, run)
     if not trained.main_process:
         return {}

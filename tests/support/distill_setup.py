@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from kill_probe import HashGrader
-from tiny_models import loaded, tiny_model, tiny_tokenizer
 
 from paced_exp.core.run_folder import RunFolder
 from paced_exp.data.sources import load_problems
@@ -15,11 +13,14 @@ from paced_exp.models.loading import LoadedModel
 from paced_exp.rollouts.engine import Sampling
 from paced_exp.rollouts.engines import Engines
 from paced_exp.rollouts.groups import RunContext
+from paced_exp.rollouts.options import EngineOptions
 from paced_exp.training.build import make_trainer
 from paced_exp.training.config import DistillConfig
 from paced_exp.training.data import make_training_data
 from paced_exp.training.student_rollouts import StudentRollouts
 from paced_exp.training.trainer import PacedTrainer
+from tests.support.graders import HashGrader
+from tests.support.tiny_models import loaded, tiny_model, tiny_tokenizer
 
 PROBLEMS = 40
 
@@ -94,7 +95,7 @@ def trainer_config(folder: Path, source: Path, **changes: Any) -> DistillConfig:
 
 def student_rollouts(folder: Path, config: DistillConfig) -> StudentRollouts:
     """Of a tiny student in float64, graded by checksum."""
-    context = RunContext(folder, Engines(), HashGrader())  # type: ignore[arg-type]
+    context = RunContext(folder, Engines(EngineOptions()), HashGrader())  # type: ignore[arg-type]
     sampling = Sampling(config.K, config.max_new_tokens, config.temperature, config.seed)
     return StudentRollouts(context, tiny("qwen3", 0), load_problems(config.problems), sampling)
 
