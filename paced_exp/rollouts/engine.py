@@ -16,7 +16,7 @@ Watch = Callable[[int, int], object]
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt by its token ids, so that no engine tokenises text of its own accord."""
+    """A prompt as token ids, so that no engine has to tokenise text."""
 
     problem_id: str
     token_ids: list[int]
@@ -26,8 +26,8 @@ class Prompt:
 class Rollout:
     """One sampled response.
 
-    problem_id, sample: which prompt, and which of its K rollouts (from 0). token_ids: the response only, the sampled end-of-sequence id
-    included. finished: such an id was sampled; False means the response was cut at max_new_tokens. seed: of the rollout's random stream.
+    problem_id, sample: which prompt, and which of its K rollouts (from 0). token_ids: of the response alone, with the end-of-sequence id
+    where one was sampled. finished: whether one was; if not, the response was cut at max_new_tokens. seed: of the rollout's random stream.
     """
 
     problem_id: str

@@ -135,7 +135,7 @@ def _wrong(row: dict[str, Any], vocabulary: int | None) -> str:
     if row.keys() != {each.name for each in fields(Reference)}:
         return f"has the columns {', '.join(row)}, not those of a reference"
     if row["origin"] not in ORIGINS:
-        return f"has the origin {row['origin']!r:.40}, which is none of {', '.join(ORIGINS)}"
+        return f"has the origin {row['origin']!r:.40}, which is not known; known: {', '.join(ORIGINS)}"
     if row["correct"] > row["candidates"]:
         return f"was correct in {row['correct']} of {row['candidates']} candidates"
     token = None if vocabulary is None else outside(row["token_ids"], vocabulary)
