@@ -14,7 +14,7 @@ from paced_exp.reproduce.measures import Measured, row_named
 from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import Scale
-from paced_exp.reproduce.grid_tables import tier_names
+from paced_exp.reproduce.columns import tier_names
 
 NAME = "figure5_histogram"
 ROWS = (("base", "before", "grey", ""), ("uniform", "unweighted", "blue", "///"), ("paced", "PACED", "orange", "..."))
