@@ -9,8 +9,7 @@ parents' first.
 """
 
 import math
-from dataclasses import Field, dataclass, fields, is_dataclass
-from functools import cache
+from dataclasses import Field, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from paced_exp.core.errors import UserError
@@ -24,8 +23,9 @@ class Options:
     """A group of options. Raises `UserError` for a value that is none of its `Literal` type's."""
 
     def __post_init__(self) -> None:
-        for name, known in _choices(type(self)).items():
-            check_known(name, getattr(self, name), known)
+        for name, hint in get_type_hints(type(self)).items():
+            if get_origin(hint) is Literal:
+                check_known(name, getattr(self, name), get_args(hint))
 
     def at_least(self, least: int, *names: str, why: str = "") -> None:
         """Raise `UserError` for one of these options that is below `least` or not finite; one that is None is left out."""
@@ -65,15 +65,9 @@ def check_known(name: str, value: object, known: tuple[object, ...]) -> None:
         raise UserError(f"`{name}` {value} is not known; known: {', '.join(map(str, known))}")
 
 
-@cache
-def _choices(kind: type) -> dict[str, tuple[object, ...]]:
-    return {name: get_args(hint) for name, hint in get_type_hints(kind).items() if get_origin(hint) is Literal}
-
-
 def grouped(kind: "type[DataclassInstance]") -> "dict[type, list[Field[Any]]]":
-    """The fields of a configuration under the class that declares them first: its own, then group by group."""
-    homes = [base for base in kind.__mro__ if is_dataclass(base)]
-    found: dict[type, list[Field[Any]]] = {home: [] for home in homes}
+    """The fields of a configuration by the class that gives them: the configuration's own first, then those of each group that it is made of."""
+    found: dict[type, list[Field[Any]]] = {home: [] for home in (kind, *kind.__bases__)}
     for field in fields(kind):
-        found[next(home for home in reversed(homes) if field.name in home.__dataclass_fields__)].append(field)
+        found[next((base for base in kind.__bases__ if field.name in getattr(base, "__dataclass_fields__", ())), kind)].append(field)
     return {home: members for home, members in found.items() if members}

@@ -34,14 +34,21 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Entry point; see the module's docstring."""
     arguments = _arguments(argv)
+    try:
+        _run(arguments)
+    except UserError as error:
+        raise error.in_flags(vars(arguments)) from error
+
+
+def _run(arguments: argparse.Namespace) -> None:
     if arguments.command == "pretrain":
         from paced_exp.lab.pretrain import pretrain
         from paced_exp.models.loading import device_named
 
         if arguments.threads < 1:
-            raise UserError(f"--threads {arguments.threads} must be at least 1")
+            raise UserError(f"`threads` {arguments.threads} must be at least 1")
         if arguments.workers < 0:
-            raise UserError(f"--workers {arguments.workers} must be at least 0")
+            raise UserError(f"`workers` {arguments.workers} must be at least 0")
         device = str(device_named(arguments.device))
         folder = arguments.out or Path("runs/lab") / arguments.name
         recipe = {**RECIPES, **GPU_SCALE}[arguments.name]

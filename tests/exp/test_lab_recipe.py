@@ -2,10 +2,7 @@
 
 import itertools
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +24,7 @@ from paced_exp.lab.corpus import IGNORE, Batch, pool_texts
 from paced_exp.lab.corpus import pool_batches as batches_of_texts
 from paced_exp.lab.recipes import CONTEXT, GPU_SCALE, RECIPES, Recipe, build_model
 from paced_exp.lab.tokenizer import END
+from tests.support import children
 
 TINY = Recipe(architecture="qwen3", hidden=32, layers=1, intermediate=32, heads=1, pools=3, seed=4, pool_size=32, tokens_per_step=512)
 EVALUATED = 4
@@ -214,7 +212,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from test_lab_recipe import EVALUATED, TINY, pretrain
+from tests.exp.test_lab_recipe import EVALUATED, TINY, pretrain
 
 def kill():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -250,8 +248,7 @@ for point in (in_a_step, while_saving):
 
 def test_killed_with_sigkill_it_resumes_bit_for_bit(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pretrain, "EVALUATION_PROBLEMS", EVALUATED)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
-    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], env=environment, capture_output=True, text=True, timeout=300)
+    done = children.run("-c", KILLED, tmp_path)
     assert done.returncode == 0, done.stderr
     for folder in sorted(tmp_path.iterdir()):
         assert len(lines_without_time(folder)) == {"in_a_step": 1, "while_saving": 2}[folder.name] and not (folder / "record.json").exists()

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic import write_base, write_row
 
 from paced_exp.core.errors import UserError
 from paced_exp.reproduce import run_grid
 from paced_exp.reproduce.__main__ import main
 from paced_exp.reproduce.architectures import PUBLISHED, shape_of
-from paced_exp.reproduce.cells import all_cells, cells_of
 from paced_exp.reproduce.budget import correction, cost_of, memory_bytes
+from paced_exp.reproduce.cells import all_cells, cells_of
 from paced_exp.reproduce.grids import BY_NAME, TABLES
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import DESK, PAPER, SCALES
 from paced_exp.reproduce.scheduler import Task
+from tests.support.synthetic import write_base, write_row
 
 
 def said(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
@@ -143,7 +143,7 @@ def test_the_grids_run_without_what_the_gpu_script_does_not_ask_for(tmp_path: Pa
         "import sys\nfor name in ('jsonargparse', 'math_verify', 'datasets', 'trl', 'opacus', 'hypothesis', 'vllm'):\n    sys.modules[name] = None\n"
     )
     root = Path(__file__).resolve().parents[2]
-    modules = "lab.pretrain lab.families reproduce.learning_rates reproduce.run_cell training.run training.selection evaluate rollout snr_probe probe.stages"
+    modules = "lab.pretrain data.lab.families reproduce.learning_rates reproduce.run_cell training.run training.selection evaluate rollout snr_probe probe.stages"
     program = f"import importlib\nfor name in {modules.split()}: importlib.import_module('paced_exp.' + name)\n"
     program += "from paced_exp.reproduce.__main__ import main\nmain(['--all', '--scale', 'lab', '--dry-run'])"
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
