@@ -199,8 +199,8 @@ _KILLED = """
 import os, signal, sys
 import torch
 torch.set_num_threads(1)
-from kill_probe import HashGrader, before_renaming
-from paced_exp import distill, grading
+from paced_exp import distill
+from tests.support.kill_probe import before_renaming
 before_renaming(sys.argv[1])()
 distill.main(sys.argv[2:])
 """

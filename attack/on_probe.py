@@ -77,9 +77,9 @@ def a_sketch_that_tells_nothing(_: Path) -> None:
         try:
             ProbeConfig(sketch_size=size)
         except UserError as error:
-            assert f"--sketch-size {size} must be at least 64" in str(error)
+            assert f"`sketch_size` {size} must be at least 64" in str(error)
         else:
-            raise AssertionError(f"--sketch-size {size} is taken")
+            raise AssertionError(f"sketch_size {size} is taken")
 
 
 ATTACKS = [

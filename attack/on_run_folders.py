@@ -140,7 +140,7 @@ def _trained(content: str | bytes, folder: Path) -> None:
 _HOLD = """
 import os, subprocess, sys, time
 from pathlib import Path
-from paced_exp.folder_lock import locked
+from paced_exp.core.folder_lock import locked
 with locked(Path(sys.argv[1])):
     if sys.argv[2] == "fork" and os.fork() == 0:
         os.close(1)
@@ -238,9 +238,8 @@ _DISTILL = """
 import sys
 import torch
 torch.set_num_threads(1)
-from kill_probe import HashGrader
-from paced_exp import distill, grading
-from paced_exp.errors import exit_cleanly
+from paced_exp import distill
+from paced_exp.core.errors import exit_cleanly
 exit_cleanly(lambda: distill.main(sys.argv[1:]))
 """
 

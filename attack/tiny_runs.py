@@ -14,8 +14,7 @@ from typing import Any
 
 from attack import harness
 
-ROOT = Path(__file__).parent.parent
-TESTS = ROOT / "tests" / "exp"
+ROOT = Path(__file__).resolve().parent.parent
 UPDATES = 6
 
 
@@ -31,9 +30,7 @@ def said(run: Callable[[], object]) -> str:
 
 
 def _setup() -> Any:
-    if str(TESTS) not in sys.path:
-        sys.path.append(str(TESTS))
-    import distill_setup
+    from tests.support import distill_setup  # loads torch, which most attacks do without
 
     return distill_setup
 
@@ -94,7 +91,7 @@ def same(found: dict[str, Any], expected: dict[str, Any]) -> None:
 
 def python(code: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
     """A process that runs `code`, with the package and the tests' helpers at hand."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{TESTS}{os.pathsep}{ROOT}"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         env=environment,

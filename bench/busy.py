@@ -38,9 +38,10 @@ def rate(problems: int) -> dict[str, float]:
     from paced_exp.data.sources import load_problems
     from paced_exp.rollouts.engine import Prompt
     from paced_exp.rollouts.engines import Engines
+    from paced_exp.rollouts.options import EngineOptions
 
-    engines = Engines("hf", device="cpu")
-    student = engines.load("lab:student", dtype="auto")
+    engines = Engines(EngineOptions(device="cpu"))
+    student = engines.load("lab:student")
     engine = engines.of(student)
     prompts = [Prompt(p.id, prompt_ids(student.tokenizer, p)) for p in load_problems("lab:mid", limit=problems, seed=0)]
     list(engine.generate(prompts[:8], samples=8, max_new_tokens=128, temperature=1.0, seed=1))

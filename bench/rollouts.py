@@ -24,6 +24,7 @@ from paced_exp.data.prompts import prompt_ids
 from paced_exp.data.sources import load_problems
 from paced_exp.rollouts.engine import Prompt, RolloutEngine
 from paced_exp.rollouts.engines import Engines
+from paced_exp.rollouts.options import EngineOptions
 from paced_exp.rollouts.vllm import VLLMEngine
 
 OUT = Path(__file__).resolve().parent.parent / "results" / "desk" / "bench" / "rollouts.json"
@@ -68,8 +69,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"  # of the engines started below
     problems = load_problems(arguments.problems, limit=arguments.limit, seed=0)
-    makers = {name: Engines(name, device=arguments.device) for name in arguments.engines}
-    models = {name: maker.load(arguments.model, dtype="auto") for name, maker in makers.items()}
+    makers = {name: Engines(EngineOptions(engine=name, device=arguments.device)) for name in arguments.engines}
+    models = {name: maker.load(arguments.model) for name, maker in makers.items()}
     prompts = [Prompt(problem.id, prompt_ids(models[arguments.engines[0]].tokenizer, problem)) for problem in problems]
     engines: dict[str, RolloutEngine] = {}
     rows: list[dict[str, Any]] = []

@@ -10,8 +10,8 @@ from pathlib import Path
 from figures.command import run_on_records
 from paced_exp.plotting.style import COLORS, new_figure, save_figure
 from paced_exp.probe.figure import plot_snr
+from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.probes import probe_command
-from paced_exp.reproduce.rates import scale_named
 from paced_exp.reproduce.verdicts import figure_probe
 
 NAME = "figure2_snr"

@@ -11,11 +11,11 @@ from matplotlib.ticker import MaxNLocator
 from figures.command import run_on_records
 from paced_exp.plotting.style import COLORS, MARKERS, new_figure, save_figure
 from paced_exp.reproduce.grids import BY_NAME
+from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.measures import Measured, measure_row, primaries
-from paced_exp.reproduce.rates import scale_named
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import Scale
-from paced_exp.reproduce.statistics import mean_and_error
+from paced_exp.reproduce.significance import mean_and_error
 
 NAME = "figure4_compute"
 PANELS = (("distillation", ("distillation", "compute")), ("self-distillation", ("self-distillation",)))

@@ -11,7 +11,7 @@ from figures.command import run_on_records
 from paced_exp.plotting.style import COLORS, MARKERS, new_figure, save_figure
 from paced_exp.reproduce.claims import MARGIN
 from paced_exp.reproduce.findings import LEVEL, Finding
-from paced_exp.reproduce.rates import scale_named
+from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.verdicts import outcomes
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from figures.command import RESULTS
 from paced_exp.core.errors import exit_cleanly
 from paced_exp.probe.figure import plot_snr
+from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.probes import TABLES, probes_of
-from paced_exp.reproduce.rates import scale_named
 from paced_exp.reproduce.records import readable
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from figures.command import run
 from paced_exp.plotting.style import COLORS, LINES, MARKERS, new_figure, save_figure
 from paced_theory.convergence import breakeven_signal_exponent, variance_ratio
+from paced_theory.kernels import BetaKernel
 
 NAME = "theory_variance_ratio"
 SAMPLES = 200_000
@@ -25,7 +26,7 @@ Solid: alpha = beta = 1, R = 18 a_s (2 a_s + 1) / ((4 a_s + 1)(4 a_s + 3)), with
 def sampled_ratio(signal_exponent: float, generator: np.random.Generator) -> float:
     """R for alpha = beta = 1 from sampled pass rates, by its definition."""
     p = generator.random(SAMPLES)
-    weight, noise = p * (1 - p), (p * (1 - p)) ** (2 * signal_exponent - 1)
+    weight, noise = BetaKernel()(p), (p * (1 - p)) ** (2 * signal_exponent - 1)
     return float(np.mean(weight**2 * noise) / (np.mean(weight) ** 2 * np.mean(noise)))
 
 

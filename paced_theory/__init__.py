@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from paced_theory.estimation import fit_beta_prior as fit_beta_prior, plugin_weight as plugin_weight
     from paced_theory.estimation import posterior_weight as posterior_weight, unbiased_weight as unbiased_weight
     from paced_theory.estimation import weight_bias as weight_bias, weight_variance as weight_variance
-    from paced_theory.kernels import BernoulliEntropy as BernoulliEntropy, BetaKernel as BetaKernel, GaussianBump as GaussianBump
-    from paced_theory.kernels import HardFilter as HardFilter, Kernel as Kernel, Linear as Linear, PosteriorKernel as PosteriorKernel
-    from paced_theory.kernels import SqrtVariance as SqrtVariance, Uniform as Uniform
+    from paced_theory.kernel import FunctionKernel as FunctionKernel, Kernel as Kernel
+    from paced_theory.kernels import BernoulliEntropy as BernoulliEntropy, BetaKernel as BetaKernel, Focal as Focal
+    from paced_theory.kernels import GaussianBump as GaussianBump, HardFilter as HardFilter, Linear as Linear, MaxRL as MaxRL
+    from paced_theory.kernels import PosteriorKernel as PosteriorKernel, SqrtVariance as SqrtVariance, Uniform as Uniform
     from paced_theory.mixture import MixtureFit as MixtureFit, fit_through_mixture as fit_through_mixture
     from paced_theory.pass_rate_law import PassRateLaw as PassRateLaw, fit_pass_rate_law as fit_pass_rate_law
     from paced_theory.representation import LeadingOrderFit as LeadingOrderFit, ModelComparison as ModelComparison
@@ -66,7 +67,8 @@ _EXPORTS = {
         "DiscreteLaw EfficiencyRow count_moments efficiency efficiency_table empirical_bayes_weight expected_weight "
         "fit_beta_prior plugin_weight posterior_weight unbiased_weight weight_bias weight_variance"
     ),
-    "kernels": "BernoulliEntropy BetaKernel GaussianBump HardFilter Kernel Linear PosteriorKernel SqrtVariance Uniform",
+    "kernel": "FunctionKernel Kernel",
+    "kernels": "BernoulliEntropy BetaKernel Focal GaussianBump HardFilter Linear MaxRL PosteriorKernel SqrtVariance Uniform",
     "mixture": "MixtureFit fit_through_mixture",
     "pass_rate_law": "PassRateLaw fit_pass_rate_law",
     "representation": (

@@ -1,4 +1,4 @@
-"""Ratios of gamma and beta functions without the cancellation that differences of their logarithms suffer for large arguments."""
+"""Ratios of gamma and beta functions without the cancellation that differences of their logarithms suffer, and Bernstein polynomials."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -35,3 +35,15 @@ def log_beta_ratio(a: ArrayLike, b: ArrayLike, d_a: ArrayLike, d_b: ArrayLike) -
     """log B(a + d_a, b + d_b) - log B(a, b), all four resulting arguments > 0: the log of E[p^d_a (1-p)^d_b] for p ~ Beta(a, b)."""
     total, change = np.add(a, b), np.add(d_a, d_b)
     return np.asarray(log_rising(a, d_a) + log_rising(b, d_b) - log_rising(total, change))
+
+
+def bernstein(coefficients: FloatArray, p: FloatArray) -> FloatArray:
+    """sum_k c_k C(n, k) p^k (1-p)^(n-k), n = len(c) - 1, same shape as `p`, by de Casteljau's convex combinations: no overflow.
+
+    The expectation of c_k when k is binomial(n, p). No checks: for use inside the package.
+    """
+    level = np.broadcast_to(coefficients, (*p.shape, coefficients.size))
+    left, right = (1.0 - p)[..., None], p[..., None]
+    for _ in range(coefficients.size - 1):
+        level = left * level[..., :-1] + right * level[..., 1:]
+    return np.asarray(level[..., 0])

@@ -10,7 +10,8 @@ import numpy as np
 from scipy.special import betaincinv
 
 from paced_theory._checks import check_int, check_nonnegative, check_prior
-from paced_theory.kernels import BernoulliEntropy, BetaKernel, GaussianBump, HardFilter, Kernel, PosteriorKernel, SqrtVariance, Uniform
+from paced_theory.kernel import Kernel
+from paced_theory.kernels import BernoulliEntropy, BetaKernel, GaussianBump, HardFilter, PosteriorKernel, SqrtVariance, Uniform
 
 
 class Connection(NamedTuple):

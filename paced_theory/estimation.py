@@ -25,7 +25,8 @@ from paced_theory._checks import (
     check_pass_rate,
     check_prior,
 )
-from paced_theory._special import log_beta_ratio
+from paced_theory._special import bernstein, log_beta_ratio
+from paced_theory.kernels import BetaKernel
 
 #: Bounds of a + b in `fit_beta_prior`: below, the law is all-or-nothing; above, it cannot be told from a point mass.
 CONCENTRATION_BOUNDS = (1e-3, 1e6)
@@ -57,9 +58,7 @@ def plugin_weight(k: ArrayLike, K: ArrayLike, alpha: float = 1.0, beta: float = 
 
     `k` and `K` broadcast. ValueError for counts outside 0 <= k <= K, K >= 1, or a negative exponent.
     """
-    passes, rollouts = check_counts(k, K)
-    alpha, beta = check_nonnegative("alpha", alpha), check_nonnegative("beta", beta)
-    return as_numpy(np.asarray((passes / rollouts) ** alpha * ((rollouts - passes) / rollouts) ** beta))
+    return BetaKernel(alpha, beta).at_counts(k, K)
 
 
 def unbiased_weight(k: ArrayLike, K: ArrayLike, alpha: int = 1, beta: int = 1) -> FloatArray:
@@ -97,11 +96,7 @@ def posterior_weight(
     >>> posterior_weight([0, 1, 2, 4], 4).round(6).tolist()
     [0.119048, 0.190476, 0.214286, 0.119048]
     """
-    passes, rollouts = check_counts(k, K)
-    alpha, beta = check_nonnegative("alpha", alpha), check_nonnegative("beta", beta)
-    a, b = check_prior(prior)
-    failures = rollouts - passes
-    return as_numpy(np.asarray(np.exp(log_beta_ratio(passes + a, failures + b, alpha, beta))))
+    return BetaKernel(alpha, beta).posterior_mean(k, K, prior)
 
 
 def fit_beta_prior(k: ArrayLike, K: ArrayLike) -> tuple[float, float]:
@@ -172,8 +167,7 @@ def count_moments(K: int, law: Law = (1.0, 1.0), order_p: float = 0.0, order_q: 
 def _oracle_second_moment(law: Law, alpha: float, beta: float) -> float:
     """E[w(p)^2] > 0."""
     if isinstance(law, DiscreteLaw):
-        p = law.pass_rates
-        second = float(law.probabilities @ (p ** (2 * alpha) * (1 - p) ** (2 * beta)))
+        second = float(law.probabilities @ BetaKernel(2 * alpha, 2 * beta)(law.pass_rates))
     else:
         second = float(np.exp(log_beta_ratio(*check_prior(law, "law"), 2 * alpha, 2 * beta)))
     if second == 0:
@@ -196,9 +190,7 @@ def expected_weight(weights_by_k: ArrayLike, p: ArrayLike) -> FloatArray:
 
 def weight_bias(weights_by_k: ArrayLike, p: ArrayLike, alpha: float = 1.0, beta: float = 1.0) -> FloatArray:
     """E[w_k | p] - p^alpha (1-p)^beta, exact, same shape as `p`. For the plug-in weight at alpha = beta = 1 it is -p(1-p)/K."""
-    alpha, beta = check_nonnegative("alpha", alpha), check_nonnegative("beta", beta)
-    rate = check_pass_rate("p", p)
-    return as_numpy(np.asarray(expected_weight(weights_by_k, rate) - rate**alpha * (1.0 - rate) ** beta))
+    return as_numpy(np.asarray(expected_weight(weights_by_k, p) - BetaKernel(alpha, beta)(p)))
 
 
 def weight_variance(weights_by_k: ArrayLike, p: ArrayLike) -> FloatArray:
@@ -297,15 +289,3 @@ def _prior_from_many(K: int, law: Law, mass: FloatArray) -> tuple[float, float] 
         return None
     k = np.arange(K + 1)
     return _likeliest_beta(k, K - k, mass) if isinstance(law, DiscreteLaw) else law
-
-
-def bernstein(coefficients: FloatArray, p: FloatArray) -> FloatArray:
-    """sum_k c_k C(n, k) p^k (1-p)^(n-k), n = len(c) - 1, same shape as `p`, by de Casteljau's convex combinations: no overflow.
-
-    The expectation of c_k when k is binomial(n, p). No checks: for use inside the package.
-    """
-    level = np.broadcast_to(coefficients, (*p.shape, coefficients.size))
-    left, right = (1.0 - p)[..., None], p[..., None]
-    for _ in range(coefficients.size - 1):
-        level = left * level[..., :-1] + right * level[..., 1:]
-    return np.asarray(level[..., 0])

@@ -1,17 +1,16 @@
-"""Weights as functions of the pass rate: the Beta kernel of PACED and its rivals behind one interface.
+"""The kernels of the comparison: PACED's Beta kernel and its rivals, each weight w(p) written once, with its closed forms.
 
-A kernel maps a pass rate p in [0, 1] to a weight w(p) >= 0. Integrals are taken against a Beta(a, b) law of pass rates, `prior=(a, b)`;
+Integrals are taken against a Beta(a, b) law of pass rates, `prior=(a, b)`;
 the default (1, 1) is the uniform law.
 
 Source: the Beta kernel, PACED (arXiv 2603.11178) Prop. 2; the rivals are the weights implied by the methods it is compared with (the square
-root sqrt(p(1-p)) by GRPO's division by the reward's standard deviation, the indicator by difficulty filters); closed forms are ours.
+root sqrt(p(1-p)) by GRPO's division by the reward's standard deviation, the indicator by difficulty filters, MaxRL of arXiv 2602.02710,
+(1-p)^gamma of F-GRPO, arXiv 2602.06717, after the focal loss); closed forms are ours.
 """
 
 import math
-from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,7 +19,7 @@ from scipy.special import betainc, betaincc, betaln, digamma, entr, xlog1py, xlo
 from paced_theory._checks import (
     FloatArray,
     as_numpy,
-    check_choice,
+    check_counts,
     check_fraction,
     check_int,
     check_nonnegative,
@@ -29,149 +28,8 @@ from paced_theory._checks import (
     check_prior,
     check_real,
 )
-from paced_theory._quadrature import expectation
-from paced_theory._special import log_beta_ratio
-from paced_theory.estimation import bernstein, posterior_weight
-
-Prior = tuple[float, float]
-
-
-class Kernel(ABC):
-    """A weight w(p) >= 0 of the pass rate p in [0, 1]; every method is vectorised and returns float64."""
-
-    #: Pass rates strictly inside (0, 1) at which the kernel is not smooth: quadrature splits there.
-    breakpoints: tuple[float, ...] = ()
-
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """A short label for tables and figures."""
-
-    @abstractmethod
-    def _value(self, p: FloatArray) -> FloatArray: ...
-
-    @abstractmethod
-    def _log(self, p: FloatArray) -> FloatArray: ...
-
-    @abstractmethod
-    def _derivative(self, p: FloatArray) -> FloatArray: ...
-
-    @abstractmethod
-    def mode(self) -> float:
-        """The pass rate of the largest weight; the midpoint of the interval where the maximum is attained more than once."""
-
-    def __call__(self, p: ArrayLike) -> FloatArray:
-        """w(p), same shape as `p`. ValueError if an entry is outside [0, 1] or NaN."""
-        return as_numpy(np.asarray(self._value(check_pass_rate("p", p))))
-
-    def log(self, p: ArrayLike) -> FloatArray:
-        """log w(p), -inf where the weight is zero; finite where w(p) underflows but is positive."""
-        return as_numpy(np.asarray(self._log(check_pass_rate("p", p))))
-
-    def derivative(self, p: ArrayLike) -> FloatArray:
-        """w'(p), one-sided at 0 and 1 (possibly +-inf there), NaN where the kernel jumps."""
-        return as_numpy(np.asarray(self._derivative(check_pass_rate("p", p))))
-
-    def moment(self, order_p: float = 0.0, order_q: float = 0.0, prior: Prior = (1.0, 1.0)) -> float:
-        """E[p^order_p (1-p)^order_q w(p)] for p ~ Beta(*prior), orders real and >= 0.
-
-        ValueError if an order is negative or `prior` is not a pair of positive numbers.
-        """
-        i, j = check_nonnegative("order_p", order_p), check_nonnegative("order_q", order_q)
-        a, b = check_prior(prior)
-        # p^i (1-p)^j Beta(a, b) is Beta(a+i, b+j) up to the ratio of the normalising constants.
-        return math.exp(log_beta_ratio(a, b, i, j)) * self._expectation((a + i, b + j))
-
-    def integral(self, prior: Prior = (1.0, 1.0)) -> float:
-        """E[w(p)] for p ~ Beta(*prior)."""
-        return self._expectation(check_prior(prior))
-
-    def _expectation(self, prior: Prior) -> float:
-        return expectation(self._value, prior, self.breakpoints)
-
-    def inner_product(self, other: "Kernel", prior: Prior = (1.0, 1.0)) -> float:
-        """E[w(p) v(p)] for p ~ Beta(*prior): a moment where one of the two is a Beta kernel, otherwise by quadrature."""
-        prior = check_prior(prior)
-        if isinstance(other, BetaKernel):
-            return self.moment(other.alpha, other.beta, prior)
-        if isinstance(self, BetaKernel):
-            return other.moment(self.alpha, self.beta, prior)
-        return expectation(lambda p: self._value(p) * other._value(p), prior, self.breakpoints + other.breakpoints)
-
-    def efficiency(self, optimum: "Kernel", prior: Prior = (1.0, 1.0)) -> float:
-        """E[w v]^2 / (E[w^2] E[v^2]) in [0, 1]: the share of the best progress per unit of noise that w keeps when v is optimal.
-
-        Invariant under rescaling of either kernel; 1 only if w is proportional to v. Source: ours, the aggregate form of PACED's robustness
-        theorem. ValueError if w or v is zero almost everywhere (or its square below the range of doubles).
-        """
-        second = self.inner_product(self, prior)
-        if second == 0.0:
-            raise ValueError(f"self must be positive on a set of positive probability, got {self.name} under the prior {prior}")
-        if (best := optimum.inner_product(optimum, prior)) == 0.0:
-            raise ValueError(f"optimum must be positive on a set of positive probability, got {optimum.name} under the prior {prior}")
-        return min(1.0, self.inner_product(optimum, prior) ** 2 / (second * best))
-
-    def normalised(
-        self, how: Literal["peak", "mean", "sum"], pass_rates: ArrayLike | None = None, prior: Prior | None = None
-    ) -> "ScaledKernel":
-        """The kernel rescaled so that its maximum is 1 ("peak"), its mean is 1 ("mean") or its sum is 1 ("sum").
-
-        Mean and sum are over `pass_rates`, an array of any shape; "mean" also accepts a Beta law `prior` instead. ValueError if the
-        arguments do not fit `how`, or if every weight is zero.
-        """
-        check_choice("how", how, ("peak", "mean", "sum"))
-        if how == "peak":
-            if pass_rates is not None or prior is not None:
-                raise ValueError("pass_rates and prior must be left out for how='peak', which depends on the kernel alone")
-            return ScaledKernel(self, -float(self._log(np.asarray(self.mode()))))
-        if (pass_rates is None) == (prior is None) or (how == "sum" and pass_rates is None):
-            needed = "pass_rates or prior, not both" if how == "mean" else "pass_rates, not prior"
-            raise ValueError(f"how={how!r} needs {needed}")
-        if prior is not None:
-            mean = self.integral(prior)
-            log_total = math.log(mean) if mean > 0 else -math.inf
-        else:
-            logs = self._log(check_pass_rate("pass_rates", np.asarray(pass_rates)))
-            if logs.size == 0:
-                raise ValueError("pass_rates must have at least 1 entry, got none")
-            log_total = float(np.logaddexp.reduce(logs, axis=None)) - (math.log(logs.size) if how == "mean" else 0.0)
-        if log_total == -math.inf:
-            raise ValueError(f"pass_rates must give {self.name} at least one positive weight, got only zeros: nothing to normalise")
-        return ScaledKernel(self, -log_total)
-
-
-@dataclass(frozen=True)
-class ScaledKernel(Kernel):
-    """exp(log_scale) times another kernel: what `Kernel.normalised` returns. The scale is kept as a logarithm: it cannot overflow."""
-
-    kernel: Kernel
-    log_scale: float
-
-    @property
-    def name(self) -> str:
-        return self.kernel.name
-
-    @property
-    def breakpoints(self) -> tuple[float, ...]:  # type: ignore[override]
-        return self.kernel.breakpoints
-
-    def _value(self, p: FloatArray) -> FloatArray:
-        return np.exp(self._log(p))
-
-    def _log(self, p: FloatArray) -> FloatArray:
-        return self.kernel._log(p) + self.log_scale
-
-    def _derivative(self, p: FloatArray) -> FloatArray:
-        slope = self.kernel._derivative(p)
-        with np.errstate(divide="ignore"):  # the scale alone can exceed the range of doubles where its product with the slope does not
-            return np.asarray(np.sign(slope) * np.exp(self.log_scale + np.log(np.abs(slope))))
-
-    def mode(self) -> float:
-        return self.kernel.mode()
-
-    def _expectation(self, prior: Prior) -> float:
-        mean = self.kernel._expectation(prior)
-        return math.exp(self.log_scale + math.log(mean)) if mean > 0 else 0.0
+from paced_theory._special import bernstein, log_beta_ratio
+from paced_theory.kernel import Kernel, Prior
 
 
 @dataclass(frozen=True)
@@ -193,8 +51,25 @@ class BetaKernel(Kernel):
     def name(self) -> str:
         return f"Beta({self.alpha:g}, {self.beta:g})"
 
+    @property
+    def powers(self) -> tuple[tuple[float, float, float], ...]:  # type: ignore[override]
+        return ((1.0, self.alpha, self.beta),)
+
     def _value(self, p: FloatArray) -> FloatArray:
-        return p**self.alpha * (1.0 - p) ** self.beta
+        return self._of(p, 1.0 - p)
+
+    def _of(self, p: FloatArray, q: FloatArray) -> FloatArray:
+        """w at the pass rate p, the failure rate q given too: (K-k)/K is more exact than 1 - k/K."""
+        return np.asarray(p**self.alpha * q**self.beta)
+
+    def at_counts(self, k: ArrayLike, K: ArrayLike) -> FloatArray:
+        passes, rollouts = check_counts(k, K)
+        return as_numpy(self._of(passes / rollouts, (rollouts - passes) / rollouts))
+
+    def posterior_mean(self, k: ArrayLike, K: ArrayLike, prior: Prior = (1.0, 1.0)) -> FloatArray:
+        passes, rollouts = check_counts(k, K)
+        a, b = check_prior(prior)
+        return as_numpy(np.asarray(np.exp(log_beta_ratio(passes + a, rollouts - passes + b, self.alpha, self.beta))))
 
     def _log(self, p: FloatArray) -> FloatArray:
         return np.asarray(xlogy(self.alpha, p) + xlog1py(self.beta, -p))
@@ -241,6 +116,70 @@ class SqrtVariance(BetaKernel):
     def name(self) -> str:
         return "sqrt(p(1-p))"
 
+    # At the failure rate 1 - k/K, as GRPO's weights in every record were computed: BetaKernel's (K-k)/K may differ in the last bit.
+    at_counts = Kernel.at_counts
+
+
+@dataclass(frozen=True)
+class Focal(BetaKernel):
+    """w(p) = (1-p)^gamma, gamma >= 0: the Beta kernel that favours hard problems, as the focal loss favours hard examples.
+
+    Source: F-GRPO (arXiv 2602.06717); the default gamma = 2 is the focal loss's (arXiv 1708.02002).
+    """
+
+    alpha: float = field(default=0.0, init=False)
+    beta: float = field(default=2.0, init=False)
+    gamma: float = 2.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "beta", check_nonnegative("gamma", self.gamma))
+
+    @property
+    def name(self) -> str:
+        return f"focal({self.gamma:g})"
+
+
+@dataclass(frozen=True)
+class MaxRL(Kernel):
+    """w(p) = (1 - (1-p)^order) / p, and `order` at p = 0: the weight of maximum-likelihood RL truncated at `order` rollouts.
+
+    It is the sum of (1-p)^j over j = 0 .. order - 1, a polynomial of degree order - 1: 1 for order 1 (the pass rate's own gradient), 1/p (its
+    logarithm's) as order grows. Source: MaxRL (arXiv 2602.02710), where order is the number of rollouts a problem.
+
+    >>> MaxRL(4)([0.0, 0.5, 1.0]).tolist()
+    [4.0, 1.875, 1.0]
+    """
+
+    order: int = 8
+
+    def __post_init__(self) -> None:
+        check_int("order", self.order, 1)
+
+    @property
+    def name(self) -> str:
+        return f"MaxRL({self.order})"
+
+    @property
+    def powers(self) -> tuple[tuple[float, float, float], ...]:  # type: ignore[override]
+        return tuple((1.0, 0.0, float(j)) for j in range(self.order))
+
+    def _value(self, p: FloatArray) -> FloatArray:
+        rate = np.where(p > 0, p, 1.0)
+        return np.where(p > 0, -np.expm1(xlog1py(self.order, -rate)) / rate, float(self.order))
+
+    def _derivative(self, p: FloatArray) -> FloatArray:
+        slope = np.zeros_like(p)
+        for j in range(self.order - 1, 0, -1):  # -sum_j j q^(j-1) by Horner: terms of one sign, where the quotient's cancel at small p
+            slope = slope * (1.0 - p) - j
+        return slope
+
+    def mode(self) -> float:
+        return 0.0 if self.order > 1 else 0.5
+
+    def _expectation(self, prior: Prior) -> float:
+        a, b = prior
+        return float(np.sum(np.exp(log_beta_ratio(a, b, 0.0, np.arange(self.order)))))
+
 
 @dataclass(frozen=True)
 class Linear(Kernel):
@@ -259,12 +198,12 @@ class Linear(Kernel):
     def name(self) -> str:
         return f"linear({self.at_zero:g} to {self.at_one:g})"
 
+    @property
+    def powers(self) -> tuple[tuple[float, float, float], ...]:  # type: ignore[override]
+        return ((self.at_zero, 0.0, 1.0), (self.at_one, 1.0, 0.0))
+
     def _value(self, p: FloatArray) -> FloatArray:
         return self.at_zero * (1.0 - p) + self.at_one * p
-
-    def _log(self, p: FloatArray) -> FloatArray:
-        with np.errstate(divide="ignore"):
-            return np.log(self._value(p))
 
     def _derivative(self, p: FloatArray) -> FloatArray:
         return np.full_like(p, self.at_one - self.at_zero)
@@ -391,10 +330,6 @@ class BernoulliEntropy(Kernel):
     def _value(self, p: FloatArray) -> FloatArray:
         return np.asarray(np.abs(entr(p) - xlog1py(1.0 - p, -p)))  # log1p keeps precision near p = 0; abs turns -0.0 into 0.0
 
-    def _log(self, p: FloatArray) -> FloatArray:
-        with np.errstate(divide="ignore"):
-            return np.log(self._value(p))
-
     def _derivative(self, p: FloatArray) -> FloatArray:
         with np.errstate(divide="ignore"):
             return np.log1p(-p) - np.log(p)
@@ -433,13 +368,10 @@ class PosteriorKernel(Kernel):
     @cached_property
     def weights(self) -> FloatArray:
         """w_k for k = 0..K, shape (K + 1,)."""
-        return np.asarray(posterior_weight(np.arange(self.K + 1), self.K, self.alpha, self.beta, self.assumed))
+        return np.asarray(BetaKernel(self.alpha, self.beta).posterior_mean(np.arange(self.K + 1), self.K, self.assumed))
 
     def _value(self, p: FloatArray) -> FloatArray:
         return bernstein(self.weights, p)
-
-    def _log(self, p: FloatArray) -> FloatArray:
-        return np.asarray(np.log(self._value(p)))  # every w_k is positive, so the value is too
 
     def _derivative(self, p: FloatArray) -> FloatArray:
         return self.K * bernstein(np.diff(self.weights), p)

@@ -11,7 +11,6 @@ class StageClock:
     """Seconds by stage, kept in a file so that a resumed run adds to what it had spent before."""
 
     def __init__(self, path: Path) -> None:
-
         self._path = path
         self.seconds: dict[str, float] = read_object(path) if path.exists() else {}
         for stage, seconds in self.seconds.items():
@@ -33,6 +32,5 @@ class StageClock:
 
     def add(self, stage: str, seconds: float) -> None:
         """Add to a stage's seconds."""
-
         self.seconds[stage] = round(self.seconds.get(stage, 0.0) + seconds, 3)
         write_json(self._path, self.seconds)

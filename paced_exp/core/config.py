@@ -1,25 +1,31 @@
-"""Configuration: one frozen dataclass a command, parsed from the command line and YAML by jsonargparse.
+"""Configurations: one frozen dataclass a command, made of the groups in `options`, parsed from the command line and YAML by jsonargparse.
 
-A command's dataclass raises `UserError` in `__post_init__` for values that make no sense, so that a bad value in a YAML file and on the
-command line give the same line.
+A configuration raises `UserError` in `__post_init__` for values that make no sense, so that a bad value in a YAML file, on the command line
+and in Python give the same line; a command says the options in it as flags.
 """
 
+import argparse
 import dataclasses
 import itertools
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
 from paced_exp.core.errors import UserError
+from paced_exp.core.options import check_known, grouped
 
-Config = TypeVar("Config")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Config = TypeVar("Config", bound="DataclassInstance")
+Returned = TypeVar("Returned")
 
 # A run's own config.yaml has about two thousand characters, nested two deep.
 MAX_YAML_BYTES = 100_000
@@ -42,25 +48,37 @@ def _dashed(text: str) -> str:
     return re.sub(r"--K\b", "-K", re.sub(r"--[A-Za-z][A-Za-z0-9_]*", lambda name: name[0].replace("_", "-"), text))
 
 
-def _with_values(arguments: Sequence[str], config_class: type) -> list[str]:
-    """`arguments` with `true` after every switch that stands alone: --skip-long means --skip-long true."""
-    switches = {f"--{field.name}" for field in dataclasses.fields(config_class) if field.type in (bool, "bool")}
-    return [
-        f"{name}=true" if name in switches and following.lower() not in ("true", "false", "yes", "no", "on", "off") else name
-        for name, following in itertools.pairwise([*arguments, ""])
-    ]
+def _spelt_out(arguments: Sequence[str], config_class: type) -> list[str]:
+    """`arguments` as jsonargparse takes them: `true` after every switch that stands alone (--skip-long), and --table a --table b as a list."""
+    hints = {f"--{name}": hint for name, hint in get_type_hints(config_class).items()}
+    lists = {name for name, hint in hints.items() if list in (get_origin(part) for part in (hint, *get_args(hint)))}
+    spelt = []
+    for argument, following in itertools.pairwise([*arguments, ""]):
+        name, equals, value = argument.partition("=")
+        if hints.get(argument) is bool and following.lower() not in ("true", "false", "yes", "no", "on", "off"):
+            spelt.append(f"{name}=true")
+        elif name in lists and not (value if equals else following).startswith("["):
+            spelt.append(f"{name}+{equals}{value}")
+        else:
+            spelt.append(argument)
+    return spelt
 
 
 def parse(config_class: type[Config], argv: Sequence[str] | None, prog: str, description: str) -> Config:
     """Parse `argv` (default: the process's) into `config_class`.
 
-    `--config FILE` reads YAML as written by `--print-config` or a run folder's config.yaml; later options override it.
+    A field without a default that is not keyword-only is a positional argument; one of type list may be given several times. `--config FILE`
+    reads YAML as written by `--print-config` or a run folder's config.yaml; later options override it. `--help` lists the options group by
+    group, and `description` above them as it is.
     Raises `UserError` for anything jsonargparse refuses, in one line that names the option.
     """
     # Only here: what runs without a command line of this kind, such as the grids, needs no jsonargparse.
-    from jsonargparse import ArgumentError, ArgumentParser
+    from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
-    class Parser(ArgumentParser):  # type: ignore[misc]
+    class Formatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
+        """Keeps the lines of the description."""
+
+    class Parser(ArgumentParser):
         """Prints options as README and docs write them, --max-new-tokens; jsonargparse names them after fields."""
 
         def format_help(self, *args: Any, **kwargs: Any) -> str:
@@ -69,20 +87,22 @@ def parse(config_class: type[Config], argv: Sequence[str] | None, prog: str, des
         def format_usage(self) -> str:
             return _dashed(super().format_usage())
 
-    parser = Parser(prog=prog, description=description, exit_on_error=False)
+    parser = Parser(prog=prog, description=description, exit_on_error=False, formatter_class=Formatter)
     parser.add_argument("--config", action="config", help="YAML file with any of the options below")
-    parser.add_class_arguments(config_class)
+    every = {field.name for field in dataclasses.fields(config_class)}
+    for group, members in grouped(config_class).items():
+        section = parser.add_argument_group((group.__doc__ or "").split("\n")[0].rstrip("."))
+        section.add_class_arguments(config_class, as_group=False, as_positional=True, skip=every - {field.name for field in members})
     arguments = [_normalise(argument) for argument in (sys.argv[1:] if argv is None else argv)]
-    arguments = _with_values(arguments, config_class)
+    arguments = _spelt_out(arguments, config_class)
     for name, following in itertools.pairwise([*arguments, ""]):
         if name == "--config" or name.startswith("--config="):
             _check_config_file(following if name == "--config" else name.removeprefix("--config="))
     try:
         values = parser.parse_args(arguments)
     except (ArgumentError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
-        # jsonargparse lists every type it tried, over many lines; the first two say which option and why.
-        reason = re.sub(r"\s+", " ", re.sub(r'Parser key "(\w+)"', r"option --\1", str(error))).strip()
-        raise UserError(f"{_dashed(reason)[:300]} (see: python -m {prog} --help)") from error
+        with flags_of(config_class):
+            raise _refusal(str(error), config_class, prog) from error
     fields = values.as_dict()
     fields.pop("config", None)
     for name, value in fields.items():
@@ -92,28 +112,64 @@ def parse(config_class: type[Config], argv: Sequence[str] | None, prog: str, des
         return config_class(**fields)
 
 
+def _refusal(reason: str, config_class: type[Config], prog: str) -> UserError:
+    """What jsonargparse refuses, in one line: it lists every type that it tried over many lines, of which the first say which option and why."""
+    reason = re.sub(r"\s+", " ", reason).strip()
+    if choice := re.search(r'^Parser key "(\w+)":.*?Expected a typing\.Literal\[(.*?)\].*?G(?:ot|iven) value: (.*)', reason):
+        try:
+            check_known(choice[1], choice[3][:100], tuple(part.strip(" '") for part in choice[2].split(",")))
+        except UserError as error:
+            return error
+    named = re.sub(r'Parser key "(\w+)"', r"option --\1", reason)
+    return UserError(f"{_dashed(named)[:300]} (see: python -m {prog} --help)")
+
+
 @contextmanager
-def flags_of(config_class: type) -> Iterator[None]:
-    """Errors from within name the options of `config_class` as flags."""
+def flags_of(config_class: "type[DataclassInstance]") -> Iterator[None]:
+    """Errors from within name the options of `config_class` as flags; arguments without a flag stay as they are."""
     try:
         yield
     except UserError as error:
-        raise error.in_flags([field.name for field in dataclasses.fields(config_class)]) from error
+        flags = [field.name for field in dataclasses.fields(config_class) if field.kw_only or field.default is not dataclasses.MISSING]
+        raise error.in_flags(flags) from error
 
 
-def command(config_class: type[Config], prog: str, description: str) -> Callable[[Callable[[Config], None]], Callable[..., None]]:
+def command(config_class: type[Config], prog: str, description: str) -> Callable[[Callable[[Config], Returned]], Callable[..., Returned]]:
     """Make a function of a configuration a command's entry point: it takes the arguments (default: the process's) and parses them."""
 
-    def entry(body: Callable[[Config], None]) -> Callable[..., None]:
+    def entry(body: Callable[[Config], Returned]) -> Callable[..., Returned]:
         @wraps(body)
-        def main(argv: Sequence[str] | None = None) -> None:
+        def main(argv: Sequence[str] | None = None) -> Returned:
             config = parse(config_class, argv, prog, description)
             with flags_of(config_class):
-                body(config)
+                return body(config)
 
         return main
 
     return entry
+
+
+def subcommands(prog: str, description: str, entries: Mapping[str, Callable[..., Returned]]) -> Callable[[Sequence[str] | None], Returned]:
+    """The entry point of several commands under one name: the first argument says which, as in `paced_exp.lab pretrain student`.
+
+    entries: by name, entry points made by `command`, whose docstrings are the help of each.
+    """
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            raise UserError(f"{message} (see: python -m {prog} --help)")
+
+    def main(argv: Sequence[str] | None = None) -> Returned:
+        arguments = list(sys.argv[1:] if argv is None else argv)
+        if not arguments or arguments[0] not in entries:
+            parser = Parser(prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+            commands = parser.add_subparsers(dest="command", required=True)
+            for name, entry in entries.items():
+                commands.add_parser(name, help=(entry.__doc__ or "").split("\n")[0].rstrip("."))
+            parser.parse_args(arguments[:1])
+        return entries[arguments[0]](arguments[1:])
+
+    return main
 
 
 def _check_config_file(name: str) -> None:
@@ -147,16 +203,21 @@ def _unreadable(content: bytes) -> str:
     return ""
 
 
-def as_dict(config: Any) -> dict[str, Any]:
-    """A config dataclass as plain values, tuples as lists: what config.yaml and record.json hold."""
+def as_dict(config: "DataclassInstance") -> dict[str, Any]:
+    """A configuration as plain values, tuples as lists and paths as text: what config.yaml and record.json hold, group by group."""
     values = dataclasses.asdict(config)
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    return {field.name: _plain(values[field.name]) for members in grouped(type(config)).values() for field in members}
 
 
-def defaults(config_class: type) -> dict[str, Any]:
+def defaults(config_class: "type[DataclassInstance]") -> dict[str, Any]:
     """The plain default of every field that has one, as `as_dict` would write it."""
-    found = {field.name: field.default for field in dataclasses.fields(config_class) if field.default is not dataclasses.MISSING}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+    return {field.name: _plain(field.default) for field in dataclasses.fields(config_class) if field.default is not dataclasses.MISSING}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value)
+    return str(value) if isinstance(value, Path) else value
 
 
 def differing(stored: dict[str, Any], ours: dict[str, Any], defaults: dict[str, Any]) -> list[str]:
@@ -172,9 +233,10 @@ def differing(stored: dict[str, Any], ours: dict[str, Any], defaults: dict[str, 
     return [f"{name} ({there!r} there, {now!r} now)" for name, (there, now) in pairs.items() if there != now]
 
 
-def to_yaml(config: Any) -> str:
+def to_yaml(config: "DataclassInstance") -> str:
     """A config dataclass as YAML that `--config` reads back to an equal object."""
-    return yaml.safe_dump(as_dict(config), sort_keys=False, allow_unicode=True)
+    text: str = yaml.safe_dump(as_dict(config), sort_keys=False, allow_unicode=True)
+    return text
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

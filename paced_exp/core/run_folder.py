@@ -9,12 +9,15 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from paced_exp.core import config as configs
 from paced_exp.core import folder_lock
 from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_checked, read_json, read_object, write_atomically, write_checked, write_json
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 __all__ = ["RunFolder", "git_state", "machine", "provenance", "read_json", "versions", "write_atomically", "write_json"]
 
@@ -88,7 +91,7 @@ def provenance(seed: int | None) -> dict[str, Any]:
 class RunFolder:
     """The folder of one run. The same configuration resumes it; another one is refused, naming the fields that differ."""
 
-    def __init__(self, path: str | Path, config: Any) -> None:
+    def __init__(self, path: str | Path, config: "DataclassInstance") -> None:
         self.path = Path(path)
         self.config = config
 

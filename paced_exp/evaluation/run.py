@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 
 from paced_exp.core import config as configs
@@ -17,6 +18,7 @@ from paced_exp.core.json_files import read_checked, read_object
 from paced_exp.core.parquet import read_table, write_table
 from paced_exp.core.progress import progress
 from paced_exp.core.run_folder import RunFolder, provenance
+from paced_exp.data.problem import Problem
 from paced_exp.data.prompt_lengths import LongPrompts
 from paced_exp.data.sources import load_problems, save_problems
 from paced_exp.evaluation.config import KIND, EvaluateConfig
@@ -29,13 +31,11 @@ from paced_exp.rollouts.store import ChunkStore
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """Run (or resume) the evaluation and return its record. Raises `UserError` for anything the user can mend."""
-
     run = RunFolder(config.out, config)
     return run.recorded(KIND, lambda: _evaluate(config, run))
 
 
-def _evaluate(config: EvaluateConfig, run: Any) -> dict[str, Any]:
-
+def _evaluate(config: EvaluateConfig, run: RunFolder) -> dict[str, Any]:
     base = None if config.against is None else _base_folder(config, config.against)
     began = time.perf_counter()
     table, skipped = _scores(config, run)
@@ -69,7 +69,6 @@ _PAIRED = ("problems", "samples", "limit", "columns", "temperature", "max_new_to
 
 def _base_folder(config: EvaluateConfig, against: str) -> Path:
     """The folder of the base's finished evaluation: the one named, or one made here. Raises `UserError` for one with other options."""
-
     folder = Path(against)
     record = folder / "record.json"
     if not record.exists() or read_object(record).get("kind") != KIND:
@@ -88,13 +87,12 @@ def _base_folder(config: EvaluateConfig, against: str) -> Path:
     return folder
 
 
-def _scores(config: EvaluateConfig, run: Any) -> tuple[Any, int]:
+def _scores(config: EvaluateConfig, run: RunFolder) -> tuple[pd.DataFrame, int]:
     """Sample, grade and score; finished samples are read back. Returns the scores and how many problems were too long."""
-
-    engines = Engines(config.engine, config.engine_options, device=config.device, max_batch_tokens=config.max_batch_tokens)
+    engines = Engines(config)
     by_source = _by_source(config)
     problems = [problem for part in by_source.values() for problem in part]
-    model = engines.load(config.model, dtype=config.dtype)
+    model = engines.load(config.model)
     long = LongPrompts([(model, "plain")], config.max_new_tokens, config.skip_long)
     problems = long.listed(problems)
     engine = engines.of(model)
@@ -126,8 +124,7 @@ def _scores(config: EvaluateConfig, run: Any) -> tuple[Any, int]:
     return table, len(long.skipped)
 
 
-def _content(problems: Sequence[Any]) -> str:
-
+def _content(problems: Sequence[Problem]) -> str:
     return (
         "sha256:" + hashlib.sha256(json.dumps([dataclasses.asdict(problem) for problem in problems], sort_keys=True).encode()).hexdigest()
     )
@@ -137,9 +134,8 @@ def _retention(config: EvaluateConfig) -> list[str]:
     return [name.strip() for name in config.retention.split(",")]
 
 
-def _by_source(config: EvaluateConfig) -> dict[str, list[Any]]:
+def _by_source(config: EvaluateConfig) -> dict[str, list[Problem]]:
     """The problems of each source, keyed as the user wrote it. Raises `UserError` for an id that occurs in two of them."""
-
     names = [config.problems] if Path(config.problems).is_file() else [part.strip() for part in config.problems.split(",")]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"`problems` names {repeated[0]} twice; name every source once")

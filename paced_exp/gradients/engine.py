@@ -228,7 +228,8 @@ class PerProblemGradients:
                     uses.outer += 1
                 else:
                     uses.whole += 1
-        return _Identity.apply(output, self._anchor, x, partial(self._receive, module, own, use))  # type: ignore[no-untyped-call]
+        same: torch.Tensor = _Identity.apply(output, self._anchor, x, partial(self._receive, module, own, use))  # type: ignore[no-untyped-call]
+        return same
 
     def _receive(self, module: nn.Module, own: dict[str, nn.Parameter], use: int, x: torch.Tensor, gradient: torch.Tensor) -> None:
         if self._rows is not None:

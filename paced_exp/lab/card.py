@@ -88,7 +88,7 @@ def write_card(name: str, folder: Path) -> Path:
         training = read_json(folder / "card.json")["training"]
     else:
         raise UserError(
-            f"--checkpoint {folder} has neither card.json nor, beside it, the record.json of its pretraining; give the run's own"
+            f"`checkpoint` {folder} has neither card.json nor, beside it, the record.json of its pretraining; give the run's own"
         )
     card = {
         "name": f"lab:{name}",

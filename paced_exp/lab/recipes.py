@@ -72,9 +72,9 @@ RECIPES: dict[str, Recipe] = {
     "student-llama": _student(_TEACHER_LLAMA, shared=34, tail=14, tail_retention=0.75),
 }
 
-# Of the lab scale (`runs/lab.sh`): 27 million parameters, problems of eight levels, on a GPU. A half and a third of the desk's rates for a
+# Of the gpu scale (`runs/gpu.sh`): 27 million parameters, problems of eight levels, on a GPU. A half and a third of the desk's rates for a
 # model four times as wide: no run has been made to choose them.
-_LAB_TEACHER = replace(
+_GPU_TEACHER = replace(
     _TEACHER,
     hidden=512,
     layers=8,
@@ -87,12 +87,12 @@ _LAB_TEACHER = replace(
     muon_lr=3e-3,
     adam_lr=1e-3,
 )
-_LAB_TEACHER_LLAMA = replace(_LAB_TEACHER, architecture="llama", seed=2, pools=160, decay=0.6, muon_lr=1.5e-3)
-LAB_SCALE: dict[str, Recipe] = {
-    "lab-teacher": _LAB_TEACHER,
-    "lab-student": _student(_LAB_TEACHER, shared=36, tail=16, tail_retention=0.9),
-    "lab-teacher-llama": _LAB_TEACHER_LLAMA,
-    "lab-student-llama": _student(_LAB_TEACHER_LLAMA, shared=40, tail=16, tail_retention=0.75),
+_GPU_TEACHER_LLAMA = replace(_GPU_TEACHER, architecture="llama", seed=2, pools=160, decay=0.6, muon_lr=1.5e-3)
+GPU_SCALE: dict[str, Recipe] = {
+    "gpu-teacher": _GPU_TEACHER,
+    "gpu-student": _student(_GPU_TEACHER, shared=36, tail=16, tail_retention=0.9),
+    "gpu-teacher-llama": _GPU_TEACHER_LLAMA,
+    "gpu-student-llama": _student(_GPU_TEACHER_LLAMA, shared=40, tail=16, tail_retention=0.75),
 }
 
 

@@ -52,7 +52,7 @@ def response_logits(model: Any, prompts: Sequence[Sequence[int]], responses: Seq
     for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
         ids[row, : lengths[row]] = torch.tensor([*prompt, *response])
     positions = torch.arange(ids.shape[1]).expand_as(ids)
-    logits = model(input_ids=ids.to(device), position_ids=positions.to(device), use_cache=False).logits
+    logits: torch.Tensor = model(input_ids=ids.to(device), position_ids=positions.to(device), use_cache=False).logits
     starts = torch.tensor([len(prompt) - 1 for prompt in prompts])[:, None]
     width = max(len(response) for response in responses)
     columns = (starts + torch.arange(width)).clamp(max=ids.shape[1] - 1).to(device)

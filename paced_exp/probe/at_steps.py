@@ -14,68 +14,14 @@ from typing import Any
 from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError
 from paced_exp.core.run_folder import RunFolder, provenance
+from paced_exp.probe.config import ProbeConfig, parse_steps
 from paced_exp.probe.run import run_probe
-from paced_exp.training.config import DistillConfig
 from paced_exp.training.run import distill
 
 KIND = "snr_probe_at_steps"
-# Options of the training that the probe decides.
-_SHARED = (
-    "student",
-    "teacher",
-    "problems",
-    "columns",
-    "K",
-    "temperature",
-    "max_new_tokens",
-    "candidates",
-    "fallback",
-    "teacher_prompt",
-    "engine",
-    "engine_options",
-    "device",
-    "dtype",
-    "seed",
-)
-_DECIDED = (*_SHARED, "method", "stages", "reference", "steps", "evaluate", "out")
 
 
-def parse_steps(text: str) -> list[int]:
-    """Updates from "1,20". Raises `UserError` unless they are ascending whole numbers of at least 1."""
-    parts = [part.strip() for part in text.split(",")]
-    steps = [int(part) for part in parts if part.isdecimal()]
-    if len(steps) < len(parts) or steps[0] < 1 or steps != sorted(set(steps)):
-        raise UserError(f"`at_steps` {text} must be ascending whole numbers of at least 1 joined by commas, such as 1,20")
-    return steps
-
-
-def training_config(config: Any, step: int) -> Any:
-    """The `DistillConfig` of the training up to the probe of update `step` > 1: the probe's divergence and responses, a constant rate.
-
-    A rate that falls to zero at the end would make the student at update 20 depend on how many updates follow; `config.training` may set it
-    and all else that the probe does not decide. Raises `UserError` for options that cannot be.
-    """
-
-    further = config.training or {}
-    known = {field.name for field in dataclasses.fields(DistillConfig)}
-    for name in further:
-        if name in _DECIDED or name not in known:
-            raise UserError(
-                f"`training` may not set {name!r}: {'the probe decides it' if name in _DECIDED else 'paced_exp.distill has no such option'}"
-            )
-    options = {name: getattr(config, name) for name in _SHARED} | {"schedule": "constant"} | further
-    return DistillConfig(
-        method=config.method,
-        stages=f"{config.divergence}@{'rollouts' if config.response == 'rollout' else 'references'}",
-        reference="solution" if config.response == "solution" else "teacher",
-        steps=step - 1,
-        evaluate="none",
-        out=f"{config.out}/training-{step - 1:06d}",
-        **options,
-    )
-
-
-def run_at_steps(config: Any) -> dict[str, Any]:
+def run_at_steps(config: ProbeConfig) -> dict[str, Any]:
     """Probe before every update of `config.at_steps` and return the record: a probe's record under `steps` for each, the training's beside it.
 
     Raises `UserError` for anything the user can mend; killed, the same call continues.
@@ -84,10 +30,9 @@ def run_at_steps(config: Any) -> dict[str, Any]:
     return run.recorded(KIND, lambda: _run_at_steps(config, run))
 
 
-def _run_at_steps(config: Any, run: RunFolder) -> dict[str, Any]:
-
+def _run_at_steps(config: ProbeConfig, run: RunFolder) -> dict[str, Any]:
     steps = parse_steps(config.at_steps)
-    trainings = {step: training_config(config, step) for step in steps if step > 1}  # all options are checked before any work
+    trainings = {step: config.training_until(step) for step in steps if step > 1}  # all options are checked before any work
     fresh = not (run / "config.yaml").exists()
     run.open()
     probes, trained = [], []

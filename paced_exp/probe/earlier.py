@@ -8,6 +8,7 @@ from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_json
 from paced_exp.core.run_folder import RunFolder
 from paced_exp.data.problem import Problem
+from paced_exp.probe.config import ProbeConfig
 from paced_exp.rollouts.store import ChunkStore
 
 _ROLLED_OUT = ("problems", "columns", "K", "temperature", "max_new_tokens", "seed")
@@ -19,13 +20,13 @@ _REFERRED_TO = {
 
 
 class EarlierRun:
-    """The probe in `config.rollouts_from`. What it hands over is what the new run would have made, draw by draw.
+    """The probe in the folder `path`. What it hands over is what the new run would have made, draw by draw.
 
-    inputs: fingerprints of what the new run reads (`RunFolder.claim`). Raises `UserError` where the earlier run rolled out anything else.
+    config, inputs: the new run's, and fingerprints of what the new run reads (`RunFolder.claim`). Raises `UserError` where the earlier run rolled out anything else.
     """
 
-    def __init__(self, config: Any, inputs: dict[str, str]) -> None:
-        folder = RunFolder(config.rollouts_from, config)
+    def __init__(self, path: str, config: ProbeConfig, inputs: dict[str, str]) -> None:
+        folder = RunFolder(path, config)
         if not (folder / "config.yaml").exists() or not (folder / "inputs.json").exists():
             raise UserError(f"`rollouts_from` {folder.path} is no folder of a probe; name the `out` of one")
         stored, theirs = read_yaml(folder / "config.yaml"), read_json(folder / "inputs.json")

@@ -5,11 +5,12 @@ unit-norm SNR^2 (`paced_theory.snr`) are other quantities and no better estimate
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from paced_theory.snr import trimmed_snr, unit_norm_snr
+from paced_theory.snr import SNREstimate, trimmed_snr, unit_norm_snr
 
 TRIMMED_SHARE = 0.01
 
@@ -33,7 +34,7 @@ def other_estimands(gram: np.ndarray, *, confidence: float) -> dict[str, Any]:
         "log_norm_sd": float(np.log(norms_squared[turned]).std() / 2),
         "others_problem": "",
     }
-    estimators = {
+    estimators: dict[str, Callable[[], SNREstimate]] = {
         "trimmed": lambda: trimmed_snr(gram, share=TRIMMED_SHARE, confidence=confidence),
         "unit_norm": lambda: unit_norm_snr(gram[np.ix_(turned, turned)], confidence=confidence),
     }

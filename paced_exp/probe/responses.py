@@ -1,13 +1,12 @@
 """Which response each problem's gradient is taken on: the teacher's reference, the worked solution, or a rollout of the student's own."""
 
-from typing import Any
-
 from paced_exp.core.errors import UserError
 from paced_exp.core.progress import Bar, progress
 from paced_exp.core.run_folder import RunFolder
 from paced_exp.data.problem import Problem
 from paced_exp.grading.grader import Grader
 from paced_exp.models.loading import LoadedModel
+from paced_exp.probe.config import ProbeConfig
 from paced_exp.probe.earlier import EarlierRun
 from paced_exp.rollouts.collect import collect
 from paced_exp.rollouts.engines import Engines
@@ -17,7 +16,7 @@ from paced_exp.rollouts.store import ChunkStore
 
 
 def responses_for(
-    config: Any,
+    config: ProbeConfig,
     run: RunFolder,
     kept: list[Problem],
     student: LoadedModel,
@@ -59,7 +58,7 @@ def responses_for(
 
 
 def _own_rollouts(
-    config: Any, run: RunFolder, kept: list[Problem], student: LoadedModel, grader: Grader, engines: Engines
+    config: ProbeConfig, run: RunFolder, kept: list[Problem], student: LoadedModel, grader: Grader, engines: Engines
 ) -> dict[str, Reference]:
     store = ChunkStore(run.path, "responses")
     with _bar(kept, store, 1) as bar:

@@ -25,27 +25,24 @@ from paced_exp.rollouts.engines import Engines
 
 def run_probe(config: ProbeConfig) -> dict[str, Any]:
     """Run (or resume) the probe and return its record; see the module's docstring. Raises `UserError` for anything the user can mend."""
-
     run = RunFolder(config.out, config)
     return run.recorded(KIND, lambda: _run_probe(config, run))
 
 
-def _run_probe(config: ProbeConfig, run: Any) -> dict[str, Any]:
-
+def _run_probe(config: ProbeConfig, run: RunFolder) -> dict[str, Any]:
     began = time.perf_counter()
-    engines = Engines(config.engine, config.engine_options, device=config.device)
+    engines = Engines(config)
     needed = solutions_needed(teacher_prompt=config.teacher_prompt, reference=config.response, fallback=config.fallback)
     source = with_solutions(stream_problems(config.problems, seed=config.seed, columns=config.columns), needed)
     source = itertools.chain([problem] if (problem := next(source, None)) is not None else [], source)
     student = load_model(config.student, device=config.device, dtype=config.dtype)
     teacher = load_model(config.teacher, device=config.device, dtype=config.dtype)
     check_same_vocabulary(student, teacher)
-    readers: list[Any] = [(student, "plain"), (teacher, config.teacher_prompt)]
-    long = LongPrompts(readers, config.max_new_tokens, config.skip_long)
+    long = LongPrompts([(student, "plain"), (teacher, config.teacher_prompt)], config.max_new_tokens, config.skip_long)
     counted(student.model, None if config.only is None else [config.only])
     # The folder is taken only now: a command that is refused leaves none behind to be in the way of its correction.
     inputs = {"problems": source_fingerprint(config.problems), "student": student.fingerprint, "teacher": teacher.fingerprint}
-    earlier = None if config.rollouts_from is None else EarlierRun(config, inputs)
+    earlier = None if config.rollouts_from is None else EarlierRun(config.rollouts_from, config, inputs)
     run.open().claim(inputs)
     clock = StageClock(run / "seconds.json")
     clock.add("load", time.perf_counter() - began)

@@ -25,6 +25,7 @@ from paced_exp.losses.alignment import check_fits, pad_responses, response_logit
 from paced_exp.losses.divergences import divergence, mean_over_tokens
 from paced_exp.models.loading import LoadedModel
 from paced_exp.probe.binning import Bins
+from paced_exp.probe.config import ProbeConfig
 from paced_exp.probe.earlier import EarlierRun
 from paced_exp.probe.estimates import BinData
 from paced_exp.rollouts.collect import collect
@@ -37,7 +38,7 @@ ROUND = 512  # problems drawn and rolled out at a time; whether the bins are ful
 
 
 def fill_bins(
-    config: Any,
+    config: ProbeConfig,
     run: RunFolder,
     source: Iterator[Problem],
     student: LoadedModel,
@@ -111,7 +112,7 @@ def _passes_by_problem(store: ChunkStore) -> dict[str, int]:
 
 
 def bin_gradients(
-    config: Any,
+    config: ProbeConfig,
     run: RunFolder,
     bins: Bins,
     problems: dict[str, Problem],
@@ -200,7 +201,7 @@ def load_sums(path: Path) -> GradientSums:
         raise UserError(f"{path} is corrupted ({error}); delete it and run the same command again") from error
 
 
-def bin_data(config: Any, bins: Bins, references: dict[str, Reference], sums: list[GradientSums | None]) -> list[BinData]:
+def bin_data(config: ProbeConfig, bins: Bins, references: dict[str, Reference], sums: list[GradientSums | None]) -> list[BinData]:
     """What the estimates need of each bin that has problems with a reference."""
     data = []
     for members, offered, bin_sums in zip(bins.members, bins.offered, sums, strict=True):

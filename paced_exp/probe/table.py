@@ -12,7 +12,6 @@ def _shown(value: float | None) -> str:
 
 def table(record: dict[str, Any]) -> str:
     """The record as a table for the terminal."""
-
     lines = [
         f"{'pass rate':>9} {'n':>5} {'SNR':>7}  {'95 % interval':<17} {'naive':>7} {'floor':>7} {'null 95 %':<17} {'SNR^2':>9} {'trimmed':>9} {'unit norm':>9}"
     ]

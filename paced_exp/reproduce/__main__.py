@@ -3,7 +3,7 @@
     python -m paced_exp.reproduce --list                                     # the tables and their rows
     python -m paced_exp.reproduce --table distillation --scale desk --seeds 5
     python -m paced_exp.reproduce --all --scale desk --dry-run               # cells and estimated time, nothing is run
-    python -m paced_exp.reproduce --all --scale lab --minutes 9              # stops in time; the same command goes on
+    python -m paced_exp.reproduce --all --scale gpu --minutes 9              # stops in time; the same command goes on
 
 Cells that have a record are skipped. Killed at any moment, the same command continues. Exit status: 0 done, 2 something to mend, 3 time up
 with cells left.
@@ -36,7 +36,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--table", action="append", metavar="NAME", help="a table by name or number, figure2 or robustness (the probes); may be repeated"
     )
     what.add_argument("--all", action="store_true", help="every table, the main ones first, and all probes")
-    parser.add_argument("--scale", default="desk", help="desk, lab, paper or smoke (default desk)")
+    parser.add_argument("--scale", default="desk", help="desk, gpu, paper or smoke (default desk)")
     parser.add_argument("--seeds", type=int, help="seeds 0 .. N-1 of every row (default: the scale's, 5 for main tables and 3 for others)")
     parser.add_argument("--jobs", type=int, help="cells at a time (default: the cores, a thread a cell; one on a GPU)")
     parser.add_argument("--minutes", type=float, help="stop after so many minutes; the same command goes on")
@@ -59,8 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(argv)
     from paced_exp.reproduce.cells import all_cells, cells_of
     from paced_exp.reproduce.grids import table_named
+    from paced_exp.reproduce.learning_rates import check_rates, scale_named
     from paced_exp.reproduce.probes import TABLES, probes_of
-    from paced_exp.reproduce.rates import check_rates, scale_named
     from paced_exp.reproduce.records import Results
     from paced_exp.reproduce.run_grid import counted, default_jobs, make_plan, plan_text, run_plan
 

@@ -52,7 +52,7 @@ PUBLISHED = {
     "meta-llama/Llama-3.3-70B-Instruct": Shape(8192, 80, 64, 8, 128, 28_672, 128_256, tied=False),
 }
 
-# Of the lab scale's models before they are pretrained (runs/lab.sh), by the recipe of paced_exp.lab.recipes; a test compares.
+# Of the gpu scale's models before they are pretrained (runs/gpu.sh), by the recipe of paced_exp.lab.recipes; a test compares.
 _PLANNED = Shape(512, 8, 16, 16, 32, 1536, 543, tied=True, qk_norm=True)
 
 

@@ -10,7 +10,7 @@ from scipy.stats import norm
 from paced_exp.reproduce.findings import Finding
 from paced_exp.reproduce.probes import Probe, probe_command, probes_of
 from paced_exp.reproduce.scales import Scale
-from paced_exp.reproduce.statistics import CONFIDENCE, Estimate
+from paced_exp.reproduce.significance import CONFIDENCE, Estimate
 
 _ENDS = (("low", "the bin k = 0"), ("high", "the bin k = K"))
 PROBE_STEPS = (1, 20)

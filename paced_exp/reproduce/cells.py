@@ -12,19 +12,19 @@ from typing import Any
 from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError
 from paced_exp.evaluation.config import EvaluateConfig
-from paced_exp.reproduce.grids import TABLES, Row, Table
+from paced_exp.reproduce.grids import BY_NAME, TABLES, Row, Table
 from paced_exp.reproduce.scales import SCALES, Scale
 from paced_exp.training.config import DistillConfig
 
-# Fields that say where and how a run is made, not what comes out of it.
-LOCAL = ("out", "device", "report_to", "pass_rates", "references", "cache", "base_evaluation", "against", "max_batch_tokens")
+# Options of where and how a run is made, which change nothing of what comes out of it.
+NEUTRAL_OPTIONS = ("out", "device", "report_to", "pass_rates", "references", "cache", "base_evaluation", "against", "max_batch_tokens")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One run: of a row with a seed, or (seed 0) the evaluation of an untrained student.
+    """One run: the training of a row with a seed, or the evaluation of an untrained student (whose seed is 0).
 
-    table, row: its home. options: of the run without `LOCAL`, what the record must have been made with.
+    table, row: its home, the first table and row that hold it; its record is named after them.
     """
 
     scale: Scale
@@ -41,8 +41,8 @@ class Cell:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The configuration without what says only where and how."""
-        return {name: value for name, value in configs.as_dict(self.config).items() if name not in LOCAL}
+        """The configuration without `NEUTRAL_OPTIONS`: a record of the cell must have been made with these options."""
+        return {name: value for name, value in configs.as_dict(self.config).items() if name not in NEUTRAL_OPTIONS}
 
     @property
     def key(self) -> str:
@@ -66,7 +66,7 @@ class Cell:
 
 def cell_of(scale: Scale, table: Table, row: Row, seed: int) -> Cell:
     """The cell of a row with a seed, under its home."""
-    homes = _homes(scale.name)
+    homes = _homes(scale.name, tuple(BY_NAME))
     here = _make(scale, table, row, seed)
     home_table, home_row = homes[_seedless(here)]
     return Cell(scale, home_table, home_row, here.seed, here.setup, here.config)
@@ -91,8 +91,10 @@ def row_cells(scale: Scale, table: Table, row: Row, seeds: int) -> list[Cell]:
 
 def base_cell(scale: Scale, setup: str) -> Cell:
     """The evaluation of the untrained student of a setup."""
-    table = next(table for table in TABLES for row in table.rows if row.options is None and row.setup == setup)
-    return cell_of(scale, table, next(row for row in table.rows if row.options is None), 0)
+    found = [(table, row) for table in TABLES for row in table.rows if row.options is None and row.setup == setup]
+    if not found:
+        raise UserError(f"no table evaluates the untrained student of setup {setup}; give one of its tables a row with `options` None")
+    return cell_of(scale, *found[0], 0)
 
 
 def all_cells(scale: Scale, seeds: int | None = None) -> list[Cell]:
@@ -102,11 +104,10 @@ def all_cells(scale: Scale, seeds: int | None = None) -> list[Cell]:
 
 
 @cache
-def _homes(scale_name: str) -> dict[str, tuple[str, str]]:
-
+def _homes(scale_name: str, declared: tuple[str, ...]) -> dict[str, tuple[str, str]]:
     scale = SCALES[scale_name]
     homes: dict[str, tuple[str, str]] = {}
-    for table in TABLES:
+    for table in map(BY_NAME.__getitem__, declared):
         for row in table.rows:
             homes.setdefault(_seedless(_make(scale, table, row, 0)), (table.name, row.name))
     return homes

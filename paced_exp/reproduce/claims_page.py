@@ -12,14 +12,14 @@ from typing import Any
 from paced_exp.core.errors import exit_cleanly
 from paced_exp.core.json_files import write_atomically, write_json
 from paced_exp.reproduce.findings import Finding, Outcome
+from paced_exp.reproduce.grid_tables import Sheet, Value
+from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.printing import latex_prose, markdown
-from paced_exp.reproduce.rates import scale_named
 from paced_exp.reproduce.records import readable
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.scales import SCALES
-from paced_exp.reproduce.sheets import Sheet, Value
 from paced_exp.reproduce.tables import scales_with_records
-from paced_exp.reproduce.verdict_sheets import LATEX_WIDTHS, untested, verdict_sheets
+from paced_exp.reproduce.verdict_tables import LATEX_WIDTHS, untested, verdict_sheets
 from paced_exp.reproduce.verdicts import outcomes
 from paced_theory.claims import Outcome as TheoryOutcome
 from paced_theory.claims import ledger, run

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from paced_exp.reproduce.claims import MARGIN, Claim
-from paced_exp.reproduce.statistics import Estimate
+from paced_exp.reproduce.significance import Estimate
 
 Verdict = Literal["replicates", "contradicted", "smaller than reported", "equivalent within 1 point", "not decided"]
 Together = Verdict | Literal["mixed"]

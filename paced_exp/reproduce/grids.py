@@ -1,15 +1,15 @@
-"""The grids: one declarative table a table of the paper, the same at every scale.
+"""The grids: one declaration a table, the same at every scale.
 
-A row is a set of `DistillConfig` options on a setup of the scale. Rows of different tables with equal options are the same cell.
+A row is a set of `DistillConfig` options on a setup of the scale. Rows of different tables with equal options are the same cell. What is
+run, printed, listed and (where it is a `main` table) asked of the paper follows from the declaration alone.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from paced_exp.core.errors import UserError
-
-Columns = Literal["accuracy", "forgetting", "length"]
+from paced_exp.reproduce.columns import ColumnGroup, forgetting, mean_of_tiers, retention, tiers, tokens
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: rows, the one that differences are taken to, what the columns show, and the paper's table that stands beside it.
+    """A table.
 
-    main: one of tables 1 to 5, or another that a claim rests on: these get more seeds. Table 6 has no rows: it lists hyper-parameters.
+    rows: without any, it is generated from the configurations and has no records. baseline: the row that differences are taken to.
+    columns: the groups that it shows, in order. reported: the table of paper/reported.json whose values stand beside ours. main: one of
+    tables 1 to 5, or another that a claim rests on; main tables get more seeds.
     """
 
     number: int
@@ -41,13 +43,29 @@ class Table:
     title: str
     rows: tuple[Row, ...]
     baseline: str | None
-    columns: Columns = "accuracy"
+    columns: tuple[ColumnGroup, ...] = (tiers, mean_of_tiers)
     reported: str | None = None
     main: bool = False
 
     def row(self, name: str) -> Row:
         """The row of that name; `KeyError` for an unknown one."""
         return {row.name: row for row in self.rows}[name]
+
+
+BY_NAME: dict[str, Table] = {}
+TABLES = BY_NAME.values()  # a view: it holds what is declared later, too
+
+
+def declare(table: Table) -> Table:
+    """Add a table to those that are run, printed and listed. Raises `ValueError` for a number or a name that another table has."""
+    if any(table.number == other.number or table.name == other.name for other in TABLES):
+        raise ValueError(f"table {table.number} {table.name}: another table has its number or its name; give it one of its own")
+    if table.rows and table.baseline not in {row.name for row in table.rows}:
+        raise ValueError(
+            f"table {table.name}: `baseline` {table.baseline} is none of its rows: {', '.join(row.name for row in table.rows)}"
+        )
+    BY_NAME[table.name] = table
+    return table
 
 
 def _weighting(**options: Any) -> dict[str, Any]:
@@ -118,8 +136,9 @@ def _on_llama(row: Row) -> Row:
 
 
 _CONCISE = {"teacher_prompt": "concise", **REVERSE}
+_FORGETTING = (retention, forgetting)
 
-TABLES = (
+for _table in (
     Table(1, "distillation", "Distillation: accuracy", DISTILLATION, "uniform", reported="distillation_accuracy", main=True),
     Table(
         2,
@@ -130,8 +149,19 @@ TABLES = (
         reported="self_distillation_accuracy",
         main=True,
     ),
-    Table(3, "forgetting-distillation", "Distillation: forgetting", DISTILLATION, "uniform", "forgetting", main=True),
-    Table(4, "forgetting-self", "Self-distillation: forgetting", SELF_DISTILLATION, "uniform", "forgetting", main=True),
+    Table(
+        3, "forgetting-distillation", "Distillation: forgetting", DISTILLATION, "uniform", _FORGETTING, "forgetting_distillation", main=True
+    ),
+    Table(
+        4,
+        "forgetting-self",
+        "Self-distillation: forgetting",
+        SELF_DISTILLATION,
+        "uniform",
+        _FORGETTING,
+        "forgetting_distillation",
+        main=True,
+    ),
     Table(
         5,
         "two-stage",
@@ -144,6 +174,7 @@ TABLES = (
             _TWO_STAGES,
         ),
         "uniform",
+        columns=(tiers, mean_of_tiers, forgetting),
         reported="stage_order",
         main=True,
     ),
@@ -180,6 +211,7 @@ TABLES = (
             Row("reverse-forward", "PACED RevKL → PACED KL", _stages("reverse_kl", 0.5), reported="PACED RevKL -> PACED KL"),
         ),
         "forward-reverse",
+        columns=(tiers, mean_of_tiers, forgetting),
         reported="stage_order",
         main=True,
     ),
@@ -193,6 +225,7 @@ TABLES = (
             Row("75", "75 %", _stages("forward_kl", 0.75), reported="75%"),
         ),
         "50",
+        columns=(tiers, mean_of_tiers, forgetting),
         reported="stage_ratio_KL_to_RevKL",
         main=True,
     ),
@@ -233,7 +266,7 @@ TABLES = (
             Row("paced", "the same, PACED", {**PACED, **_CONCISE}, "concise"),
         ),
         "base",
-        "length",
+        (tiers, mean_of_tiers, tokens),
     ),
     Table(
         17,
@@ -249,9 +282,8 @@ TABLES = (
         ),
         "uniform",
     ),
-)
-
-BY_NAME = {table.name: table for table in TABLES}
+):
+    declare(_table)
 
 
 def table_named(name: str) -> Table:

@@ -4,9 +4,9 @@ from typing import Any
 
 from paced_exp.reproduce.cells import cell_of
 from paced_exp.reproduce.grids import BY_NAME
+from paced_exp.reproduce.printed_table import NONE, PrintedTable, Value
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.scales import Scale
-from paced_exp.reproduce.sheets import NONE, Sheet, Value
 from paced_exp.training.config import DistillConfig
 
 _SHOWN = {
@@ -32,7 +32,7 @@ _SHOWN = {
     "precision": "precision",
     "samples": "samples an evaluation problem",
 }
-_SETUPS = (("distillation", "distillation"), ("self-distillation", "self-distillation"), ("llama", "llama"))
+_SETUPS = ("distillation", "self-distillation", "llama")  # and the tables of their names
 _IN_PAPER = {
     "K": "rollouts_K",
     "temperature": "rollout_temperature",
@@ -44,10 +44,10 @@ _IN_PAPER = {
 }
 
 
-def hyperparameter_sheet(scale: Scale, reported: Reported) -> Sheet:
+def hyperparameter_table(scale: Scale, reported: Reported) -> PrintedTable:
     """A column a setup of the scale, from the very configurations that its PACED cells run with; and the paper's distillation."""
     configs = []
-    for _, table in _SETUPS:
+    for table in _SETUPS:
         config = cell_of(scale, BY_NAME[table], BY_NAME[table].row("paced"), 0).config
         assert isinstance(config, DistillConfig)
         configs.append(config)
@@ -55,9 +55,9 @@ def hyperparameter_sheet(scale: Scale, reported: Reported) -> Sheet:
     for name, words in _SHOWN.items():
         values = [Value(_text(getattr(config, name))) for config in configs]
         rows.append((Value(words), *values, Value(_paper(name, reported))))
-    head = ("hyper-parameter", *(setup for setup, _ in _SETUPS), "paper, distillation")
+    head = ("hyper-parameter", *_SETUPS, "paper, distillation")
     notes = (f"{scale.name} scale; generated from the configurations of the cells.", *scale.notes)
-    return Sheet(f"{scale.name}-hyper-parameters", "Table 6. Hyper-parameters", head, tuple(rows), notes)
+    return PrintedTable(f"{scale.name}-hyper-parameters", "Table 6. Hyper-parameters", head, tuple(rows), notes)
 
 
 def _paper(name: str, reported: Reported) -> str:

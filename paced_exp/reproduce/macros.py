@@ -18,12 +18,12 @@ from paced_exp.reproduce.claims import CLAIMS, MARGIN
 from paced_exp.reproduce.findings import LEVEL, VERDICTS
 from paced_exp.reproduce.grids import BY_NAME, TABLES
 from paced_exp.reproduce.measures import combined, primaries, row_named
+from paced_exp.reproduce.printed_table import NOT_RUN, fixed, with_interval
 from paced_exp.reproduce.printing import escape
 from paced_exp.reproduce.records import Results, readable
 from paced_exp.reproduce.scales import DESK, PAPER, Scale
-from paced_exp.reproduce.sheets import NOT_RUN, fixed, signed
-from paced_exp.reproduce.statistics import CONFIDENCE, mean_and_error
-from paced_exp.reproduce.verdict_sheets import finding_text
+from paced_exp.reproduce.significance import CONFIDENCE, mean_and_error
+from paced_exp.reproduce.verdict_tables import finding_text
 from paced_exp.reproduce.verdicts import LEAST_SEEDS, figure_probe, outcomes, probe_records
 from paced_exp.training.config import DistillConfig
 
@@ -84,9 +84,7 @@ def _measured(results: Results, scale: Scale) -> dict[str, str]:
             values = primaries(rows[name], scale) if rows[name].records else []
             found[f"{prefix}{name.capitalize()}"] = fixed(mean_and_error(values)[0], 1) if values else NOT_RUN
         difference = combined([(1.0, rows["paced"]), (-1.0, rows["uniform"])], scale.tiers)
-        found[f"{prefix}Difference"] = (
-            NOT_RUN if difference is None else f"{signed(difference.value, 1)} [{signed(difference.low, 1)}, {signed(difference.high, 1)}]"
-        )
+        found[f"{prefix}Difference"] = NOT_RUN if difference is None else with_interval(difference)
     return found
 
 

@@ -1,16 +1,17 @@
 """Measures of rows from records: accuracy by tier, forgetting, length; and sums of rows' measures, paired by seed and problem."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from paced_exp.core.errors import UserError
 from paced_exp.reproduce.cells import base_cell, row_cells
+from paced_exp.reproduce.columns import Column, Measure, mean_of_tiers
 from paced_exp.reproduce.grids import BY_NAME, Row, Table
 from paced_exp.reproduce.records import Record, Results
 from paced_exp.reproduce.scales import MOST_SEEDS, Scale
-from paced_exp.reproduce.statistics import Estimate, crossed
+from paced_exp.reproduce.significance import Estimate, crossed
 
 
 @dataclass(frozen=True)
@@ -50,20 +51,29 @@ def accuracies(measured: Measured, source: str) -> list[float]:
 
 def primaries(measured: Measured, scale: Scale) -> list[float]:
     """The primary measure, the mean accuracy of the tiers, in per cent, a seed each."""
-    return [float(np.mean(values)) for values in zip(*(accuracies(measured, tier) for tier in scale.tiers), strict=True)]
+    return values_of(measured, mean_of_tiers(scale)[0])
 
 
-def forgettings(measured: Measured, scale: Scale) -> list[float] | None:
-    """The base's accuracy on the retention problems less the row's, in points, a seed each; None without the base's record."""
+def forgettings(measured: Measured, source: str) -> list[float]:
+    """The base's accuracy on a source less the row's, in points, a seed each; none without the base's record."""
     if measured.base is None:
-        return None
-    before = 100 * float(measured.base.accuracy(scale.retention).mean())
-    return [before - value for value in accuracies(measured, scale.retention)]
+        return []
+    before = 100 * float(measured.base.accuracy(source).mean())
+    return [before - value for value in accuracies(measured, source)]
 
 
 def lengths(measured: Measured, source: str) -> list[float]:
     """Mean response length on a source, in tokens, a seed each."""
     return [float(measured.of(seed).tokens(source).mean()) for seed in measured.seeds]
+
+
+MEASURES: dict[Measure, Callable[[Measured, str], list[float]]] = {"accuracy": accuracies, "tokens": lengths, "forgetting": forgettings}
+
+
+def values_of(measured: Measured, column: Column) -> list[float]:
+    """What a column shows of a row: the mean of its measure over its sources, a seed each; nothing where it cannot be measured."""
+    by_source = [MEASURES[column.measure](measured, source) for source in column.sources]
+    return [float(np.mean(values)) for values in zip(*by_source, strict=True)]
 
 
 def common_seeds(rows: Sequence[Measured]) -> list[int]:
@@ -74,31 +84,33 @@ def common_seeds(rows: Sequence[Measured]) -> list[int]:
     return sorted(set.intersection(*trained))
 
 
-def combined(terms: Sequence[tuple[float, Measured]], sources: Sequence[str], *, length: bool = False) -> Estimate | None:
+def combined(terms: Sequence[tuple[float, Measured]], sources: Sequence[str], measure: Measure = "accuracy") -> Estimate | None:
     """The sum of coefficient x row over `terms`, as the mean over `sources`, paired by seed and problem; None below two common seeds.
 
-    In points of accuracy, or in tokens where `length`. Raises `UserError` where two records answer different problems.
+    In points of accuracy, or in tokens where that is the measure. Raises `UserError` where two records answer different problems.
     """
     seeds = common_seeds([measured for _, measured in terms])
-    return None if len(seeds) < 2 else crossed(strata_of(terms, sources, seeds, length=length))
+    return None if len(seeds) < 2 else crossed(strata_of(terms, sources, seeds, measure))
 
 
 def strata_of(
-    terms: Sequence[tuple[float, Measured]], sources: Sequence[str], seeds: Sequence[int], *, length: bool = False
+    terms: Sequence[tuple[float, Measured]], sources: Sequence[str], seeds: Sequence[int], measure: Measure = "accuracy"
 ) -> list[np.ndarray]:
-    """The sum of coefficient x row for every seed and problem, (S, P) a source, in points of accuracy, or in tokens where `length`.
+    """The sum of coefficient x row for every seed and problem, (S, P) a source, in points of accuracy, or in tokens where that is the measure.
 
     Raises `UserError` where two records answer different problems.
     """
     strata = []
     for source in sources:
         _check_same_problems([measured.of(seed) for _, measured in terms for seed in seeds], source)
-        strata.append(np.array([sum(factor * _values(measured.of(seed), source, length) for factor, measured in terms) for seed in seeds]))
+        strata.append(
+            np.array([sum(factor * _per_problem(measured.of(seed), source, measure) for factor, measured in terms) for seed in seeds])
+        )
     return strata
 
 
-def _values(record: Record, source: str, length: bool) -> np.ndarray:
-    return record.tokens(source) if length else 100 * record.accuracy(source)
+def _per_problem(record: Record, source: str, measure: Measure) -> np.ndarray:
+    return record.tokens(source) if measure == "tokens" else 100 * record.accuracy(source)
 
 
 def _check_same_problems(records: Sequence[Record], source: str) -> None:

@@ -1,104 +1,97 @@
-"""Sheets as Markdown and as LaTeX (booktabs)."""
+"""Printed tables and figures as Markdown and as LaTeX (booktabs), by the templates beside this file.
 
-from paced_exp.reproduce.sheets import Sheet, Value
+pandas prints tables too, but neither its Markdown (padded) nor its LaTeX (bold, and symbols as commands) is what the pages hold.
+"""
 
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "±": r"$\pm$",
-    "−": r"$-$",
-    "–": "--",
-    "→": r"$\rightarrow$",
-    "α": r"$\alpha$",
-    "β": r"$\beta$",
-    "√": r"$\surd$",
-    "×": r"$\times$",
-    "≤": r"$\le$",
-    "≥": r"$\ge$",
-    "²": r"\textsuperscript{2}",
-    "“": "``",
-    "”": "''",
-    "…": r"\dots{}",
-    "½": r"\textonehalf{}",
-    "∞": r"$\infty$",
-    "ε": r"$\varepsilon$",
-}
+from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-def markdown(sheet: Sheet) -> str:
-    """A GitHub table with title and notes."""
-    lines = [f"### {sheet.title}", ""]
-    lines.append("| " + " | ".join(_pipe(head) for head in sheet.head) + " |")
-    lines.append("".join("|---" if sheet.is_text(column) else "|---:" for column in range(len(sheet.head))) + "|")
-    for row in sheet.rows:
-        lines.append("| " + " | ".join(f"**{_pipe(value.text)}**" if value.bold else _pipe(value.text) for value in row) + " |")
-    for note in sheet.notes:
-        lines += ["", note]
-    return "\n".join(lines) + "\n"
+from paced_exp.reproduce.printed_table import PrintedTable, Value
 
-
-def latex(sheet: Sheet) -> str:
-    """A booktabs tabular that fits the text's width, with caption and label tab:NAME."""
-    columns = "l" + "r" * (len(sheet.head) - 1)
-    lines = [
-        r"\begin{table}[htbp]",
-        r"\centering\footnotesize",
-        rf"\caption{{{escape(_caption(sheet))}}}\label{{tab:{sheet.name}}}",
-        r"\begin{adjustbox}{max width=\textwidth}",
-        rf"\begin{{tabular}}{{{columns}}}",
-        r"\toprule",
-        " & ".join(escape(head) for head in sheet.head) + r" \\",
-        r"\midrule",
-    ]
-    lines += [" & ".join(_latex_cell(value) for value in row) + r" \\" for row in sheet.rows]
-    lines += [r"\bottomrule", r"\end{tabular}", r"\end{adjustbox}", r"\end{table}"]
-    return "\n".join(lines) + "\n"
-
-
-def latex_prose(sheet: Sheet, widths: tuple[float, ...]) -> str:
-    """A booktabs longtable, which may break over pages. widths: of the columns, in shares of the text's width."""
-    columns = "".join(rf">{{\raggedright\arraybackslash}}p{{{width}\textwidth}}" for width in widths)
-    head = " & ".join(escape(name) for name in sheet.head) + r" \\"
-    lines = [
-        r"{\footnotesize\setlength{\tabcolsep}{3pt}",
-        rf"\begin{{longtable}}{{{columns}}}",
-        rf"\caption{{{escape(_caption(sheet))}}}\label{{tab:{sheet.name}}}\\",
-        r"\toprule",
-        head,
-        r"\midrule\endfirsthead",
-        r"\toprule",
-        head,
-        r"\midrule\endhead",
-        r"\bottomrule\endfoot",
-    ]
-    lines += [" & ".join(_latex_cell(value) for value in row) + r" \\" for row in sheet.rows]
-    return "\n".join([*lines, r"\end{longtable}}"]) + "\n"
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "&": r"\&",
+        "%": r"\%",
+        "$": r"\$",
+        "#": r"\#",
+        "_": r"\_",
+        "{": r"\{",
+        "}": r"\}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        "±": r"$\pm$",
+        "−": r"$-$",
+        "–": "--",
+        "→": r"$\rightarrow$",
+        "α": r"$\alpha$",
+        "β": r"$\beta$",
+        "√": r"$\surd$",
+        "×": r"$\times$",
+        "≤": r"$\le$",
+        "≥": r"$\ge$",
+        "²": r"\textsuperscript{2}",
+        "“": "``",
+        "”": "''",
+        "…": r"\dots{}",
+        "½": r"\textonehalf{}",
+        "∞": r"$\infty$",
+        "ε": r"$\varepsilon$",
+    }
+)
 
 
 def escape(text: str) -> str:
     """Text for LaTeX: what is special there is escaped, symbols become commands."""
-    return "".join(_LATEX.get(character, character) for character in text)
+    return text.translate(_LATEX)
 
 
-def _caption(sheet: Sheet) -> str:
-    # "Table 1." is LaTeX's own to number; the sheet's number is the paper's table that it reproduces.
-    return " ".join([sheet.title.replace("Table ", "Grid ", 1) + ".", *sheet.notes])
+def _piped(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
-def _latex_cell(value: Value) -> str:
+def _markdown_value(value: Value) -> str:
+    return f"**{_piped(value.text)}**" if value.bold else _piped(value.text)
+
+
+def _tex_value(value: Value) -> str:
     return rf"\textbf{{{escape(value.text)}}}" if value.bold else escape(value.text)
 
 
-def _pipe(text: str) -> str:
-    return text.replace("|", "\\|")
+_TEMPLATES = Environment(
+    loader=PackageLoader("paced_exp.reproduce"),
+    autoescape=select_autoescape(["html"]),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+_TEMPLATES.filters |= {
+    "piped": _piped,
+    "rule": {"text": "---", "number": "---:"}.__getitem__,
+    "markdown_value": _markdown_value,
+    "tex": escape,
+    "tex_value": _tex_value,
+}
+# Braces are LaTeX's own.
+_OF_LATEX = _TEMPLATES.overlay(block_start_string="<%", block_end_string="%>", variable_start_string="<<", variable_end_string=">>")
+
+
+def filled(template: str, **values: Any) -> str:
+    """A template of this package with its values."""
+    return (_OF_LATEX if template.endswith(".tex") else _TEMPLATES).get_template(template).render(**values)
+
+
+def markdown(table: PrintedTable) -> str:
+    """A GitHub table with title and notes."""
+    return filled("table.md", table=table)
+
+
+def latex(table: PrintedTable) -> str:
+    """A booktabs tabular that fits the text's width, or a longtable where columns have widths; with caption and label tab:NAME."""
+    # "Table 1." is LaTeX's own to number; the table's number is that of the paper's table that it reproduces.
+    return filled("table.tex", table=table, caption=" ".join([table.title.replace("Table ", "Grid ", 1) + ".", *table.notes]))

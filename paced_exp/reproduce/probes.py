@@ -26,7 +26,7 @@ from paced_exp.training.config import DistillConfig
 FIGURE, ROBUSTNESS = "figure2", "robustness"  # what --table calls the probes behind figure 2 and claim C1, and the others
 TABLES = (FIGURE, ROBUSTNESS)
 # Where and how a probe is run, not what comes out of it.
-_LOCAL = ("out", "device", "rollouts_from")
+_NEUTRAL_OPTIONS = ("out", "device", "rollouts_from")
 # What the training between two probes has from the cells of the scale.
 _TRAINING = ("batch", "micro_batch", "warmup", "rollout_every", "precision", "teacher_statistics")
 
@@ -68,7 +68,7 @@ class Probe:
             raise UserError(f"{path} is no record of a probe, or damaged; restore it from git, or delete it and run: {self.command}")
         check_probe(path, read_sealed(path))
         stored, ours = (
-            {name: value for name, value in options.items() if name not in _LOCAL}
+            {name: value for name, value in options.items() if name not in _NEUTRAL_OPTIONS}
             for options in (record["config"], configs.as_dict(self.config))
         )
         if differing := configs.differing(stored, ours, configs.defaults(ProbeConfig)):

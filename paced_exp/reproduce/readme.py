@@ -16,7 +16,7 @@ from paced_exp.reproduce.findings import Finding, Outcome
 from paced_exp.reproduce.records import Results, readable
 from paced_exp.reproduce.regime import sentence
 from paced_exp.reproduce.scales import DESK, Scale
-from paced_exp.reproduce.verdict_sheets import finding_text, untested
+from paced_exp.reproduce.verdict_tables import finding_text, untested
 from paced_exp.reproduce.verdicts import outcomes
 
 BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"

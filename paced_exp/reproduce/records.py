@@ -37,12 +37,12 @@ class Record:
 
     def accuracy(self, source: str) -> np.ndarray:
         """Share of correct samples a problem, (P,)."""
-        return self._correct[source] / self.content["scores"][source]["samples"]
+        return self._correct[source] / float(self.content["scores"][source]["samples"])
 
     def tokens(self, source: str) -> np.ndarray:
         """Mean response length a problem, (P,), in tokens."""
         scores = self.content["scores"][source]
-        return np.array(scores["tokens"]) / scores["samples"]
+        return np.array(scores["tokens"]) / float(scores["samples"])
 
     @cached_property
     def _correct(self) -> dict[str, np.ndarray]:

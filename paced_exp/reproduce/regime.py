@@ -1,18 +1,19 @@
 """How often each method repeats its data, and what PACED's difference to no weighting does as the repetition grows. Exploratory.
 
 All methods make equally many updates, and those that drop problems of weight zero pass more often over what is left. None of the protocol's
-hypotheses asks about it: these sheets were made after the runs had been seen, and Holm's method knows nothing of them.
+hypotheses asks about it: these tables were made after the runs had been seen, and Holm's method knows nothing of them.
 """
 
 from collections.abc import Sequence
 from statistics import mean
 
+from paced_exp.reproduce.grid_tables import table_command
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.measures import Measured, combined, primaries, row_named
+from paced_exp.reproduce.printed_table import NONE, NOT_RUN, PrintedTable, Value, fixed, with_interval
 from paced_exp.reproduce.records import Record, Results
 from paced_exp.reproduce.scales import Scale
-from paced_exp.reproduce.sheets import NOT_RUN, Sheet, Value, cell_command, fixed, signed
-from paced_exp.reproduce.statistics import Estimate, mean_and_error
+from paced_exp.reproduce.significance import Estimate, mean_and_error
 
 # (table, row), those that repeat most first.
 ROWS = (
@@ -28,9 +29,9 @@ ROWS = (
 LENGTHS = (("half", "-half"), ("planned", ""), ("twice", "-double"))  # rows of the table compute: uniform and paced with these endings
 
 
-def regime_sheets(results: Results, scale: Scale) -> list[Sheet]:
+def regime_tables(results: Results, scale: Scale) -> list[PrintedTable]:
     """Passes over the data by method, and PACED less uniform by the number of updates."""
-    return [passes_sheet(results, scale), interaction_sheet(results, scale)]
+    return [passes_table(results, scale), interaction_table(results, scale)]
 
 
 def passes(record: Record) -> tuple[int, float]:
@@ -40,7 +41,7 @@ def passes(record: Record) -> tuple[int, float]:
     return kept, options["steps"] * options["batch"] / kept
 
 
-def passes_sheet(results: Results, scale: Scale) -> Sheet:
+def passes_table(results: Results, scale: Scale) -> PrintedTable:
     """A row a method."""
     printed = []
     for table, name in ROWS:
@@ -49,7 +50,7 @@ def passes_sheet(results: Results, scale: Scale) -> Sheet:
         if not measured.records:
             printed.append((label, *[Value(NOT_RUN)] * 3))
             continue
-        paths, command = tuple(record.path for record in measured.records.values()), cell_command(scale, BY_NAME[table])
+        paths, command = tuple(record.path for record in measured.records.values()), table_command(scale, BY_NAME[table])
         kept, visits = (mean(numbers) for numbers in zip(*(passes(record) for record in measured.records.values()), strict=True))
         tiers = mean_and_error(primaries(measured, scale))[0]
         texts = ((f"{kept:,.0f}", kept), (fixed(visits, 1), visits), (fixed(tiers, 1), tiers))
@@ -59,17 +60,17 @@ def passes_sheet(results: Results, scale: Scale) -> Sheet:
         "Mean over seeds. Problems kept: those of positive weight. Passes: updates × batch / problems kept. A weight is estimated once, and ages with every pass: "
         "how often a problem is visited is a factor of the comparison, which the planned hypotheses do not vary.",
     )
-    return Sheet(f"{scale.name}-passes", "Passes over the data", head, tuple(printed), notes)
+    return PrintedTable(f"{scale.name}-passes", "Passes over the data", head, tuple(printed), notes)
 
 
 def _label(table: str, measured: Measured) -> str:
     return f"PACED, {measured.row.label}" if table == "rollouts" else measured.row.label
 
 
-def interaction_sheet(results: Results, scale: Scale) -> Sheet:
+def interaction_table(results: Results, scale: Scale) -> PrintedTable:
     """PACED less uniform at each number of updates, and the difference between the most and the fewest."""
     printed = []
-    command = cell_command(scale, BY_NAME["compute"])
+    command = table_command(scale, BY_NAME["compute"])
     for words, ending in LENGTHS:
         rows = _pair(results, scale, ending)
         found = _difference(rows, scale)
@@ -83,7 +84,7 @@ def interaction_sheet(results: Results, scale: Scale) -> Sheet:
             (
                 Value(f"{updates} updates"),
                 *(Value(fixed(number, 1), number) for number in reversed(visits)),
-                Value(_text(found), found.value, False, paths, command),
+                Value(with_interval(found), found.value, False, paths, command),
                 Value(str(len(set(rows[0].seeds) & set(rows[1].seeds)))),
             )
         )
@@ -91,10 +92,10 @@ def interaction_sheet(results: Results, scale: Scale) -> Sheet:
     printed.append(
         (
             Value("interaction: twice less half the updates"),
-            Value("–"),
-            Value("–"),
-            Value(NOT_RUN) if change is None else Value(_text(change), change.value, False, (), command),
-            Value("–"),
+            Value(NONE),
+            Value(NONE),
+            Value(NOT_RUN) if change is None else Value(with_interval(change), change.value, False, (), command),
+            Value(NONE),
         )
     )
     head = ("updates", "passes, unweighted", "passes, PACED", "PACED − unweighted, points", "seeds")
@@ -102,7 +103,7 @@ def interaction_sheet(results: Results, scale: Scale) -> Sheet:
         "Forward KL, mean of tiers, with 95 % intervals over seeds and problems; exploratory, and not corrected for the claims' hypotheses. "
         "The rate falls to zero over each length, so that more updates are not the same training gone on with.",
     )
-    return Sheet(f"{scale.name}-interaction", "PACED less unweighted, by the number of updates", head, tuple(printed), notes)
+    return PrintedTable(f"{scale.name}-interaction", "PACED less unweighted, by the number of updates", head, tuple(printed), notes)
 
 
 def interaction(results: Results, scale: Scale) -> Estimate | None:
@@ -120,14 +121,14 @@ def sentence(results: Results, scale: Scale) -> str:
     paced, uniform = found[1][0]
     visits = [mean(passes(record)[1] for record in measured.records.values()) for measured in (uniform, paced)]
     by_length = ", ".join(
-        f"{_text(estimate)} at {next(iter(pair[0].records.values())).content['options']['steps']} updates"
+        f"{with_interval(estimate)} at {next(iter(pair[0].records.values())).content['options']['steps']} updates"
         for pair, estimate in found
         if estimate is not None
     )
     return (
         f"These runs repeat their data, and methods do so unequally: no weighting passes {fixed(visits[0], 1)} times over its problems, and PACED, which drops "
         f"those of weight zero, {fixed(visits[1], 1)} times over the rest. The difference falls as updates, and with them passes, grow: PACED less unweighted is "
-        f"{by_length} (with forward KL), a change of {_text(change)} points from the fewest to the most."
+        f"{by_length} (with forward KL), a change of {with_interval(change)} points from the fewest to the most."
     )
 
 
@@ -139,7 +140,3 @@ def _pair(results: Results, scale: Scale, ending: str) -> tuple[Measured, Measur
 
 def _difference(rows: Sequence[Measured], scale: Scale) -> Estimate | None:
     return combined([(1.0, rows[0]), (-1.0, rows[1])], scale.tiers)
-
-
-def _text(estimate: Estimate) -> str:
-    return f"{signed(estimate.value, 1)} [{signed(estimate.low, 1)}, {signed(estimate.high, 1)}]"

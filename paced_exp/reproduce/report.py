@@ -15,13 +15,13 @@ from pathlib import Path
 from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.core.json_files import write_atomically
 from paced_exp.reproduce.claims_page import theory_outcomes, theory_sheet
+from paced_exp.reproduce.grid_tables import Sheet, Value
+from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.page_style import PAGE, SCRIPT, STYLE
-from paced_exp.reproduce.rates import scale_named
 from paced_exp.reproduce.records import readable
 from paced_exp.reproduce.reported import Reported
-from paced_exp.reproduce.sheets import Sheet, Value
 from paced_exp.reproduce.tables import all_sheets, scales_with_records
-from paced_exp.reproduce.verdict_sheets import verdict_sheets
+from paced_exp.reproduce.verdict_tables import verdict_sheets
 from paced_exp.reproduce.verdicts import outcomes
 
 

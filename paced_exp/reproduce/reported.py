@@ -6,7 +6,9 @@ from typing import Any
 from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_json
 from paced_exp.reproduce.grids import Row, Table
+from paced_exp.reproduce.scales import BENCHMARKS
 
+_HEADS = {**{name: f"{name}, %" for name in BENCHMARKS}, "MMLU forgetting": "MMLU drop, points"}
 DEFAULT = Path(__file__).resolve().parents[2] / "paper" / "reported.json"
 
 
@@ -33,27 +35,21 @@ class Reported:
         """The paper's setup: models, data, hyper-parameters."""
         return dict(self._content["setup"])
 
-    def accuracies(self, table: Table, row: Row) -> list[tuple[float, float | None]] | None:
-        """(value, spread or None) on the paper's three benchmarks, in per cent; None where the paper's row is not known."""
-        values = self._row(table, row)
-        return None if values is None else [_pair(value) for value in values[:3]]
+    def columns(self, table: Table) -> dict[str, str]:
+        """The columns of the paper's table that stands beside ours, each with its head in ours; none where no table does."""
+        return {name: _HEADS[name] for name in self._content["tables"][table.reported]["columns"]} if table.reported else {}
 
-    def forgetting(self, table: Table, row: Row) -> float | None:
-        """The paper's drop on MMLU in points, where it is known."""
-        if table.columns == "forgetting":
-            name = {
-                "forgetting-distillation": "PACED distillation",
-                "forgetting-self": "PACED self-distillation",
-            }[table.name]
-            return float(self._content["tables"]["forgetting"][name]) if row.name == "paced" else None
-        values = self._row(table, row)
-        return None if values is None or len(values) < 4 else _pair(values[3])[0]
-
-    def _row(self, table: Table, row: Row) -> list[Any] | None:
+    def values(self, table: Table, row: Row) -> list[tuple[float, float | None]] | None:
+        """(value, its ± or None) in each of these columns; None where the paper's row is not known."""
         if table.reported is None or row.reported is None:
             return None
-        rows = self._content["tables"][table.reported]["rows"]
-        return rows[row.reported]
+        values = self._content["tables"][table.reported]["rows"][row.reported]
+        return None if values is None else [_pair(value) for value in values]
+
+    def accuracies(self, table: Table, row: Row) -> list[tuple[float, float | None]] | None:
+        """The same on the paper's three benchmarks alone, in per cent."""
+        values = self.values(table, row)
+        return None if values is None else [pair for name, pair in zip(self.columns(table), values, strict=True) if name in BENCHMARKS]
 
 
 def _pair(value: Any) -> tuple[float, float | None]:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from paced_exp.core.errors import UserError
 from paced_exp.core.progress import progress
+from paced_exp.reproduce.budget import correction, cost_of, memory_bytes
 from paced_exp.reproduce.cells import Cell, all_cells
-from paced_exp.reproduce.estimate import correction, cost_of, memory_bytes
 from paced_exp.reproduce.probes import Probe
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.run_cell import cell_folder, run_task

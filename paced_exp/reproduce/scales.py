@@ -120,13 +120,13 @@ SMOKE = Scale(
     notes=("a budget that shows that everything runs, and measures nothing",),
 )
 
-LAB = Scale(
-    name="lab",
+GPU = Scale(
+    name="gpu",
     setups={
-        "distillation": Setup("runs/lab-scale/student/checkpoint", "runs/lab-scale/teacher/checkpoint", 300, 3e-4),
-        "self-distillation": Setup("runs/lab-scale/student/checkpoint", "self", 150, 3e-4),
-        "llama": Setup("runs/lab-scale/student-llama/checkpoint", "runs/lab-scale/teacher-llama/checkpoint", 300, 3e-4),
-        "concise": Setup("runs/lab-scale/student/checkpoint", "self", 150, 3e-4),
+        "distillation": Setup("runs/gpu-scale/student/checkpoint", "runs/gpu-scale/teacher/checkpoint", 300, 3e-4),
+        "self-distillation": Setup("runs/gpu-scale/student/checkpoint", "self", 150, 3e-4),
+        "llama": Setup("runs/gpu-scale/student-llama/checkpoint", "runs/gpu-scale/teacher-llama/checkpoint", 300, 3e-4),
+        "concise": Setup("runs/gpu-scale/student/checkpoint", "self", 150, 3e-4),
     },
     problems="lab:harder-train",
     limit=4000,
@@ -142,7 +142,7 @@ LAB = Scale(
     probes={"snr_probe": {"at_steps": "1,20", "per_bin": 500, "max_problems": 40_000}},
     device="cuda",
     selected=True,
-    notes=("the models are pretrained, and the rates selected, by runs/lab.sh",),
+    notes=("the models are pretrained, and the rates selected, by runs/gpu.sh",),
 )
 
 # The paper's hyper-parameters (paper/reported.json). Not given there, chosen here: batch 128, 200 updates, bf16, teacher statistics of the
@@ -193,4 +193,4 @@ PAPER = Scale(
     ),
 )
 
-SCALES = {scale.name: scale for scale in (DESK, LAB, PAPER, SMOKE)}
+SCALES = {scale.name: scale for scale in (DESK, GPU, PAPER, SMOKE)}

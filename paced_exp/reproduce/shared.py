@@ -13,7 +13,7 @@ from typing import Any
 
 from paced_exp.core import config as configs
 from paced_exp.evaluation.config import EvaluateConfig
-from paced_exp.reproduce.cells import LOCAL, Cell, base_cell
+from paced_exp.reproduce.cells import NEUTRAL_OPTIONS, Cell, base_cell
 from paced_exp.rollouts.config import RolloutConfig
 from paced_exp.training.config import DistillConfig
 from paced_exp.training.stages import parse_stages
@@ -121,6 +121,6 @@ def _base(cell: Cell, work: Path) -> Shared:
 
 def _placed(kind: str, config: Any, cell: Cell, work: Path, name: str) -> Shared:
     """`config` in a folder whose name tells what it is and whose hash changes with what decides it."""
-    decisive = {key: value for key, value in configs.as_dict(config).items() if key not in LOCAL}
+    decisive = {key: value for key, value in configs.as_dict(config).items() if key not in NEUTRAL_OPTIONS}
     digest = hashlib.sha256(json.dumps([kind, decisive], sort_keys=True).encode()).hexdigest()[:10]
     return Shared(kind, dataclasses.replace(config, out=str(work / cell.scale.name / "shared" / f"{name}-{digest}")))

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from paced_exp.core.errors import exit_cleanly
 from paced_exp.core.json_files import write_atomically
+from paced_exp.reproduce.grid_tables import Sheet, sheets_of
 from paced_exp.reproduce.grids import TABLES
 from paced_exp.reproduce.hyperparameters import hyperparameter_sheet
+from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.printing import latex, markdown
-from paced_exp.reproduce.rates import scale_named
 from paced_exp.reproduce.records import Results, readable
 from paced_exp.reproduce.regime import regime_sheets
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.scales import SCALES
-from paced_exp.reproduce.sheets import Sheet, sheets_of
 
 ALWAYS = "desk"  # printed even before anything was run
 HEAD = """# Results

@@ -16,7 +16,7 @@ from paced_exp.reproduce.measures import Measured, common_seeds, row_named, stra
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.reported_effects import ReportedEffect, reported_effect
 from paced_exp.reproduce.scales import Scale
-from paced_exp.reproduce.statistics import Estimate, crossed, holm, ratio_interval
+from paced_exp.reproduce.significance import Estimate, crossed, holm, ratio_interval
 
 __all__ = [
     "DECIDING",

@@ -6,39 +6,28 @@ from typing import Any
 import torch
 from transformers import AutoConfig
 
-from paced_exp.core.errors import UserError
 from paced_exp.models.loading import DTYPES, LoadedModel, load_model
 from paced_exp.rollouts.engine import RolloutEngine
 from paced_exp.rollouts.hf import HFEngine
-from paced_exp.rollouts.options import check_engine
+from paced_exp.rollouts.options import BatchedEngineOptions, EngineOptions
 from paced_exp.rollouts.vllm import VLLMEngine
 from paced_exp.rollouts.vllm_install import check_device, installed_vllm
 
 
 class Engines:
-    """The engines of one run.
+    """The engines of one run, as its `options` say. Raises `UserError`, with vllm, where none is installed, or one of a version or for a device that will not do."""
 
-    name, options, device: of `engine`, `engine_options` and `device`. max_batch_tokens: of the hf engine alone. Raises `UserError` for a
-    choice that makes no sense, and, with vllm, where none is installed, or one of a version or for a device that will not do.
-    """
-
-    def __init__(
-        self, name: str = "hf", options: dict[str, Any] | None = None, *, device: str = "auto", max_batch_tokens: int | None = None
-    ) -> None:
-        check_engine(name, options, max_batch_tokens)
-        self.name = name
+    def __init__(self, options: EngineOptions) -> None:
         self._options = options
-        self._max_batch_tokens = max_batch_tokens
         self._live: dict[int, VLLMEngine] = {}
-        self._device = check_device(installed_vllm(), device) if name == "vllm" else device
+        self._device = check_device(installed_vllm(), options.device) if options.engine == "vllm" else options.device
 
-    def load(self, spec: str, *, dtype: str) -> LoadedModel:
+    def load(self, spec: str) -> LoadedModel:
         """`load_model` for a model that is only sampled from: with vllm it is checked like any other, then its weights are dropped."""
-        if self.name == "hf":
+        dtype = self._options.dtype
+        if self._options.engine == "hf":
             return load_model(spec, device=self._device, dtype=dtype)
         place = torch.device(self._device)
-        if dtype != "auto" and dtype not in DTYPES:
-            raise UserError(f"`dtype` {dtype} is not known; known: auto, {', '.join(DTYPES)}")
         loaded = load_model(spec, device="cpu", dtype="bfloat16")
         if dtype != "auto":
             chosen = DTYPES[dtype]
@@ -56,12 +45,13 @@ class Engines:
 
     def of(self, loaded: LoadedModel, *, live: bool = False) -> RolloutEngine:
         """An engine for `loaded`, with its weights as they are now. live: the model is in training, so that its engine is kept for the run."""
-        if self.name == "hf":
-            return HFEngine(loaded, max_batch_tokens=self._max_batch_tokens)
+        options = self._options
+        if options.engine == "hf":
+            return HFEngine(loaded, max_batch_tokens=options.max_batch_tokens if isinstance(options, BatchedEngineOptions) else None)
         if not live:
-            return VLLMEngine(loaded, self._options)
+            return VLLMEngine(loaded, options.engine_options)
         if id(loaded) not in self._live:
-            self._live[id(loaded)] = VLLMEngine(loaded, self._options, live=True)
+            self._live[id(loaded)] = VLLMEngine(loaded, options.engine_options, live=True)
         engine = self._live[id(loaded)]
         engine.refresh()
         return engine

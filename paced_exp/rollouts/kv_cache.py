@@ -22,7 +22,7 @@ class PreallocatedLayer(DynamicLayer):
     values: torch.Tensor
 
     def __init__(self, layer: Any, repeats: int, capacity: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.dtype, self.device, self.is_initialized = layer.dtype, layer.device, True
         self._length = layer.keys.shape[2]
         self._key_buffer = _repeated(layer.keys, repeats, capacity)
@@ -99,4 +99,4 @@ def compact(live: torch.Tensor) -> torch.Tensor:
 def bytes_per_token(cache: Cache, tokens: int) -> int:
     """Bytes of keys and values that one token of one row holds in all layers of a cache filled with `tokens` tokens."""
     layers: list[Any] = cache.layers
-    return sum(layer.keys.nbytes + layer.values.nbytes for layer in layers) // tokens
+    return int(sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)) // tokens

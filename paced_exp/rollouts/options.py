@@ -1,10 +1,12 @@
-"""What `engine` and `engine_options` may say; checked before anything is loaded."""
+"""Options that say who samples responses, how, and on what: students, teachers and engines. Checked before anything is loaded."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from paced_exp.core.errors import UserError
-
-ENGINES = ("hf", "vllm")
+from paced_exp.core.options import Options
+from paced_exp.data.prompts import PromptKind
+from paced_exp.models.options import DeviceOptions
 
 # Options of vLLM that decide how fast an engine is and what memory it takes, and not what it samples. The first three place it on devices.
 VLLM_OPTIONS: dict[str, type] = {
@@ -21,17 +23,105 @@ VLLM_OPTIONS: dict[str, type] = {
 }
 
 
-def check_engine(name: str, options: dict[str, Any] | None, max_batch_tokens: int | None = None) -> None:
-    """Raise `UserError` for an engine that is not known, or options that are not its own or make no sense.
+@dataclass(frozen=True, kw_only=True)
+class SamplingOptions(Options):
+    """Sampling.
 
-    name, options, max_batch_tokens: of `engine`, `engine_options` and `max_batch_tokens`.
+    Attributes:
+        temperature: of sampling; 0 is greedy decoding
+        max_new_tokens: longest response; one cut there counts as failed
     """
-    if name not in ENGINES:
-        raise UserError(f"`engine` {name} is not known; known: {', '.join(ENGINES)}")
-    if name == "hf" and options:
-        raise UserError("`engine_options` are of `engine` vllm; leave them out, or take that engine")
-    if name == "vllm" and max_batch_tokens is not None:
-        raise UserError("`max_batch_tokens` is of `engine` hf; for vllm give `engine_options` '{\"max_num_batched_tokens\": ...}'")
+
+    temperature: float = 1.0
+    max_new_tokens: int = 128
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.at_least(1, "max_new_tokens")
+        self.at_least(0, "temperature", why=" and finite (0 is greedy decoding)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentOptions(SamplingOptions):
+    """The student and its pass rates.
+
+    Attributes:
+        student: lab:NAME, a folder, or a hub id
+        K: rollouts a problem, from which its pass rate is estimated
+        temperature: of sampling; 0 is greedy decoding, which needs K = 1
+    """
+
+    student: str = "lab:student"
+    K: int = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.at_least(1, "K")
+        if self.temperature == 0 and self.K > 1:
+            raise UserError(f"`temperature` 0 makes all {self.K} rollouts of a problem the same; give `K` 1, or a temperature above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherOptions(Options):
+    """The teacher and its references.
+
+    Attributes:
+        teacher: lab:NAME, a folder, or a hub id; it must read the student's tokens
+        teacher_prompt: what the teacher reads before the response: privileged (the expert solution), plain, or concise
+        candidates: teacher responses sampled a problem; the first correct one is the reference
+        fallback: solution (the worked solution stands in where no candidate is correct) or drop
+    """
+
+    teacher: str = "lab:teacher"
+    teacher_prompt: PromptKind = "privileged"
+    candidates: int
+    fallback: Literal["solution", "drop"] = "solution"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.at_least(1, "candidates")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions(DeviceOptions):
+    """The engine that samples, and where models run.
+
+    Attributes:
+        engine: of all that is sampled: hf (transformers) or vllm
+        engine_options: JSON object for vllm, such as {"tensor_parallel_size": 2, "data_parallel_size": 4, "gpu_memory_utilization": 0.5}
+    """
+
+    engine: Literal["hf", "vllm"] = "hf"
+    engine_options: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.engine == "hf" and self.engine_options:
+            raise UserError("`engine_options` only apply to `engine` vllm; leave them out, or take that engine")
+        check_vllm_options(self.engine_options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchedEngineOptions(EngineOptions):
+    """The engine and its batches.
+
+    Attributes:
+        max_batch_tokens: of hf: largest rows x (prompt + max_new_tokens) decoded at once; by default what fits the memory
+    """
+
+    max_batch_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.at_least(1, "max_batch_tokens")
+        if self.engine == "vllm" and self.max_batch_tokens is not None:
+            raise UserError(
+                "`max_batch_tokens` only applies to `engine` hf; for vllm give `engine_options` '{\"max_num_batched_tokens\": ...}'"
+            )
+
+
+def check_vllm_options(options: dict[str, Any] | None) -> None:
+    """Raise `UserError` for `engine_options` that are none of `VLLM_OPTIONS` or make no sense."""
     for option, value in (options or {}).items():
         if option not in VLLM_OPTIONS:
             raise UserError(f"`engine_options` has no {option!r}; known: {', '.join(VLLM_OPTIONS)}")

@@ -8,11 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_object, write_json
 from paced_exp.core.progress import progress
 from paced_exp.core.run_folder import RunFolder, provenance
+from paced_exp.data.problem import Problem
 from paced_exp.data.prompt_lengths import LongPrompts
 from paced_exp.data.sources import load_problems, save_problems
 from paced_exp.grading import grader as grading
@@ -24,23 +27,20 @@ from paced_exp.rollouts.store import ChunkStore
 from paced_exp.rollouts.summary import summary
 
 
-def roll_out(config: RolloutConfig) -> tuple[Any, dict[str, Any]]:
-    """Run (or resume) the rollouts; returns the pass rates (a DataFrame, see `pass_rates.pass_rates`) and the record.
+def roll_out(config: RolloutConfig) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Run (or resume) the rollouts; returns the pass rates (see `pass_rates.pass_rates`) and the record.
 
     Raises `UserError` for anything the user can mend, among it a run folder whose rollouts are of other problems or another student.
     """
-
     run = RunFolder(config.out, config)
     record = run.recorded(KIND, lambda: _roll_out(config, run))
-
     return read_pass_rates(run / "pass_rates.parquet", None), record
 
 
-def _roll_out(config: RolloutConfig, run: Any) -> dict[str, Any]:
-
-    engines = Engines(config.engine, config.engine_options, device=config.device, max_batch_tokens=config.max_batch_tokens)
+def _roll_out(config: RolloutConfig, run: RunFolder) -> dict[str, Any]:
+    engines = Engines(config)
     problems = load_problems(config.problems, limit=config.limit, seed=config.seed, columns=config.columns)
-    student = engines.load(config.student, dtype=config.dtype)
+    student = engines.load(config.student)
     long = LongPrompts([(student, "plain")], config.max_new_tokens, config.skip_long)
     problems = long.listed(problems)
     fingerprint = Fingerprint.of(student, temperature=config.temperature, max_new_tokens=config.max_new_tokens)
@@ -87,7 +87,6 @@ def _roll_out(config: RolloutConfig, run: Any) -> dict[str, Any]:
 
 def _claim(path: Path, inputs: dict[str, Any]) -> None:
     """Remember what this folder's rollouts are of; refuse to add rollouts of something else under the same names."""
-
     if not path.exists():
         write_json(path, inputs)
         return
@@ -98,7 +97,7 @@ def _claim(path: Path, inputs: dict[str, Any]) -> None:
         raise UserError(f"{path.parent} holds rollouts made before {what} changed; name another folder with `out`, or delete this one")
 
 
-def _hash(problems: Sequence[Any]) -> str:
+def _hash(problems: Sequence[Problem]) -> str:
     digest = hashlib.sha256()
     for problem in problems:
         digest.update(json.dumps(asdict(problem), sort_keys=True).encode())

@@ -5,19 +5,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from paced_exp.core.intervals import bounded_interval, few_differ
 
 FIFTHS = ("0.0-0.2", "0.2-0.4", "0.4-0.6", "0.6-0.8", "0.8-1.0")
 
 
-def summary(rates: Any, sources: Sequence[str]) -> dict[str, Any]:
+def summary(rates: pd.DataFrame, sources: Sequence[str]) -> dict[str, Any]:
     """Numbers of the summary table: one row a source and one for all, and the problems in each fifth of the pass-rate range.
 
     pass_rate_low and pass_rate_high: the mean pass rate's 95 % interval over problems, normal, or, where few problems differ from the
     commonest pass rate, `evaluation.metrics.bounded_interval`; null for a single problem.
     """
-
     names = np.array(sources)
     distinct = sorted(set(sources))
     chosen = [(name, names == name) for name in distinct] if len(distinct) > 1 else []

@@ -24,7 +24,7 @@ import torch
 from paced_exp.core.errors import UserError
 from paced_exp.models.loading import LoadedModel
 from paced_exp.rollouts.engine import Prompt, Rollout, Watch, check_request, rollout_seed
-from paced_exp.rollouts.options import check_engine
+from paced_exp.rollouts.options import check_vllm_options
 from paced_exp.rollouts.vllm_install import installed_vllm
 
 WORKER = Path(__file__).with_name("vllm_worker.py")
@@ -50,7 +50,7 @@ class VLLMEngine:
 
     def __init__(self, loaded: LoadedModel, options: dict[str, Any] | None = None, *, live: bool = False) -> None:
         self._loaded = loaded
-        check_engine("vllm", options)
+        check_vllm_options(options)
         self._options = options or {}
         self._installed = installed_vllm()
         self._stale = live

@@ -13,6 +13,7 @@ from paced_exp.core.run_folder import RunFolder
 from paced_exp.losses.divergences import divergence
 from paced_exp.models.loading import LoadedModel
 from paced_exp.rollouts.groups import Processes
+from paced_exp.training.config import DistillConfig
 from paced_exp.training.stages import Stage, parse_stages
 from paced_exp.training.supply import Supply
 from paced_exp.training.teacher_cache import CachedTeacher
@@ -22,7 +23,7 @@ from paced_exp.training.trainer import PacedTrainer
 EXACT_VOCABULARY = 4096  # tokens up to which `auto` caches all logits: 16 kB a position in float32, where Qwen3's 151,936 are 600
 
 
-def make_trainer(config: Any, run: RunFolder, supply: Supply, teacher: LoadedModel, processes: Processes) -> PacedTrainer:
+def make_trainer(config: DistillConfig, run: RunFolder, supply: Supply, teacher: LoadedModel, processes: Processes) -> PacedTrainer:
     """The trainer of `config`, with a loss and a teacher for each stage."""
     stages = parse_stages(config.stages)
     teachers = _teachers(config, run, supply, teacher, stages)
@@ -60,12 +61,12 @@ def make_trainer(config: Any, run: RunFolder, supply: Supply, teacher: LoadedMod
     )
 
 
-def _cached(config: Any, stage: Stage) -> bool:
+def _cached(config: DistillConfig, stage: Stage) -> bool:
     frozen = config.teacher != "self" or config.teacher_update == "frozen"
     return frozen and stage.source == "references" and stage.divergence != "cross_entropy" and config.teacher_statistics != "live"
 
 
-def _top_k(config: Any, teacher: LoadedModel) -> int | None:
+def _top_k(config: DistillConfig, teacher: LoadedModel) -> int | None:
     """How many tokens a position the cache keeps; None for all of them."""
     exact = config.teacher_statistics == "exact"
     if config.teacher_statistics == "auto":
@@ -73,7 +74,7 @@ def _top_k(config: Any, teacher: LoadedModel) -> int | None:
     return None if exact else config.top_k
 
 
-def _teachers(config: Any, run: RunFolder, supply: Supply, initial: LoadedModel, stages: list[Stage]) -> dict[str, Teacher]:
+def _teachers(config: DistillConfig, run: RunFolder, supply: Supply, initial: LoadedModel, stages: list[Stage]) -> dict[str, Teacher]:
     live: Teacher
     if config.teacher_update == "live":
         live = ModelTeacher(supply.student.model)
@@ -99,7 +100,7 @@ def _teachers(config: Any, run: RunFolder, supply: Supply, initial: LoadedModel,
     return teachers
 
 
-def training_arguments(config: Any, folder: Path, steps: int, device: torch.device) -> TrainingArguments:
+def training_arguments(config: DistillConfig, folder: Path, steps: int, device: torch.device) -> TrainingArguments:
     """Trainer's arguments. Raises `UserError` where processes do not divide the batch, or `training_arguments` cannot be.
 
     Further ones, such as {"fsdp": "full_shard", "gradient_checkpointing": true}, are the user's.

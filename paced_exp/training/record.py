@@ -9,12 +9,13 @@ import numpy as np
 from paced_exp.losses.divergences import divergence
 from paced_exp.models.loading import LoadedModel
 from paced_exp.rollouts.store import ChunkStore
+from paced_exp.training.config import DistillConfig
 from paced_exp.training.teacher_cache import CachedTeacher
 from paced_exp.training.teachers import matmul_parameters
 from paced_exp.training.trainer import PacedTrainer
 
 
-def training_record(config: Any, trainer: PacedTrainer, teacher: LoadedModel) -> dict[str, Any]:
+def training_record(config: DistillConfig, trainer: PacedTrainer, teacher: LoadedModel) -> dict[str, Any]:
     """The record of a finished training: weights and segments, references, the cache's size and error, updates, FLOPs, tokens, seconds.
 
     teacher: as it was before training. FLOPs are those of `PacedTrainer.floating_point_ops`; cache_flops what the cache's

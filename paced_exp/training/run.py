@@ -53,14 +53,14 @@ class Trained:
     main_process: bool
 
 
-def train_run(config: Any, run: RunFolder) -> Trained:
-    """Train (or resume, or find trained) the run of `config`, a `DistillConfig`, in its folder."""
+def train_run(config: DistillConfig, run: RunFolder) -> Trained:
+    """Train (or resume, or find trained) the run of `config` in its folder."""
     transformers_logging.disable_progress_bar()  # a bar for every checkpoint's shards would drown this package's own
-    state = PartialState(**_process_options(config))
+    state = PartialState(**_process_options(config.device))
     processes = Processes(state.is_main_process, state.wait_for_everyone)
     if (done := _trained(run, processes)) is not None:
         return done
-    engines = Engines(config.engine, config.engine_options, device=config.device)
+    engines = Engines(config)
     needed = solutions_needed(
         teacher_prompt=config.teacher_prompt,
         reference=config.reference,
@@ -111,10 +111,10 @@ def _trained(run: RunFolder, processes: Processes) -> Trained | None:
     return Trained(read_checked(run / DONE, "training")["record"], processes.main) if (run / DONE).exists() else None
 
 
-def _process_options(config: Any) -> dict[str, Any]:
+def _process_options(device: str) -> dict[str, Any]:
     # Processes wait while the first one rolls out, which can take hours.
     options: dict[str, Any] = {"timeout": timedelta(days=2)} if int(os.environ.get("WORLD_SIZE", "1")) > 1 else {}
-    on_cpu = config.device == "cpu" or (config.device == "auto" and not torch.cuda.is_available())
+    on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
     return options | ({"cpu": True} if on_cpu else {})
 
 
@@ -138,7 +138,7 @@ class _Clock:
             self._clock.__exit__(*exception)
 
 
-def _initial_teacher(config: Any, student: LoadedModel) -> LoadedModel:
+def _initial_teacher(config: DistillConfig, student: LoadedModel) -> LoadedModel:
     """The teacher as it is before training: another model, or a frozen copy of the student."""
     if config.teacher == "self":
         return replace(student, model=frozen_copy(student.model))
@@ -149,7 +149,13 @@ def _initial_teacher(config: Any, student: LoadedModel) -> LoadedModel:
 
 
 def initial_counts(
-    config: Any, run: RunFolder, student: LoadedModel, problems: list[Problem], grader: Any, processes: Processes, engines: Engines
+    config: DistillConfig,
+    run: RunFolder,
+    student: LoadedModel,
+    problems: list[Problem],
+    grader: grading.Grader,
+    processes: Processes,
+    engines: Engines,
 ) -> Counts | None:
     """k and K of every problem before training, from `pass_rates` or rolled out (and written to pass_rates.parquet); None if not needed."""
     if not config.weighting().needs_pass_rates:
@@ -178,13 +184,13 @@ def initial_counts(
 
 
 def make_supply(
-    config: Any,
+    config: DistillConfig,
     run: RunFolder,
     problems: list[Problem],
     student: LoadedModel,
     teacher: LoadedModel,
     counts: Counts | None,
-    grader: Any,
+    grader: grading.Grader,
     processes: Processes,
     engines: Engines,
 ) -> Supply:
@@ -193,7 +199,7 @@ def make_supply(
     kept = len(problems) if counts is None else len(weigh(weighting, *counts).kept)
     steps = config.steps or (STEPS if config.epochs is None else max(1, math.ceil(config.epochs * kept / config.batch)))
     segments = make_segments(parse_stages(config.stages), steps, config.recompute)
-    shared = {"temperature": config.temperature, "max_new_tokens": config.max_new_tokens, "seed": config.seed}
+    shared: dict[str, Any] = {"temperature": config.temperature, "max_new_tokens": config.max_new_tokens, "seed": config.seed}
     references = ReferenceSupply(
         run.path,
         ReferenceOptions(
@@ -237,7 +243,7 @@ def _save_model(trainer: PacedTrainer, folder: Path, processes: Processes) -> No
     processes.wait()
 
 
-def evaluation_config(config: Any, run: RunFolder) -> EvaluateConfig | None:
+def evaluation_config(config: DistillConfig, run: RunFolder) -> EvaluateConfig | None:
     """What evaluates the trained student against the one it started from; None where `evaluate` is none."""
     if config.evaluate == "none":
         return None
@@ -260,7 +266,7 @@ def evaluation_config(config: Any, run: RunFolder) -> EvaluateConfig | None:
     )
 
 
-def evaluate_run(config: Any, run: RunFolder) -> dict[str, Any] | None:
+def evaluate_run(config: DistillConfig, run: RunFolder) -> dict[str, Any] | None:
     """Evaluate the trained student; None where `evaluate` is none."""
     evaluation = evaluation_config(config, run)
     return None if evaluation is None else evaluate(evaluation)
@@ -271,7 +277,6 @@ def distill(config: DistillConfig) -> dict[str, Any]:
 
     Under `accelerate launch` every process trains; the first one alone rolls out, evaluates and writes, and the others get an empty record.
     """
-
     run = RunFolder(config.out, config)
     return run.recorded(KIND, lambda: _distill(config, run), main=_is_first_process())
 
@@ -281,8 +286,7 @@ def _is_first_process() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) == 1 or int(os.environ.get("RANK", "0")) == 0
 
 
-def _distill(config: DistillConfig, run: Any) -> dict[str, Any]:
-
+def _distill(config: DistillConfig, run: RunFolder) -> dict[str, Any]:
     trained = train_run(config, run)
     if not trained.main_process:
         return {}

@@ -59,7 +59,7 @@ class SelectionConfig:
             raise UserError("`rates` and `steps` need at least one value each")
         for name in ("rates", "steps"):
             if wrong := [value for value in getattr(self, name) if not 0 < value < math.inf]:
-                raise UserError(f"--{name} {wrong[0]} must be positive and finite")
+                raise UserError(f"`{name}` {wrong[0]} must be positive and finite")
 
     def name(self, rate: float | None, steps: int | None) -> str:
         """Of a pair's record and run: all that decides it, other options than the defaults as a hash; rate None: a pattern for any."""

@@ -137,9 +137,9 @@ def frozen_copy(model: Any) -> Any:
 
 def matmul_parameters(model: Any) -> int:
     """Parameters a token is multiplied with: all but an input embedding that is looked up only. A tied embedding is multiplied, as the head."""
-    total = sum(parameter.numel() for parameter in model.parameters())
+    total: int = sum(parameter.numel() for parameter in model.parameters())
     embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
-    return total if embedding is head else total - embedding.numel()
+    return total if embedding is head else total - int(embedding.numel())
 
 
 def token_losses(loss: Divergence, student_logits: torch.Tensor, targets: Targets, tokens: torch.Tensor) -> torch.Tensor:

@@ -150,7 +150,7 @@ class PacedTrainer(Trainer):
         )
 
     def _clip_grad_norm(self, model: Any) -> Any:
-        norm = super()._clip_grad_norm(model)
+        norm = super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]
         if not math.isfinite(float(norm)):
             raise self._not_finite("gradient", self._update)
         return norm
@@ -158,7 +158,7 @@ class PacedTrainer(Trainer):
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """6 per parameter and token for the student, forward and backward, and what the teacher's forward pass costs; padding not counted."""
         rows = inputs["batch"].rows
-        student = 6 * matmul_parameters(self.supply.student.model) * sum(row.student_tokens for row in rows)
+        student: int = 6 * matmul_parameters(self.supply.student.model) * sum(row.student_tokens for row in rows)
         return student + int(self.teachers[self._stage].flops(rows))
 
     # ---- schedule, metrics

@@ -6,7 +6,8 @@ import numpy as np
 
 from paced_theory.claims.ledger import Attack, Comparison, Derivation, Evidence, Section
 from paced_theory.connections import worst_case_against
-from paced_theory.kernels import BernoulliEntropy, BetaKernel, GaussianBump, HardFilter, Kernel, SqrtVariance, Uniform
+from paced_theory.kernel import Kernel
+from paced_theory.kernels import BernoulliEntropy, BetaKernel, GaussianBump, HardFilter, SqrtVariance, Uniform
 from paced_theory.robustness import (
     aggregate_efficiency,
     beta_misspecification_curvature,

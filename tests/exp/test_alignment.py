@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from tiny_models import tiny_model
 
 from paced_exp.core.errors import UserError
 from paced_exp.losses.alignment import check_fits, pad_responses, response_logits
+from tests.support.tiny_models import tiny_model
 
 PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13, 14, 15], [0, 1, 2]]
 RESPONSES = [[20, 21, 22, 23, 24, 25], [30, 1], [31], [0, 0, 1]]

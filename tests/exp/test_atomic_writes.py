@@ -8,14 +8,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from test_store import file_size_limit
-from tiny_models import tiny_model
 
 from paced_exp.core.errors import UserError
 from paced_exp.data.problem import Problem
 from paced_exp.data.sources import load_problems, save_problems
 from paced_exp.lab.pretrain import _save_state
 from paced_exp.plotting.style import new_figure, save_figure
+from tests.support.journals import file_size_limit
+from tests.support.tiny_models import tiny_model
 
 PROBLEMS = [Problem(f"p{index}", f"{index}?" * 500, "4", None, "file", "", "exact") for index in range(300)]
 

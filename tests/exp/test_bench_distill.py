@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import tiny_model
 
 from bench import distill
 from bench.subjects import tokenizer
@@ -13,6 +12,7 @@ from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_json
 from paced_exp.training.batches import Row
 from paced_exp.training.teachers import ModelTeacher
+from tests.support.tiny_models import tiny_model
 
 
 def test_all_contenders_make_the_same_step() -> None:

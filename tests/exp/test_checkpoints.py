@@ -12,18 +12,13 @@ from typing import Any
 
 import pytest
 import torch
-from distill_setup import trainer, write_problems
 from safetensors import SafetensorError
 
 from paced_exp.core.checkpoints import checkpoints, fault, last_whole, seal, written_whole
 from paced_exp.core.errors import UserError
+from tests.support.distill_setup import trainer
 
 UPDATES = 6
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_problems(tmp_path_factory.mktemp("problems") / "sums.jsonl")
 
 
 def run(folder: Path, source: Path, **changes: Any) -> dict[str, torch.Tensor]:

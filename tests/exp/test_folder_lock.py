@@ -27,7 +27,7 @@ HOLDER = """
 import os, subprocess, sys, time
 from multiprocessing import get_context
 from pathlib import Path
-from paced_exp.folder_lock import locked
+from paced_exp.core.folder_lock import locked
 
 with locked(Path(sys.argv[1])):
     (Path(sys.argv[1]) / "config.yaml").write_text("seed: 3\\n")
@@ -78,7 +78,7 @@ def test_the_second_run_is_refused_at_once_and_told_who_is_there(tmp_path: Path)
             pytest.fail("two runs are in one folder")
         assert time.monotonic() - began < 1
         message = str(caught.value)
-        assert f"--out {out} is in use by process {process.pid} on {socket.gethostname()} since 20" in message
+        assert f"`out` {out} is in use by process {process.pid} on {socket.gethostname()} since 20" in message
         assert "(-c " in message and "wait for its end, stop it, or name another folder" in message and "\n" not in message
         assert content(out) == before
 
@@ -159,8 +159,8 @@ def test_a_fork_that_leaves_the_block_frees_nothing(tmp_path: Path) -> None:
 CONTENDER = """
 import os, sys, time
 from pathlib import Path
-from paced_exp.errors import UserError
-from paced_exp.folder_lock import locked
+from paced_exp.core.errors import UserError
+from paced_exp.core.folder_lock import locked
 taken, end = 0, time.monotonic() + 1.0
 while time.monotonic() < end:
     try:

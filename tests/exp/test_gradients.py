@@ -12,13 +12,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opacus.grad_sample import GradSampleModuleFastGradientClipping
-from paced_exp.per_problem import fold
-from tiny_models import tiny_model
 from torch import nn
 
+from paced_exp.gradients import fold
 from paced_exp.gradients.engine import GradientSums, PerProblemGradients, Sketch
 from paced_exp.losses.alignment import pad_responses, response_logits
 from paced_exp.losses.divergences import cross_entropy, forward_kl, mean_over_tokens
+from tests.support.tiny_models import tiny_model
 
 PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13], [0, 1, 2], [17, 18, 18]]
 RESPONSES = [[20, 21, 22, 23, 1], [30, 1], [31], [0, 0, 1], [40, 40, 40, 1]]

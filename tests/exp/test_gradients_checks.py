@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from test_gradients import ALL, INPUT, SIZE, losses_of, model_of
 from torch import nn
 
 from bench.memory import peak_bytes
 from paced_exp.core.errors import UserError
 from paced_exp.gradients.engine import PerProblemGradients, Sketch
+from tests.exp.test_gradients import ALL, INPUT, SIZE, losses_of, model_of
 
 # ---- the model is left as it was
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import reasoning_gym
 import torch
-from grading_setup import boxed, problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +23,7 @@ from paced_exp.data.problem import Problem
 from paced_exp.data.sources import load_problems
 from paced_exp.grading import pool as grading_pool
 from paced_exp.grading.grader import LAB_FAMILIES, Grader, exact_match, lab_pass
+from tests.support.grading_setup import boxed, problem
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 

@@ -9,12 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
-from grading_setup import boxed, problem
 
 from paced_exp.core.errors import UserError
 from paced_exp.grading import pool as grading_pool
 from paced_exp.grading.grader import Grader
 from paced_exp.grading.pool import WALL_FACTOR, GradingPool
+from tests.support.children import gone
+from tests.support.grading_setup import boxed, problem
 
 # A busy machine may take so long to start a worker and schedule it; only hangs are longer.
 SLACK_SECONDS = 90
@@ -134,16 +135,9 @@ def test_workers_end_with_the_grader_and_with_a_killed_parent():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert done.returncode == -signal.SIGKILL
     worker, deadline = int(done.stdout), time.monotonic() + SLACK_SECONDS
-    while _runs(worker) and time.monotonic() < deadline:
+    while not gone(worker) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not _runs(worker)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    assert gone(worker)
 
 
 @pytest.mark.parametrize("script", ["raise SystemExit(1)", "print('something else', flush=True)"])

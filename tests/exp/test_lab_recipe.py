@@ -2,10 +2,7 @@
 
 import itertools
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,8 +22,9 @@ from paced_exp.lab import __main__ as command
 from paced_exp.lab import pretrain
 from paced_exp.lab.corpus import IGNORE, Batch, pool_texts
 from paced_exp.lab.corpus import pool_batches as batches_of_texts
-from paced_exp.lab.recipes import CONTEXT, LAB_SCALE, RECIPES, Recipe, build_model
+from paced_exp.lab.recipes import CONTEXT, GPU_SCALE, RECIPES, Recipe, build_model
 from paced_exp.lab.tokenizer import END
+from tests.support import children
 
 TINY = Recipe(architecture="qwen3", hidden=32, layers=1, intermediate=32, heads=1, pools=3, seed=4, pool_size=32, tokens_per_step=512)
 EVALUATED = 4
@@ -62,7 +60,7 @@ def test_models_come_from_the_recipes_seed_alone(architecture: Any, lab_tokenize
     assert one.config.max_position_embeddings == CONTEXT and one.config.eos_token_id == lab_tokenizer.eos_token_id
 
 
-@pytest.mark.parametrize(("recipes", "least", "most"), [(RECIPES, 500_000, 5_000_000), (LAB_SCALE, 20_000_000, 100_000_000)])
+@pytest.mark.parametrize(("recipes", "least", "most"), [(RECIPES, 500_000, 5_000_000), (GPU_SCALE, 20_000_000, 100_000_000)])
 def test_models_have_their_scales_size_and_students_begin_as_their_teachers_run(
     recipes: dict[str, Recipe], least: int, most: int, lab_tokenizer: PreTrainedTokenizerFast
 ) -> None:
@@ -214,7 +212,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from test_lab_recipe import EVALUATED, TINY, pretrain
+from tests.exp.test_lab_recipe import EVALUATED, TINY, pretrain
 
 def kill():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -250,8 +248,7 @@ for point in (in_a_step, while_saving):
 
 def test_killed_with_sigkill_it_resumes_bit_for_bit(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pretrain, "EVALUATION_PROBLEMS", EVALUATED)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
-    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], env=environment, capture_output=True, text=True, timeout=300)
+    done = children.run("-c", KILLED, tmp_path)
     assert done.returncode == 0, done.stderr
     for folder in sorted(tmp_path.iterdir()):
         assert len(lines_without_time(folder)) == {"in_a_step": 1, "while_saving": 2}[folder.name] and not (folder / "record.json").exists()
@@ -274,7 +271,7 @@ def test_processes_that_make_the_examples_change_no_number(whole: Path, tmp_path
 
 
 def test_harder_recipes_draw_every_level_of_their_own_splits() -> None:
-    recipe = replace(LAB_SCALE["lab-teacher"], pool_size=400, retention=0.0)
+    recipe = replace(GPU_SCALE["gpu-teacher"], pool_size=400, retention=0.0)
     longest = max(len(response) for _, response in pool_texts(recipe, 0))
     assert longest > 1.3 * max(len(response) for _, response in pool_texts(replace(recipe, harder=False), 0))
     assert (recipe.data, recipe.problems) == ("harder-pretrain", "harder-train")
@@ -298,11 +295,11 @@ def test_the_command_runs_the_named_recipe(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(pretrain, "pretrain", remember)
     command.main(["pretrain", "student-llama", "--threads", "1"])
     command.main(["pretrain", "teacher", "--out", str(tmp_path)])
-    command.main(["pretrain", "lab-teacher", "--out", str(tmp_path), "--workers", "3"])
+    command.main(["pretrain", "gpu-teacher", "--out", str(tmp_path), "--workers", "3"])
     assert asked == [
         ("student-llama", RECIPES["student-llama"], Path("runs/lab/student-llama"), 1, {"device": "cpu", "workers": 0}),
         ("teacher", RECIPES["teacher"], tmp_path, 2, {"device": "cpu", "workers": 0}),
-        ("lab-teacher", LAB_SCALE["lab-teacher"], tmp_path, 2, {"device": "cpu", "workers": 3}),
+        ("gpu-teacher", GPU_SCALE["gpu-teacher"], tmp_path, 2, {"device": "cpu", "workers": 3}),
     ]
     assert capsys.readouterr().out == f"{tmp_path / 'checkpoint'}\n" * 3
     with pytest.raises(UserError, match="--workers -1 must be at least 0"):

@@ -215,9 +215,9 @@ def test_chunks_change_no_value_and_no_gradient(name: str, chunk: int) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"temperature": 0.0}, "--loss-temperature 0.0 must be positive and finite"),
-        ({"temperature": math.inf}, "--loss-temperature inf must be positive"),
-        ({"jsd_beta": 1.5}, r"--jsd-beta 1.5 must be in \[0, 1\]: 0 is forward KL"),
+        ({"temperature": 0.0}, "`loss_temperature` 0.0 must be positive and finite"),
+        ({"temperature": math.inf}, "`loss_temperature` inf must be positive"),
+        ({"jsd_beta": 1.5}, r"`jsd_beta` 1.5 must be in \[0, 1\]: 0 is forward KL"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, float], message: str) -> None:
@@ -265,5 +265,5 @@ def test_a_problem_without_supervised_tokens_is_refused() -> None:
 
 
 def test_an_unknown_divergence_names_the_known_ones() -> None:
-    with pytest.raises(UserError, match="--divergence jeffreys is not known; known: forward_kl, reverse_kl, cross_entropy"):
+    with pytest.raises(UserError, match="`divergence` jeffreys is not known; known: forward_kl, reverse_kl, cross_entropy"):
         divergence("jeffreys")

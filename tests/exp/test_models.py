@@ -12,12 +12,12 @@ import pytest
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
-from tiny_models import EOS, OTHER_EOS, PAD, VOCABULARY, loaded, save_tiny, tiny_model, tiny_tokenizer
 from tokenizers import AddedToken
 
 from paced_exp.core.errors import UserError
 from paced_exp.models import hub
 from paced_exp.models.loading import check_same_vocabulary, load_model
+from tests.support.tiny_models import EOS, OTHER_EOS, PAD, VOCABULARY, loaded, save_tiny, tiny_model, tiny_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -222,9 +222,9 @@ def test_code_of_a_model_is_not_run(folder: Path, tmp_path: Path) -> None:
         ("a/b/c", {}, "'a/b/c' is no folder and cannot be a hub id"),
         ("", {}, "'' is no folder"),
         ("lab:nobody", {}, "lab:nobody is not a lab model; known: lab:student, lab:teacher"),
-        (".", {"dtype": "float16"}, "--dtype float16 is not known; known: auto, float32, bfloat16, float64"),
-        (".", {"device": "tpu"}, "--device tpu is not known; known: auto, cpu, cuda"),
-        (".", {"device": "cuda:99"}, "--device cuda:99 is not there: PyTorch sees [0-9]+ CUDA devices"),
+        (".", {"dtype": "float16"}, "`dtype` float16 is not known; known: auto, float32, bfloat16, float64"),
+        (".", {"device": "tpu"}, "`device` tpu is not known; known: auto, cpu, cuda"),
+        (".", {"device": "cuda:99"}, "`device` cuda:99 is not there: PyTorch sees [0-9]+ CUDA devices"),
     ],
 )
 def test_bad_names_and_options(spec: str, options: dict[str, str], message: str) -> None:

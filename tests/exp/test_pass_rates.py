@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_models import loaded, tiny_model
 
 from paced_exp.core.errors import UserError
 from paced_exp.rollouts.pass_rates import (
@@ -29,6 +28,7 @@ from paced_exp.rollouts.pass_rates import (
     warn_of_truncation,
     write_pass_rates,
 )
+from tests.support.tiny_models import loaded, tiny_model
 
 FINGERPRINT = Fingerprint("sha256:student", "sha256:template", 1.0, 128)
 
@@ -261,7 +261,7 @@ def test_many_truncated_rollouts_are_said(capsys: pytest.CaptureFixture[str]) ->
     rates = pd.DataFrame({"truncated_share": [0.5, 0.0], "K": [8, 8]})
     warn_of_truncation(rates, 128)
     assert capsys.readouterr().err == (
-        "warning: 25% of the rollouts were cut at --max-new-tokens 128 and count as failed; raise it unless that is meant\n"
+        "warning: 25% of the rollouts were cut at `max_new_tokens` 128 and count as failed; raise it unless that is meant\n"
     )
     warn_of_truncation(rates.assign(K=[2, 8]), 128)  # one of ten
     assert capsys.readouterr().err == ""

@@ -2,8 +2,6 @@
 
 import errno
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +9,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from probe_setup import (
-    BINS,
-    PER_BIN,
-    K,
-    NoEngine,
-    arguments,
-    comparable,
-    hash_grader,
-    models,
-    problems,
-    record_of,
-    refused,
-    whole,
-)
 
 from paced_exp import snr_probe
 from paced_exp.data.sources import load_problems
 from paced_exp.models.loading import LoadedModel, load_model
-from paced_exp.probe import responses, stages
 from paced_exp.probe.verdict import words
 from paced_exp.rollouts.pass_rates import read_pass_rates
 from paced_exp.rollouts.references import read_references
 from paced_exp.rollouts.store import ChunkStore
+from tests.support import children
+from tests.support.probe_setup import BINS, PER_BIN, K, NoEngine, arguments, comparable, record_of, refused
+
+pytestmark = pytest.mark.usefixtures("hash_grader")
 
 # ---- what a run leaves
 
@@ -142,8 +129,7 @@ def test_the_size_of_gradient_batches_does_not_matter(models: Path, problems: Pa
 
 def test_killed_at_every_stage_the_run_ends_with_the_same_record(models: Path, problems: Path, whole: Path, tmp_path: Path) -> None:
     argv = arguments(models, problems, tmp_path / "killed")
-    script = str(Path(__file__).parent / "kill_probe.py")
-    done = subprocess.run([sys.executable, script, *argv], capture_output=True, text=True, timeout=300, check=False)
+    done = children.run("-m", "tests.support.kill_probe", *argv)
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "killed" / "record.json").exists()
     snr_probe.main(argv)

@@ -4,8 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kill_probe import HashGrader
-from probe_setup import arguments, comparable, hash_grader, models, problems, record_of, whole
 from safetensors.torch import load_file
 
 from paced_exp import distill, snr_probe
@@ -13,6 +11,10 @@ from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_json
 from paced_exp.grading import grader as grading
 from paced_exp.probe.at_steps import parse_steps
+from tests.support.graders import HashGrader
+from tests.support.probe_setup import arguments, comparable, record_of
+
+pytestmark = pytest.mark.usefixtures("hash_grader")
 
 TRAINING = '{"batch": 8, "micro_batch": 4, "learning_rate": 0.01, "warmup": 0, "teacher_statistics": "live"}'
 STEPS = {"at-steps": "1,3", "method": "hard_filter", "training": TRAINING}
@@ -86,14 +88,14 @@ def test_a_run_that_was_stopped_goes_on(missing: str, twice: Path, models: Path,
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"at-steps": "20,1"}, "--at-steps 20,1 must be ascending whole numbers of at least 1"),
-        ({"at-steps": "0,2"}, "--at-steps 0,2 must be"),
-        ({"at-steps": "1,x"}, "--at-steps 1,x must be"),
-        ({"method": "uniform"}, "give --at-steps beyond 1, such as --at-steps 1,20"),
-        ({"at-steps": "1,2", "method": "pace"}, "--method pace is not known"),
-        ({"at-steps": "1,2", "training": '{"seed": 3}'}, "--training may not set 'seed': the probe decides it"),
-        ({"at-steps": "1,2", "training": '{"no_such": 3}'}, "--training may not set 'no_such': paced_exp.distill has no such option"),
-        ({"at-steps": "1,2", "training": '{"learning_rate": -1}'}, "--learning-rate -1 must be positive"),
+        ({"at-steps": "20,1"}, "`at_steps` 20,1 must be ascending whole numbers of at least 1"),
+        ({"at-steps": "0,2"}, "`at_steps` 0,2 must be"),
+        ({"at-steps": "1,x"}, "`at_steps` 1,x must be"),
+        ({"method": "uniform"}, "give `at_steps` beyond 1, such as `at_steps` 1,20"),
+        ({"at-steps": "1,2", "method": "pace"}, "`method` pace is not known"),
+        ({"at-steps": "1,2", "training": '{"seed": 3}'}, "`training` may not set 'seed': the probe decides it"),
+        ({"at-steps": "1,2", "training": '{"no_such": 3}'}, "`training` may not set 'no_such': paced_exp.distill has no such option"),
+        ({"at-steps": "1,2", "training": '{"learning_rate": -1}'}, "`learning_rate` -1 must be positive"),
         ({"at-steps": "1,2", "teacher": "no such model!"}, "is no folder and cannot be a hub id"),
     ],
 )

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from probe_setup import arguments, hash_grader, models, problems, refused, rows, save, whole, write_rows
-from tiny_models import tiny_tokenizer
 
 from paced_exp import snr_probe
 from paced_exp.core.errors import UserError
 from paced_exp.probe import stages
+from tests.support.probe_setup import arguments, refused, rows, save, write_rows
+from tests.support.tiny_models import tiny_tokenizer
+
+pytestmark = pytest.mark.usefixtures("hash_grader")
 
 # ---- bad input
 

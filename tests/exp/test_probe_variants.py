@@ -6,33 +6,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from kill_probe import HashGrader
-from probe_setup import (
-    PER_BIN,
-    K,
-    NoEngine,
-    arguments,
-    comparable,
-    config_of,
-    hash_grader,
-    models,
-    problems,
-    record_of,
-    refused,
-    rows,
-    whole,
-    write_rows,
-)
 
 from paced_exp import snr_probe
 from paced_exp.data.prompts import prompt_ids
 from paced_exp.data.sources import load_problems
 from paced_exp.grading import grader as grading
 from paced_exp.models.loading import load_model
-from paced_exp.probe import responses, stages
 from paced_exp.probe import run as probe_run
+from paced_exp.probe import stages
 from paced_exp.rollouts.references import read_references, solution_ids
 from paced_exp.rollouts.store import ChunkStore
+from tests.support.graders import HashGrader
+from tests.support.probe_setup import PER_BIN, K, NoEngine, arguments, comparable, config_of, record_of, refused, rows, write_rows
+
+pytestmark = pytest.mark.usefixtures("hash_grader")
 
 
 def test_fewer_problems_than_wanted_are_used_and_said(models: Path, tmp_path: Path) -> None:

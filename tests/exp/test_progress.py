@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import loaded, tiny_model
 
 from paced_exp.core.progress import Bar, progress
 from paced_exp.rollouts.engine import Prompt
 from paced_exp.rollouts.groups import Buffer, Processes, made_once
 from paced_exp.rollouts.hf import HFEngine
+from tests.support.tiny_models import loaded, tiny_model
 
 
 class Clock:

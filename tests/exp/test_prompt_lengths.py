@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kill_and_resume import LengthGrader
-from tiny_models import loaded, save_tiny, tiny_model
 
 from paced_exp import evaluate, rollout
 from paced_exp.core.errors import UserError
@@ -16,6 +14,8 @@ from paced_exp.data.problem import Problem
 from paced_exp.data.prompt_lengths import LongPrompts
 from paced_exp.data.sources import load_problems
 from paced_exp.grading import grader as grading
+from tests.support.graders import LengthGrader
+from tests.support.tiny_models import loaded, save_tiny, tiny_model
 
 CONTEXT, NEW = 64, 12
 
@@ -37,13 +37,13 @@ def test_what_fits_to_the_token_is_kept() -> None:
 def test_what_does_not_fit_is_refused_with_its_number_and_the_way_out() -> None:
     problems = sums([5, CONTEXT - NEW + 1, 6, 500])
     message = (
-        "2 of 4 problems are too long for the model, the first is problem 'p1': a prompt of 53 tokens and --max-new-tokens 12, "
-        "in a context of 64; skip them with --skip-long, or give fewer --max-new-tokens"
+        "2 of 4 problems are too long for the model, the first is problem 'p1': a prompt of 53 tokens and `max_new_tokens` 12, "
+        "in a context of 64; skip them with `skip_long`, or give fewer `max_new_tokens`"
     )
     with pytest.raises(UserError) as raised:
         long(False).listed(problems)
     assert str(raised.value) == message
-    with pytest.raises(UserError, match=r"problem 'p1' is too long .* skip such problems with --skip-long"):
+    with pytest.raises(UserError, match=r"problem 'p1' is too long .* skip such problems with `skip_long`"):
         list(long(False).streamed(problems))
 
 
@@ -52,11 +52,11 @@ def test_skipping_is_counted_and_said(capsys: pytest.CaptureFixture[str]) -> Non
     listing, stream = long(True), long(True)
     assert [problem.id for problem in listing.listed(problems)] == ["p0", "p2"]
     assert listing.skipped == ["p1", "p3"]
-    assert "--skip-long: 2 of 4 problems are skipped, the first is problem 'p1'" in capsys.readouterr().err
+    assert "`skip_long`: 2 of 4 problems are skipped, the first is problem 'p1'" in capsys.readouterr().err
     endless = itertools.chain(problems, iter(lambda: problems[0], None))
     assert [problem.id for problem in itertools.islice(stream.streamed(endless), 3)] == ["p0", "p2", "p0"]
     assert stream.skipped == ["p1", "p3"]
-    with pytest.raises(UserError, match="--skip-long leaves none of 1 problems"):
+    with pytest.raises(UserError, match="`skip_long` leaves none of 1 problems"):
         long(True).listed(problems[1:2])
 
 

@@ -3,11 +3,11 @@
 import signal
 
 import pytest
-from tiny_models import tiny_tokenizer
 
 from paced_exp.core.errors import UserError
 from paced_exp.data.problem import Problem
 from paced_exp.data.prompts import CONCISE, MATH_INSTRUCTION, PromptKind, prompt_ids, user_message
+from tests.support.tiny_models import tiny_tokenizer
 
 LAB = Problem("p1", "2+2=", "4", "2 + 2 = 4\n\\boxed{4}", "lab:chain_sum", "train", "lab")
 MATH = Problem("p2", "{x} and {solution}?", "1", "So {x} is \\frac{1}{1}.\n\\boxed{1}", "hub:x", "test", "math")

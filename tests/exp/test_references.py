@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import EOS, PAD, tiny_model, tiny_tokenizer
 
 from paced_exp.core.errors import UserError
 from paced_exp.data.problem import Problem
@@ -15,6 +14,7 @@ from paced_exp.models.loading import LoadedModel
 from paced_exp.rollouts.engine import Prompt, Rollout
 from paced_exp.rollouts.references import Reference, make_references, read_references
 from paced_exp.rollouts.store import ChunkStore
+from tests.support.tiny_models import EOS, PAD, tiny_model, tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
 
@@ -104,7 +104,7 @@ def test_a_store_without_references_gives_none(tmp_path: Path) -> None:
 
 def test_refusals(tmp_path: Path, teacher: LoadedModel) -> None:
     store = ChunkStore(tmp_path, "references")
-    with pytest.raises(UserError, match="--candidates 0 must be at least 1"):
+    with pytest.raises(UserError, match="`candidates` 0 must be at least 1"):
         run([problem("a")], Script({}), store, teacher, candidates=0)
     with pytest.raises(UserError, match="problem 'b' has no expert solution"):
         run([problem("a"), problem("b", solution=None)], Script({}), store, teacher)

@@ -2,16 +2,12 @@
 
 import json
 import resource
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from kill_and_resume import LengthGrader
-from tiny_models import save_tiny
 
 from paced_exp import rollout
 from paced_exp.core.errors import UserError, exit_cleanly
@@ -26,6 +22,9 @@ from paced_exp.rollouts.engine import rollout_seed
 from paced_exp.rollouts.hf import HFEngine
 from paced_exp.rollouts.pass_rates import Fingerprint, pass_rates, read_pass_rates
 from paced_exp.rollouts.store import ChunkStore
+from tests.support import children
+from tests.support.graders import LengthGrader
+from tests.support.tiny_models import save_tiny
 
 PROBLEMS = 30
 
@@ -102,14 +101,8 @@ def test_killed_with_sigkill_the_run_ends_with_the_same_files(student: Path, pro
     # A small budget makes many chunks, so that kills fall between and inside them; float64 keeps rounding out of the comparison.
     changes = {"K": 6, "max-new-tokens": 40, "max_batch_tokens": 700, "dtype": "float64"}
     rollout.main(arguments(student, problems, tmp_path / "whole", **changes))
-    script = str(Path(__file__).parent / "kill_and_resume.py")
-    done = subprocess.run(
-        [sys.executable, script, "1", "6", *arguments(student, problems, tmp_path / "killed", **changes)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    argv = arguments(student, problems, tmp_path / "killed", **changes)
+    done = children.run("-m", "tests.support.kill_and_resume", 1, 6, *argv)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[-1]) >= 4
     for name in ("rollouts.parquet", "pass_rates.parquet", "problems.parquet"):

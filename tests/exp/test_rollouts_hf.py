@@ -9,9 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from rollout_runs import by_key
 from scipy import stats
-from tiny_models import EOS, OTHER_EOS, PAD, VOCABULARY, loaded, tiny_model
 from transformers import Qwen3NextConfig
 
 from paced_exp.core.errors import UserError
@@ -19,6 +17,8 @@ from paced_exp.rollouts import engine, kv_cache, sampling
 from paced_exp.rollouts.engine import Prompt, Rollout, rollout_seed
 from paced_exp.rollouts.hf import HFEngine
 from paced_exp.rollouts.sampling import UniformStreams, sample_tokens
+from tests.support.rollout_runs import by_key
+from tests.support.tiny_models import EOS, OTHER_EOS, PAD, VOCABULARY, loaded, tiny_model
 
 ENDS = (EOS, OTHER_EOS, 17, 29)
 
@@ -174,11 +174,11 @@ def test_no_prompts_no_rollouts() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"samples": 0}, "-K 0"),
-        ({"max_new_tokens": 0}, "--max-new-tokens 0"),
-        ({"temperature": -0.5}, "--temperature -0.5"),
-        ({"temperature": math.nan}, "--temperature nan"),
-        ({"temperature": math.inf}, "--temperature inf"),
+        ({"samples": 0}, "`K` 0"),
+        ({"max_new_tokens": 0}, "`max_new_tokens` 0"),
+        ({"temperature": -0.5}, "`temperature` -0.5"),
+        ({"temperature": math.nan}, "`temperature` nan"),
+        ({"temperature": math.inf}, "`temperature` inf"),
         ({"max_new_tokens": 62}, "'a' .3 tokens.*62.*context of 64; at most 61"),
         ({"prompts": [Prompt("b", [3] * 64)]}, "'b' has 64 tokens.*context is 64"),
         ({"prompts": [Prompt("b", [])]}, "'b' has no tokens"),
@@ -195,11 +195,11 @@ def test_requests_without_sense_are_refused_before_any_work(options: dict[str, A
 
 
 def test_a_budget_below_one_rollout_is_refused() -> None:
-    with pytest.raises(UserError, match=r"one rollout needs 13 tokens.*--max-batch-tokens 12"):
+    with pytest.raises(UserError, match=r"one rollout needs 13 tokens.*`max_batch_tokens` 12"):
         HFEngine(loaded(tiny_model()), max_batch_tokens=12).generate(
             [Prompt("a", [3, 4, 5])], samples=1, max_new_tokens=10, temperature=1.0, seed=0
         )
-    with pytest.raises(UserError, match="--max-batch-tokens 0"):
+    with pytest.raises(UserError, match="`max_batch_tokens` 0"):
         HFEngine(loaded(tiny_model()), max_batch_tokens=0)
 
 
@@ -221,7 +221,7 @@ def test_running_out_of_memory_names_the_remedy(monkeypatch: pytest.MonkeyPatch)
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
 
     monkeypatch.setattr(model, "forward", full)
-    with pytest.raises(UserError, match="cpu is out of memory with --max-batch-tokens 100"):
+    with pytest.raises(UserError, match="cpu is out of memory with `max_batch_tokens` 100"):
         run(rollouts, some_prompts(2))
 
 

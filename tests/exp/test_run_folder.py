@@ -308,7 +308,7 @@ def test_a_damaged_file_is_named(content: bytes, tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from paced_exp.run_folder import write_json
+from paced_exp.core.json_files import write_json
 path, number = Path(sys.argv[1]), 0
 while True:
     write_json(path, {"number": number, "filling": [number] * 20000})

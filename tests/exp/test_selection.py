@@ -5,22 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from distill_setup import save_models, write_problems
-from kill_probe import HashGrader
 
 from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_json, write_checked, write_json
-from paced_exp.grading import grader as grading
 from paced_exp.training import selection
 from paced_exp.training.select_rate import select
 from paced_exp.training.selection import SelectionConfig, finished
+from tests.support.distill_setup import save_models, write_problems
+
+pytestmark = pytest.mark.usefixtures("hash_grader")
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(autouse=True)
-def hash_grader(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grading, "Grader", HashGrader)
 
 
 @pytest.fixture(scope="module")
@@ -98,13 +93,13 @@ def test_other_options_have_records_of_their_own() -> None:
 
 
 def test_refusals(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--setting rl is not known; known: distillation, self-distillation"):
+    with pytest.raises(UserError, match="`setting` rl is not known; known: distillation, self-distillation"):
         SelectionConfig(setting="rl")
-    with pytest.raises(UserError, match="--rates and --steps need at least one value each"):
+    with pytest.raises(UserError, match="`rates` and `steps` need at least one value each"):
         SelectionConfig(rates=())
-    with pytest.raises(UserError, match="--rates -1 must be positive and finite"):
+    with pytest.raises(UserError, match="`rates` -1 must be positive and finite"):
         SelectionConfig(rates=(1e-3, -1))
-    with pytest.raises(UserError, match="--steps 0 must be positive and finite"):
+    with pytest.raises(UserError, match="`steps` 0 must be positive and finite"):
         SelectionConfig(steps=(0,))
-    with pytest.raises(UserError, match="--training may not set 'method'"):
+    with pytest.raises(UserError, match="`training` may not set 'method'"):
         select(SelectionConfig(training={"method": "paced"}, out=str(tmp_path)))

@@ -5,14 +5,11 @@ import logging
 import os
 import random
 import re
-import resource
 import signal
 import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +20,8 @@ import pytest
 
 from paced_exp.core.errors import UserError
 from paced_exp.rollouts.store import ChunkStore
-
-
-def problem_rows(index: int, tokens: int = 3) -> list[dict[str, Any]]:
-    """Two rows of problem `index`, functions of the index alone."""
-    return [
-        {"problem_id": f"p{index}", "sample": sample, "token_ids": list(range(index, index + tokens)), "correct": (index + sample) % 2 == 0}
-        for sample in range(2)
-    ]
+from tests.support import children
+from tests.support.journals import file_size_limit, problem_rows
 
 
 def filled(folder: Path, count: int = 4) -> ChunkStore:
@@ -422,17 +413,6 @@ def test_the_final_file_is_written_in_batches_of_equal_type(tmp_path: Path, monk
     assert whole["token_ids"].map(len).tolist() == [0] + [3] * 18
 
 
-@contextmanager
-def file_size_limit(limit: int) -> Iterator[None]:
-    """The kernel refuses to let any file of this process grow over `limit` bytes: what a full disk looks like to a writer."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def test_a_full_disk_gives_one_line_and_loses_nothing(tmp_path: Path) -> None:
     store = filled(tmp_path)
     journal = store.path.read_bytes()
@@ -458,8 +438,7 @@ def test_a_folder_that_cannot_be_written_gives_one_line(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from paced_exp.rollouts.store import ChunkStore
-sys.path.insert(0, sys.argv[2])
-from test_store import problem_rows
+from tests.support.journals import problem_rows
 store = ChunkStore(sys.argv[1], "rollouts")
 print("ready", flush=True)
 for index in range(400):
@@ -475,8 +454,8 @@ def test_sigkill_at_random_moments_changes_nothing(tmp_path: Path) -> None:
         whole.append(problem_rows(index, tokens=2000))
     rng, killed, sizes = random.Random(0), 0, []
     while True:
-        command = [sys.executable, "-c", WRITER, str(tmp_path / "killed"), str(Path(__file__).parent)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        command = [sys.executable, "-c", WRITER, str(tmp_path / "killed")]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, env=children.environment()) as process:
             assert process.stdout is not None and process.stdout.readline() == b"ready\n"
             if killed < 4:
                 time.sleep(rng.uniform(0.0, 0.1))

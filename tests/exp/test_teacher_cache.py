@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from tiny_models import tiny_model
 
 from paced_exp.core.errors import UserError
 from paced_exp.losses.divergences import divergence
@@ -14,6 +13,7 @@ from paced_exp.training import teacher_cache
 from paced_exp.training.batches import Row, collate, supervised_logits
 from paced_exp.training.teacher_cache import CachedTeacher
 from paced_exp.training.teachers import Buckets, Dense, ModelTeacher, bucketed, token_losses
+from tests.support.tiny_models import tiny_model
 
 
 def rows(count: int = 7, mask: bool = True) -> list[Row]:
@@ -170,5 +170,5 @@ def test_a_kill_while_a_part_is_written_loses_that_part_only(tmp_path: Path, mon
     for part in again.folder.glob("*.safetensors"):
         with safe_open(part, "pt") as ours, safe_open(whole.folder / part.name, "pt") as theirs:
             assert torch.equal(ours.get_tensor("logits"), theirs.get_tensor("logits"))
-    with pytest.raises(UserError, match="--top-k 0 must be at least 1"):
+    with pytest.raises(UserError, match="`top_k` 0 must be at least 1"):
         cache(tmp_path, Counting(), top_k=0)

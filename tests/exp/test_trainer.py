@@ -2,17 +2,11 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from distill_setup import rows as problem_rows
-from distill_setup import trainer, trainer_config, write_problems
-from tiny_models import tiny_model
 
 from paced_exp.core.checkpoints import checkpoints
 from paced_exp.core.errors import UserError
@@ -24,13 +18,10 @@ from paced_exp.training.build import training_arguments
 from paced_exp.training.teacher_cache import CachedTeacher
 from paced_exp.training.teachers import Dense, EMATeacher, ModelTeacher, Targets
 from paced_exp.training.trainer import rate
-
-HERE = Path(__file__).parent
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_problems(tmp_path_factory.mktemp("problems") / "sums.jsonl")
+from tests.support import children
+from tests.support.distill_setup import rows as problem_rows
+from tests.support.distill_setup import trainer, trainer_config, write_problems
+from tests.support.tiny_models import tiny_model
 
 
 def parameters(model: Any) -> dict[str, torch.Tensor]:
@@ -222,9 +213,9 @@ def test_the_trainers_rate_is_the_schedules(source: Path, tmp_path: Path) -> Non
 
 
 def test_training_arguments_of_this_command_may_not_be_set_twice(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--training-arguments may not set max_steps"):
+    with pytest.raises(UserError, match="`training_arguments` may not set max_steps"):
         trainer(tmp_path / "a", source, training_arguments={"max_steps": 3})
-    with pytest.raises(UserError, match="--training-arguments"):
+    with pytest.raises(UserError, match="`training_arguments`"):
         trainer(tmp_path / "b", source, training_arguments={"no_such": 3})
     with pytest.raises(UserError, match="fsdp shards a model over GPUs; on a CPU leave it out"):
         trainer(tmp_path / "c", source, training_arguments={"fsdp": "full_shard"})
@@ -232,15 +223,13 @@ def test_training_arguments_of_this_command_may_not_be_set_twice(source: Path, t
         torch.device("cuda"),
         trainer_config(tmp_path / "d", source, teacher="self", teacher_update="ema", training_arguments={"fsdp": "full_shard"}),
     )
-    with pytest.raises(UserError, match="--teacher-update ema follows a whole student, and fsdp shards it"):
+    with pytest.raises(UserError, match="`teacher_update` ema follows a whole student, and fsdp shards it"):
         training_arguments(config, tmp_path / "d", 3, gpu)
 
 
 def test_a_sharded_student_is_sampled_from_as_a_whole_copy_with_its_present_weights(tmp_path: Path) -> None:
     """FSDP2 over two processes on gloo; accelerate itself shards on GPUs only."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent.parent}"}
-    command = [sys.executable, str(HERE / "sharded_student.py"), str(tmp_path / "seen.pt")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
+    done = children.run("-m", "tests.support.sharded_student", tmp_path / "seen.pt")
     assert done.returncode == 0, done.stderr[-3000:]
     first, second = torch.load(tmp_path / "seen.pt", weights_only=True)
     expected = tiny_model("qwen3", seed=0).state_dict()

@@ -11,7 +11,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_models import tiny_model
 
 from paced_exp.core.errors import UserError
 from paced_exp.training.batches import Row, by_length, collate, in_rows, make_row, supervised_logits
@@ -20,6 +19,7 @@ from paced_exp.training.segments import Segment, make_plan, make_segments
 from paced_exp.training.stages import Stage, parse_stages, stage_ends
 from paced_exp.training.supply import Supply, SupplyOptions
 from paced_exp.weighting import ESTIMATES, METHODS, Weighting, Weights, normalised, weigh
+from tests.support.tiny_models import tiny_model
 
 # ---- stages
 
@@ -37,7 +37,7 @@ def test_stages_are_parsed() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("forward_kl:0.5,reverse_kl:0.4", "--stages forward_kl:0.5,reverse_kl:0.4: the fractions must sum to 1, got 0.9"),
+        ("forward_kl:0.5,reverse_kl:0.4", "`stages` forward_kl:0.5,reverse_kl:0.4: the fractions must sum to 1, got 0.9"),
         ("forward", "divergence 'forward' is not known; known: forward_kl, reverse_kl, cross_entropy, jsd, akl"),
         ("akl@web", "source 'web' is not known; known: references, rollouts"),
         ("akl,jsd", r"'akl' has no fraction; write akl:FRACTION"),
@@ -94,7 +94,7 @@ def test_the_first_tokens_are_the_ceiling_of_the_fraction(length: int, twentieth
 
 @pytest.mark.parametrize("text", ["some", "first", "first:0", "first:1.5", "first:x", "first:nan"])
 def test_masks_that_cannot_be(text: str) -> None:
-    with pytest.raises(UserError, match=f"--supervise {text}"):
+    with pytest.raises(UserError, match=f"`supervise` {text}"):
         parse_mask(text, characters)
 
 
@@ -112,9 +112,9 @@ def test_segments_are_cut_where_stages_change_and_pass_rates_are_taken_again() -
         Segment(5, 8, REVERSE, False),
         Segment(8, 10, REVERSE, True),
     ]
-    with pytest.raises(UserError, match="--recompute often is not known; known: never, stages"):
+    with pytest.raises(UserError, match="`recompute` often is not known; known: never, stages"):
         make_segments([FORWARD, REVERSE], 10, "often")
-    with pytest.raises(UserError, match="--steps 0 must be at least 1"):
+    with pytest.raises(UserError, match="`steps` 0 must be at least 1"):
         make_segments([FORWARD, REVERSE], 0, "never")
 
 

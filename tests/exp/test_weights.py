@@ -84,7 +84,7 @@ def test_weights_have_mean_one_over_the_data_set(method: str, estimate: str, cou
 @pytest.mark.parametrize("changes", [{"alpha": 2.0}, {"beta": 0.5}, {"estimate": "posterior"}])
 @pytest.mark.parametrize("method", [method for method in METHODS if method != "paced"])
 def test_options_of_paced_are_refused_for_others(method: str, changes: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=rf"--{next(iter(changes))} .* is of --method paced; leave it out with --method {method}"):
+    with pytest.raises(UserError, match=rf"`{next(iter(changes))}` .* only applies to `method` paced; leave it out with `method` {method}"):
         Weighting(method, **changes)
 
 
@@ -130,19 +130,19 @@ def test_tiny_weights_do_not_underflow() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(UserError, match="--method pace is not known; known: uniform, paced, hard_filter, gaussian, grpo"):
+    with pytest.raises(UserError, match="`method` pace is not known; known: uniform, paced, hard_filter, gaussian, grpo"):
         Weighting("pace")
-    with pytest.raises(UserError, match="--estimate map is not known; known: plugin, unbiased, posterior, empirical_bayes"):
+    with pytest.raises(UserError, match="`estimate` map is not known; known: plugin, unbiased, posterior, empirical_bayes"):
         Weighting(estimate="map")
     with pytest.raises(UserError, match="all 2 problems have weight zero"):
         weigh(Weighting("paced"), np.array([0, 8]), np.array([8, 8]))
-    with pytest.raises(UserError, match=r"--alpha -1.0 must be"):
+    with pytest.raises(UserError, match=r"`alpha` -1.0 must be"):
         Weighting(alpha=-1.0)
-    with pytest.raises(UserError, match=r"--lo 0.8 and --hi 0.2 must satisfy"):
+    with pytest.raises(UserError, match=r"`lo` 0.8 and `hi` 0.2 must satisfy"):
         Weighting("hard_filter", lo=0.8, hi=0.2)
-    with pytest.raises(UserError, match=r"--sigma 0.0 must be positive"):
+    with pytest.raises(UserError, match=r"`sigma` 0.0 must be positive"):
         Weighting("gaussian", sigma=0.0)
-    with pytest.raises(UserError, match=r"needs whole --alpha and --beta, got 0.5 and 1"):
+    with pytest.raises(UserError, match=r"needs whole `alpha` and `beta`, got 0.5 and 1"):
         Weighting(alpha=0.5, estimate="unbiased")
     with pytest.raises(UserError, match="needs at least alpha \\+ beta = 2 rollouts a problem, got 1"):
         weigh(Weighting(estimate="unbiased"), np.array([1]), np.array([1]))

@@ -1,6 +1,5 @@
 """Figures from records: drawn from what the records say, the same bytes each time, and honest where nothing was run."""
 
-import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -8,16 +7,13 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "reproduce"))
-
-from synthetic import write_base, write_row
-
 from figures import figure1_overview, figure3_prompts, figure4_compute, figure5_histogram, figure6_claims
 from paced_exp.data.prompts import user_message
 from paced_exp.reproduce.measures import primaries, row_named
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import DESK
 from paced_exp.reproduce.verdicts import outcomes
+from tests.support.synthetic import write_base, write_row
 
 DRAWN_FROM_RECORDS = (figure4_compute, figure5_histogram, figure6_claims)
 

@@ -1,21 +1,17 @@
-"""Makes the tiny models of tests/exp importable here, and a scale of such models."""
+"""A scale of tiny models for the grids."""
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "exp"))
-
-from distill_setup import save_models
-from kill_probe import HashGrader
-
 from paced_exp.grading import grader as grading
 from paced_exp.reproduce import cells
 from paced_exp.reproduce.scales import SCALES, Scale, Setup
+from tests.support.distill_setup import save_models
+from tests.support.graders import HashGrader
 
 TIERS = ("mid", "hard-a", "hard-b", "retention")
 

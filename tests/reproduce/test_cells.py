@@ -6,10 +6,10 @@ import pytest
 
 from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_json
-from paced_exp.reproduce.cells import LOCAL, all_cells, base_cell, cell_of, cells_of
+from paced_exp.reproduce.cells import NEUTRAL_OPTIONS, all_cells, base_cell, cell_of, cells_of
 from paced_exp.reproduce.claims import CLAIMS
 from paced_exp.reproduce.grids import BY_NAME, TABLES, table_named
-from paced_exp.reproduce.rates import scale_named
+from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.scales import DESK, SCALES
 from paced_exp.reproduce.verdicts import LEAST_SEEDS
@@ -94,7 +94,7 @@ def test_stages_and_recomputation_follow_the_scale() -> None:
 
 def test_options_leave_out_where_a_run_lies() -> None:
     cell = base_cell(DESK, "llama")
-    assert not cell.trained and cell.config.model == "lab:student-llama" and not set(LOCAL) & set(cell.options)
+    assert not cell.trained and cell.config.model == "lab:student-llama" and not set(NEUTRAL_OPTIONS) & set(cell.options)
 
 
 def test_seeds_come_whole_and_main_tables_first() -> None:
@@ -115,7 +115,7 @@ def test_every_table_that_a_claim_rests_on_has_the_most_seeds() -> None:
 def test_unknown_names_list_the_known() -> None:
     with pytest.raises(UserError, match="--table nine is not known; known: 1 distillation"):
         table_named("nine")
-    with pytest.raises(UserError, match="--scale big is not known; known: desk, lab, paper, smoke"):
+    with pytest.raises(UserError, match="--scale big is not known; known: desk, gpu, paper, smoke"):
         scale_named("big", Path("results"))
     assert table_named("9").name == "recomputation"
 

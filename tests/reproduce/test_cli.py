@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic import write_base, write_row
 
 from paced_exp.core.errors import UserError
 from paced_exp.reproduce import run_grid
 from paced_exp.reproduce.__main__ import main
 from paced_exp.reproduce.architectures import PUBLISHED, shape_of
+from paced_exp.reproduce.budget import correction, cost_of, memory_bytes
 from paced_exp.reproduce.cells import all_cells, cells_of
-from paced_exp.reproduce.estimate import correction, cost_of, memory_bytes
 from paced_exp.reproduce.grids import BY_NAME, TABLES
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import DESK, PAPER, SCALES
 from paced_exp.reproduce.scheduler import Task
+from tests.support.synthetic import write_base, write_row
 
 
 def said(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
@@ -80,7 +80,7 @@ def test_a_damaged_record_stops_the_command_before_anything_runs(tmp_path: Path)
     [
         ([], "one of the arguments --list --table --all is required"),
         (["--table", "nine"], "--table nine is not known; known: 1 distillation, 2 self-distillation"),
-        (["--all", "--scale", "moon"], "--scale moon is not known; known: desk, lab, paper, smoke"),
+        (["--all", "--scale", "moon"], "--scale moon is not known; known: desk, gpu, paper, smoke"),
         (["--all", "--seeds", "0"], "--seeds 0 must be at least 1"),
         (["--all", "--seeds", "21"], "--seeds 21 must be at most 20: tables read no more"),
         (["--all", "--jobs", "-1"], "--jobs -1 must be at least 1"),
@@ -121,9 +121,9 @@ def test_the_command_exits_with_status_2() -> None:
 
 
 def test_the_scripts_of_the_larger_scales_run(tmp_path: Path) -> None:
-    """paper.sh plans; lab.sh begins with pretraining, which asks for a GPU. In a copy, where lab.sh has nothing to resume."""
+    """paper.sh plans; gpu.sh begins with pretraining, which asks for a GPU. In a copy, where gpu.sh has nothing to resume."""
     root = Path(__file__).resolve().parents[2]
-    for name in ("runs/lab.sh", "runs/paper.sh"):
+    for name in ("runs/gpu.sh", "runs/paper.sh"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(root / name, tmp_path / name)
     environment = {**os.environ, "PY": sys.executable, "PYTHONPATH": str(root), "CUDA_VISIBLE_DEVICES": ""}
@@ -133,17 +133,17 @@ def test_the_scripts_of_the_larger_scales_run(tmp_path: Path) -> None:
 
     planned = run("runs/paper.sh")
     assert planned.returncode == 0 and "15 cells to run" in planned.stdout and "GPU hours" in planned.stdout
-    refused = run("runs/lab.sh")
-    assert refused.returncode == 2 and "--device cuda is not there" in refused.stderr and "lab pretrain lab-teacher" in refused.stdout
+    refused = run("runs/gpu.sh")
+    assert refused.returncode == 2 and "--device cuda is not there" in refused.stderr and "lab pretrain gpu-teacher" in refused.stdout
 
 
-def test_the_grids_run_without_what_the_lab_script_does_not_ask_for(tmp_path: Path) -> None:
+def test_the_grids_run_without_what_the_gpu_script_does_not_ask_for(tmp_path: Path) -> None:
     """A GPU machine has torch and its usual company; the command line of other commands, symbolic grading and the hub need more."""
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\nfor name in ('jsonargparse', 'math_verify', 'datasets', 'trl', 'opacus', 'hypothesis', 'vllm'):\n    sys.modules[name] = None\n"
     )
     root = Path(__file__).resolve().parents[2]
-    modules = "lab.pretrain lab.families reproduce.rates reproduce.run_cell training.run training.selection evaluate rollout snr_probe probe.stages"
+    modules = "lab.pretrain data.lab.families reproduce.learning_rates reproduce.run_cell training.run training.selection evaluate rollout snr_probe probe.stages"
     program = f"import importlib\nfor name in {modules.split()}: importlib.import_module('paced_exp.' + name)\n"
     program += "from paced_exp.reproduce.__main__ import main\nmain(['--all', '--scale', 'lab', '--dry-run'])"
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
@@ -165,13 +165,13 @@ def test_parameters_are_the_published_totals() -> None:
     assert shape_of("Qwen/Qwen3-8B").matmul_parameters == totals["Qwen/Qwen3-8B"] - 151_936 * 4096
 
 
-def test_parameters_planned_for_the_lab_scale_are_those_of_its_recipe(lab_tokenizer: Any) -> None:
+def test_parameters_planned_for_the_gpu_scale_are_those_of_its_recipe(lab_tokenizer: Any) -> None:
     import torch
 
-    from paced_exp.lab.recipes import LAB_SCALE, build_model
+    from paced_exp.lab.recipes import GPU_SCALE, build_model
 
     with torch.device("meta"):
-        model = build_model(LAB_SCALE["lab-student"], lab_tokenizer)
+        model = build_model(GPU_SCALE["gpu-student"], lab_tokenizer)
     assert shape_of("runs/not-pretrained-yet").parameters == sum(parameter.numel() for parameter in model.parameters())
 
 

@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import pytest
-from synthetic import write_base, write_row
 
 from paced_exp.core.json_files import write_json
 from paced_exp.reproduce import figure_floats, macros
@@ -12,6 +11,7 @@ from paced_exp.reproduce.grids import TABLES
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.scales import DESK
+from tests.support.synthetic import write_base, write_row
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = (ROOT / "paper" / "paced.tex").read_text()

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from synthetic import content_of, scores, write_base, write_row
 
 from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import checksum, write_checked, write_json
@@ -17,6 +16,7 @@ from paced_exp.reproduce.cells import all_cells, cell_of
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.records import Results, read_record, read_sealed, without_circumstances, write_record
 from paced_exp.reproduce.scales import DESK
+from tests.support.synthetic import content_of, scores, write_base, write_row
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = BY_NAME["distillation"]

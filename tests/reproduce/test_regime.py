@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic import write_base, write_row
 
 from paced_exp.core.json_files import read_json
 from paced_exp.reproduce.measures import primaries, row_named
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.regime import interaction, interaction_sheet, passes_sheet, sentence
 from paced_exp.reproduce.scales import DESK
+from tests.support.synthetic import write_base, write_row
 
 ROOT = Path(__file__).resolve().parents[2]
 LEVELS = {"paced-half": 0.6, "uniform-half": 0.5, "paced-double": 0.5, "uniform-double": 0.7, "paced": 0.6, "uniform": 0.6}

@@ -6,10 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from synthetic import write_base, write_row
 
 from paced_exp.reproduce import report
 from paced_theory.claims import ledger, run
+from tests.support.synthetic import write_base, write_row
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 

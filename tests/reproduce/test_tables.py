@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic import write_base, write_row
 
 from paced_exp.core.errors import UserError
 from paced_exp.reproduce import claims_page, macros, tables
+from paced_exp.reproduce.grid_tables import NOT_RUN, Sheet, fixed, sheets_of, signed
 from paced_exp.reproduce.grids import BY_NAME, TABLES
 from paced_exp.reproduce.hyperparameters import hyperparameter_sheet
 from paced_exp.reproduce.measures import accuracies, combined, forgettings, measure_row, primaries
@@ -17,8 +17,8 @@ from paced_exp.reproduce.printing import escape, latex, latex_prose, markdown
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.scales import DESK, SCALES
-from paced_exp.reproduce.sheets import NOT_RUN, Sheet, fixed, sheets_of, signed
 from paced_exp.training.config import DistillConfig
+from tests.support.synthetic import write_base, write_row
 
 TABLE = BY_NAME["distillation"]
 

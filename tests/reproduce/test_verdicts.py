@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
-from synthetic import content_of, scores, write_base, write_probe, write_row
 
 from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import write_checked
@@ -19,9 +18,10 @@ from paced_exp.reproduce.records import Results, read_sealed, write_record
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.reported_effects import reported_effect
 from paced_exp.reproduce.scales import DESK
-from paced_exp.reproduce.statistics import Estimate, crossed, holm
-from paced_exp.reproduce.verdict_sheets import untested
+from paced_exp.reproduce.significance import Estimate, crossed, holm
+from paced_exp.reproduce.verdict_tables import untested
 from paced_exp.reproduce.verdicts import LEVEL, Finding, Outcome, findings_by_name, outcomes, probe_findings, test
+from tests.support.synthetic import content_of, scores, write_base, write_probe, write_row
 
 BETTER = Hypothesis("X", "paced - uniform", (Contrast("distillation", ((1.0, "paced"), (-1.0, "uniform"))),))
 

@@ -1,14 +1,9 @@
 """Tests with a real vLLM, in the environment that `make test-vllm` makes; elsewhere there is nothing to collect here."""
 
-import sys
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "exp"))  # tiny_models
-
 
 if find_spec("vllm") is None:
     collect_ignore_glob = ["test_*.py"]

@@ -5,24 +5,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rollout_runs import by_key
 from scipy import stats
 
-from paced_exp.data.prompts import prompt_ids
 from paced_exp.grading.grader import Grader
 from paced_exp.rollouts.engine import Prompt, Rollout
 from paced_exp.rollouts.hf import HFEngine
+from tests.support.rollout_runs import prompts_of, run
 
 SAMPLES = 16
 LEVEL = 1e-3
-
-
-def prompts_of(problems: Any, student: Any) -> list[Prompt]:
-    return [Prompt(problem.id, prompt_ids(student.tokenizer, problem)) for problem in problems]
-
-
-def run(engine: Any, prompts: list[Prompt], **options: Any) -> dict[tuple[str, int], Rollout]:
-    return by_key(engine, prompts, **{"samples": 1, "max_new_tokens": 128, "temperature": 1.0, "seed": 0, **options})
 
 
 def passes(rollouts: dict[tuple[str, int], Rollout], problems: Any, student: Any) -> np.ndarray:

@@ -11,10 +11,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from test_engine import gone
 
 from paced_exp import distill, evaluate, snr_probe
 from paced_exp.core.json_files import read_json
+from tests.support.children import gone
 
 
 def children(pid: int) -> list[int]:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_agreement import prompts_of, run
 
 from paced_exp.core.errors import UserError
 from paced_exp.grading.grader import Grader
@@ -20,17 +19,12 @@ from paced_exp.rollouts.collect import collect
 from paced_exp.rollouts.engine import Prompt
 from paced_exp.rollouts.engines import Engines
 from paced_exp.rollouts.hf import HFEngine
+from paced_exp.rollouts.options import EngineOptions
 from paced_exp.rollouts.store import ChunkStore
 from paced_exp.rollouts.vllm import VLLMEngine
 from paced_exp.rollouts.vllm_install import installed_vllm
-
-
-def gone(pid: int) -> bool:
-    """No process of that id, or one that only waits to be reaped."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
+from tests.support.children import gone
+from tests.support.rollout_runs import prompts_of, run
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -40,7 +34,7 @@ def test_a_model_in_training_is_sampled_with_its_new_weights(tied: bool, problem
     if not tied:
         model.model.config.tie_word_embeddings = False
         model.model.lm_head.weight = torch.nn.Parameter(model.model.lm_head.weight.detach().clone())
-    engines = Engines("vllm")
+    engines = Engines(EngineOptions(engine="vllm"))
     prompts = prompts_of(problems[:40], model)
 
     def agreement() -> float:
@@ -150,6 +144,6 @@ def test_a_model_that_vllm_does_not_know(student: Any, tmp_path: Path) -> None:
 
 
 def test_a_type_that_vllm_does_not_compute_in() -> None:
-    engines = Engines("vllm")
+    engines = Engines(EngineOptions(engine="vllm"))
     with pytest.raises(UserError, match="--dtype float64 is not for --engine vllm; take float32, float16, bfloat16"):
         engines.of(engines.load("lab:student", dtype="float64"))

@@ -1,6 +1,6 @@
 """The lab's problem families: reasoning-gym generators at graded levels, eight of mathematics and three of retention.
 
-Levels 1 to 5 are for the shipped models of a million parameters, 6 to 8 for those of the lab scale besides.
+Levels 1 to 5 are for the shipped models of a million parameters, 6 to 8 for those of the gpu scale besides.
 
 Mathematics is what is distilled; the retention families never occur in distillation data, so a drop on them is forgetting.
 number_sorting is left out of retention on purpose: its fixed instructions alone cost more tokens than a whole problem of the others; and

@@ -2,7 +2,7 @@
 
 A problem belongs to a split by the SHA-256 of its prompt, so that no prompt of one split can occur in another, whatever is drawn:
 disjointness holds by construction, not by bookkeeping. The models are pretrained on `pretrain` prompts only; a `harder-` split has the
-buckets of the split it is a harder form of, for the models of the lab scale, which are pretrained on `harder-pretrain` only.
+buckets of the split it is a harder form of, for the models of the gpu scale, which are pretrained on `harder-pretrain` only.
 """
 
 import hashlib
@@ -35,11 +35,11 @@ SPLITS: dict[str, Split] = {
     "hard-a": Split(MATHEMATICS, (4,), range(90, 95), 300),  # evaluation, hard (the role of AIME 2024)
     "hard-b": Split(MATHEMATICS, (5,), range(95, 100), 300),  # evaluation, hardest (the role of AIME 2025)
     "retention": Split(RETENTION, (1, 2, 3), range(60, 100), 500),  # what distillation never trains: forgetting (the role of MMLU)
-    "harder-pretrain": Split(FAMILIES, tuple(range(1, 9)), range(0, 60), 100_000),  # what the models of the lab scale are pretrained on
-    "harder-train": Split(MATHEMATICS, tuple(range(1, 9)), range(60, 85), 4_000),  # distillation at lab scale
-    "harder-mid": Split(MATHEMATICS, (4, 5), range(85, 90), 500),  # evaluation at lab scale, medium
-    "harder-hard-a": Split(MATHEMATICS, (6, 7), range(90, 95), 300),  # evaluation at lab scale, hard
-    "harder-hard-b": Split(MATHEMATICS, (8,), range(95, 100), 300),  # evaluation at lab scale, hardest
+    "harder-pretrain": Split(FAMILIES, tuple(range(1, 9)), range(0, 60), 100_000),  # what the models of the gpu scale are pretrained on
+    "harder-train": Split(MATHEMATICS, tuple(range(1, 9)), range(60, 85), 4_000),  # distillation at gpu scale
+    "harder-mid": Split(MATHEMATICS, (4, 5), range(85, 90), 500),  # evaluation at gpu scale, medium
+    "harder-hard-a": Split(MATHEMATICS, (6, 7), range(90, 95), 300),  # evaluation at gpu scale, hard
+    "harder-hard-b": Split(MATHEMATICS, (8,), range(95, 100), 300),  # evaluation at gpu scale, hardest
 }
 DEFAULT_SIZES: dict[str, int] = {name: split.size for name, split in SPLITS.items()}
 

@@ -1,4 +1,6 @@
-"""Run the rollout command in children that are killed with SIGKILL as they go, then to the end: `kill_and_resume.py SEED KILLS ARGUMENTS...`.
+"""Run the rollout command in children that are killed with SIGKILL as they go, then to the end.
+
+    python -m tests.support.kill_and_resume SEED KILLS ARGUMENTS...
 
 The children are forked from one process that has imported everything, so that a kill costs no start-up. Prints how many were killed.
 """
@@ -11,22 +13,9 @@ import time
 from pathlib import Path
 
 from paced_exp import rollout
-from paced_exp.data.problem import Problem
 from paced_exp.grading import grader as grading
 from paced_exp.models.loading import load_model
-
-
-class LengthGrader:
-    """Passes responses of an even number of characters: random models solve nothing, and the real graders have tests of their own."""
-
-    def __enter__(self) -> "LengthGrader":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def grade(self, problems: list[Problem], responses: list[str]) -> list[bool]:
-        return [len(response) % 2 == 0 for response in responses]
+from tests.support.graders import LengthGrader
 
 
 def child(argv: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""What the tests of the probe share: tiny models, problems, the arguments of a run on them, a run that nothing interrupted."""
+"""What the tests of the probe share: models, problems, the arguments of a run on them, how a refusal looks."""
 
 import json
 from collections.abc import Callable
@@ -6,14 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kill_probe import HashGrader
-from tiny_models import tiny_model, tiny_tokenizer
 
-from paced_exp import snr_probe
 from paced_exp.core import config as configs
 from paced_exp.core.errors import exit_cleanly
-from paced_exp.grading import grader as grading
 from paced_exp.probe.config import ProbeConfig
+from tests.support.tiny_models import tiny_model, tiny_tokenizer
 
 PROBLEMS, BINS, PER_BIN, K = 90, 5, 5, 4
 
@@ -21,14 +18,6 @@ PROBLEMS, BINS, PER_BIN, K = 90, 5, 5, 4
 def save(folder: Path, *, kind: str = "qwen3", seed: int = 0, context: int = 160) -> Path:
     tiny_model(kind, seed=seed, context=context).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    save(folder / "student")
-    save(folder / "teacher", kind="llama", seed=1)
     return folder
 
 
@@ -42,16 +31,6 @@ def rows() -> list[dict[str, Any]]:
 def write_rows(path: Path, content: list[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in content))
     return path
-
-
-@pytest.fixture(scope="module")
-def problems(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_rows(tmp_path_factory.mktemp("problems") / "sums.jsonl", rows())
-
-
-@pytest.fixture(autouse=True)
-def hash_grader(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grading, "Grader", HashGrader)
 
 
 def arguments(models: Path, source: Path, out: Path, **changes: Any) -> list[str]:
@@ -74,16 +53,6 @@ def arguments(models: Path, source: Path, out: Path, **changes: Any) -> list[str
         **changes,
     }
     return [text for name, value in options.items() for text in ((f"-{name}" if name == "K" else f"--{name}"), str(value))]
-
-
-@pytest.fixture(scope="module")
-def whole(models: Path, problems: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nothing interrupted."""
-    out = tmp_path_factory.mktemp("runs") / "whole"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grading, "Grader", HashGrader)
-        snr_probe.main(arguments(models, problems, out))
-    return out
 
 
 def record_of(folder: Path) -> dict[str, Any]:

@@ -4,13 +4,13 @@ import sys
 
 import torch
 import torch.distributed as dist
-from forked_ranks import run_ranks
-from tiny_models import loaded, tiny_model
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 from paced_exp.rollouts.groups import Processes
 from paced_exp.training.sampler import Sampler
+from tests.support.forked_ranks import run_ranks
+from tests.support.tiny_models import loaded, tiny_model
 
 
 def rank() -> None:

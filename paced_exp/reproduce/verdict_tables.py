@@ -1,25 +1,18 @@
-"""The verdicts as sheets: of claims, of the hypotheses behind them, and of their sizes beside the paper's. One source for every page."""
+"""The verdicts as tables: of claims, of the hypotheses behind them, and of their sizes beside the paper's. One source for every page."""
 
 import math
 from collections.abc import Sequence
 
 from paced_exp.probe.verdict import SHARE
 from paced_exp.reproduce.findings import Finding, Outcome, Size
+from paced_exp.reproduce.printed_table import NONE, PrintedTable, Value, fixed, signed
 from paced_exp.reproduce.reported import Reported
-from paced_exp.reproduce.sheets import NONE, Sheet, Value, fixed, signed
-from paced_exp.reproduce.statistics import POWER
-
-# Of the columns of `verdict_sheets` in LaTeX, in shares of the text's width.
-LATEX_WIDTHS = (
-    (0.06, 0.25, 0.22, 0.12, 0.27),
-    (0.1, 0.15, 0.13, 0.08, 0.08, 0.05, 0.05, 0.1, 0.1, 0.08),
-    (0.16, 0.1, 0.14, 0.2, 0.08, 0.08, 0.08, 0.08),
-)
+from paced_exp.reproduce.significance import POWER
 
 
-def verdict_sheets(scale_name: str, found: Sequence[Outcome], reported: Reported) -> tuple[Sheet, Sheet, Sheet]:
+def verdict_tables(scale_name: str, found: Sequence[Outcome], reported: Reported) -> list[PrintedTable]:
     """Claims, hypotheses, sizes."""
-    return claims_sheet(scale_name, found, reported), findings_sheet(scale_name, found), sizes_sheet(scale_name, found)
+    return [claims_table(scale_name, found, reported), findings_table(scale_name, found), sizes_table(scale_name, found)]
 
 
 def finding_text(finding: Finding) -> str:
@@ -31,7 +24,7 @@ def finding_text(finding: Finding) -> str:
     return f"{numbers} ({finding.missing})" if finding.missing else numbers
 
 
-def claims_sheet(scale_name: str, found: Sequence[Outcome], reported: Reported) -> Sheet:
+def claims_table(scale_name: str, found: Sequence[Outcome], reported: Reported) -> PrintedTable:
     """A row a claim: the verdicts, which a narrow window must show, and the paper's words."""
     rows = tuple(
         (
@@ -44,7 +37,8 @@ def claims_sheet(scale_name: str, found: Sequence[Outcome], reported: Reported) 
         for outcome in found
     )
     head = ("claim", "verdict, corrected", "by intervals alone", "first rule", "the paper's statement")
-    return Sheet(f"{scale_name}-claims", f"Claims at {scale_name} scale", head, rows, notes=tuple(untested(found)))
+    notes = tuple(untested(found))
+    return PrintedTable(f"{scale_name}-claims", f"Claims at {scale_name} scale", head, rows, notes, (0.06, 0.25, 0.22, 0.12, 0.27))
 
 
 def untested(found: Sequence[Outcome]) -> list[str]:
@@ -64,7 +58,7 @@ def _verdict(words: str) -> Value:
     return Value(words, bold=not words.startswith("not decided"))
 
 
-def findings_sheet(scale_name: str, found: Sequence[Outcome]) -> Sheet:
+def findings_table(scale_name: str, found: Sequence[Outcome]) -> PrintedTable:
     """A row a hypothesis: what was measured, what would have been seen, and the verdicts."""
     rows = []
     for outcome in found:
@@ -100,10 +94,11 @@ def findings_sheet(scale_name: str, found: Sequence[Outcome]) -> Sheet:
         f"interval alone and at Holm's first step over {len(rows)} hypotheses.",
         f"C1 is judged by bins: half of the middle's SNR² is {math.sqrt(SHARE):.2f} of the SNR that figures plot. Its verdicts are on the bin, not on a limit.",
     )
-    return Sheet(f"{scale_name}-findings", f"Hypotheses at {scale_name} scale", head, tuple(rows), notes)
+    widths = (0.1, 0.15, 0.13, 0.08, 0.08, 0.05, 0.05, 0.1, 0.1, 0.08)
+    return PrintedTable(f"{scale_name}-findings", f"Hypotheses at {scale_name} scale", head, tuple(rows), notes, widths)
 
 
-def sizes_sheet(scale_name: str, found: Sequence[Outcome]) -> Sheet:
+def sizes_table(scale_name: str, found: Sequence[Outcome]) -> PrintedTable:
     """A row a hypothesis that is asked for its size or for equivalence: ours beside the paper's, and the p-values of both questions."""
     rows = []
     for finding in (finding for outcome in found for finding in outcome.findings):
@@ -137,7 +132,8 @@ def sizes_sheet(scale_name: str, found: Sequence[Outcome]) -> Sheet:
         "that falls shortest of the paper. Interval: Fieller's, over seeds and problems. ±: the standard error that the paper's standard deviations over eight "
         "samples give; rows printed without have none. p-values are two-sided, and Holm's are over the hypotheses of the column.",
     )
-    return Sheet(f"{scale_name}-sizes", f"Sizes and equivalence at {scale_name} scale", head, tuple(rows), notes)
+    widths = (0.16, 0.1, 0.14, 0.2, 0.08, 0.08, 0.08, 0.08)
+    return PrintedTable(f"{scale_name}-sizes", f"Sizes and equivalence at {scale_name} scale", head, tuple(rows), notes, widths)
 
 
 def share_text(size: Size) -> str:

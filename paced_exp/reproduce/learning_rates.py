@@ -1,6 +1,6 @@
 """The learning rates of a scale that leaves them open: selected on the unweighted baseline, then frozen for every method.
 
-    python -m paced_exp.reproduce.rates --scale lab     # train the baselines that are missing, print what was chosen
+    python -m paced_exp.reproduce.learning_rates --scale gpu     # train the baselines that are missing, print what was chosen
 
 The rates tried are rungs of 1, 3, 10, 30, ...: first the one that the scale names and its two neighbours, then, while the best has a neighbour
 that was not tried, that one too. The records lie under results/SCALE/selection; the grids read them there. Distillation and
@@ -53,7 +53,7 @@ def check_rates(scale: Scale, results: Path) -> None:
 
 def command(scale: Scale) -> str:
     """The command that selects the rates of a scale."""
-    return f"python -m paced_exp.reproduce.rates --scale {scale.name}"
+    return f"python -m paced_exp.reproduce.learning_rates --scale {scale.name}"
 
 
 def selected_rates(scale: Scale, results: Path) -> dict[str, float]:
@@ -108,9 +108,9 @@ def _setting(scale: Scale, setup: str) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point: select for both settings and print every pair, the best first."""
     parser = argparse.ArgumentParser(
-        prog="python -m paced_exp.reproduce.rates", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m paced_exp.reproduce.learning_rates", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--scale", default="lab", help="a scale whose rates are selected (default lab)")
+    parser.add_argument("--scale", default="gpu", help="a scale whose rates are selected (default gpu)")
     parser.add_argument("--results", type=Path, default=Path("results"), help="where records go (default results)")
     parser.add_argument("--work", type=Path, default=Path("runs/reproduce"), help="where runs go (default runs/reproduce)")
     arguments = parser.parse_args(argv)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from paced_exp.data.prompts import prompt_ids
 from paced_exp.rollouts.engine import Prompt, Rollout
 
 
@@ -11,3 +12,11 @@ def by_key(engine: Any, prompts: list[Prompt], *, samples: int, **arguments: Any
     keyed = {(rollout.problem_id, rollout.sample): rollout for rollout in found}
     assert len(keyed) == len(found) == len(prompts) * samples
     return keyed
+
+
+def prompts_of(problems: Any, student: Any) -> list[Prompt]:
+    return [Prompt(problem.id, prompt_ids(student.tokenizer, problem)) for problem in problems]
+
+
+def run(engine: Any, prompts: list[Prompt], **options: Any) -> dict[tuple[str, int], Rollout]:
+    return by_key(engine, prompts, **{"samples": 1, "max_new_tokens": 128, "temperature": 1.0, "seed": 0, **options})

@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from kill_probe import HashGrader
-from tiny_models import loaded, tiny_model, tiny_tokenizer
 
 from paced_exp.core.run_folder import RunFolder
 from paced_exp.data.problem import Problem
@@ -15,10 +13,13 @@ from paced_exp.data.sources import load_problems
 from paced_exp.models.loading import LoadedModel
 from paced_exp.rollouts.engines import Engines
 from paced_exp.rollouts.groups import Processes
+from paced_exp.rollouts.options import EngineOptions
 from paced_exp.training.build import make_trainer
 from paced_exp.training.config import DistillConfig
 from paced_exp.training.run import make_supply
 from paced_exp.training.trainer import PacedTrainer
+from tests.support.graders import HashGrader
+from tests.support.tiny_models import loaded, tiny_model, tiny_tokenizer
 
 PROBLEMS = 40
 
@@ -98,6 +99,6 @@ def trainer(folder: Path, source: Path, **changes: Any) -> PacedTrainer:
     run = RunFolder(folder, config).open()
     student, teacher = tiny("qwen3", 0), tiny("llama", 1)
     passes = np.arange(len(problems)) % 9, np.full(len(problems), 8)
-    processes, engines = Processes(), Engines()
+    processes, engines = Processes(), Engines(EngineOptions())
     supply = make_supply(config, run, problems, student, teacher, passes, HashGrader(), processes, engines)
     return make_trainer(config, run, supply, teacher, processes)

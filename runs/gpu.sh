@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Lab scale on one GPU, in pieces of less than ten minutes that resume each other: pretrain the larger pairs, select
+# The gpu scale, on one GPU, in pieces of less than ten minutes that resume each other: pretrain the larger pairs, select
 # the learning rates on the unweighted baseline, then tables 1, 2 and 5 and figure 2.
 #
-#   runs/lab.sh                       # one piece of at most MINUTES (default 9); run it again until it says that all is done
-#   STATE=DIR runs/lab.sh             # on a machine that forgets: everything is unpacked from DIR/lab-state.tar first, and packed there after
+#   runs/gpu.sh                       # one piece of at most MINUTES (default 9); run it again until it says that all is done
+#   STATE=DIR runs/gpu.sh             # on a machine that forgets: everything is unpacked from DIR/gpu-state.tar first, and packed there after
 #
 # Needs this repository and torch, transformers (with accelerate), numpy, scipy, pandas (with pyarrow), matplotlib, reasoning-gym.
 # Exit status: 0 all done, 3 time up with work left, anything else a failure.
@@ -13,17 +13,17 @@ PY=${PY:-python3}
 MINUTES=${MINUTES:-9}
 BEGAN=$(date +%s)
 STATE=${STATE:-}
-KEPT=(runs/lab-scale runs/reproduce/lab results/lab)
+KEPT=(runs/gpu-scale runs/reproduce/gpu results/gpu)
 
 left() { echo $((MINUTES * 60 - ($(date +%s) - BEGAN))); }
 
-unpack() { if [ -n "$STATE" ] && [ -e "$STATE/lab-state.tar" ]; then tar -xf "$STATE/lab-state.tar"; fi; }
+unpack() { if [ -n "$STATE" ] && [ -e "$STATE/gpu-state.tar" ]; then tar -xf "$STATE/gpu-state.tar"; fi; }
 
 pack() {
   local there=()
   for path in "${KEPT[@]}"; do [ -e "$path" ] && there+=("$path"); done
   if [ -n "$STATE" ] && [ ${#there[@]} -gt 0 ]; then
-    { tar -cf "$STATE/.lab-state.tar" "${there[@]}" && mv "$STATE/.lab-state.tar" "$STATE/lab-state.tar"; } ||
+    { tar -cf "$STATE/.gpu-state.tar" "${there[@]}" && mv "$STATE/.gpu-state.tar" "$STATE/gpu-state.tar"; } ||
       echo "the state could not be packed into $STATE; the one before, if any, is still there" >&2
   fi
 }
@@ -48,8 +48,8 @@ stage() {
 unpack
 trap pack EXIT
 for name in teacher student teacher-llama student-llama; do
-  [ -e "runs/lab-scale/$name/record.json" ] || stage "$PY" -m paced_exp.lab pretrain "lab-$name" --device cuda --workers 8 --out "runs/lab-scale/$name"
+  [ -e "runs/gpu-scale/$name/record.json" ] || stage "$PY" -m paced_exp.lab pretrain "gpu-$name" --device cuda --workers 8 --out "runs/gpu-scale/$name"
 done
-stage "$PY" -m paced_exp.reproduce.rates --scale lab
-stage "$PY" -m paced_exp.reproduce --scale lab --table distillation --table self-distillation --table two-stage --table figure2
+stage "$PY" -m paced_exp.reproduce.learning_rates --scale gpu
+stage "$PY" -m paced_exp.reproduce --scale gpu --table distillation --table self-distillation --table two-stage --table figure2
 echo "all done"

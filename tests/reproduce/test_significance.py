@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from paced_exp.reproduce.statistics import POWER, Estimate, crossed, holm, mean_and_error, ratio_interval
+from paced_exp.reproduce.significance import POWER, Estimate, crossed, holm, mean_and_error, ratio_interval
 
 
 def draw(rng: np.random.Generator, seeds: int, problems: list[int], sd: tuple[float, float, float]) -> list[np.ndarray]:

@@ -1,14 +1,14 @@
-"""A distributed distillation on the tiny models in two processes: `two_processes.py ARGUMENTS...`."""
+"""A distributed distillation on the tiny models in two processes: `python -m tests.support.two_processes ARGUMENTS...`."""
 
 import sys
 
 import torch
-from forked_ranks import run_ranks
-from kill_probe import HashGrader
 
 from paced_exp import distill
 from paced_exp.grading import grader as grading
 from paced_exp.models.loading import load_model
+from tests.support.forked_ranks import run_ranks
+from tests.support.graders import HashGrader
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

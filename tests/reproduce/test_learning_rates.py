@@ -9,12 +9,12 @@ import pytest
 from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import write_checked
-from paced_exp.reproduce import rates
+from paced_exp.reproduce import learning_rates
 from paced_exp.reproduce.__main__ import main as reproduce
 from paced_exp.reproduce.cells import all_cells, cell_of
 from paced_exp.reproduce.grids import BY_NAME
-from paced_exp.reproduce.rates import RUNGS, check_rates, scale_named, select_rate, selected_rates, selection_of
-from paced_exp.reproduce.scales import LAB
+from paced_exp.reproduce.learning_rates import RUNGS, check_rates, scale_named, select_rate, selected_rates, selection_of
+from paced_exp.reproduce.scales import GPU
 from paced_exp.training.config import DistillConfig
 from paced_exp.training.selection import SETTINGS, SelectionConfig, finished
 
@@ -37,18 +37,18 @@ def complete(results: Path, best: float, settings: Any = SETTINGS) -> None:
     for setting in settings:
         at = RUNGS.index(best)
         for index in (at - 1, at, at + 1):
-            write_pair(selection_of(LAB, setting, results), RUNGS[index], 0.5 - 0.1 * abs(index - at))
+            write_pair(selection_of(GPU, setting, results), RUNGS[index], 0.5 - 0.1 * abs(index - at))
 
 
 @pytest.mark.parametrize("setting", list(SETTINGS))
 def test_the_baseline_is_the_unweighted_cell_of_the_grid(setting: str, tmp_path: Path) -> None:
-    baseline = selection_of(LAB, setting, tmp_path).baseline()
-    cell = cell_of(LAB, BY_NAME[setting], BY_NAME[setting].row("uniform"), 0).config
+    baseline = selection_of(GPU, setting, tmp_path).baseline()
+    cell = cell_of(GPU, BY_NAME[setting], BY_NAME[setting].row("uniform"), 0).config
     assert isinstance(cell, DistillConfig)
     ours, theirs = configs.as_dict(baseline), configs.as_dict(cell)
     decided_elsewhere = {"seed", "learning_rate", "steps", "samples"}
     assert {name for name in ours if ours[name] != theirs[name]} <= decided_elsewhere
-    assert selection_of(LAB, setting, tmp_path).samples == cell.samples and selection_of(LAB, setting, tmp_path).steps == (cell.steps,)
+    assert selection_of(GPU, setting, tmp_path).samples == cell.samples and selection_of(GPU, setting, tmp_path).steps == (cell.steps,)
 
 
 @pytest.mark.parametrize(("best", "extra"), [(3e-4, 0), (1e-4, 1), (1e-2, 3), (3e-2, 3), (1e-6, 4)])
@@ -61,31 +61,31 @@ def test_the_ladder_is_climbed_until_the_best_is_inside(best: float, extra: int,
         return finished(config)
 
     monkeypatch.setattr("paced_exp.training.select_rate.select", train)
-    config = selection_of(LAB, "distillation", tmp_path)
+    config = selection_of(GPU, "distillation", tmp_path)
     assert config.rates == (1e-4, 3e-4, 1e-3)
     records = select_rate(config)
     assert records[0]["learning_rate"] == best and len(records) == 3 + extra
-    assert selected_rates(LAB, tmp_path) == {"distillation": best}
+    assert selected_rates(GPU, tmp_path) == {"distillation": best}
 
 
 def test_a_selection_that_is_not_complete_decides_nothing(tmp_path: Path) -> None:
-    config = selection_of(LAB, "distillation", tmp_path)
+    config = selection_of(GPU, "distillation", tmp_path)
     write_pair(config, 3e-4, 0.5)
     write_pair(config, 1e-4, 0.4)
-    assert selected_rates(LAB, tmp_path) == {}
+    assert selected_rates(GPU, tmp_path) == {}
     write_pair(config, 1e-3, 0.6)  # now the best, at the edge
-    assert selected_rates(LAB, tmp_path) == {}
+    assert selected_rates(GPU, tmp_path) == {}
     write_pair(config, 3e-3, 0.3)
-    assert selected_rates(LAB, tmp_path) == {"distillation": 1e-3}
+    assert selected_rates(GPU, tmp_path) == {"distillation": 1e-3}
     other = dataclasses.replace(config, training={**(config.training or {}), "batch": 8})
     write_pair(other, 3e-2, 0.9)  # made with other options: not of this selection
-    assert selected_rates(LAB, tmp_path) == {"distillation": 1e-3}
+    assert selected_rates(GPU, tmp_path) == {"distillation": 1e-3}
 
 
 def test_every_setup_takes_the_rate_of_its_kind(tmp_path: Path) -> None:
     complete(tmp_path, 1e-3, ["distillation"])
     complete(tmp_path, 1e-4, ["self-distillation"])
-    scale = scale_named("lab", tmp_path)
+    scale = scale_named("gpu", tmp_path)
     assert {name: setup.learning_rate for name, setup in scale.setups.items()} == {
         "distillation": 1e-3,
         "llama": 1e-3,
@@ -99,13 +99,13 @@ def test_every_setup_takes_the_rate_of_its_kind(tmp_path: Path) -> None:
 
 
 def test_nothing_is_run_at_rates_that_were_not_selected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    argv = ["--table", "distillation", "--scale", "lab", "--results", str(tmp_path), "--work", str(tmp_path / "work")]
+    argv = ["--table", "distillation", "--scale", "gpu", "--results", str(tmp_path), "--work", str(tmp_path / "work")]
     with pytest.raises(
-        UserError, match=r"no learning rate has been selected for distillation and self-distillation .*reproduce.rates --scale lab"
+        UserError, match=r"no learning rate has been selected for distillation and self-distillation .*reproduce.learning_rates --scale gpu"
     ):
         reproduce(argv)
     assert reproduce([*argv, "--dry-run"]) == 0
-    assert "learning rates are not selected yet: python -m paced_exp.reproduce.rates --scale lab" in capsys.readouterr().out
+    assert "learning rates are not selected yet: python -m paced_exp.reproduce.learning_rates --scale gpu" in capsys.readouterr().out
     complete(tmp_path, 1e-3, ["distillation"])
     with pytest.raises(UserError, match="selected for self-distillation under"):
         reproduce(argv)
@@ -113,14 +113,14 @@ def test_nothing_is_run_at_rates_that_were_not_selected(tmp_path: Path, capsys: 
 
 def test_fixed_rates_are_left_alone(tmp_path: Path) -> None:
     assert scale_named("desk", tmp_path) is scale_named("desk", tmp_path / "other")
-    with pytest.raises(UserError, match="--scale desk has fixed learning rates; selected are those of: lab"):
-        rates.main(["--scale", "desk"])
+    with pytest.raises(UserError, match="--scale desk has fixed learning rates; selected are those of: gpu"):
+        learning_rates.main(["--scale", "desk"])
 
 
 def test_the_command_prints_every_pair(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("paced_exp.training.select_rate.select", finished)
     complete(tmp_path, 1e-3)
-    rates.main(["--scale", "lab", "--results", str(tmp_path)])
+    learning_rates.main(["--scale", "gpu", "--results", str(tmp_path)])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "distillation:" and lines[4] == "self-distillation:" and len(lines) == 8
     assert [line.split()[1] for line in lines if line.startswith("  rate")] == ["0.001", "0.0003", "0.003"] * 2

@@ -1,4 +1,6 @@
-"""Run a distillation in children that kill themselves with SIGKILL, one at each point of `POINTS`: `kill_distill.py SEED ARGUMENTS...`.
+"""Run a distillation in children that kill themselves with SIGKILL, one at each of `points(SEED)`.
+
+    python -m tests.support.kill_distill SEED ARGUMENTS...
 
 The children are forked from one process that has imported everything, so that a kill costs no start-up. Random points, drawn with SEED, are
 between micro-batches; the others are boundaries. Fails where a child ends otherwise than by its kill.
@@ -10,11 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from kill_probe import before_renaming, in_a_line, kill, kill_at_each
 
 from paced_exp import distill
 from paced_exp.training import run as training_run
 from paced_exp.training.trainer import PacedTrainer
+from tests.support.kill_probe import before_renaming, in_a_line, kill, kill_at_each
 
 
 def at_micro_batch(update: int, number: int) -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""Run the probe in children that kill themselves with SIGKILL, one at each point of `POINTS`: `kill_probe.py ARGUMENTS...`.
+"""Run the probe in children that kill themselves with SIGKILL, one at each point of `POINTS`: `python -m tests.support.kill_probe ARGUMENTS...`.
 
 The children are forked from one process that has imported everything, so that a kill costs no start-up. Fails where one ends otherwise.
 """
@@ -9,25 +9,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from zlib import crc32
-
-from kill_and_resume import LengthGrader
 
 from paced_exp import snr_probe
-from paced_exp.data.problem import Problem
 from paced_exp.grading import grader as grading
 from paced_exp.models.loading import load_model
 from paced_exp.rollouts.store import ChunkStore
-
-
-class HashGrader(LengthGrader):
-    """Passes 0, 1/4, ..., 4/4 of the responses to a problem, by checksums: random models solve nothing, and this fills every bin."""
-
-    def grade(self, problems: list[Problem], responses: list[str]) -> list[bool]:
-        return [
-            4 * (crc32(response.encode()) % 1000) < 1000 * (crc32(problem.id.encode()) % 5)
-            for problem, response in zip(problems, responses, strict=True)
-        ]
+from tests.support.graders import HashGrader
 
 
 def kill() -> None:

@@ -11,8 +11,7 @@ import numpy as np
 
 from paced_exp.data.lab.splits import DEFAULT_SIZES
 from paced_exp.evaluation.config import EvaluateConfig
-from paced_exp.probe.at_steps import parse_steps
-from paced_exp.probe.config import ProbeConfig
+from paced_exp.probe.config import ProbeConfig, parse_steps
 from paced_exp.reproduce.architectures import shape_of
 from paced_exp.reproduce.cells import Cell
 from paced_exp.reproduce.probes import Probe

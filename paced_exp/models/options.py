@@ -1,0 +1,19 @@
+"""Options that say where models lie and in which precision."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from paced_exp.core.options import Options
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceOptions(Options):
+    """Device and precision.
+
+    Attributes:
+        device: auto, cpu, cuda, cuda:N
+        dtype: auto (float32 on a CPU), float32, bfloat16 or float64
+    """
+
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float64"] = "auto"
