@@ -1,8 +1,8 @@
 """Every command of the package under one name: `paced VERB ...` is `python -m MODULE ...`.
 
-    paced                                     # lists the verbs
-    paced probe --help
-    paced weights counts.jsonl --out weights.jsonl
+paced                                     # lists the verbs
+paced probe --help
+paced weights counts.jsonl --out weights.jsonl
 """
 
 import difflib

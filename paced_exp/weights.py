@@ -29,6 +29,8 @@ HELP = {
     "lo": "smallest pass rate that the hard filter keeps",
     "hi": "largest pass rate that the hard filter keeps",
     "sigma": "width of the gaussian; matched to paced's spread when left out",
+    "gamma": "exponent of the failure rate in focal",
+    "order": "rollouts at which maxrl truncates the likelihood; K when left out",
 }
 
 
@@ -47,7 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     hints = get_type_hints(Weighting)
     for option in dataclasses.fields(Weighting):
         kind = next(one for one in (*get_args(hints[option.name]), hints[option.name]) if one is not NoneType)
-        parser.add_argument(flag_of(option.name), type=kind, default=option.default, help=f"{HELP[option.name]} (default: {option.default})")
+        parser.add_argument(
+            flag_of(option.name), type=kind, default=option.default, help=f"{HELP[option.name]} (default: {option.default})"
+        )
     return parser
 
 

@@ -41,7 +41,7 @@ class Counts:
         check_ids(self.problem_id)
         k, K = np.asarray(self.k), np.asarray(self.K)
         checks: list[tuple[np.ndarray, str, np.ndarray, str]] = [
-            (~np.isfinite(K) | (K < 1) | (K != np.floor(K)), "K", K, "must be a whole number of at least 1"),
+            (~np.isfinite(K) | (K < 1) | (np.floor(K) != K), "K", K, "must be a whole number of at least 1"),
             (~np.isfinite(k) | (k < 0) | (k != np.floor(k)), "k", k, "must be a whole number of at least 0"),
             (k > K, "k", k, "exceeds its K"),
             (K > LARGEST_COUNT, "K", K, f"must be at most {LARGEST_COUNT}"),
@@ -49,7 +49,9 @@ class Counts:
         for wrong, name, values, allowed in checks:
             if wrong.any():
                 place = int(np.argmax(wrong))
-                raise UserError(f"{name} = {values[place]} of problem {self.problem_id[place]!r} {allowed}; mend the row or make the file again")
+                raise UserError(
+                    f"{name} = {values[place]} of problem {self.problem_id[place]!r} {allowed}; mend the row or make the file again"
+                )
         object.__setattr__(self, "k", k.astype(np.int64))
         object.__setattr__(self, "K", K.astype(np.int64))
 
@@ -91,7 +93,9 @@ def read_weights(path: str | Path) -> dict[str, float]:
         check_ids([row["problem_id"] for row in rows])
         for row in rows:
             if not 0 <= row["weight"] < math.inf:
-                raise UserError(f"weight = {row['weight']} of problem {row['problem_id']!r} must be a finite number of at least 0; mend the row")
+                raise UserError(
+                    f"weight = {row['weight']} of problem {row['problem_id']!r} must be a finite number of at least 0; mend the row"
+                )
     return {row["problem_id"]: row["weight"] for row in rows}
 
 
@@ -204,7 +208,9 @@ def _parquet_rows(path: Path, names: tuple[str, ...]) -> list[Row]:
         kind = table.schema.field(name).type
         text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
         if not (text if name == "problem_id" else pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-            raise UserError(f"{path}: column {name!r} holds {kind}, not {'text' if name == 'problem_id' else 'numbers'}; make the file again")
+            raise UserError(
+                f"{path}: column {name!r} holds {kind}, not {'text' if name == 'problem_id' else 'numbers'}; make the file again"
+            )
     stored = (table.schema.metadata or {}).get(CHECKSUM_KEY.encode())
     if stored is not None and stored != table_checksum(table).encode():
         raise UserError(f"{path} is damaged (its checksum is wrong); make it again")

@@ -3,7 +3,7 @@
 Needs numpy and scipy alone: this is what `pip install` without extras brings. Only `to_frame` needs pandas and only `plot` needs matplotlib.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ import numpy as np
 
 from paced_exp.core.errors import UserError
 from paced_exp.data.problem_tables import Counts, read_counts, write_rows
-from paced_exp.weighting import Weighting, weigh
+from paced_exp.weighting import Beta, Estimator, Kernel, Weighting, weigh
+from paced_exp.weighting import weights as weights_of
 
 _FEW = 17  # distinct pass rates that are listed one by one; more are put into tenths
 _BAR = 40  # characters of the longest bar
@@ -91,11 +92,31 @@ class ProblemWeights:
         return page(f"weights by {self.scheme}", head, table(("pass rate", "problems", "weight"), rows))
 
 
+def weights(
+    rates: Any,
+    kernel: str | Kernel | Callable[[float], float] = Beta(1, 1),  # noqa: B008 (a frozen value)
+    estimator: str | Estimator = "empirical_bayes",
+) -> ProblemWeights:
+    """The weight of each problem from its k passes of K rollouts.
+
+    rates: of `paced.pass_rates`, a frame or mapping with problem_id, k and K, or a file of these. kernel: w(p), such as paced.Beta(1, 1),
+    paced.HardFilter(0.2, 0.8), a name, or any function of a pass rate. estimator: of w(p) from k of K: plugin (the paper's, which `distill`
+    takes by default), unbiased, posterior or empirical_bayes (recommended: docs/weights.md), or an object such as paced.Posterior(prior=(0.35, 0.43)).
+
+    Raises `UserError` for an unknown name, counts that cannot be, weights that are all zero, and where the estimate does not exist.
+    """
+    counts = counts_in(rates)
+    made = weights_of(counts.k, counts.K, kernel, estimator)
+    shown = kernel if isinstance(kernel, str) else getattr(kernel, "name", None) or getattr(kernel, "__name__", repr(kernel))
+    named = estimator if isinstance(estimator, str) else repr(estimator)
+    return ProblemWeights(counts, made.in_training, f"{shown}, {named} estimate", made.summary())
+
+
 def weigh_by(weighting: Weighting, counts: Counts) -> ProblemWeights:
-    """The weights of `counts` by the options of a command. Raises `UserError` when all are zero or the estimate does not exist."""
+    """The weights of `counts` by the options of a command. Raises what `weights` raises."""
     made = weigh(weighting, counts.k, counts.K)
-    named = "" if weighting.method != "paced" else f" p^{weighting.alpha:g} (1-p)^{weighting.beta:g}, {weighting.estimate} estimate"
-    return ProblemWeights(counts, made.in_training, f"{weighting.method}{named}", made.summary())
+    named = f", {weighting.estimate} estimate" if weighting.needs_pass_rates else ""
+    return ProblemWeights(counts, made.in_training, f"{weighting.kernel(counts.K).name}{named}", made.summary())
 
 
 def counts_in(rates: Any) -> Counts:

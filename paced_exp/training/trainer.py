@@ -93,6 +93,9 @@ class PacedTrainer(Trainer):
         places = Places(args.max_steps * supply.options.batch)
         super().__init__(model=supply.student.model, args=args, data_collator=_places, train_dataset=places)
         self.loss_is_scaled_for_ga = True
+        self.compute_loss_func = (
+            self.compute_loss
+        )  # never called: it tells the same to transformers before 5.11, which would divide the loss again
         self.pop_callback(PrinterCallback)  # it prints to stdout, which is for results
         self.add_callback(_AfterUpdate(self))
         self._folder = Path(str(args.output_dir))
