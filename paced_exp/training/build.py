@@ -10,7 +10,8 @@ from transformers import TrainingArguments
 from paced_exp.core.errors import UserError
 from paced_exp.core.progress import progress
 from paced_exp.core.run_folder import RunFolder
-from paced_exp.losses.divergences import divergence
+from paced_exp.losses.divergences import DIVERGENCES, divergence
+from paced_exp.losses.problem_loss import ProblemLoss
 from paced_exp.models.loading import LoadedModel
 from paced_exp.rollouts.groups import Processes
 from paced_exp.training.config import DistillConfig
@@ -28,13 +29,7 @@ def make_trainer(config: DistillConfig, run: RunFolder, supply: Supply, teacher:
     stages = parse_stages(config.stages)
     teachers = _teachers(config, run, supply, teacher, stages)
     losses = {
-        stage.name: divergence(
-            stage.divergence,
-            # Statistics of the top k tokens hold the temperature already.
-            temperature=1.0 if _cached(config, stage) and _top_k(config, teacher) is not None else config.loss_temperature,
-            jsd_beta=config.jsd_beta,
-            chunk=config.loss_chunk,
-        )
+        stage.name: ProblemLoss(divergence(stage.divergence, jsd_beta=config.jsd_beta), config.loss_temperature, config.loss_chunk)
         for stage in stages
     }
     steps = supply.segments[-1].end
@@ -63,7 +58,7 @@ def make_trainer(config: DistillConfig, run: RunFolder, supply: Supply, teacher:
 
 def _cached(config: DistillConfig, stage: Stage) -> bool:
     frozen = config.teacher != "self" or config.teacher_update == "frozen"
-    return frozen and stage.source == "references" and stage.divergence != "cross_entropy" and config.teacher_statistics != "live"
+    return frozen and stage.source == "references" and config.teacher_statistics != "live"
 
 
 def _top_k(config: DistillConfig, teacher: LoadedModel) -> int | None:
@@ -84,7 +79,7 @@ def _teachers(config: DistillConfig, run: RunFolder, supply: Supply, initial: Lo
         live = ModelTeacher(initial.model)
     teachers: dict[str, Teacher] = {}
     for stage in stages:
-        if stage.divergence == "cross_entropy":
+        if not DIVERGENCES[stage.divergence].needs_teacher:
             teachers[stage.name] = NoTeacher()
         elif _cached(config, stage):
             teachers[stage.name] = CachedTeacher(

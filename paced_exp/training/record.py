@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from paced_exp.losses.divergences import divergence
 from paced_exp.models.loading import LoadedModel
 from paced_exp.rollouts.store import ChunkStore
 from paced_exp.training.config import DistillConfig
@@ -31,9 +30,8 @@ def training_record(config: DistillConfig, trainer: PacedTrainer, teacher: Loade
         if isinstance(cached, CachedTeacher):
             rows = supply.reference_rows(segment.start)
             loss = trainer.losses[segment.stage.name]
-            exact = divergence(segment.stage.divergence, temperature=config.loss_temperature, jsd_beta=config.jsd_beta)
             preparing += 2.0 * matmul_parameters(teacher.model) * sum(row.teacher_tokens for row in rows)
-            cache = {**cached.size(), "top_k": cached.top_k, "error": cached.error(supply.student.model, rows[:64], exact, loss)}
+            cache = {**cached.size(), "top_k": cached.top_k, "error": cached.error(supply.student.model, rows[:64], loss)}
     return {
         "weights": supply.prepared[0].weights.summary(),
         "segments": [

@@ -14,7 +14,7 @@ from paced_exp.core.errors import UserError
 from paced_exp.data.problem import Problem
 from paced_exp.data.prompts import PromptKind, prompt_ids
 from paced_exp.grading.grader import Grader
-from paced_exp.losses.alignment import check_fits
+from paced_exp.losses.alignment import Row, check_fits, make_row
 from paced_exp.models.loading import LoadedModel
 from paced_exp.rollouts.engine import Prompt, rollout_seed
 from paced_exp.rollouts.engines import Engines
@@ -23,7 +23,6 @@ from paced_exp.rollouts.reference_supply import ReferenceSupply
 from paced_exp.rollouts.references import vocabulary_of
 from paced_exp.rollouts.rows import outside
 from paced_exp.rollouts.store import ChunkStore
-from paced_exp.training.batches import Row, make_row
 from paced_exp.training.counts import Counts, counts_name, counts_of, roll_out
 from paced_exp.training.masks import Mask
 from paced_exp.training.sampler import Sampler

@@ -1,5 +1,7 @@
 """The trainer: an update against a plain loop, accumulation, bad losses, metrics, schedule, precision."""
 
+import ast
+import inspect
 import json
 import math
 from pathlib import Path
@@ -7,17 +9,20 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from transformers import Trainer
 
 from paced_exp.core.checkpoints import checkpoints
 from paced_exp.core.errors import UserError
 from paced_exp.data.prompts import prompt_ids
+from paced_exp.losses.alignment import Batch
+from paced_exp.losses.problem_loss import Dense, Targets
 from paced_exp.rollouts.references import solution_ids
 from paced_exp.training import build
-from paced_exp.training.batches import Batch
 from paced_exp.training.build import training_arguments
 from paced_exp.training.teacher_cache import CachedTeacher
-from paced_exp.training.teachers import Dense, EMATeacher, ModelTeacher, Targets
-from paced_exp.training.trainer import rate
+from paced_exp.training.teachers import EMATeacher, ModelTeacher
+from paced_exp.training.trainer import PacedTrainer, rate
 from tests.support import children
 from tests.support.distill_setup import rows as problem_rows
 from tests.support.distill_setup import trainer, trainer_config, write_problems
@@ -126,11 +131,57 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_problem(source: P
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run(source: Path, tmp_path: Path) -> None:
-    ours = trainer(tmp_path, source)
+    ours = trainer(tmp_path, source, checkpoint_every=1)
     parameter = next(iter(ours.supply.student.model.parameters()))
     parameter.register_hook(lambda gradient: gradient * math.inf)
     with pytest.raises(UserError, match="the gradient of update 1 is not finite for problems 'sum"):
         ours.train_or_resume()
+    assert checkpoints(tmp_path / "training") == []
+
+
+# Of the methods that PacedTrainer overrides, those that Trainer calls by these names with these arguments.
+OVERRIDDEN = {
+    "get_batch_samples": ["epoch_iterator", "num_batches", "device"],
+    "compute_loss": ["model", "inputs", "return_outputs", "num_items_in_batch"],
+    "floating_point_ops": ["inputs"],
+    "create_scheduler": ["num_training_steps", "optimizer"],
+    "log": ["logs", "start_time"],
+    # Private to transformers; the reason for each is beside it in the trainer.
+    "_get_output_dir": ["trial"],
+    "_save_checkpoint": ["model", "trial"],
+    "_issue_warnings_after_load": ["load_result"],
+}
+
+
+@pytest.mark.parametrize("name", OVERRIDDEN)
+def test_transformers_still_calls_what_is_overridden(name: str) -> None:
+    """A method that transformers renames would be overridden in vain, and silently; one with other arguments would be called wrongly."""
+    for trainer_class in (Trainer, PacedTrainer):
+        assert list(inspect.signature(getattr(trainer_class, name)).parameters) == ["self", *OVERRIDDEN[name]]
+    calls = [node.func for node in ast.walk(ast.parse(inspect.getsource(Trainer))) if isinstance(node, ast.Call)]
+    assert name in {function.attr for function in calls if isinstance(function, ast.Attribute)}
+
+
+def test_every_overridden_method_is_listed() -> None:
+    inherited = {name for parent in PacedTrainer.__mro__[1:] for name in vars(parent)}
+    ours = {name for name, value in vars(PacedTrainer).items() if inspect.isfunction(value) and name in inherited}
+    assert ours == {"__init__", *OVERRIDDEN}
+
+
+def test_a_checkpoint_that_lacks_a_tensor_is_refused_and_a_tied_one_is_not_missed(source: Path, tmp_path: Path) -> None:
+    ours = trainer(tmp_path, source, steps=2, checkpoint_every=1)
+    ours.train_or_resume()
+    tied = list(ours.supply.student.model.all_tied_weights_keys)
+    weights = checkpoints(tmp_path / "training")[0] / "model.safetensors"
+    stored = load_file(weights)
+    assert tied and not stored.keys() & set(tied)
+    ours._load_from_checkpoint(str(weights.parent))
+    del stored["model.norm.weight"]
+    save_file(stored, weights)
+    with pytest.raises(
+        UserError, match=r"the last checkpoint in .* lacks model.norm.weight; delete it, the run goes on from the one before"
+    ):
+        ours._load_from_checkpoint(str(weights.parent))
 
 
 def test_an_ema_teacher_follows_the_student_by_its_formula(source: Path, tmp_path: Path) -> None:

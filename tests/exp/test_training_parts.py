@@ -172,7 +172,10 @@ def a_supply(weighting: Weighting, counts: tuple[np.ndarray, np.ndarray], monkey
 
 @pytest.mark.parametrize(
     "weighting",
-    [*map(Weighting, METHODS), *(Weighting(estimate=estimate) for estimate in ESTIMATES)],
+    [
+        *(Weighting(method, order=4 if method == "maxrl" else None) for method in METHODS),
+        *(Weighting(estimate=estimate) for estimate in ESTIMATES),
+    ],
     ids=lambda w: f"{w.method}-{w.estimate}",
 )
 def test_a_training_weighs_as_weigh_does(weighting: Weighting, monkeypatch: pytest.MonkeyPatch) -> None:
