@@ -41,16 +41,6 @@ class DistillConfig(
     def __post_init__(self) -> None:
         self.positive("temperature")
         super().__post_init__()
-        # Only here: torch, which the divergences load, takes seconds.
-        from paced_exp.losses.divergences import divergence
-        from paced_exp.training.masks import parse_mask
-        from paced_exp.training.segments import parse_recompute
-        from paced_exp.training.stages import parse_stages
-
-        for stage in parse_stages(self.stages):
-            divergence(stage.divergence, temperature=self.loss_temperature, jsd_beta=self.jsd_beta)
-        parse_recompute(self.recompute)
-        parse_mask(self.supervise, lambda ids: "")
 
 
 def further_options(training: dict[str, Any] | None, decided: Collection[str], decider: str) -> dict[str, Any]:

@@ -7,7 +7,11 @@ from typing import Any, Literal
 from paced_exp.core.errors import UserError
 from paced_exp.core.options import Options
 from paced_exp.evaluation.config import LAB_TIERS
+from paced_exp.losses.divergences import divergence
 from paced_exp.rollouts.options import TeacherOptions
+from paced_exp.training.masks import parse_mask
+from paced_exp.training.segments import parse_recompute
+from paced_exp.training.stages import parse_stages
 from paced_exp.weighting import Weighting
 
 
@@ -46,6 +50,7 @@ class WeightingOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.weighting()
+        parse_recompute(self.recompute)
 
     def weighting(self) -> Weighting:
         """The weight scheme. Raises `UserError` for an unknown method, listing the known ones, and for parameters out of range."""
@@ -73,6 +78,10 @@ class LossOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.at_least(1, "loss_chunk")
+        self.positive("loss_temperature")
+        for stage in parse_stages(self.stages):
+            divergence(stage.divergence, jsd_beta=self.jsd_beta)
+        parse_mask(self.supervise, lambda ids: "")
 
 
 @dataclass(frozen=True, kw_only=True)

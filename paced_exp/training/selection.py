@@ -13,19 +13,18 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.core.json_files import read_checked
-from paced_exp.core.options import RunOptions
+from paced_exp.core.options import RunOptions, check_known
 from paced_exp.training.config import DistillConfig, further_options
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "distillation": {"stages": "forward_kl"},
     "self-distillation": {"stages": "reverse_kl", "teacher": "self"},
 }
-SHARED_RATE = 3e-4  # of the one update whose references are shared; its weights are not used
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +42,7 @@ class SelectionConfig(RunOptions):
         records: folder of the records
     """
 
-    setting: Literal["distillation", "self-distillation"] = "distillation"
+    setting: str = "distillation"
     rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
     steps: tuple[int, ...] = (200,)
     training: dict[str, Any] | None = None
@@ -54,6 +53,7 @@ class SelectionConfig(RunOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_known("setting", self.setting, tuple(SETTINGS))
         self.at_least(1, "samples")
         if not self.rates or not self.steps:
             raise UserError("`rates` and `steps` need at least one value each")
