@@ -216,7 +216,7 @@ def test_help_tells_what_every_option_of_every_command_is(command: Any, capsys: 
     text = re.sub(r"\s+", " ", capsys.readouterr().out)
     for field in fields(command):
         option = "-K" if field.name == "K" else "--" + field.name.replace("_", "-")
-        line = re.search(rf" {option} \S+ ((?:(?! --).)*?)\((?:type|default|required)", text)
+        line = re.search(rf" {option} \S+ (.*?)\((?:required, )?type:", text)
         assert line and len(line[1]) > 8, field.name
 
 
