@@ -32,7 +32,7 @@ SCHEDULES = ("constant", "linear", "cosine")
 
 
 class Places(Dataset[int]):
-    """The places of a run, updates x batch: what Trainer's data loader deals out to processes. The rows come from the `Supply`."""
+    """The places of a run, updates x batch: what Trainer's data loader deals out to processes. The rows come from the `TrainingData`."""
 
     def __init__(self, count: int) -> None:
         self._count = count
