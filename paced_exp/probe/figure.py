@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from paced_exp.losses.divergences import DIVERGENCES
 from paced_exp.plotting.style import COLORS, new_figure, save_figure
@@ -18,7 +19,12 @@ RESPONSES = {
 
 
 def plot_snr(record: dict[str, Any], folder: str | Path, name: str = "snr_curve") -> list[Path]:
-    """Draw the probe's curve with its floor, null and fit (left), and SNR^2 with the paper's shape (right); writes PDF, PNG, SVG and caption.
+    """`snr_figure` as PDF, PNG, SVG and caption in `folder`; returns the files."""
+    return save_figure(snr_figure(record), name, folder, caption=_caption(record, record.get("steps", [record])))
+
+
+def snr_figure(record: dict[str, Any]) -> Figure:
+    """The probe's curve with its floor, null and fit (left), and SNR^2 with the paper's shape (right).
 
     A record of `at_steps` gets a row of panels for each update.
     """
@@ -32,7 +38,7 @@ def plot_snr(record: dict[str, Any], folder: str | Path, name: str = "snr_curve"
     config = record["config"]
     probed = f"{config['student']} distilled from {config['teacher']}, {DIVERGENCES[config['divergence']].label}"
     figure.suptitle(probed if "steps" in record else f"{probed}\n{_verdicts(record)}", fontsize=8)
-    return save_figure(figure, name, folder, caption=_caption(record, probes))
+    return figure
 
 
 def _verdicts(probe: dict[str, Any]) -> str:
