@@ -3,18 +3,20 @@
 python -m figures.document_snr [--results results] [--out docs/snr.md]
 """
 
-import argparse
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from figures.command import RESULTS
+from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.core.json_files import write_atomically
+from paced_exp.core.options import Options
 from paced_exp.probe.fits import exponent_words, flat_words, law_words, mixture_of, quality_words
 from paced_exp.probe.step_noise import step_noise
 from paced_exp.probe.verdict import ENDS, bin_name, by_rule, words
-from paced_exp.reproduce.probes import ROBUSTNESS, TABLES, Probe, probe_command, probes_of
+from paced_exp.reproduce.probes import PROBE_TABLES, ROBUSTNESS, Probe, probe_command, probes_of
 from paced_exp.reproduce.records import read_sealed
 from paced_exp.reproduce.scales import DESK
 from paced_exp.reproduce.verdicts import Finding, findings_by_name, probe_records
@@ -187,7 +189,7 @@ def _cost_rows(bench: dict[str, Any]) -> list[str]:
 
 def document(results: Path) -> str:
     """The whole page as Markdown. Raises `UserError` for a record that is missing or was made with other options than are declared."""
-    probes = {probe.key: probe for table in TABLES for probe in probes_of(DESK, table)}
+    probes = {probe.key: probe for table in PROBE_TABLES for probe in probes_of(DESK, table)}
     pairs = {f"{VERDICT}/{name}": _record(probes[f"{VERDICT}/{name}"], results) for name in PAIRS}
     steps = _record(probes[STEPS], results)
     # Made by a command that no longer is: new records hold the estimand.
@@ -212,14 +214,24 @@ def document(results: Path) -> str:
     return prose
 
 
-def main(argv: list[str] | None = None) -> None:
+@dataclass(frozen=True, kw_only=True)
+class SnrPageConfig(Options):
+    """Page.
+
+    Attributes:
+        results: folder of the records
+        out: the file to write
+    """
+
+    results: Path = RESULTS
+    out: Path = ROOT / "docs" / "snr.md"
+
+
+@configs.command(SnrPageConfig, "figures.document_snr", __doc__)
+def main(config: SnrPageConfig) -> None:
     """Write the page and print its path."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the records")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "snr.md", help="the file to write")
-    arguments = parser.parse_args(argv)
-    write_atomically(arguments.out, document(arguments.results))
-    print(arguments.out)
+    write_atomically(config.out, document(config.results))
+    print(config.out)
 
 
 if __name__ == "__main__":

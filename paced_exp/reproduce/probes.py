@@ -24,7 +24,7 @@ from paced_exp.snr_probe import probe
 from paced_exp.training.config import DistillConfig
 
 FIGURE, ROBUSTNESS = "figure2", "robustness"  # what --table calls the probes behind figure 2 and claim C1, and the others
-TABLES = (FIGURE, ROBUSTNESS)
+PROBE_TABLES = (FIGURE, ROBUSTNESS)
 # Where and how a probe is run, not what comes out of it.
 _NEUTRAL_OPTIONS = ("out", "device", "rollouts_from")
 # What the training between two probes has from the cells of the scale.

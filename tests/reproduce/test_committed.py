@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from figures.command import from_records
 from paced_exp.reproduce import claims_page, figure_floats, macros, tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,11 +35,7 @@ def test_claims_are_byte_identical_and_so_are_the_papers_numbers(tmp_path: Path)
 
 def draw(name: str, out: Path) -> list[Path]:
     module = importlib.import_module(f"figures.{name}")
-    return (
-        module.draw(out, ROOT / "results")
-        if name in ("figure2_snr", "figure4_compute", "figure5_histogram", "figure6_claims")
-        else module.draw(out)
-    )
+    return module.draw(out, ROOT / "results") if from_records(module.draw) else module.draw(out)
 
 
 @pytest.mark.parametrize("name", [path.stem for path in sorted((ROOT / "figures" / "out").glob("*.png"))])
