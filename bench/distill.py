@@ -24,10 +24,11 @@ from bench.trl_steps import Step, distillation_step, gkd_step
 from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.core.json_files import write_checked
 from paced_exp.core.run_folder import provenance
-from paced_exp.losses.divergences import divergence, mean_over_tokens
-from paced_exp.training.batches import Row, collate, in_rows, supervised_logits
+from paced_exp.losses.alignment import Row, collate
+from paced_exp.losses.kl import ForwardKL
+from paced_exp.losses.problem_loss import ProblemLoss
 from paced_exp.training.teacher_cache import CachedTeacher
-from paced_exp.training.teachers import ModelTeacher, Teacher, frozen_copy, token_losses
+from paced_exp.training.teachers import ModelTeacher, Teacher, frozen_copy
 from paced_exp.weighting import Weighting, weigh
 
 OUT = Path(__file__).resolve().parent.parent / "results" / "desk" / "bench" / "distill.json"
@@ -49,12 +50,11 @@ def micro_batches(rows: list[Row]) -> list[list[Row]]:
 
 def ours(student: Any, teacher: Teacher) -> Step:
     """The trainer's own step: collating, both forward passes (or the cache), the reduction, the backward pass."""
-    loss = divergence("forward_kl")
+    loss = ProblemLoss(ForwardKL())
 
     def run(rows: list[Row]) -> torch.Tensor:
         batch = collate(rows, PAD)
-        values = token_losses(loss, supervised_logits(student, batch.student), teacher.targets(batch), batch.tokens)
-        losses = mean_over_tokens(in_rows(values, batch.layout), batch.layout)
+        losses = loss(student, batch, teacher.targets(batch))
         total = (batch.weights.to(losses.dtype) * losses).sum()
         total.backward()
         return total.detach()

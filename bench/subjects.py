@@ -15,8 +15,9 @@ from paced_exp.data.prompts import prompt_ids
 from paced_exp.gradients.engine import PerProblemGradients, Sketch
 from paced_exp.lab.recipes import Recipe, build_model
 from paced_exp.lab.tokenizer import END, save_tokenizer
-from paced_exp.losses.alignment import pad_responses, response_logits
-from paced_exp.losses.divergences import cross_entropy, mean_over_tokens
+from paced_exp.losses.alignment import Row, collate
+from paced_exp.losses.cross_entropy import CrossEntropy
+from paced_exp.losses.problem_loss import ProblemLoss
 
 # By millions of parameters, the embedding of the lab's 543 tokens aside; 0.8 is the shape of the shipped lab models.
 _SHAPE = Recipe(architecture="qwen3", hidden=128, layers=4, intermediate=384, pools=0, seed=0)
@@ -59,10 +60,8 @@ def batches_of(problems: int, vocabulary: Any) -> list[Batch]:
 
 def losses(model: Any, batch: Batch) -> torch.Tensor:
     """Cross-entropy on the worked solution, mean over its tokens, (B,). No teacher: its forward pass would flatter every ratio."""
-    prompts, responses = [row[0] for row in batch], [row[1] for row in batch]
-    padded = pad_responses(responses, model.device)
-    logits = response_logits(model, prompts, responses)
-    return mean_over_tokens(cross_entropy(logits, logits, padded.tokens), padded.mask)
+    rows = [Row("", prompt, prompt, response, [True] * len(response)) for prompt, response in batch]
+    return ProblemLoss(CrossEntropy())(model, collate(rows, 0, positions=True).to(model.device), None)
 
 
 def plain(model: Any) -> Contender:

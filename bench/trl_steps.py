@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from paced_exp.training.batches import Row
+from paced_exp.losses.alignment import Row
 
 Step = Callable[[list[Row]], torch.Tensor]
 

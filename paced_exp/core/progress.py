@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 _BURST = 0.05  # updates that follow the first one within this share of the time it took belong to it: one batch, finished at once
 
@@ -52,15 +52,19 @@ class Bar(tqdm):  # type: ignore[type-arg, misc, unused-ignore]
 
 
 def progress(total: int | None, unit: str, description: str, initial: int = 0) -> Bar:
-    """A bar: description, share done, count, rate in `unit`/s, ETA. Off a terminal it prints a line every ten seconds."""
+    """A bar: description, share done, count, rate in `unit`/s, ETA; a widget in a notebook that has ipywidgets.
+
+    Off a terminal it prints a line every ten seconds. A notebook redraws the line as a terminal does, though it is none.
+    """
     terminal = sys.stderr.isatty()
+    redrawn = terminal or "ipykernel" in sys.modules
     return Bar(
         total=total,
         unit=f" {unit}",
         desc=description,
         initial=initial,
         file=sys.stderr,
-        mininterval=0.2 if terminal else 10,
+        mininterval=0.2 if redrawn else 10,
         miniters=0,  # print by the clock alone: also while nothing has finished
         dynamic_ncols=terminal,
         leave=True,

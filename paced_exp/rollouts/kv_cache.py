@@ -23,7 +23,7 @@ class PreallocatedLayer(DynamicLayer):
 
     def __init__(self, layer: Any, repeats: int, capacity: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.dtype, self.device, self.is_initialized = layer.dtype, layer.device, True
+        self.dtype, self.device, self.is_initialized = layer.keys.dtype, layer.keys.device, True
         self._length = layer.keys.shape[2]
         self._key_buffer = _repeated(layer.keys, repeats, capacity)
         self._value_buffer = _repeated(layer.values, repeats, capacity)

@@ -21,13 +21,12 @@ from scipy.special import betaincinv
 from paced_exp.core.errors import UserError
 from paced_exp.core.parquet import read_table, write_table
 from paced_exp.data import prompts
+from paced_exp.data.problem_tables import CHECKSUM_KEY, Counts, of_file, read_counts, table_checksum
 from paced_exp.models.loading import LoadedModel
 
 COLUMNS = ("problem_id", "k", "K", "p_hat", "jeffreys_low", "jeffreys_high", "posterior_mean", "truncated_share", "mean_tokens")
 FINGERPRINT_KEY = "paced_fingerprint"
-CHECKSUM_KEY = "paced_checksum"  # of all values: parquet's own checksums are of pages, and its number of rows has none
 CONFIDENCE = 0.95
-LARGEST_COUNT = 2**31 - 1  # of rollouts of a problem
 LARGE_TRUNCATED_SHARE = 0.2  # of rollouts; above it a run says so
 
 
@@ -122,25 +121,21 @@ def warn_of_truncation(rates: pd.DataFrame, max_new_tokens: int) -> None:
 def write_pass_rates(path: Path, rates: pd.DataFrame, fingerprint: Fingerprint) -> None:
     """Write `rates` with their fingerprint, atomically. Raises `UserError` when the file cannot be written."""
     table = pa.Table.from_pandas(rates, preserve_index=False)
-    write_table(path, table, {FINGERPRINT_KEY: json.dumps(asdict(fingerprint), sort_keys=True), CHECKSUM_KEY: _checksum(table)})
-
-
-def _checksum(table: pa.Table) -> str:
-    return "sha256:" + hashlib.sha256(json.dumps(table.to_pydict()).encode()).hexdigest()
+    write_table(path, table, {FINGERPRINT_KEY: json.dumps(asdict(fingerprint), sort_keys=True), CHECKSUM_KEY: table_checksum(table)})
 
 
 def read_pass_rates(path: str | Path, expected: Fingerprint | None) -> pd.DataFrame:
     """Read a pass_rates.parquet, checking its values, and that it belongs to `expected` (None, for looking at rates: any student).
 
-    A .jsonl with problem_id, k and K a line holds a user's own counts: it has no fingerprint, that they are the student's is her word, and
+    A .jsonl or .csv with problem_id, k and K a line holds a user's own counts: it has no fingerprint, that they are the student's is her word, and
     only these columns come back.
 
     Raises `UserError`, naming the file and the problem, for a file that is missing or damaged, has columns missing, a problem twice,
     counts or rates that cannot be, or another fingerprint (naming the fields that differ).
     """
     path = Path(path)
-    if path.suffix == ".jsonl":
-        return _own_counts(path)
+    if path.suffix in (".jsonl", ".csv"):
+        return pd.DataFrame(vars(read_counts(path)))
     table = read_table(path)
     if expected is not None:
         _check_fingerprint(path, table, expected)
@@ -149,40 +144,11 @@ def read_pass_rates(path: str | Path, expected: Fingerprint | None) -> pd.DataFr
             raise UserError(f"{path} has no column {name!r}, so it is no file of pass rates; make it with: python -m paced_exp.rollout")
     _check_types(path, table)
     stored = (table.schema.metadata or {}).get(CHECKSUM_KEY.encode())  # none in files of earlier versions
-    if stored is not None and stored != _checksum(table).encode():
+    if stored is not None and stored != table_checksum(table).encode():
         raise UserError(f"{path} is damaged (its checksum is wrong); make it again with: python -m paced_exp.rollout")
     rates: pd.DataFrame = table.select(COLUMNS).to_pandas()
     _check_values(path, rates)
     return rates
-
-
-def _own_counts(path: Path) -> pd.DataFrame:
-    rows = []
-    try:
-        # utf-8-sig drops a byte order mark, which some editors write.
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error}); give a file with problem_id, k and K a line") from error
-    for number, text in enumerate(lines, start=1):
-        if not text.strip():
-            continue
-        try:
-            row = json.loads(text)
-            rows.append({name: row[name] for name in ("problem_id", "k", "K")})
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise UserError(f'{path} line {number}: expected {{"problem_id": ..., "k": ..., "K": ...}}, not {text[:80]!r}') from error
-        if type(rows[-1]["problem_id"]) not in (str, int):
-            raise UserError(f"{path} line {number}: problem_id must be text or a whole number, not {rows[-1]['problem_id']!r:.80}")
-        rows[-1]["problem_id"] = str(rows[-1]["problem_id"])
-        if not all(type(rows[-1][name]) is int for name in ("k", "K")):
-            raise UserError(f"{path} line {number}: k and K must be whole numbers, not {rows[-1]['k']!r:.80} and {rows[-1]['K']!r:.80}")
-        if not all(abs(rows[-1][name]) <= LARGEST_COUNT for name in ("k", "K")):
-            raise UserError(f"{path} line {number}: k and K must be at most {LARGEST_COUNT}")
-    if not rows:
-        raise UserError(f"{path} has no pass rates in it; give problem_id, k and K a line")
-    counts = pd.DataFrame(rows)
-    _check_counts(path, counts)
-    return counts
 
 
 def _check_fingerprint(path: Path, table: pa.Table, expected: Fingerprint) -> None:
@@ -216,23 +182,14 @@ def _check_types(path: Path, table: pa.Table) -> None:
 def _check_values(path: Path, rates: pd.DataFrame) -> None:
     if len(rates) == 0:
         raise UserError(f"{path} has no pass rates in it; make the file again with: python -m paced_exp.rollout")
-    _check_counts(path, rates)
+    with of_file(path):
+        Counts(rates["problem_id"].tolist(), rates["k"].to_numpy(), rates["K"].to_numpy())
     refuse = partial(_refuse, path, rates)
     for name in ("p_hat", "jeffreys_low", "jeffreys_high", "posterior_mean", "truncated_share"):
         refuse(~rates[name].between(0, 1), name, "is outside [0, 1]")
     refuse((rates["p_hat"] - rates["k"] / rates["K"]).abs() > 1e-12, "p_hat", "is not k / K")
     refuse(~((rates["jeffreys_low"] <= rates["p_hat"]) & (rates["p_hat"] <= rates["jeffreys_high"])), "p_hat", "lies outside its interval")
     refuse(~(rates["mean_tokens"] >= 0), "mean_tokens", "must be at least 0")
-
-
-def _check_counts(path: Path, rates: pd.DataFrame) -> None:
-    refuse = partial(_refuse, path, rates)
-    refuse(rates["problem_id"].isna(), "problem_id", "must be text")
-    refuse(rates["problem_id"].duplicated(), "problem_id", "occurs more than once")
-    refuse(rates["K"].isna() | (rates["K"] < 1) | (rates["K"] % 1 != 0), "K", "must be a whole number of at least 1")
-    refuse(rates["k"].isna() | (rates["k"] < 0) | (rates["k"] % 1 != 0), "k", "must be a whole number of at least 0")
-    refuse(rates["k"] > rates["K"], "k", "exceeds its K")
-    refuse(rates["K"] > LARGEST_COUNT, "K", f"must be at most {LARGEST_COUNT}")
 
 
 def _refuse(path: Path, rates: pd.DataFrame, wrong: pd.Series, name: str, allowed: str) -> None:

@@ -6,6 +6,7 @@ from paced_exp.core.options import RunOptions
 from paced_exp.data.options import LimitedProblemOptions
 from paced_exp.rollouts.options import EngineOptions, StudentOptions
 from paced_exp.training.options import FinalEvaluationOptions, LossOptions, TrainingTeacherOptions, UpdateOptions, WeightingOptions
+from paced_exp.training.segments import parse_recompute
 
 KIND = "distillation"
 
@@ -38,13 +39,4 @@ class DistillConfig(
     def __post_init__(self) -> None:
         self.positive("temperature")
         super().__post_init__()
-        # Only here: torch, which the divergences load, takes seconds.
-        from paced_exp.losses.divergences import divergence
-        from paced_exp.training.masks import parse_mask
-        from paced_exp.training.segments import parse_recompute
-        from paced_exp.training.stages import parse_stages
-
-        for stage in parse_stages(self.stages):
-            divergence(stage.divergence, temperature=self.loss_temperature, jsd_beta=self.jsd_beta)
         parse_recompute(self.recompute)
-        parse_mask(self.supervise, lambda ids: "")

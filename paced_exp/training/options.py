@@ -7,7 +7,10 @@ from typing import Any, Literal
 from paced_exp.core.errors import UserError
 from paced_exp.core.options import Options
 from paced_exp.evaluation.config import LAB_TIERS
+from paced_exp.losses.divergences import divergence
 from paced_exp.rollouts.options import TeacherOptions
+from paced_exp.training.masks import parse_mask
+from paced_exp.training.stages import parse_stages
 from paced_exp.weighting import Weighting
 
 
@@ -73,6 +76,10 @@ class LossOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.at_least(1, "loss_chunk")
+        self.positive("loss_temperature")
+        for stage in parse_stages(self.stages):
+            divergence(stage.divergence, jsd_beta=self.jsd_beta)
+        parse_mask(self.supervise, lambda ids: "")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,27 +1,16 @@
-"""Stages of a run: which divergence, on which tokens, for which share of the updates. `forward_kl:0.5,reverse_kl:0.5` is PACED's two stages."""
+"""Stages of a training: which divergence, on which responses, for which share of the updates. PACED's two: `forward_kl:0.5,reverse_kl:0.5`."""
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import get_args
 
 from paced_exp.core.errors import UserError
-from paced_exp.losses.divergences import DIVERGENCES
-
-Source = Literal["references", "rollouts"]
-
-# Where a divergence is taken unless `@references` or `@rollouts` says otherwise: forward KL has the teacher's samples, reverse KL the student's.
-DEFAULT_SOURCE: dict[str, Source] = {
-    "forward_kl": "references",
-    "reverse_kl": "rollouts",
-    "cross_entropy": "references",
-    "jsd": "references",
-    "akl": "references",
-}
+from paced_exp.losses.divergences import DIVERGENCES, Source
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: the divergence's name, the responses it is taken on (the teacher's references, or the student's own rollouts), its share."""
+    """One stage: the divergence's name, the responses it is taken on (the teacher's references or the student's own rollouts), and its share."""
 
     divergence: str
     source: Source
@@ -54,10 +43,10 @@ def _parse(part: str, text: str, alone: bool) -> Stage:
     name, at, source = head.partition("@")
     if name not in DIVERGENCES:
         raise UserError(f"`stages` {text}: divergence {name!r} is not known; known: {', '.join(DIVERGENCES)}")
-    if at and source not in ("references", "rollouts"):
-        raise UserError(f"`stages` {text}: source {source!r} is not known; known: references, rollouts")
-    if name == "cross_entropy" and source == "rollouts":
-        raise UserError(f"`stages` {text}: cross_entropy on the student's own rollouts teaches it nothing; take cross_entropy@references")
+    if at and source not in get_args(Source):
+        raise UserError(f"`stages` {text}: source {source!r} is not known; known: {', '.join(get_args(Source))}")
+    if source == "rollouts" and not DIVERGENCES[name].suits_rollouts:
+        raise UserError(f"`stages` {text}: {name} on the student's own rollouts teaches it nothing; take {name}@references")
     if not colon and not alone:
         raise UserError(f"`stages` {text}: {part!r} has no fraction; write {part}:FRACTION, the fractions summing to 1")
     try:
@@ -66,8 +55,8 @@ def _parse(part: str, text: str, alone: bool) -> Stage:
         fraction = math.nan
     if not 0 < fraction <= 1:
         raise UserError(f"`stages` {text}: fraction {number!r} of {head} must be a number above 0 and at most 1")
-    where = DEFAULT_SOURCE[name] if not at else ("references" if source == "references" else "rollouts")
-    return Stage(name, where, fraction)
+    found = next((known for known in get_args(Source) if known == source), DIVERGENCES[name].default_source)
+    return Stage(name, found, fraction)
 
 
 def stage_ends(stages: list[Stage], steps: int) -> list[int]:

@@ -18,9 +18,9 @@ from safetensors.torch import save
 
 from paced_exp.core.atomic import atomic_file
 from paced_exp.core.errors import UserError
-from paced_exp.losses.divergences import Divergence
-from paced_exp.training.batches import Batch, Row, collate, supervised_logits
-from paced_exp.training.teachers import Buckets, Dense, ModelTeacher, Stateless, Targets, bucketed, token_losses
+from paced_exp.losses.alignment import Batch, Row, collate, supervised_logits
+from paced_exp.losses.problem_loss import Buckets, Dense, ProblemLoss, Targets, bucketed
+from paced_exp.training.teachers import ModelTeacher, Stateless
 
 PART = 256  # rows computed and written together, always the same ones, so that a resumed run computes the same numbers
 _BATCH = 16  # rows of a forward pass
@@ -126,19 +126,17 @@ class CachedTeacher(Stateless):
         """Entries, and bytes on disk."""
         return {"entries": len(self._where), "bytes": sum(path.stat().st_size for path in self.folder.glob("part-*.safetensors"))}
 
-    def error(self, student: Any, rows: Sequence[Row], exact: Divergence, bucket: Divergence) -> dict[str, float]:
-        """What the cache costs in accuracy: |cached - exact| of the per-token divergence against `student`, in nats, over `rows`.
-
-        exact is the loss on logits, with its temperature; bucket the same loss at temperature 1 for statistics that hold it already.
-        """
+    def error(self, student: Any, rows: Sequence[Row], loss: ProblemLoss) -> dict[str, float]:
+        """What the cache costs in accuracy: |cached - exact| of the per-token divergence against `student`, in nats, over `rows`."""
         differences = []
         with torch.no_grad(), _evaluating(student):
             for start in range(0, len(rows), _BATCH):
                 batch = collate(rows[start : start + _BATCH], self._pad_id).to(next(student.parameters()).device)
                 logits = supervised_logits(student, batch.student)
-                live = token_losses(exact, logits, self._teacher.targets(batch), batch.tokens)
-                loss = exact if self.top_k is None else bucket
-                differences.append((token_losses(loss, logits, self.targets(batch), batch.tokens) - live).abs())
+                live, cached = (
+                    loss.per_token(logits, targets, batch.tokens) for targets in (self._teacher.targets(batch), self.targets(batch))
+                )
+                differences.append((cached - live).abs())
         joined = torch.cat(differences)
         return {"mean_nats": float(joined.mean()), "largest_nats": float(joined.max())}
 

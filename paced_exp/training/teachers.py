@@ -1,11 +1,7 @@
-"""Teachers: a model apart, the student itself (live), or an exponential moving average of it; and what they say about a batch.
-
-What a teacher says is `Dense` logits, or `Buckets`: its likeliest tokens and everything else as one outcome (from the teacher cache).
-"""
+"""Teachers: another model, the student itself (live), an exponential moving average of it, or none."""
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,30 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from paced_exp.core.errors import UserError
-from paced_exp.losses.divergences import Divergence
-from paced_exp.training.batches import Batch, Row, supervised_logits
-
-
-@dataclass(frozen=True)
-class Dense:
-    """Teacher logits (N, V), before temperature."""
-
-    logits: torch.Tensor
-
-
-@dataclass(frozen=True)
-class Buckets:
-    """The teacher's k likeliest tokens, `tokens` (N, k), and log-probabilities (N, k+1), the last of all other tokens together.
-
-    temperature is in the log-probabilities already.
-    """
-
-    tokens: torch.Tensor
-    log_probabilities: torch.Tensor
-    temperature: float
-
-
-Targets = Dense | Buckets
+from paced_exp.losses.alignment import Batch, Row, supervised_logits
+from paced_exp.losses.problem_loss import Dense, Targets
 
 
 class Teacher(Protocol):
@@ -121,10 +95,10 @@ class EMATeacher(ModelTeacher):
 
 
 class NoTeacher(Stateless):
-    """For cross-entropy, which compares with the reference's tokens and asks no teacher."""
+    """For a divergence that needs none."""
 
     def targets(self, batch: Batch) -> Targets:
-        return Dense(torch.zeros(len(batch.tokens), 1, device=batch.tokens.device))
+        return None
 
     def flops(self, rows: Sequence[Row]) -> float:
         return 0.0
@@ -140,26 +114,3 @@ def matmul_parameters(model: Any) -> int:
     total: int = sum(parameter.numel() for parameter in model.parameters())
     embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     return total if embedding is head else total - int(embedding.numel())
-
-
-def token_losses(loss: Divergence, student_logits: torch.Tensor, targets: Targets, tokens: torch.Tensor) -> torch.Tensor:
-    """Per-token values (N,) of `loss` between the student's logits (N, V) and the teacher's targets.
-
-    Heads padded to different widths are cut to the shared vocabulary. With `Buckets` both distributions are over the k tokens and the
-    rest, whose divergence is at most the exact one (data processing); the student's logits are divided by the buckets' temperature here.
-    """
-    if isinstance(targets, Dense):
-        width = targets.logits.shape[-1]
-        if width == 1:  # NoTeacher
-            return loss(student_logits, student_logits.detach(), tokens)
-        width = min(student_logits.shape[-1], width)
-        return loss(student_logits[..., :width], targets.logits[..., :width], tokens)
-    return loss(bucketed(student_logits, targets.tokens, targets.temperature), targets.log_probabilities, tokens)
-
-
-def bucketed(logits: torch.Tensor, tokens: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Log-probabilities (N, k+1) of the chosen `tokens` (N, k) and of all others together under softmax(logits (N, V) / temperature)."""
-    wide = logits if logits.dtype == torch.float64 else logits.float()
-    log_p = torch.log_softmax(wide / temperature, dim=-1)
-    rest = log_p.scatter(-1, tokens, -torch.inf).logsumexp(-1, keepdim=True)
-    return torch.cat([log_p.gather(-1, tokens), rest], dim=-1)

@@ -9,43 +9,30 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.utils import broadcast_object_list
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from paced_exp.core.checkpoints import ASIDE, keep, last_whole, written_whole
 from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_object, write_atomically
 from paced_exp.core.progress import progress
-from paced_exp.losses.divergences import Divergence, mean_over_tokens
-from paced_exp.training.batches import Batch, Row, by_length, collate, in_rows, supervised_logits
-from paced_exp.training.supply import Supply
-from paced_exp.training.teachers import Teacher, matmul_parameters, token_losses
+from paced_exp.losses.alignment import Batch, Row, collate
+from paced_exp.losses.problem_loss import ProblemLoss
+from paced_exp.training.data import TrainingData
+from paced_exp.training.teachers import Teacher, matmul_parameters
 
 SCHEDULES = ("constant", "linear", "cosine")
 
 
-class Places(Dataset[int]):
-    """The places of a run, updates x batch: what Trainer's data loader deals out to processes. The rows come from the `Supply`."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: int) -> int:
-        return index
-
-
-def _places(indices: list[int]) -> dict[str, torch.Tensor]:
-    return {"places": torch.tensor(indices)}
+def _slots(numbers: list[int]) -> dict[str, torch.Tensor]:
+    """A process's share of slots, as Trainer's data loader hands it on; a function of this module, which its workers can load."""
+    return {"slots": torch.tensor(numbers)}
 
 
 def rate(step: int, steps: int, schedule: str, warmup: int, stage_starts: list[int]) -> float:
@@ -58,12 +45,12 @@ def rate(step: int, steps: int, schedule: str, warmup: int, stage_starts: list[i
 
 
 class PacedTrainer(Trainer):
-    """Trains `supply.student` on what `supply` gives.
+    """Trains `data.student` on what `data` gives.
 
-    args: as for Trainer; its max_steps, per_device_train_batch_size and gradient_accumulation_steps must multiply to the supply's batch
-    over all processes. losses: the per-token divergence of each stage, by `Stage.name`. teachers: likewise. schedule: `constant`,
-    `linear` or `cosine`. warmup: updates. on_segment: called with an update's number when a segment is entered, at its start or on resuming.
-    Writes metrics.jsonl into args.output_dir, a line an update.
+    args: as for Trainer; over all processes, per_device_train_batch_size times gradient_accumulation_steps must be the batch of `data`, and
+    every update must be logged. losses: the loss of each stage, by `Stage.name`. teachers: likewise. schedule: `constant`, `linear` or
+    `cosine`. warmup: updates. on_segment: called with an update's number when a segment is entered, at its start or on resuming. Writes
+    metrics.jsonl into args.output_dir, a line an update.
 
     Raises `UserError` where a loss or gradient is not finite, naming the problems; the last checkpoint stays.
     """
@@ -71,8 +58,8 @@ class PacedTrainer(Trainer):
     def __init__(
         self,
         args: TrainingArguments,
-        supply: Supply,
-        losses: dict[str, Divergence],
+        data: TrainingData,
+        losses: dict[str, ProblemLoss],
         teachers: dict[str, Teacher],
         *,
         schedule: str = "linear",
@@ -82,7 +69,7 @@ class PacedTrainer(Trainer):
         assert schedule in SCHEDULES
         self._on_segment = on_segment
         self._segment = -1
-        self.supply = supply
+        self.data = data
         self.losses = losses
         self.teachers = teachers
         self._schedule = schedule
@@ -90,42 +77,44 @@ class PacedTrainer(Trainer):
         self._update: list[Row] = []  # this process's rows of the update under way
         self._sums = torch.zeros(5, dtype=torch.float64)  # loss without weights, weight, supervised, read and response tokens
         self._clock = time.perf_counter()
-        places = Places(args.max_steps * supply.options.batch)
-        super().__init__(model=supply.student.model, args=args, data_collator=_places, train_dataset=places)
+        # Trainer's data loader deals out slots to processes: slot s is the place s % batch of update s // batch. `TrainingData` has its row.
+        slots = range(args.max_steps * data.options.batch)
+        super().__init__(model=data.student.model, args=args, data_collator=_slots, train_dataset=slots)
         self.loss_is_scaled_for_ga = True
+        self.compute_loss_func = (
+            self.compute_loss
+        )  # never called: it tells the same to transformers before 5.11, which would divide the loss again
         self.pop_callback(PrinterCallback)  # it prints to stdout, which is for results
         self.add_callback(_AfterUpdate(self))
         self._folder = Path(str(args.output_dir))
-        per_update = self._train_batch_size * args.gradient_accumulation_steps * args.world_size
-        assert per_update == supply.options.batch, f"{per_update} rows an update, but the supply deals {supply.options.batch}"
+        per_update = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        assert per_update == data.options.batch, f"{per_update} rows an update, but the data deals {data.options.batch}"
 
     # ---- an update's rows
 
     def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device) -> tuple[list[Any], None]:
         """The micro-batches of the next update: called when the student is as it must be to roll out, unlike the loader, which runs ahead."""
-        step, batch = self.state.global_step, self.supply.options.batch
-        places = [place for _ in range(num_batches) for place in next(epoch_iterator)["places"].tolist()]
-        assert all(place // batch == step for place in places), "the data loader is not at this update"
-        if self._segment != (segment := self.supply.segment(step)):
+        step, batch = self.state.global_step, self.data.options.batch
+        slots = [slot for _ in range(num_batches) for slot in next(epoch_iterator)["slots"].tolist()]
+        assert all(slot // batch == step for slot in slots), "the data loader is not at this update"
+        if self._segment != (segment := self.data.segment(step)):
             self._segment = segment
             self._on_segment(step)
-        self._update = self.supply.rows(step, [place % batch for place in places])
+        self._update = self.data.rows(step, [slot % batch for slot in slots])
         groups = by_length(self._update, num_batches)
-        return [{"batch": collate(group, self.supply.student.pad_id)} for group in groups], None
+        return [{"batch": collate(group, self.data.student.pad_id)} for group in groups], None
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         """This micro-batch's share of sum_i w_i l_i / batch, times the number of processes, whose gradients are averaged."""
         batch: Batch = inputs["batch"].to(self.args.device)
         stage = self._stage
-        logits = supervised_logits(model, batch.student)
-        targets = self.teachers[stage].targets(batch)
-        values = token_losses(self.losses[stage], logits, targets, batch.tokens)
-        problem_losses = mean_over_tokens(in_rows(values, batch.layout), batch.layout)
+        problem_losses = self.losses[stage](model, batch, self.teachers[stage].targets(batch))
         detached = problem_losses.detach()
         if not bool(torch.isfinite(detached).all()):
-            raise self._not_finite("loss", [row for row, ok in zip(batch.rows, torch.isfinite(detached).tolist(), strict=True) if not ok])
+            bad = [row for row, ok in zip(batch.rows, torch.isfinite(detached).tolist(), strict=True) if not ok]
+            raise self._not_finite("loss", self.state.global_step + 1, bad)
         self._add_to_sums(batch, detached)
-        return (batch.weights.to(problem_losses.dtype) * problem_losses).sum() / self.supply.options.batch * self.args.world_size
+        return (batch.weights.to(problem_losses.dtype) * problem_losses).sum() / self.data.options.batch * self.args.world_size
 
     def _add_to_sums(self, batch: Batch, losses: torch.Tensor) -> None:
         self._sums += torch.tensor(
@@ -141,24 +130,18 @@ class PacedTrainer(Trainer):
 
     @property
     def _stage(self) -> str:
-        return self.supply.segments[self.supply.segment(self.state.global_step)].stage.name
+        return self.data.segments[self.data.segment(self.state.global_step)].stage.name
 
-    def _not_finite(self, what: str, rows: list[Row]) -> UserError:
+    def _not_finite(self, what: str, update: int, rows: list[Row]) -> UserError:
         return UserError(
-            f"the {what} of update {self.state.global_step + 1} is not finite for problems {', '.join(repr(row.problem_id) for row in rows[:8])}"
+            f"the {what} of update {update} is not finite for problems {', '.join(repr(row.problem_id) for row in rows[:8])}"
             f"{' and others' if len(rows) > 8 else ''}; the last checkpoint in {self._folder} is kept; lower `learning_rate`, or drop them"
         )
-
-    def _clip_grad_norm(self, model: Any) -> Any:
-        norm = super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]
-        if not math.isfinite(float(norm)):
-            raise self._not_finite("gradient", self._update)
-        return norm
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """6 per parameter and token for the student, forward and backward, and what the teacher's forward pass costs; padding not counted."""
         rows = inputs["batch"].rows
-        student: int = 6 * matmul_parameters(self.supply.student.model) * sum(row.student_tokens for row in rows)
+        student: int = 6 * matmul_parameters(self.data.student.model) * sum(row.student_tokens for row in rows)
         return student + int(self.teachers[self._stage].flops(rows))
 
     # ---- schedule, metrics
@@ -166,7 +149,7 @@ class PacedTrainer(Trainer):
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """The schedule of `rate`: a function of the update's number."""
         if self.lr_scheduler is None:
-            starts = [segment.start for segment in self.supply.segments if segment.start == 0 or self._is_stage_start(segment.start)]
+            starts = [segment.start for segment in self.data.segments if segment.start == 0 or self._is_stage_start(segment.start)]
 
             def shape(step: int) -> float:
                 return rate(min(step, num_training_steps - 1), num_training_steps, self._schedule, self._warmup, starts)
@@ -177,21 +160,26 @@ class PacedTrainer(Trainer):
         return self.lr_scheduler
 
     def _is_stage_start(self, step: int) -> bool:
-        index = self.supply.segment(step)
-        return self.supply.segments[index].stage != self.supply.segments[index - 1].stage
+        index = self.data.segment(step)
+        return self.data.segments[index].stage != self.data.segments[index - 1].stage
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds what an update was made of, and writes the line to metrics.jsonl; the summary at the end of training is left to the caller."""
+        """Adds what an update was made of, and writes the line to metrics.jsonl; the summary at the end of training is left to the caller.
+
+        Called after each update and before its checkpoint, so that weights which a bad gradient has spoiled are never saved.
+        """
         if "loss" not in logs:
             return
+        if not math.isfinite(logs["grad_norm"]):
+            raise self._not_finite("gradient", self.state.global_step, self._update)
         sums = self.accelerator.reduce(self._sums.to(self.args.device), "sum").tolist()
         self._sums.zero_()
         seconds, self._clock = time.perf_counter() - self._clock, time.perf_counter()
-        batch, step = self.supply.options.batch, self.state.global_step
+        batch, step = self.data.options.batch, self.state.global_step
         logs |= {
             "unweighted_loss": sums[0] / batch,
             "mean_weight": sums[1] / batch,
-            "dropped_share": self.supply.prepare(step - 1).weights.summary()["dropped_share"],
+            "dropped_share": self.data.prepare(step - 1).weights.summary()["dropped_share"],
             "supervised_tokens": sums[2],
             "response_tokens": sums[4] / batch,
             "tokens_per_second": sums[3] / seconds,
@@ -206,14 +194,16 @@ class PacedTrainer(Trainer):
     def _line(self, logs: dict[str, float]) -> str:
         """An update's line of metrics.jsonl."""
         step = int(logs["step"])
-        stage = self.supply.segments[self.supply.segment(step - 1)].stage.name
+        stage = self.data.segments[self.data.segment(step - 1)].stage.name
         return json.dumps({"step": step, "stage": stage} | dict(sorted(logs.items()))) + "\n"
 
-    # ---- checkpoints that are whole or not believed
+    # ---- checkpoints that are whole or not believed: Trainer has no public way to any of these
 
+    # A checkpoint is written beside the finished ones, so that a kill leaves no half of one among them.
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._folder / ASIDE)
 
+    # What belongs to a checkpoint is complete only after Trainer's part; its `on_save` callbacks come too late for errors of the disk.
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Trainer's checkpoint, with the teacher's state, written aside, sealed and renamed; then all but the last two are deleted."""
         name = f"checkpoint-{self.state.global_step}"
@@ -230,13 +220,9 @@ class PacedTrainer(Trainer):
                 (aside / "training_args.bin").unlink(missing_ok=True)  # a pickle, which nobody reads
                 keep(aside.parent, self.state.global_step)
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
-        for index, teacher in enumerate(self._distinct_teachers):
-            teacher.load(Path(resume_from_checkpoint) / f"teacher-{index}")
-
+    # Trainer would warn of a missing tensor and train on, from whatever the student held there.
     def _issue_warnings_after_load(self, load_result: Any) -> None:
-        """Tensors that a tied parameter shares are not saved twice, which Trainer would warn of; any other missing tensor is an error."""
+        """Raise `UserError` for a missing tensor; one that a tied parameter shares is not saved twice and may be missing."""
         tied = getattr(self.model, "all_tied_weights_keys", None) or {}
         missing = sorted(set(load_result.missing_keys) - set(tied))
         if missing:
@@ -257,7 +243,17 @@ class PacedTrainer(Trainer):
             write_atomically(self._folder / "metrics.jsonl", "".join(map(self._line, lines)))
         broadcast_object_list(found)
         self.accelerator.wait_for_everyone()
+        if found[0] is not None:
+            for index, teacher in enumerate(self._distinct_teachers):
+                teacher.load(found[0] / f"teacher-{index}")
         self.train(resume_from_checkpoint=None if found[0] is None else str(found[0]))
+
+
+def by_length(rows: Sequence[Row], parts: int) -> list[list[Row]]:
+    """`rows` sorted by length and cut into `parts` micro-batches of equal size, so that little is padded; their sum is the same."""
+    ordered = sorted(rows, key=lambda row: (row.student_tokens, row.problem_id))
+    size = len(ordered) // parts
+    return [ordered[index * size : (index + 1) * size] for index in range(parts)]
 
 
 class _AfterUpdate(TrainerCallback):
@@ -274,7 +270,7 @@ class _AfterUpdate(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         for teacher in self._trainer._distinct_teachers:
-            teacher.after_update(self._trainer.supply.student.model)
+            teacher.after_update(self._trainer.data.student.model)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         if self._bar is not None and logs is not None:

@@ -16,22 +16,9 @@ from numpy.typing import ArrayLike
 
 from paced_exp.core.errors import UserError
 from paced_exp.weighting.estimators import ESTIMATES, EmpiricalBayes, Estimator, PlugIn, Posterior, Unbiased, estimator_of
-from paced_exp.weighting.kernels import (
-    GRPO,
-    METHODS,
-    Beta,
-    Focal,
-    FunctionKernel,
-    Gaussian,
-    HardFilter,
-    Kernel,
-    MaxRL,
-    Method,
-    Uniform,
-    fitted,
-    method_of,
-    register,
-)
+from paced_exp.weighting.kernels import GRPO, METHODS, Beta, Gaussian, Method, fitted, method_of, register
+from paced_theory.kernel import FunctionKernel, Kernel
+from paced_theory.kernels import Focal, HardFilter, MaxRL, Uniform
 
 __all__ = [
     "ESTIMATES",

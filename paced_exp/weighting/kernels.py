@@ -15,23 +15,6 @@ from paced_exp.core.json_files import read_checked
 from paced_theory.kernel import FunctionKernel, Kernel
 from paced_theory.kernels import BetaKernel, Focal, GaussianBump, HardFilter, MaxRL, SqrtVariance, Uniform
 
-__all__ = [
-    "GRPO",
-    "METHODS",
-    "Beta",
-    "Focal",
-    "FunctionKernel",
-    "Gaussian",
-    "HardFilter",
-    "Kernel",
-    "MaxRL",
-    "Method",
-    "Uniform",
-    "fitted",
-    "method_of",
-    "register",
-]
-
 Beta = BetaKernel
 GRPO = SqrtVariance
 Made = TypeVar("Made", bound=Callable[..., Any])

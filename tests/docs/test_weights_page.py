@@ -14,6 +14,7 @@ import pytest
 import torch
 from scipy.stats import betabinom, binom
 
+from paced_exp.weighting import ESTIMATES, METHODS, Weighting
 from paced_theory import DiscreteLaw, efficiency, efficiency_table, fit_beta_prior, posterior_weight
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,6 +77,17 @@ def test_what_the_plug_in_cost_is_the_table_s() -> None:
     kept = np.mean([record["weights"]["problems"] - record["weights"]["dropped"] for record in records])
     assert len(records) == 5 and {record["segments"][-1]["end"] for record in records} == {200}
     assert f"K = 2, about {kept:.0f} of 2,000 problems {200 * 32 / kept:.1f} times" in PAGE
+
+
+def test_the_kernels_and_estimators_are_those_declared() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.*?) \| (.*?) \|$", PAGE, re.M)
+    assert [(name, label, formula, tuple(re.findall(r"`(\w+)`", options))) for name, label, formula, options, _ in rows] == [
+        (name, method.label, method.formula, method.options) for name, method in METHODS.items()
+    ]
+    for name, *_, unbiased in rows:
+        powers = Weighting(name).kernel(np.array([8])).powers
+        assert (unbiased == "none") == (not powers or any(exponent % 1 for _, *both in powers for exponent in both)), name
+    assert re.findall(r"^\| `(\w+)` \| [^|]* \| [^|]* \|$", PAGE, re.M) == list(ESTIMATES)
 
 
 # ---- verl

@@ -1,61 +1,104 @@
-"""Response logits of a padded batch are those of each row alone, for prompts of any length."""
+"""Student and teacher predict the same tokens, and logits of a padded batch are those of each row alone."""
 
 import pytest
 import torch
 
 from paced_exp.core.errors import UserError
-from paced_exp.losses.alignment import check_fits, pad_responses, response_logits
+from paced_exp.losses.alignment import Row, check_fits, collate, make_row, supervised_logits
 from tests.support.tiny_models import tiny_model
 
-PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13, 14, 15], [0, 1, 2]]
-RESPONSES = [[20, 21, 22, 23, 24, 25], [30, 1], [31], [0, 0, 1]]
+ROWS = [
+    Row("a", [5, 6, 7], [8, 9, 5, 6, 7], [10, 11, 12, 1], [True, True, True, True], 1.5),
+    Row("b", [5], [9, 9, 9, 9, 9, 9], [20, 21, 22, 23, 1], [False, True, False, True, False], 0.5),
+    Row("c", [0, 1, 2], [3], [0, 0, 1, 0, 0, 1], [True] * 6),
+]
+KINDS = ["qwen3", "qwen3-sliding", "llama", "gpt2"]
 
 
-@pytest.mark.parametrize("kind", ["qwen3", "qwen3-sliding", "llama", "gpt2"])
-def test_each_row_is_the_unbatched_one(kind: str) -> None:
+def test_student_and_teacher_predict_the_supervised_tokens() -> None:
+    batch = collate(ROWS[:2], pad_id=0)
+    assert batch.tokens.tolist() == [10, 11, 12, 1, 21, 23]
+    assert batch.layout.tolist() == [[True] * 4, [True, True, False, False]]
+    assert batch.weights.tolist() == [1.5, 0.5]
+    # What is behind the last supervised token of `b` is not read; nor is that token itself.
+    assert batch.student.ids.tolist() == [[5, 6, 7, 10, 11, 12], [5, 20, 21, 22, 0, 0]]
+    for read, prompts in ((batch.student, ["student_prompt"] * 2), (batch.teacher, ["teacher_prompt"] * 2)):
+        skipped = read.ids.shape[1] - read.predicting.shape[1]
+        for number, row in enumerate(ROWS[:2]):
+            marked = (read.predicting[number].nonzero()[:, 0] + skipped).tolist()
+            wanted = [index for index, flag in enumerate(row.supervised) if flag]
+            assert marked == [len(getattr(row, prompts[number])) - 1 + index for index in wanted]
+
+
+def test_tokens_read_are_those_before_the_last_supervised_one() -> None:
+    assert [(row.student_tokens, row.teacher_tokens, row.response_tokens) for row in ROWS] == [(6, 8, 3), (4, 9, 3), (8, 6, 5)]
+
+
+@pytest.mark.parametrize("positions", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_logits_in_a_batch_are_those_of_each_row_alone(kind: str, positions: bool) -> None:
     model = tiny_model(kind, dtype=torch.float64)
+    batch = collate(ROWS, pad_id=0, positions=positions)
     with torch.no_grad():
-        batched = response_logits(model, PROMPTS, RESPONSES)
-        assert batched.shape == (4, 6, model.config.vocab_size)
-        for row, (prompt, response) in enumerate(zip(PROMPTS, RESPONSES, strict=True)):
-            alone = model(torch.tensor([[*prompt, *response]])).logits[0]
-            # Position t predicts the token at t + 1, so the first response token is predicted by the last prompt token.
-            expected = alone[len(prompt) - 1 : len(prompt) - 1 + len(response)]
-            torch.testing.assert_close(batched[row, : len(response)], expected, rtol=1e-10, atol=1e-11)
+        for read, prompts in (
+            (batch.student, [row.student_prompt for row in ROWS]),
+            (batch.teacher, [row.teacher_prompt for row in ROWS]),
+        ):
+            found = supervised_logits(model, read).split([sum(row.supervised) for row in ROWS])
+            for row, prompt, logits in zip(ROWS, prompts, found, strict=True):
+                whole = model(input_ids=torch.tensor([prompt + row.response])).logits[0]
+                # Position t predicts the token at t + 1, so the first response token is predicted by the last prompt token.
+                wanted = [len(prompt) - 1 + index for index, flag in enumerate(row.supervised) if flag]
+                torch.testing.assert_close(logits, whole[wanted], rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["qwen3", "llama", "gpt2"])
 def test_a_row_does_not_see_its_padding(kind: str) -> None:
     model = tiny_model(kind, dtype=torch.float64)
-    embedding = model.get_input_embeddings()
-    responses = [RESPONSES[1], [*RESPONSES[0], *RESPONSES[0]]]
+    batch = collate(ROWS, pad_id=0)
     with torch.no_grad():
-        before = response_logits(model, [PROMPTS[1], PROMPTS[0]], responses)[0, :2]
-        hidden: list[torch.Tensor] = []
+        before = supervised_logits(model, batch.student)
 
         def spoil(_: object, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
-            hidden.append(output)
             spoiled = output.clone()
-            spoiled[0, 3:] = 1e6  # behind prompt (1) and response (2)
+            for number, row in enumerate(ROWS):
+                spoiled[number, row.student_tokens :] = 1e6
             return spoiled
 
-        handle = embedding.register_forward_hook(spoil)
-        after = response_logits(model, [PROMPTS[1], PROMPTS[0]], responses)[0, :2]
+        handle = model.get_input_embeddings().register_forward_hook(spoil)
+        after = supervised_logits(model, batch.student)
         handle.remove()
-    assert hidden[0].shape[1] == 15
-    torch.testing.assert_close(after, before, rtol=0, atol=0)
+        other = supervised_logits(model, collate(ROWS, pad_id=40).student)
+    assert torch.equal(after, before) and torch.equal(other, before)
 
 
-def test_pad_responses_marks_real_tokens_also_where_they_are_zero() -> None:
-    padded = pad_responses(RESPONSES, torch.device("cpu"))
-    assert padded.tokens.tolist()[3] == [0, 0, 1, 0, 0, 0]
-    assert padded.mask.sum(1).tolist() == [6, 2, 1, 3]
-    assert padded.mask.tolist()[3] == [True, True, True, False, False, False]
+def test_with_positions_every_layers_output_is_one_a_problem() -> None:
+    """What per-problem gradients need: GPT-2 looks its positions up once for the whole batch otherwise."""
+    model = tiny_model("gpt2")
+    sizes: list[int] = []
+    model.transformer.wpe.register_forward_hook(lambda _module, _inputs, output: sizes.append(len(output)))
+    for positions in (False, True):
+        supervised_logits(model, collate(ROWS, pad_id=0, positions=positions).student)
+    assert sizes == [1, 3]
 
 
-def test_an_empty_response_is_refused() -> None:
-    with pytest.raises(UserError, match="a response has no tokens"):
-        pad_responses([[1], []], torch.device("cpu"))
+def test_the_head_runs_on_no_position_before_the_first_that_predicts() -> None:
+    model = tiny_model()
+    widths: list[int] = []
+    model.lm_head.register_forward_hook(lambda _module, _inputs, output: widths.append(output.shape[1]))
+    supervised_logits(model, collate(ROWS[:1], pad_id=0).student)
+    assert widths == [4]
+
+
+@pytest.mark.parametrize("response", [[], [7, 8]])
+def test_a_problem_without_a_supervised_token_is_refused_by_name(response: list[int]) -> None:
+    with pytest.raises(UserError, match="problem 'x' has no supervised response token, so it has no loss; drop the problem"):
+        Row("x", [5], [6], response, [False] * len(response))
+
+
+def test_a_row_without_a_supervised_token_counts_for_nothing() -> None:
+    row = make_row("c", [5], [6], [7, 8], [False, False], 2.0)
+    assert (row.supervised, row.weight) == ([True, False], 0.0)
 
 
 def test_a_problem_that_exceeds_the_context_is_named() -> None:

@@ -10,7 +10,7 @@ from bench import distill
 from bench.subjects import tokenizer
 from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_json
-from paced_exp.training.batches import Row
+from paced_exp.losses.alignment import Row
 from paced_exp.training.teachers import ModelTeacher
 from tests.support.tiny_models import tiny_model
 

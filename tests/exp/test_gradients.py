@@ -16,8 +16,11 @@ from torch import nn
 
 from paced_exp.gradients import fold
 from paced_exp.gradients.engine import GradientSums, PerProblemGradients, Sketch
-from paced_exp.losses.alignment import pad_responses, response_logits
-from paced_exp.losses.divergences import cross_entropy, forward_kl, mean_over_tokens
+from paced_exp.losses.alignment import Row, collate
+from paced_exp.losses.cross_entropy import CrossEntropy
+from paced_exp.losses.kl import ForwardKL
+from paced_exp.losses.problem_loss import ProblemLoss
+from paced_exp.training.teachers import ModelTeacher
 from tests.support.tiny_models import tiny_model
 
 PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13], [0, 1, 2], [17, 18, 18]]
@@ -37,13 +40,15 @@ def model_of(kind: str, dtype: torch.dtype = torch.float64) -> Any:
 def losses_of(model: Any, teacher: Any, rows: list[int]) -> torch.Tensor:
     """Per-problem losses (rows,) of some of the problems, in one forward pass; forward KL, or cross-entropy without a teacher."""
     prompts, responses = [PROMPTS[row] for row in rows], [RESPONSES[row] for row in rows]
-    padded = pad_responses(responses, torch.device("cpu"))
-    student_logits = response_logits(model, prompts, responses)
+    return losses_on(model, teacher, prompts, prompts, responses)
+
+
+def losses_on(model: Any, teacher: Any, prompts: list[list[int]], read: list[list[int]], responses: list[list[int]]) -> torch.Tensor:
+    rows = [Row("", own, theirs, response, [True] * len(response)) for own, theirs, response in zip(prompts, read, responses, strict=True)]
+    batch = collate(rows, 0, positions=True)
     if teacher is None:
-        return mean_over_tokens(cross_entropy(student_logits, student_logits, padded.tokens), padded.mask)
-    with torch.no_grad():
-        teacher_logits = response_logits(teacher, prompts, responses)
-    return mean_over_tokens(forward_kl(student_logits, teacher_logits, padded.tokens), padded.mask)
+        return ProblemLoss(CrossEntropy())(model, batch, None)
+    return ProblemLoss(ForwardKL())(model, batch, ModelTeacher(teacher).targets(batch))
 
 
 def single_gradients(model: Any, teacher: Any) -> torch.Tensor:
@@ -102,19 +107,13 @@ def test_agrees_with_torch_func(kind: str) -> None:
 
     def loss(parameters: dict[str, torch.Tensor], row: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         output = torch.func.functional_call(eager, parameters, (), {"input_ids": row[None], "position_ids": positions, "use_cache": False})
-        return cross_entropy(output.logits[0, 2:5], output.logits[0, 2:5], target).mean()
+        return nn.functional.cross_entropy(output.logits[0, 2:5], target)
 
     gradients = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))(parameters_once, ids, response)
     flat = torch.cat([gradients[name].flatten(1) for name in parameters_once], 1)
 
     engine = PerProblemGradients(model, Sketch(model, SIZE, 0))
-    mask = torch.ones(2, 3, dtype=torch.bool)
-
-    def batched() -> torch.Tensor:
-        logits = response_logits(model, prompts.tolist(), response.tolist())
-        return mean_over_tokens(cross_entropy(logits, logits, response), mask)
-
-    engine.accumulate(2, batched)
+    engine.accumulate(2, lambda: losses_on(model, None, prompts.tolist(), prompts.tolist(), response.tolist()))
     np.testing.assert_allclose(engine.sums().norms_squared, flat.square().sum(1).numpy(), rtol=2e-6)
     assert engine.sums().sum_norm_squared == pytest.approx(flat.sum(0).square().sum().item(), rel=2e-6)
 
@@ -160,7 +159,8 @@ def padded_losses(model: Any, side: Literal["left", "right"]) -> torch.Tensor:
         target[number, start + len(row) - len(response) : start + len(row)] = 1
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     logits = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits[:, :-1]
-    return mean_over_tokens(cross_entropy(logits, logits, ids[:, 1:]), target[:, 1:].bool())
+    values = nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
+    return (values * target[:, 1:]).sum(1) / target[:, 1:].sum(1)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -233,11 +233,7 @@ def test_a_model_may_be_its_own_teacher() -> None:
     copy = model_of("qwen3")
 
     def own(student: Any, teacher: Any) -> torch.Tensor:
-        student_logits = response_logits(student, PROMPTS, RESPONSES)
-        with torch.no_grad():
-            teacher_logits = response_logits(teacher, [[*prompt, 3, 4] for prompt in PROMPTS], RESPONSES)
-        padded = pad_responses(RESPONSES, torch.device("cpu"))
-        return mean_over_tokens(forward_kl(student_logits, teacher_logits, padded.tokens), padded.mask)
+        return losses_on(student, teacher, PROMPTS, [[*prompt, 3, 4] for prompt in PROMPTS], RESPONSES)
 
     results = []
     for teacher in (model, copy):

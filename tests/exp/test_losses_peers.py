@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from paced_exp.losses.divergences import divergence
+from paced_exp.losses.problem_loss import Dense, ProblemLoss
 
 pytest.importorskip("trl", reason="TRL is not installed; install the bench extra to compare with it")
 
@@ -21,8 +22,8 @@ def test_values_and_gradients_are_trls(name: str, beta: float, temperature: floa
     teacher = 3 * torch.randn(4, 6, 300, generator=generator)
     labels = torch.where(torch.rand(4, 6, generator=generator) < 0.7, 1, -100)
     theirs = GKDTrainer.generalized_jsd_loss(student, teacher, labels, beta=beta, temperature=temperature, reduction="sum")
-    loss = divergence(name, temperature=temperature, jsd_beta=beta, chunk=5)
-    ours = loss(student, teacher, torch.zeros(4, 6, dtype=torch.long))[labels != -100].sum()
+    loss, taken = ProblemLoss(divergence(name, jsd_beta=beta), temperature, chunk=5), labels != -100
+    ours = loss.per_token(student[taken], Dense(teacher[taken]), labels[taken]).sum()
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
     gradients = [torch.autograd.grad(value, student, retain_graph=True)[0] for value in (ours, theirs)]
     torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-6)

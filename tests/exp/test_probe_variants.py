@@ -11,7 +11,7 @@ from paced_exp import snr_probe
 from paced_exp.data.prompts import prompt_ids
 from paced_exp.data.sources import load_problems
 from paced_exp.grading import grader as grading
-from paced_exp.models.loading import load_model
+from paced_exp.models.loading import LoadedModel, load_model
 from paced_exp.probe import run as probe_run
 from paced_exp.probe import stages
 from paced_exp.rollouts.references import read_references, solution_ids
@@ -65,8 +65,14 @@ def members(folder: Path) -> dict[int, list[str]]:
     return {k: [name for name in kept if passes[name] == k] for k in range(K + 1)}
 
 
+def log_probabilities(model: LoadedModel, prompt: list[int], response: list[int]) -> torch.Tensor:
+    """log pi (R, V) at each token of the response, from a forward pass of its own."""
+    logits: torch.Tensor = model.model(torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1]
+    return logits.log_softmax(-1)
+
+
 def test_on_the_worked_solution_and_on_rollouts_of_the_students_own(models: Path, problems: Path, whole: Path, tmp_path: Path) -> None:
-    student = load_model(str(models / "student"), device="cpu", dtype="float64")
+    student, teacher = (load_model(str(models / name), device="cpu", dtype="float64") for name in ("student", "teacher"))
     by_id = {problem.id: problem for problem in load_problems(str(problems))}
     for kind, divergence in (("solution", "cross_entropy"), ("rollout", "reverse_kl")):
         out = tmp_path / kind
@@ -83,17 +89,14 @@ def test_on_the_worked_solution_and_on_rollouts_of_the_students_own(models: Path
         # The squared norm of each problem's gradient, by one backward pass a problem.
         norms = []
         for name in members(out)[1]:
-            batch = stages.Batch(
-                [
-                    (
-                        prompt_ids(student.tokenizer, by_id[name]),
-                        prompt_ids(student.tokenizer, by_id[name], "privileged"),
-                        answers[name],
-                    )
-                ]
+            log_s, log_t = (
+                log_probabilities(model, prompt_ids(student.tokenizer, by_id[name], prompt), answers[name])
+                for model, prompt in ((student, "plain"), (teacher, "privileged"))
             )
-            teacher = load_model(str(models / "teacher"), device="cpu", dtype="float64")
-            loss = stages.batch_losses(batch, student, teacher, divergence).sum()
+            if divergence == "cross_entropy":
+                loss = torch.nn.functional.nll_loss(log_s, torch.tensor(answers[name]))
+            else:
+                loss = torch.nn.functional.kl_div(log_t, log_s, reduction="sum", log_target=True) / len(answers[name])
             norms.append(sum(float(g.square().sum()) for g in torch.autograd.grad(loss, list(student.model.parameters()))))
         assert sorted(norms) == pytest.approx(sorted(stages.load_sums(out / "gradients" / "bin-001.npz").norms_squared), rel=1e-6)
 

@@ -8,11 +8,12 @@ import torch
 from safetensors import safe_open
 
 from paced_exp.core.errors import UserError
+from paced_exp.losses.alignment import Row, collate, supervised_logits
 from paced_exp.losses.divergences import divergence
+from paced_exp.losses.problem_loss import Buckets, Dense, ProblemLoss, bucketed
 from paced_exp.training import teacher_cache
-from paced_exp.training.batches import Row, collate, supervised_logits
 from paced_exp.training.teacher_cache import CachedTeacher
-from paced_exp.training.teachers import Buckets, Dense, ModelTeacher, bucketed, token_losses
+from paced_exp.training.teachers import ModelTeacher
 from tests.support.tiny_models import tiny_model
 
 
@@ -115,16 +116,16 @@ def test_a_coarser_view_never_raises_the_divergence_and_all_tokens_give_the_exac
     teacher, student = Counting(), tiny_model(dtype=torch.float64)
     batch = collate(rows(), 0)
     logits = supervised_logits(student, batch.student)
-    loss = divergence(name)
-    exact = token_losses(loss, logits, teacher.targets(batch), batch.tokens)
+    loss = ProblemLoss(divergence(name))
+    exact = loss.per_token(logits, teacher.targets(batch), batch.tokens)
     before = None
     for k in (1, 8, 47):
         cached = cache(tmp_path / str(k), teacher, top_k=k)
         cached.prepare(rows())
-        found = token_losses(loss, logits, cached.targets(batch), batch.tokens)
+        found = loss.per_token(logits, cached.targets(batch), batch.tokens)
         assert (found <= exact + 1e-12).all()
         assert before is None or (found >= before - 1e-12).all()  # more tokens refine the view
-        error = cached.error(student, rows(), loss, loss)
+        error = cached.error(student, rows(), loss)
         assert error["mean_nats"] == pytest.approx((exact - found).mean().item(), rel=1e-6, abs=1e-9)
         before = found
     torch.testing.assert_close(before, exact, rtol=1e-9, atol=1e-12)
@@ -135,7 +136,8 @@ def test_gradients_through_buckets_are_those_of_the_coarse_divergence(tmp_path: 
     cached.prepare(rows(2))
     batch = collate(rows(2), 0)
     logits = torch.randn(len(batch.tokens), 48, dtype=torch.float64, generator=torch.Generator().manual_seed(2), requires_grad=True)
-    assert torch.autograd.gradcheck(lambda z: token_losses(divergence("forward_kl"), z, cached.targets(batch), batch.tokens), logits)
+    loss = ProblemLoss(divergence("forward_kl"))
+    assert torch.autograd.gradcheck(lambda z: loss.per_token(z, cached.targets(batch), batch.tokens), logits)
 
 
 def test_a_part_that_was_cut_short_is_named(tmp_path: Path) -> None:

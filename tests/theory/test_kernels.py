@@ -11,19 +11,23 @@ from hypothesis import strategies as st
 from scipy import integrate, special, stats
 
 from paced_theory._quadrature import expectation
-from paced_theory.estimation import posterior_weight
+from paced_theory.estimation import posterior_weight, unbiased_weight
+from paced_theory.kernel import FunctionKernel, Kernel
 from paced_theory.kernels import (
     BernoulliEntropy,
     BetaKernel,
+    Focal,
     GaussianBump,
     HardFilter,
     Linear,
+    MaxRL,
     PosteriorKernel,
     SqrtVariance,
     Uniform,
 )
 
 common = settings(deadline=None, max_examples=60)
+costly = settings(deadline=None, max_examples=15)
 exponents = st.floats(0, 50)
 rates = st.floats(0, 1)
 priors = st.tuples(st.floats(0.1, 30), st.floats(0.1, 30))
@@ -42,6 +46,12 @@ KERNELS = [
     BernoulliEntropy(),
     PosteriorKernel(5),
     PosteriorKernel(4, 2.0, 0.5, (0.5, 3.0)),
+    Focal(),
+    Focal(0.7),
+    MaxRL(),
+    MaxRL(1),
+    FunctionKernel(lambda p: min(p, 1 - p), (0.5,), "tent"),
+    FunctionKernel(lambda p: 1 + math.sin(math.pi * p), label="sine"),
 ]
 kernels = st.sampled_from(KERNELS)
 each_kernel = pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
@@ -107,7 +117,7 @@ def test_quadrature_of_a_constant_and_of_p_is_exact(prior):
 @common
 @given(kernels, st.floats(0.001, 0.999))
 def test_derivative_agrees_with_central_differences(kernel, p):
-    assume(all(abs(p - edge) > 1e-4 for edge in kernel.breakpoints) or not isinstance(kernel, HardFilter))
+    assume(all(abs(p - edge) > 1e-4 for edge in kernel.breakpoints) or not isinstance(kernel, HardFilter | FunctionKernel))
     step = 1e-6 * min(p, 1 - p)
     numeric = (kernel(p + step) - kernel(p - step)) / (2 * step)
     scale = abs(kernel(p)) / min(p, 1 - p)
@@ -334,6 +344,20 @@ def test_posterior_kernel_mean_is_the_prior_mean_of_the_weight(K, alpha, beta, p
         (lambda: HardFilter(float("nan"), 0.5), "^lo must be a finite real number, got nan"),
         (lambda: GaussianBump(1.0), "^center must be a number strictly between 0 and 1, got 1.0"),
         (lambda: GaussianBump(0.5, 0.0), "^sigma must be a finite number > 0, got 0.0"),
+        (lambda: Focal(-1.0), "^gamma must be a finite number >= 0, got -1.0"),
+        (lambda: MaxRL(0), "^order must be an integer >= 1, got 0"),
+        (lambda: MaxRL(2.0), "^order must be an integer >= 1, got 2.0"),
+        (lambda: FunctionKernel(0.5), "^function must be a function of the pass rate, got 0.5"),
+        (lambda: FunctionKernel(math.exp, (1.0,)), "^breakpoints must be a number strictly between 0 and 1, got 1.0"),
+        (lambda: FunctionKernel(lambda p: 0.75 - p), "^function must return finite weights >= 0 .* got -0.000488281 at p = 0.750488"),
+        (
+            lambda: FunctionKernel(lambda p: math.inf if p == 0 else 1 / p, label="1/p"),
+            "^function must return finite weights >= 0 .* got inf at p = 0 from 1/p",
+        ),
+        (lambda: BetaKernel().at_counts(3, 2), "^k must be integers between 0 and K, got 3"),
+        (lambda: MaxRL().at_counts(1, 0), "^K must be integers >= 1"),
+        (lambda: HardFilter().posterior_mean(3, 2), "^k must be integers between 0 and K, got 3"),
+        (lambda: HardFilter().posterior_mean(1, 2, (0, 1)), "^prior must be a pair"),
         (lambda: PosteriorKernel(0), "^K must be an integer >= 1, got 0"),
         (lambda: PosteriorKernel(3, -1.0), "^alpha must be"),
         (lambda: PosteriorKernel(3, 1.0, -1.0), "^beta must be"),
@@ -375,4 +399,164 @@ def test_names():
         "Bernoulli entropy",
         "posterior K=5",
         "posterior K=4",
+        "focal(2)",
+        "focal(0.7)",
+        "MaxRL(8)",
+        "MaxRL(1)",
+        "tent",
+        "sine",
     ]
+    assert FunctionKernel(math.sqrt).name == "sqrt"
+
+
+# ---- from counts
+
+
+@each_kernel
+@pytest.mark.parametrize(
+    ("k", "K", "prior"), [(0, 1, (1.0, 1.0)), (3, 8, (1.0, 1.0)), (8, 8, (0.35, 0.43)), (0, 8, (0.35, 0.43)), (30, 64, (2.0, 5.0))]
+)
+def test_posterior_means_agree_with_quadpack(kernel, k, K, prior):
+    a, b = prior[0] + k, prior[1] + K - k
+    total = 0.0
+    for lo, hi in pairwise(sorted({0.0, 0.5, 1.0, *kernel.breakpoints})):
+        left, right = min(a - 1, 0.0) if lo == 0 else 0.0, min(b - 1, 0.0) if hi == 1 else 0.0  # QUADPACK's algebraic weights
+
+        def rest(x, left=left, right=right):
+            return kernel(x) * x ** (a - 1 - left) * (1 - x) ** (b - 1 - right)
+
+        total += integrate.quad(rest, lo, hi, weight="alg", wvar=(left, right), epsabs=0, epsrel=1e-10, limit=400)[0]
+    assert math.isclose(kernel.posterior_mean(k, K, prior), total / special.beta(a, b), rel_tol=1e-8)
+
+
+@each_kernel
+def test_counts_broadcast_and_each_pair_has_its_own_weight(kernel):
+    k, K = np.array([[0, 3], [2, 4], [3, 3]]), np.array([4, 8])
+    for method in (kernel.at_counts, kernel.posterior_mean):
+        found = method(k, K)
+        assert found.shape == (3, 2) and isinstance(method(1, 3), float)
+        assert found.tolist() == [[method(int(passes), int(n)) for passes, n in zip(row, K, strict=True)] for row in k]
+    assert kernel.at_counts(k, K) == pytest.approx(kernel(k / K), rel=1e-15)
+
+
+def test_failure_rates_are_exact_in_the_beta_kernel_and_as_ever_in_grpo_s():
+    k = np.arange(11)
+    assert BetaKernel(0.5, 0.5).at_counts(k, 10).tolist() == ((k / 10) ** 0.5 * ((10 - k) / 10) ** 0.5).tolist()
+    assert SqrtVariance().at_counts(k, 10).tolist() == ((k / 10) ** 0.5 * (1 - k / 10) ** 0.5).tolist()
+
+
+@costly
+@given(kernels, st.floats(0.05, 0.95))
+def test_with_many_rollouts_the_posterior_mean_is_the_plug_in(kernel, p):
+    assume(all(abs(p - edge) > 0.02 for edge in kernel.breakpoints))
+    K = 10**6
+    k = round(K * p)
+    # Both are w(p) to order w''/K; the narrowest kernel here has a width of 0.05.
+    assert math.isclose(kernel.posterior_mean(k, K), kernel.at_counts(k, K), rel_tol=1e-3, abs_tol=1e-4)
+
+
+@common
+@given(kernels, rates)
+def test_a_kernel_of_powers_is_their_sum(kernel, p):
+    if kernel.powers:
+        total = sum(scale * p**i * (1 - p) ** j for scale, i, j in kernel.powers)
+        assert math.isclose(kernel(p), total, rel_tol=1e-12, abs_tol=1e-300)
+    else:
+        assert isinstance(kernel, HardFilter | GaussianBump | BernoulliEntropy | PosteriorKernel | FunctionKernel)
+
+
+@common
+@given(st.integers(1, 12), st.integers(0, 5), rates)
+def test_the_unbiased_weights_of_maxrl_s_powers_have_it_as_their_expectation(order, extra, p):
+    K = max(1, order - 1) + extra
+    k = np.arange(K + 1)
+    weights = sum(scale * unbiased_weight(k, K, int(i), int(j)) for scale, i, j in MaxRL(order).powers)
+    assert math.isclose(stats.binom(K, p).pmf(k) @ weights if p > 1e-300 else weights[0], MaxRL(order)(p), rel_tol=1e-11)
+
+
+# ---- the rivals by power
+
+
+@common
+@given(st.integers(1, 64), st.floats(1e-300, 1), priors)
+def test_maxrl_is_its_formula_in_exact_arithmetic_and_its_mean_mpmath_s(order, p, prior):
+    with mpmath.workdps(340):
+        exact = (1 - (1 - mpmath.mpf(p)) ** order) / mpmath.mpf(p)
+    assert math.isclose(MaxRL(order)(p), exact, rel_tol=1e-13) and MaxRL(order)(0.0) == order and MaxRL(order)(1.0) == 1
+    a, b = map(mpmath.mpf, prior)
+    mean = mpmath.fsum(mpmath.beta(a, b + j) / mpmath.beta(a, b) for j in range(order))
+    assert math.isclose(MaxRL(order).integral(prior), mean, rel_tol=1e-12)
+
+
+def test_maxrl_ends_in_the_log_likelihood_and_starts_in_the_pass_rate():
+    assert MaxRL(1)([0.0, 0.3, 1.0]) == pytest.approx([1, 1, 1], rel=1e-15) and MaxRL(1).mode() == 0.5
+    assert MaxRL(2)([0.0, 0.25, 1.0]) == pytest.approx([2.0, 1.75, 1.0]) and MaxRL(2).mode() == 0.0
+    assert MaxRL(5000)(0.1) == pytest.approx(10.0, rel=1e-12)
+    assert MaxRL(8).derivative([0.0, 1.0]).tolist() == [-28.0, -1.0]
+
+
+@common
+@given(st.floats(0, 20), rates, priors)
+def test_focal_is_the_failure_rate_s_power(gamma, p, prior):
+    kernel = Focal(gamma)
+    assert kernel(p) == BetaKernel(0, gamma)(p) and kernel.integral(prior) == BetaKernel(0, gamma).integral(prior)
+    assert kernel.powers == ((1.0, 0.0, gamma),) and kernel.mode() == (0.0 if gamma else 0.5)
+    assert kernel != Focal(gamma + 1) and kernel == Focal(gamma)
+
+
+# ---- any function
+
+
+@costly
+@given(st.floats(0.5, 4), st.floats(0.5, 4), rates, st.tuples(st.floats(0.5, 30), st.floats(0.5, 30)))
+def test_a_function_that_copies_a_kernel_is_that_kernel(alpha, beta, p, prior):
+    copy, kernel = FunctionKernel(lambda x: x**alpha * (1 - x) ** beta), BetaKernel(alpha, beta)
+    assert copy(p) == pytest.approx(kernel(p), rel=1e-14)
+    assert copy.integral(prior) == pytest.approx(kernel.integral(prior), rel=1e-9)
+
+
+@costly
+@given(st.floats(1e-9, 1 - 1e-9), st.sampled_from([(1.0, 1.0), (0.02, 0.5), (7.0, 0.3), (3.0, 8.0), (2e5, 5e5), (1.0, 1e5)]))
+def test_a_jump_is_found_unnamed(edge, prior):
+    kernel, law = FunctionKernel(lambda p: 1.0 if p >= edge else 0.25), stats.beta(*prior)
+    assert kernel.breakpoints == (pytest.approx(edge, rel=1e-15),)
+    assert kernel.integral(prior) == pytest.approx(0.25 * law.cdf(edge) + law.sf(edge), rel=1e-9)
+
+
+@pytest.mark.parametrize("kink", [0.3333, 0.612345, 1e-3])
+def test_a_kink_need_not_be_named(kink):
+    named, unnamed = (FunctionKernel(lambda p: abs(p - kink), points) for points in ((kink,), ()))
+    assert unnamed.breakpoints == () and unnamed.integral((3, 8)) == pytest.approx(named.integral((3, 8)), rel=1e-9)
+    assert named.integral() == pytest.approx((kink**2 + (1 - kink) ** 2) / 2, rel=1e-12)
+
+
+def test_rounding_and_steep_ends_are_no_jumps():
+    assert FunctionKernel(lambda p: 1 + 1e-14 * math.sin(1e9 * p)).breakpoints == ()
+    assert FunctionKernel(lambda p: p**0.01).breakpoints == () and FunctionKernel(lambda p: (1 - p) ** 0.01).breakpoints == ()
+    assert FunctionKernel(lambda p: round(p, 1)).breakpoints == pytest.approx(np.arange(0.05, 1, 0.1), rel=1e-12)
+
+
+def test_a_function_that_no_quadrature_can_follow_is_refused():
+    with pytest.raises(
+        ValueError, match=r"^function must be smooth between its breakpoints, got a mean from .* by three rules; name the pass rates"
+    ):
+        FunctionKernel(lambda p: 1 + math.sin(1e5 * p)).integral()
+
+
+class Comb(Kernel):
+    """Two equal peaks and a smaller one: what a subclass with `_value` alone gets from the base."""
+
+    def _value(self, p):
+        return np.exp(-(((p - 0.2) / 0.05) ** 2)) + np.exp(-(((p - 0.8) / 0.05) ** 2)) + 0.1
+
+
+def test_what_a_kernel_of_values_alone_gets():
+    kernel = Comb()
+    assert kernel.name == "Comb" and kernel.mode() in (pytest.approx(0.2, abs=1e-6), pytest.approx(0.8, abs=1e-6))
+    assert kernel.log(0.3) == math.log(kernel(0.3)) and kernel.derivative(0.2) == pytest.approx(0, abs=1e-6)
+    assert kernel.integral() == pytest.approx(0.1 + 2 * 0.05 * math.sqrt(math.pi) * math.erf(4), rel=1e-8)
+    assert FunctionKernel(lambda p: 1.0 if 0.25 <= p <= 0.75 else 0.5).mode() == 0.5  # the middle of a plateau
+    assert FunctionKernel(lambda p: (p - 0.123456789) ** 2 + 1).mode() == 1.0
+    assert FunctionKernel(lambda p: 1 - (p - 0.123456789) ** 2).mode() == pytest.approx(0.123456789, abs=1e-8)
+    tent = FunctionKernel(lambda p: min(p, 1 - p), (0.5,))
+    assert tent.derivative([0.0, 0.2, 0.8, 1.0]) == pytest.approx([1, 1, -1, -1]) and math.isnan(tent.derivative(0.5))

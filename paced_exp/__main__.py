@@ -1,0 +1,59 @@
+"""Every command of the package under one name: `paced VERB ...` is `python -m MODULE ...`.
+
+paced                                     # lists the verbs
+paced probe --help
+paced weights counts.jsonl --out weights.jsonl
+"""
+
+import difflib
+import runpy
+import sys
+from importlib.util import find_spec
+
+DISTRIBUTION = "paced-distillation"
+VERBS = {
+    "probe": ("paced_exp.snr_probe", "gradient SNR against the student's pass rate"),
+    "rollout": ("paced_exp.rollout", "roll out a student and count its passes"),
+    "weights": ("paced_exp.weights", "counts in, weights out; needs numpy and scipy alone"),
+    "distill": ("paced_exp.distill", "weighted distillation of a teacher into a student"),
+    "evaluate": ("paced_exp.evaluate", "mean@n, pass@k and length of a model's responses, with intervals"),
+    "verify": ("paced_theory.verify", "check every claim of the theory"),
+    "reproduce": ("paced_exp.reproduce", "run the experiments behind the paper's tables and figures"),
+}
+
+
+def main() -> None:
+    """Run the verb that the command line names, as `python -m` would, or list them all."""
+    verb, *rest = sys.argv[1:] or ["--help"]
+    if verb in ("-h", "--help"):
+        print("usage: paced VERB [OPTIONS]\n\nPACED: distillation weighted by the student's pass rate (arXiv 2603.11178). The verbs:\n")
+        print("\n".join(f"  {name:<10} {does}  (python -m {module})" for name, (module, does) in VERBS.items()))
+        print("\npaced VERB --help lists the options of one.")
+    elif verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        meant = f"did you mean {near[0]}?" if near else f"known: {', '.join(VERBS)}"
+        sys.exit(_refused(f"paced has no verb {verb!r}; {meant}"))
+    else:
+        _run(VERBS[verb][0], rest)
+
+
+def _run(module: str, arguments: list[str]) -> None:
+    sys.argv = [sys.argv[0], *arguments]
+    try:
+        # Not an import of its main: worker processes look for the module that is __main__, and find it only if it was run as one.
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        # A module of this package, or one that is there and lacks a part, is a defect: it keeps its traceback.
+        if missing in ("", "paced_exp", "paced_theory") or find_spec(missing) is not None:
+            raise
+        sys.exit(_refused(f"this verb needs {missing}, which is not installed; run: pip install '{DISTRIBUTION}[run]'"))
+
+
+def _refused(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    main()

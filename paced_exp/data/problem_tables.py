@@ -1,0 +1,255 @@
+"""Small tables with a row a problem: counts (k passes of K rollouts) and weights, as .jsonl, .csv or .parquet.
+
+The first two need numpy alone, so that weights can be made where nothing else is installed; parquet needs pyarrow. Rows are joined by
+problem_id, never by their place.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paced_exp.core.atomic import atomic_file
+from paced_exp.core.errors import UserError
+
+SUFFIXES = (".jsonl", ".csv", ".parquet")
+LARGEST_COUNT = 2**31 - 1  # of rollouts of a problem
+CHECKSUM_KEY = "paced_checksum"  # of all values of a parquet file: its own checksums are of pages, and its number of rows has none
+COUNTS = ("problem_id", "k", "K")
+WEIGHTS = ("problem_id", "weight")
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """k passes of K rollouts: problem_id (n,) text, no two alike; k and K (n,) whole numbers with 0 <= k <= K and K >= 1."""
+
+    problem_id: list[str]
+    k: np.ndarray
+    K: np.ndarray
+
+    def __post_init__(self) -> None:
+        check_ids(self.problem_id)
+        k, K = np.asarray(self.k), np.asarray(self.K)
+        checks: list[tuple[np.ndarray, str, np.ndarray, str]] = [
+            (~np.isfinite(K) | (K < 1) | (np.floor(K) != K), "K", K, "must be a whole number of at least 1"),
+            (~np.isfinite(k) | (k < 0) | (k != np.floor(k)), "k", k, "must be a whole number of at least 0"),
+            (k > K, "k", k, "exceeds its K"),
+            (K > LARGEST_COUNT, "K", K, f"must be at most {LARGEST_COUNT}"),
+        ]
+        for wrong, name, values, allowed in checks:
+            if wrong.any():
+                place = int(np.argmax(wrong))
+                raise UserError(
+                    f"{name} = {values[place]} of problem {self.problem_id[place]!r} {allowed}; mend the row or make the file again"
+                )
+        object.__setattr__(self, "k", k.astype(np.int64))
+        object.__setattr__(self, "K", K.astype(np.int64))
+
+
+def check_ids(problem_id: Sequence[object]) -> None:
+    """Raise `UserError` for a problem_id that is no text or occurs twice."""
+    seen = set()
+    for value in problem_id:
+        if not isinstance(value, str):
+            raise UserError(f"problem_id = {value!r:.80} must be text; mend the row or make the file again")
+        if value in seen:
+            raise UserError(f"problem_id = {value} of problem {value!r} occurs more than once; mend the row or make the file again")
+        seen.add(value)
+
+
+def read_counts(path: str | Path) -> Counts:
+    """The counts in a .jsonl, .csv or .parquet file with `problem_id`, `k` and `K`, such as a run's pass_rates.parquet; further columns are left out.
+
+    Raises `UserError`, naming the file and the line or problem, for one that is missing or damaged, or whose counts cannot be.
+    """
+    path = Path(path)
+    rows = _read(path, COUNTS, _count)
+    if not rows:
+        raise UserError(f"{path} has no pass rates in it; give problem_id, k and K a line")
+    with of_file(path):
+        return Counts([row["problem_id"] for row in rows], *(np.array([row[name] for row in rows]) for name in ("k", "K")))
+
+
+def read_weights(path: str | Path) -> dict[str, float]:
+    """The weight of each problem_id in a .jsonl, .csv or .parquet file with `problem_id` and `weight`, such as `paced weights` writes.
+
+    Raises `UserError`, naming the file and the line or problem, for one that is missing or damaged, and for weights that are negative or not finite.
+    """
+    path = Path(path)
+    rows = _read(path, WEIGHTS, _weight)
+    if not rows:
+        raise UserError(f"{path} has no weights in it; make it with: paced weights COUNTS --out {path}")
+    with of_file(path):
+        check_ids([row["problem_id"] for row in rows])
+        for row in rows:
+            if not 0 <= row["weight"] < math.inf:
+                raise UserError(
+                    f"weight = {row['weight']} of problem {row['problem_id']!r} must be a finite number of at least 0; mend the row"
+                )
+    return {row["problem_id"]: row["weight"] for row in rows}
+
+
+def write_rows(path: str | Path, columns: dict[str, Sequence[Any]]) -> None:
+    """Write `columns`, name -> values of one length, as .jsonl, .csv or .parquet by the suffix of `path`, atomically.
+
+    Raises `UserError` for another suffix and where the file cannot be written.
+    """
+    path = Path(path)
+    _check_suffix(path)
+    values = {name: column.tolist() if isinstance(column, np.ndarray) else list(column) for name, column in columns.items()}
+    if path.suffix == ".parquet":
+        pa, parquet = _pyarrow(path)
+        parquet.write_table(path, pa.table(values), None)
+        return
+    text = io.StringIO(newline="")
+    rows = zip(*values.values(), strict=True)
+    if path.suffix == ".csv":
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(values)
+        writer.writerows(rows)
+    else:
+        text.writelines(json.dumps(dict(zip(values, row, strict=True)), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+    try:
+        with atomic_file(path) as file:
+            file.write(text.getvalue().encode())
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror or error}); free some space or name another file") from error
+
+
+def table_checksum(table: Any) -> str:
+    """SHA-256 over all values of a pyarrow table."""
+    return "sha256:" + hashlib.sha256(json.dumps(table.to_pydict()).encode()).hexdigest()
+
+
+# ---- reading
+
+
+@contextmanager
+def of_file(path: Path) -> Iterator[None]:
+    """Errors from within begin with the file's name."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def _check_suffix(path: Path) -> None:
+    if path.suffix not in SUFFIXES:
+        raise UserError(f"{path} must end in {', '.join(SUFFIXES)}, by which its format is told")
+
+
+def _read(path: Path, names: tuple[str, ...], convert: Callable[[Row, str], Row]) -> list[Row]:
+    _check_suffix(path)
+    if path.suffix == ".parquet":
+        return _parquet_rows(path, names)
+    found = _jsonl_rows(path, names) if path.suffix == ".jsonl" else _csv_rows(path, names)
+    return [convert(row, where) for where, row in found]
+
+
+def _text(path: Path, names: tuple[str, ...]) -> str:
+    try:
+        # utf-8-sig drops a byte order mark, which some editors write. No newline is translated: a quoted csv value may hold one.
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); give a file with {_listed(names)} a line") from error
+
+
+def _jsonl_rows(path: Path, names: tuple[str, ...]) -> Iterator[tuple[str, Row]]:
+    wanted = "{" + ", ".join(f'"{name}": ...' for name in names) + "}"
+    for number, text in enumerate(_text(path, names).split("\n"), start=1):
+        if not text.strip():
+            continue
+        try:
+            row = json.loads(text)
+            yield f"{path} line {number}", {name: row[name] for name in names}
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise UserError(f"{path} line {number}: expected {wanted}, not {text[:80]!r}") from error
+
+
+def _csv_rows(path: Path, names: tuple[str, ...]) -> Iterator[tuple[str, Row]]:
+    reader = csv.DictReader(io.StringIO(_text(path, names), newline=""))
+    try:
+        for name in names:
+            if reader.fieldnames is None or name not in reader.fieldnames:
+                raise UserError(f"{path} has no column {name!r}; its first line must name {_listed(names)}")
+        for row in reader:
+            where = f"{path} line {reader.line_num}"
+            if any(row[name] is None for name in names):
+                raise UserError(f"{where} has fewer values than the first line has names; mend the row")
+            yield where, {name: row[name] if name == "problem_id" else _number(row[name]) for name in names}
+    except csv.Error as error:
+        raise UserError(f"{path} line {reader.line_num} is no readable csv ({error}); mend the row") from error
+
+
+def _number(text: str) -> Any:
+    """A csv value as the number it writes; any other text stays as it is, to be refused by name."""
+    if re.fullmatch(r"\s*[+-]?\d{1,30}\s*", text, re.ASCII):
+        return int(text)
+    return float(text) if re.fullmatch(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", text, re.ASCII) else text
+
+
+def _parquet_rows(path: Path, names: tuple[str, ...]) -> list[Row]:
+    pa, parquet = _pyarrow(path)
+    table = parquet.read_table(path)
+    for name in names:
+        if name not in table.column_names:
+            raise UserError(f"{path} has no column {name!r}; it must have {_listed(names)}")
+        kind = table.schema.field(name).type
+        text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        if not (text if name == "problem_id" else pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+            raise UserError(
+                f"{path}: column {name!r} holds {kind}, not {'text' if name == 'problem_id' else 'numbers'}; make the file again"
+            )
+    stored = (table.schema.metadata or {}).get(CHECKSUM_KEY.encode())
+    if stored is not None and stored != table_checksum(table).encode():
+        raise UserError(f"{path} is damaged (its checksum is wrong); make it again")
+    rows: list[Row] = table.select(names).to_pylist()
+    return [{name: math.nan if value is None and name != "problem_id" else value for name, value in row.items()} for row in rows]
+
+
+def _pyarrow(path: Path) -> tuple[Any, Any]:
+    """pyarrow and this package's parquet files, loaded only for a file of that kind: .jsonl and .csv must do without."""
+    try:
+        import pyarrow
+
+        from paced_exp.core import parquet
+    except ModuleNotFoundError as error:
+        raise UserError(f"{path}: parquet needs pyarrow (pip install pyarrow); .jsonl and .csv need nothing more") from error
+    return pyarrow, parquet
+
+
+def _id(row: Row, where: str) -> str:
+    if type(row["problem_id"]) not in (str, int):
+        raise UserError(f"{where}: problem_id must be text or a whole number, not {row['problem_id']!r:.80}")
+    return str(row["problem_id"])
+
+
+def _count(row: Row, where: str) -> Row:
+    k, K = row["k"], row["K"]
+    name = _id(row, where)
+    if not (type(k) is int and type(K) is int):
+        raise UserError(f"{where}: k and K must be whole numbers, not {k!r:.80} and {K!r:.80}")
+    if not (abs(k) <= LARGEST_COUNT and abs(K) <= LARGEST_COUNT):
+        raise UserError(f"{where}: k and K must be at most {LARGEST_COUNT}")
+    return {"problem_id": name, "k": k, "K": K}
+
+
+def _weight(row: Row, where: str) -> Row:
+    if type(row["weight"]) not in (int, float) or abs(row["weight"]) > 1e300:
+        raise UserError(f"{where}: weight must be a finite number, not {row['weight']!r:.80}")
+    return {"problem_id": _id(row, where), "weight": float(row["weight"])}
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"

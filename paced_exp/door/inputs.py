@@ -1,0 +1,131 @@
+"""Objects for the options that name things: models, problems and weights in memory become files beside the run's folder.
+
+A run reads files: that is what its fingerprints, its resumption and its error messages speak of. So what is given as an object is written to
+the folder OUT-inputs, under a name made from its content, and the run is given that name. The same objects give the same names again, and
+with them the same run.
+"""
+
+import atexit
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paced_exp.core.atomic import atomic_file
+from paced_exp.core.errors import UserError
+from paced_exp.data.problem import Problem
+from paced_exp.data.problem_tables import write_rows
+from paced_exp.data.sources import save_problems
+from paced_exp.door.problem_weights import ProblemWeights
+from paced_exp.door.results import Distillation
+from paced_exp.models.loading import LoadedModel
+from paced_exp.models.saving import save_model
+
+
+@cache
+def _session() -> Path:
+    """The folder of the runs without an `out`, removed when this process ends, and not when one of its forks does."""
+    folder, owner = Path(tempfile.mkdtemp(prefix="paced-")), os.getpid()
+    atexit.register(lambda: shutil.rmtree(folder, ignore_errors=True) if os.getpid() == owner else None)
+    return folder
+
+
+def folder_of(out: str | Path | None, verb: str) -> Path:
+    """The folder of a run: `out`, or, without it, a temporary one that is there until Python ends."""
+    if out is not None:
+        return Path(out)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError(f"`out` must be given to paced.{verb} under a launcher of several processes, which all work in that one folder")
+    return Path(tempfile.mkdtemp(prefix=f"{verb}-", dir=_session())) / "run"
+
+
+class Inputs:
+    """Writes what is given as objects for the run in the folder `out`."""
+
+    def __init__(self, out: Path) -> None:
+        absolute = Path(os.path.abspath(out))
+        self.folder = absolute.with_name(f"{absolute.name}-inputs")
+
+    def model(self, name: str, given: Any) -> Any:
+        """lab:NAME, a folder or a hub id of `given`, the value of the argument `name`: one of these, a distillation, a (model, tokenizer), or a `LoadedModel`."""
+        if isinstance(given, Distillation):
+            return given.model
+        if isinstance(given, LoadedModel):
+            given = given.model, given.tokenizer
+        if isinstance(given, tuple | list) and len(given) == 2:
+            model, tokenizer = given
+            return str(save_model(model, tokenizer, self.folder, name))
+        if hasattr(given, "save_pretrained"):
+            raise UserError(f"`{name}` holds a {type(given).__name__} without its tokenizer; give (model, tokenizer)")
+        return given
+
+    def problems(self, given: Any) -> Any:
+        """lab:SPLIT, a file or hub:NAME of `given`: one or several of these, a frame, or a list of `Problem` or of dicts."""
+        if isinstance(given, str | Path):
+            return given
+        if hasattr(given, "to_dict") and hasattr(given, "columns"):
+            given = given.to_dict("records")
+        if isinstance(given, Mapping) or not isinstance(given, Iterable):
+            raise UserError(f"`problems` is a {type(given).__name__}; give lab:SPLIT, a file, hub:NAME, or a list of Problem or of dicts")
+        listed = list(given)
+        if listed and all(isinstance(item, str | Path) for item in listed):
+            return ",".join(map(str, listed))
+        if listed and all(isinstance(item, Problem) for item in listed):
+            rows = [dataclasses.asdict(item) for item in listed]
+            return str(self._written("problems", ".parquet", rows, lambda path: save_problems(listed, path)))
+        if listed and all(isinstance(item, Mapping) for item in listed):
+            return str(self._written("problems", ".jsonl", [dict(item) for item in listed], None))
+        raise UserError("`problems` must hold at least one problem, and be all of Problem, all of dicts, or all names of sources")
+
+    def weights(self, given: Any, ids: Callable[[], list[str]]) -> Any:
+        """The file of `given`: a file, weights by `paced.weights`, a frame, or a mapping from problem_id; or as many numbers as there are problems.
+
+        ids: loads those of the problems, in their order, to which numbers alone are joined.
+        """
+        if isinstance(given, str | Path):
+            return given
+        if isinstance(given, ProblemWeights):
+            columns = given.columns()
+        elif hasattr(given, "columns"):
+            if not {"problem_id", "weight"} <= set(given.columns):
+                raise UserError(f"`weights` has the columns {', '.join(map(str, given.columns))}; it must have problem_id and weight")
+            columns = {name: given[name].tolist() for name in ("problem_id", "weight")}
+        elif isinstance(given, Mapping):
+            columns = {"problem_id": list(given), "weight": list(given.values())}
+        else:
+            numbers = np.asarray(given, dtype=float)
+            names = ids()
+            if numbers.shape != (len(names),):
+                raise UserError(
+                    f"`weights` has the shape {numbers.shape}, and there are {len(names)} problems; give one number for each, or a frame"
+                )
+            columns = {"problem_id": names, "weight": numbers}
+        columns = {
+            "problem_id": [str(name) for name in columns["problem_id"]],
+            "weight": np.asarray(columns["weight"], dtype=float).tolist(),
+        }
+        return str(self._written("weights", ".jsonl", columns, lambda path: write_rows(path, columns)))
+
+    def _written(self, name: str, suffix: str, content: Any, write: Any) -> Path:
+        """folder/NAME-HASH.SUFFIX with `content`, written by `write`, or as a JSON line for each of its items."""
+        try:
+            text = json.dumps(content, sort_keys=True)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"`{name}` holds what JSON cannot ({error}); give text, numbers, lists and dicts") from error
+        path = self.folder / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}{suffix}"
+        if path.exists():  # whole, since it is written atomically
+            return path
+        if write is not None:
+            write(path)
+            return path
+        with atomic_file(path) as file:
+            file.writelines(json.dumps(item).encode() + b"\n" for item in content)
+        return path

@@ -1,0 +1,90 @@
+"""Keyword arguments that are the options of a command: checked by name and type, shown in signature and help."""
+
+import dataclasses
+import difflib
+import inspect
+import numbers
+import operator
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from paced_exp.core.errors import UserError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Verb = TypeVar("Verb", bound=Callable[..., Any])
+
+
+def plain_options(config_class: "type[DataclassInstance]", verb: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """`options` as config.yaml holds them. Raises `UserError` for a name that is no field, with the nearest, and for a value of another type."""
+    hints = get_type_hints(config_class)
+    for name in options:
+        if name not in hints:
+            near = difflib.get_close_matches(name, hints, n=1)
+            meant = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(sorted(hints))}"
+            raise UserError(f"paced.{verb} has no option `{name}`; {meant}")
+    return {name: _plain(name, value, hints[name]) for name, value in options.items()}
+
+
+def _plain(name: str, value: Any, hint: Any) -> Any:
+    """`value` as one of the types that `hint` allows: numpy's numbers become Python's, a path becomes text."""
+    kinds = [get_origin(kind) or kind for kind in (get_args(hint) if NoneType in get_args(hint) else (hint,))]
+    if value is None and NoneType in kinds:
+        return None
+    truth = isinstance(value, bool) or type(value).__name__ == "bool_"
+    number = isinstance(value, numbers.Real) and not truth
+    if bool in kinds and truth:
+        return bool(value)
+    if int in kinds and number and hasattr(value, "__index__"):
+        return operator.index(value)
+    if float in kinds and number:
+        return float(value)
+    if (str in kinds or Literal in kinds) and isinstance(value, str | Path):
+        return str(value)
+    if dict in kinds and isinstance(value, Mapping):
+        return dict(value)
+    names = {
+        bool: "True or False",
+        int: "a whole number",
+        float: "a number",
+        dict: "a dict",
+        str: "text",
+        Literal: "text",
+        NoneType: "None",
+    }
+    raise UserError(f"`{name}` {value!r:.100} must be {' or '.join(names[kind] for kind in kinds)}")
+
+
+def takes_options_of(config_class: "type[DataclassInstance]") -> Callable[[Verb], Verb]:
+    """Give a verb, whose last parameter is **options, the fields of a configuration in its signature and their meaning in its docstring."""
+
+    def decorate(verb: Verb) -> Verb:
+        own = [parameter for parameter in inspect.signature(verb).parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
+        hints = get_type_hints(config_class)
+        further = [
+            inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name])
+            for field in dataclasses.fields(config_class)
+            if field.name not in {parameter.name for parameter in own}
+        ]
+        returns = inspect.signature(verb).return_annotation
+        verb.__signature__ = inspect.Signature([*own, *further], return_annotation=returns)  # type: ignore[attr-defined]
+        verb.__doc__ = f"{inspect.cleandoc(verb.__doc__ or '')}\n\nFurther options:\n{_meanings(config_class, {p.name for p in own})}"
+        return verb
+
+    return decorate
+
+
+def _meanings(config_class: "type[DataclassInstance]", without: set[str]) -> str:
+    """A line for each option, as the docstrings of the configuration and of its groups describe it; the configuration's own words come first."""
+    found: dict[str, str] = {}
+    for home in reversed(config_class.__mro__):
+        found |= dict(re.findall(r"^        (\w+): (.+)$", home.__doc__ or "", re.M))
+    return "\n".join(
+        f"    {field.name}: {found[field.name]}"
+        for field in dataclasses.fields(config_class)
+        if field.name in found and field.name not in without
+    )

@@ -1,0 +1,48 @@
+"""Forward and reverse Kullback-Leibler divergence: PACED's losses of distillation and of self-distillation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from paced_exp.losses.divergences import Divergence, log_probabilities
+
+if TYPE_CHECKING:
+    import torch
+
+
+def kl(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
+    """sum p (log p - log q) over the last dimension, nats; p = 0 contributes exactly 0, so that logits of +-1e4 give finite values."""
+    p = log_p.exp()
+    # Not `p > 0`, which would take a NaN for a zero and hide it.
+    return (p * (log_p - log_q)).masked_fill(p == 0, 0).sum(-1)
+
+
+@dataclass(frozen=True)
+class ForwardKL(Divergence):
+    """KL(pi_T || pi_S) = sum pi_T (log pi_T - log pi_S), nats; its gradient in the student's logits is pi_S - pi_T."""
+
+    name = "forward_kl"
+    label = "forward KL"
+
+    def value(self, student: torch.Tensor, teacher: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        return kl(log_probabilities(teacher), log_probabilities(student))
+
+    def gradient(self, student: torch.Tensor, teacher: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        return log_probabilities(student).exp() - log_probabilities(teacher).exp()
+
+
+@dataclass(frozen=True)
+class ReverseKL(Divergence):
+    """KL(pi_S || pi_T) = sum pi_S (log pi_S - log pi_T), nats; its gradient is pi_S (log pi_S - log pi_T - KL). It has the student's samples."""
+
+    name = "reverse_kl"
+    label = "reverse KL"
+    default_source = "rollouts"
+
+    def value(self, student: torch.Tensor, teacher: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        return kl(log_probabilities(student), log_probabilities(teacher))
+
+    def gradient(self, student: torch.Tensor, teacher: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        log_s, log_t = log_probabilities(student), log_probabilities(teacher)
+        return log_s.exp() * (log_s - log_t - kl(log_s, log_t)[..., None])

@@ -1,0 +1,76 @@
+"""From counts to weights: k passes of K rollouts a problem in, the weight of each problem out. Needs numpy and scipy alone.
+
+    paced weights counts.jsonl --estimate empirical_bayes --out weights.jsonl
+    python -m paced_exp.weights runs/rollout/pass_rates.parquet --out weights.csv      # the same; what `paced rollout` wrote
+
+Counts are a .jsonl, .csv or .parquet with problem_id, k and K, weights one of these with problem_id, k, K and weight, by the file's ending. A
+weight has mean one over the problems that have any, and is zero where a problem is dropped. docs/weights.md says what to do with it.
+"""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import NoneType
+from typing import Any, NoReturn, get_args, get_type_hints
+
+from paced_exp.core.errors import UserError, exit_cleanly, flag_of
+from paced_exp.data.problem_tables import read_counts
+from paced_exp.door.problem_weights import weigh_by
+from paced_exp.weighting import ESTIMATES, METHODS, Weighting
+
+PROG = "paced_exp.weights"
+HELP = {
+    "method": f"kernel of the pass rate: {', '.join(METHODS)}",
+    "alpha": "exponent of the pass rate in paced",
+    "beta": "exponent of the failure rate in paced",
+    "estimate": f"of the weight from k of K: {', '.join(ESTIMATES)}; plugin is the paper's, empirical_bayes what docs/weights.md recommends",
+    "lo": "smallest pass rate that the hard filter keeps",
+    "hi": "largest pass rate that the hard filter keeps",
+    "sigma": "width of the gaussian; matched to paced's spread when left out",
+    "gamma": "exponent of the failure rate in focal",
+    "order": "rollouts at which maxrl truncates the likelihood; K when left out",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Refuses in the one line that every command of this package refuses in."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see: python -m {PROG} --help)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    # Not jsonargparse, which the other commands use: this one must run where only numpy and scipy are installed.
+    parser = _Parser(prog=PROG, description="Counts in, weights out: the weight of each problem from its k passes in K rollouts.")
+    parser.add_argument("counts", type=Path, help="file with problem_id, k and K: .jsonl, .csv or .parquet")
+    parser.add_argument("--out", type=Path, help="file of the weights, likewise; when left out, only the summary is printed")
+    hints = get_type_hints(Weighting)
+    for option in dataclasses.fields(Weighting):
+        kind = next(one for one in (*get_args(hints[option.name]), hints[option.name]) if one is not NoneType)
+        parser.add_argument(
+            flag_of(option.name), type=kind, default=option.default, help=f"{HELP[option.name]} (default: {option.default})"
+        )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Weigh, write, print the summary."""
+    given: dict[str, Any] = vars(_parser().parse_args(sys.argv[1:] if argv is None else argv))
+    counts, out = given.pop("counts"), given.pop("out")
+    if out is not None and out.resolve() == counts.resolve():
+        raise UserError(f"--out {out} is the file of the counts; name another file")
+    try:
+        made = weigh_by(Weighting(**given), read_counts(counts))
+    except UserError as error:
+        raise error.in_flags(given) from error
+    if out is not None:
+        made.save(out)
+    print(made)
+    if out is not None:
+        print(out)
+
+
+if __name__ == "__main__":
+    exit_cleanly(main)
