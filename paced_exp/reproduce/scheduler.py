@@ -77,7 +77,7 @@ class Schedule:
                     if self._start(pool) | self._collect():
                         on_change(self)
             finally:
-                pool.stop()  # nothing is lost: a run resumes from what it has written
+                pool.stop()  # type: ignore[no-untyped-call]  # nothing is lost: a run resumes from what it has written
                 pool.join()
                 self._running.clear()
         return not self.failed

@@ -143,7 +143,7 @@ def test_the_grids_run_without_what_the_gpu_script_does_not_ask_for(tmp_path: Pa
         "import sys\nfor name in ('math_verify', 'datasets', 'trl', 'opacus', 'hypothesis', 'vllm'):\n    sys.modules[name] = None\n"
     )
     root = Path(__file__).resolve().parents[2]
-    modules = "lab.pretrain data.lab.families reproduce.learning_rates reproduce.run_cell training.run training.selection evaluate rollout snr_probe probe.stages"
+    modules = "lab.pretrain data.lab.families reproduce.learning_rates reproduce.run_cell training.run training.selection evaluate rollout snr_probe probe.measurement"
     program = f"import importlib\nfor name in {modules.split()}: importlib.import_module('paced_exp.' + name)\n"
     program += "from paced_exp.reproduce.__main__ import main\nmain(['--all', '--scale', 'gpu', '--dry-run'])"
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
