@@ -116,8 +116,9 @@ def listing(scale: Scale) -> str:
         count = f"{len(cells)} cells, {len(new)} of its own" if table.rows else "generated from the configurations"
         lines.append(f"{table.number:>2} {table.name}: {table.title} ({count})")
         lines += [f"      {row.name:<24} {row.label}" for row in table.rows]
-    lines.append(f"   {FIGURE}: gradient SNR against the pass rate, and claim C1 ({len(scale.probes)} probes: {', '.join(scale.probes)})")
-    lines.append(f"   {ROBUSTNESS}: the same for other losses, responses and parts of the model ({', '.join(scale.robustness) or 'none'})")
+    keys = {table: ", ".join(probe.key for probe in probes_of(scale, table)) for table in PROBE_TABLES}
+    lines.append(f"   {FIGURE}: gradient SNR against the pass rate, and claim C1 ({len(scale.probes)} probes: {keys[FIGURE]})")
+    lines.append(f"   {ROBUSTNESS}: the same for other losses, responses and parts of the model ({keys[ROBUSTNESS] or 'none'})")
     lines.append(f"{len(seen)} cells at {scale.name} scale")
     return "\n".join(lines)
 

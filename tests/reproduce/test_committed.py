@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from figures import document_experiments
 from figures.command import from_records
 from paced_exp.reproduce import claims_page, figure_floats, macros, tables
 
@@ -20,6 +21,10 @@ def test_tables_are_byte_identical(tmp_path: Path) -> None:
     assert (tmp_path / "results.md").read_bytes() == (ROOT / "docs" / "results.md").read_bytes(), "run: make tables"
     for path in sorted((tmp_path / "tables").iterdir()):
         assert path.read_bytes() == (ROOT / "paper" / "tables" / path.name).read_bytes(), f"{path.name}: run: make tables"
+
+
+def test_the_list_of_experiments_is_that_of_the_declarations() -> None:
+    assert document_experiments.document() == (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8"), "run: make tables"
 
 
 def test_claims_are_byte_identical_and_so_are_the_papers_numbers(tmp_path: Path) -> None:

@@ -151,7 +151,9 @@ def test_a_dry_run_and_the_list_name_them(tmp_path: Path, capsys: pytest.Capture
     assert "5 cells and 3 probes to run" in text and "probe snr_verdict/llama" in text
     assert main(["--list"]) == 0
     assert "figure2: gradient SNR against the pass rate" in capsys.readouterr().out
-    assert json.dumps(sorted(SCALES["desk"].probes)) == json.dumps(sorted(probe.key for probe in probes_of(DESK)))
+    assert json.dumps(sorted(variant.key for variant in SCALES["desk"].probes)) == json.dumps(
+        sorted(probe.key for probe in probes_of(DESK))
+    )
 
 
 def test_the_probes_of_robustness_are_a_table_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
