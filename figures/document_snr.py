@@ -15,10 +15,12 @@ from paced_exp.core.options import Options
 from paced_exp.probe.fits import exponent_words, flat_words, law_words, mixture_of, quality_words
 from paced_exp.probe.step_noise import step_noise
 from paced_exp.probe.verdict import ENDS, bin_name, by_rule, words
+from paced_exp.reproduce.c1 import probe_records
+from paced_exp.reproduce.findings import Finding
 from paced_exp.reproduce.probes import ROBUSTNESS, Probe, probe_command, probes_of
 from paced_exp.reproduce.records import read_sealed
 from paced_exp.reproduce.scales import DESK
-from paced_exp.reproduce.verdicts import Finding, findings_by_name, probe_records
+from paced_exp.reproduce.verdicts import findings_by_name
 
 ROOT = Path(__file__).resolve().parent.parent
 TRIMMED = "snr_robustness/trimmed"

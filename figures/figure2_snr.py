@@ -10,9 +10,9 @@ from pathlib import Path
 from figures.command import run
 from paced_exp.plotting.style import COLORS, new_figure, save_figure
 from paced_exp.probe.figure import plot_snr
+from paced_exp.reproduce.c1 import figure_probe
 from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.probes import probe_command
-from paced_exp.reproduce.verdicts import figure_probe
 
 NAME = "figure2_snr"
 

@@ -13,12 +13,12 @@ from paced_exp.core.json_files import read_json, write_checked, write_json
 from paced_exp.probe.run import run_probe
 from paced_exp.reproduce.__main__ import main
 from paced_exp.reproduce.budget import cost_of
+from paced_exp.reproduce.c1 import DECIDING, PROBE_STEPS, probe_findings, probe_records
 from paced_exp.reproduce.cells import cell_of
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.probes import ROBUSTNESS, probes_of
 from paced_exp.reproduce.run_cell import run_task
 from paced_exp.reproduce.scales import DESK, SCALES, Scale
-from paced_exp.reproduce.verdicts import DECIDING, PROBE_STEPS, probe_findings, probe_records
 from paced_exp.training.config import DistillConfig
 
 ROOT = Path(__file__).resolve().parents[2]
