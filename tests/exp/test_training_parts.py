@@ -11,9 +11,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from paced_exp.training.batches import Row, by_length, collate, in_rows, make_row, supervised_logits
 
 from paced_exp.core.errors import UserError
-from paced_exp.training.batches import Row, by_length, collate, in_rows, make_row, supervised_logits
 from paced_exp.training.masks import parse_mask
 from paced_exp.training.segments import Segment, make_plan, make_segments
 from paced_exp.training.stages import Stage, parse_stages, stage_ends
