@@ -103,10 +103,11 @@ coverage: $(INSTALLED)  ## simulate the coverage of every interval into results/
 attack: $(INSTALLED)  ## try every hostile input and print how many were tried, survived and failed (minutes; the tests try the quick ones)
 	$(PY) -m attack
 
-lint: $(INSTALLED)  ## ruff and mypy (strict on paced_theory)
+lint: $(INSTALLED)  ## ruff, mypy (strict), and the layers of imports (import-linter)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
 
 lab: $(INSTALLED)  ## rebuild the shipped lab checkpoints from their seeds into runs/lab (hours on 2 cores)
 	set -e; for name in teacher student teacher-llama student-llama; do $(PY) -m paced_exp.lab pretrain $$name; done

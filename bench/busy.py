@@ -36,7 +36,7 @@ def rate(problems: int) -> dict[str, float]:
 
     from paced_exp.data.prompts import prompt_ids
     from paced_exp.data.sources import load_problems
-    from paced_exp.rollouts.engine import Prompt
+    from paced_exp.rollouts.engine import Prompt, Sampling
     from paced_exp.rollouts.engines import Engines
     from paced_exp.rollouts.options import EngineOptions
 
@@ -44,9 +44,9 @@ def rate(problems: int) -> dict[str, float]:
     student = engines.load("lab:student")
     engine = engines.of(student)
     prompts = [Prompt(p.id, prompt_ids(student.tokenizer, p)) for p in load_problems("lab:mid", limit=problems, seed=0)]
-    list(engine.generate(prompts[:8], samples=8, max_new_tokens=128, temperature=1.0, seed=1))
+    list(engine.generate(prompts[:8], Sampling(8, 128, temperature=1.0, seed=1)))
     began, processor = time.perf_counter(), time.process_time()
-    made = sum(len(group) for group in engine.generate(prompts, samples=8, max_new_tokens=128, temperature=1.0, seed=0))
+    made = sum(len(group) for group in engine.generate(prompts, Sampling(8, 128, temperature=1.0, seed=0)))
     seconds, processor = time.perf_counter() - began, time.process_time() - processor
     return {"threads": torch.get_num_threads(), "per_second": made / seconds, "per_processor_second": made / processor}
 

@@ -22,7 +22,7 @@ from paced_exp.core.json_files import write_checked
 from paced_exp.core.run_folder import provenance
 from paced_exp.data.prompts import prompt_ids
 from paced_exp.data.sources import load_problems
-from paced_exp.rollouts.engine import Prompt, RolloutEngine
+from paced_exp.rollouts.engine import Prompt, RolloutEngine, Sampling
 from paced_exp.rollouts.engines import Engines
 from paced_exp.rollouts.options import EngineOptions
 from paced_exp.rollouts.vllm import VLLMEngine
@@ -42,7 +42,7 @@ def processor_seconds(engine: RolloutEngine) -> float:
 def measure(engine: RolloutEngine, prompts: Sequence[Prompt], samples: int, max_new_tokens: int, seed: int) -> dict[str, float]:
     """One turn: rollouts and tokens made, seconds by the clock and of processors."""
     began, processor = time.perf_counter(), processor_seconds(engine)
-    groups = list(engine.generate(prompts, samples=samples, max_new_tokens=max_new_tokens, temperature=1.0, seed=seed))
+    groups = list(engine.generate(prompts, Sampling(samples, max_new_tokens, temperature=1.0, seed=seed)))
     return {
         "rollouts": sum(map(len, groups)),
         "tokens": sum(len(rollout.token_ids) for group in groups for rollout in group),

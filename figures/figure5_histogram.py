@@ -10,7 +10,7 @@ import numpy as np
 
 from figures.command import run_on_records
 from paced_exp.plotting.style import COLORS, new_figure, save_figure
-from paced_exp.reproduce.grid_tables import tier_names
+from paced_exp.reproduce.columns import tier_names
 from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.measures import Measured, row_named
 from paced_exp.reproduce.records import Results

@@ -49,16 +49,20 @@ def _dashed(text: str) -> str:
 
 
 def _spelt_out(arguments: Sequence[str], config_class: type) -> list[str]:
-    """`arguments` as jsonargparse takes them: `true` after every switch that stands alone (--skip-long), and --table a --table b as a list."""
+    """`arguments` as jsonargparse takes them: `true` after every switch that stands alone (--skip-long), --table a --table b as a list, and the
+    name of an option that may also be given by its place."""
     hints = {f"--{name}": hint for name, hint in get_type_hints(config_class).items()}
     lists = {name for name, hint in hints.items() if list in (get_origin(part) for part in (hint, *get_args(hint)))}
-    spelt = []
+    placed = next((field.name for field in dataclasses.fields(config_class) if field.metadata.get("positional")), None)
+    spelt: list[str] = []
     for argument, following in itertools.pairwise([*arguments, ""]):
         name, equals, value = argument.partition("=")
         if hints.get(argument) is bool and following.lower() not in ("true", "false", "yes", "no", "on", "off"):
             spelt.append(f"{name}=true")
         elif name in lists and not (value if equals else following).startswith("["):
             spelt.append(f"{name}+{equals}{value}")
+        elif placed and not argument.startswith("-") and not (spelt and spelt[-1].startswith("--") and "=" not in spelt[-1]):
+            spelt.append(f"--{placed}={argument}")
         else:
             spelt.append(argument)
     return spelt
@@ -67,7 +71,8 @@ def _spelt_out(arguments: Sequence[str], config_class: type) -> list[str]:
 def parse(config_class: type[Config], argv: Sequence[str] | None, prog: str, description: str) -> Config:
     """Parse `argv` (default: the process's) into `config_class`.
 
-    A field without a default that is not keyword-only is a positional argument; one of type list may be given several times. `--config FILE`
+    A field without a default that is not keyword-only is a positional argument, and one of `metadata={"positional": True}` may be given by
+    its place as well as by its name; one of type list may be given several times. `--config FILE`
     reads YAML as written by `--print-config` or a run folder's config.yaml; later options override it. `--help` lists the options group by
     group, and `description` above them as it is.
     Raises `UserError` for anything jsonargparse refuses, in one line that names the option.

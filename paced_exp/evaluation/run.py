@@ -25,6 +25,7 @@ from paced_exp.evaluation.config import KIND, EvaluateConfig
 from paced_exp.evaluation.scores import comparison, scores, summary
 from paced_exp.grading import grader as grading
 from paced_exp.rollouts.collect import collect
+from paced_exp.rollouts.engine import Sampling
 from paced_exp.rollouts.engines import Engines
 from paced_exp.rollouts.store import ChunkStore
 
@@ -104,10 +105,7 @@ def _scores(config: EvaluateConfig, run: RunFolder) -> tuple[pd.DataFrame, int]:
             engine,
             grader,
             store,
-            samples=config.samples,
-            max_new_tokens=config.max_new_tokens,
-            temperature=config.temperature,
-            seed=config.seed,
+            Sampling(config.samples, config.max_new_tokens, config.temperature, config.seed),
             watch=lambda finished, sampled: bar.watch(finished, sampled),
         )
         # The folder is taken only now: a command that is refused leaves none behind to be in the way of its correction.

@@ -21,7 +21,7 @@ from paced_exp.grading.grader import Grader
 from paced_exp.lab.pretrain import KIND
 from paced_exp.lab.recipes import RECIPES
 from paced_exp.models.loading import LoadedModel, load_model
-from paced_exp.rollouts.engine import Prompt
+from paced_exp.rollouts.engine import Prompt, Sampling
 from paced_exp.rollouts.hf import HFEngine
 
 SAMPLES = 10  # two values of k in each fifth but the last, which has three: with 8 the middle fifth would hold k = 4 alone
@@ -37,7 +37,7 @@ def pass_counts(model: LoadedModel, grader: Grader, problems: list[Problem], kin
     passes: dict[str, int] = {}
     tokens = 0
     bar = progress(len(asked), "problems", f"{kind} {problems[0].split}")
-    for group in HFEngine(model).generate(asked, samples=SAMPLES, max_new_tokens=MAX_NEW_TOKENS, temperature=1.0, seed=SEED):
+    for group in HFEngine(model).generate(asked, Sampling(SAMPLES, MAX_NEW_TOKENS, temperature=1.0, seed=SEED)):
         problem = by_id[group[0].problem_id]
         texts = [model.tokenizer.decode(rollout.token_ids, skip_special_tokens=True) for rollout in group]
         graded = grader.grade([problem] * len(group), texts)

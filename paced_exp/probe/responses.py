@@ -9,8 +9,9 @@ from paced_exp.models.loading import LoadedModel
 from paced_exp.probe.config import ProbeConfig
 from paced_exp.probe.earlier import EarlierRun
 from paced_exp.rollouts.collect import collect
+from paced_exp.rollouts.engine import Sampling
 from paced_exp.rollouts.engines import Engines
-from paced_exp.rollouts.references import Reference, make_references, solution_ids, vocabulary_of
+from paced_exp.rollouts.references import Reference, ReferenceRecipe, make_references, solution_ids, vocabulary_of
 from paced_exp.rollouts.rows import outside
 from paced_exp.rollouts.store import ChunkStore
 
@@ -44,13 +45,9 @@ def responses_for(
             engines.of(teacher),
             grader,
             store,
-            candidates=config.candidates,
-            max_new_tokens=config.max_new_tokens,
-            temperature=config.temperature,
-            fallback=config.fallback,
-            prompt=config.teacher_prompt,
-            # With the rollouts' own seed a model that teaches itself would reuse the very draws that made its pass rate.
-            seed=config.seed + 1,
+            ReferenceRecipe(
+                config.candidates, config.fallback, config.teacher_prompt, config.temperature, config.max_new_tokens, config.seed
+            ),
             watch=bar.watch,
         )
     store.finalise(order=[problem.id for problem in kept])
@@ -68,10 +65,8 @@ def _own_rollouts(
             engines.of(student),
             grader,
             store,
-            samples=1,
-            max_new_tokens=config.max_new_tokens,
-            temperature=config.temperature,
-            seed=config.seed + 2,  # neither the rollouts' nor the references'
+            # The seed is neither the rollouts' nor the references'.
+            Sampling(1, config.max_new_tokens, config.temperature, config.seed + 2),
             watch=bar.watch,
         ):
             pass

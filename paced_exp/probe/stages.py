@@ -29,6 +29,7 @@ from paced_exp.probe.config import ProbeConfig
 from paced_exp.probe.earlier import EarlierRun
 from paced_exp.probe.estimates import BinData
 from paced_exp.rollouts.collect import collect
+from paced_exp.rollouts.engine import Sampling
 from paced_exp.rollouts.engines import Engines
 from paced_exp.rollouts.pass_rates import Fingerprint, pass_rates, warn_of_truncation, write_pass_rates
 from paced_exp.rollouts.references import Reference
@@ -73,10 +74,7 @@ def fill_bins(
                 engine,
                 grader,
                 store,
-                samples=config.K,
-                max_new_tokens=config.max_new_tokens,
-                temperature=config.temperature,
-                seed=config.seed,
+                Sampling(config.K, config.max_new_tokens, config.temperature, config.seed),
                 watch=bar.watch,
             ):
                 stored[rows[0]["problem_id"]] = _passes(rows)

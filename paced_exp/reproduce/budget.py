@@ -20,6 +20,7 @@ from paced_exp.reproduce.scales import Scale
 from paced_exp.reproduce.shared import Shared
 from paced_exp.rollouts.config import RolloutConfig
 from paced_exp.training.config import DistillConfig
+from paced_exp.training.references_config import ReferencesConfig
 from paced_exp.training.segments import make_segments
 from paced_exp.training.stages import parse_stages
 
@@ -49,13 +50,14 @@ def cost_of(task: Cell | Shared | Probe, scale: Scale) -> Cost:
     """The cost of a cell without its shared work, of a piece of shared work, or (at most) of a probe."""
     if isinstance(task, Probe):
         return _probing(task.config, scale)
-    config = task.config
     if isinstance(task, Shared):
-        if isinstance(config, RolloutConfig):
-            return Cost(sampling=_sampling(config.student, config.limit or scale.limit, config.K, scale))
-        if isinstance(config, EvaluateConfig):
-            return Cost(sampling=_evaluation(config.model, config.problems, config.limit, config.samples, scale))
-        return _references(config, scale)
+        shared = task.config
+        if isinstance(shared, RolloutConfig):
+            return Cost(sampling=_sampling(shared.student, shared.limit or scale.limit, shared.K, scale))
+        if isinstance(shared, EvaluateConfig):
+            return Cost(sampling=_evaluation(shared.model, shared.problems, shared.limit, shared.samples, scale))
+        return _references(shared, scale)
+    config = task.config
     if not isinstance(config, DistillConfig):
         return Cost()  # it reads the shared evaluation
     student, teacher = shape_of(config.student).matmul_parameters, shape_of(_teacher(config)).matmul_parameters
@@ -72,7 +74,7 @@ def cost_of(task: Cell | Shared | Probe, scale: Scale) -> Cost:
     return Cost(training, sampling + _evaluation(config.student, config.evaluate, config.evaluate_limit, config.samples, scale))
 
 
-def _teacher(config: DistillConfig) -> str:
+def _teacher(config: DistillConfig | ReferencesConfig) -> str:
     return config.student if config.teacher == "self" else config.teacher
 
 
@@ -85,7 +87,7 @@ def _evaluation(model: str, sources: str, limit: int | None, samples: int, scale
     return _sampling(model, int(count), samples, scale)
 
 
-def _references(config: DistillConfig, scale: Scale) -> Cost:
+def _references(config: ReferencesConfig, scale: Scale) -> Cost:
     problems = config.limit or scale.limit
     # The privileged prompt holds the worked solution, about as long as a response.
     read = problems * (scale.prompt_tokens + 2 * scale.response_tokens)

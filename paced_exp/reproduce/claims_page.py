@@ -3,23 +3,23 @@
 python -m paced_exp.reproduce.claims_page [--results results] [--out docs/claims.md]
 """
 
-import argparse
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from paced_exp.core import config as configs
 from paced_exp.core.errors import exit_cleanly
 from paced_exp.core.json_files import write_atomically, write_json
 from paced_exp.reproduce.findings import Finding, Outcome
-from paced_exp.reproduce.grid_tables import Sheet, Value
 from paced_exp.reproduce.learning_rates import scale_named
-from paced_exp.reproduce.printing import latex_prose, markdown
+from paced_exp.reproduce.options import RecordsOptions
+from paced_exp.reproduce.printed_table import PrintedTable, Value
+from paced_exp.reproduce.printing import latex, markdown
 from paced_exp.reproduce.records import readable
 from paced_exp.reproduce.reported import Reported
-from paced_exp.reproduce.scales import SCALES
-from paced_exp.reproduce.tables import scales_with_records
-from paced_exp.reproduce.verdict_tables import LATEX_WIDTHS, untested, verdict_sheets
+from paced_exp.reproduce.tables import scales_to_print
+from paced_exp.reproduce.verdict_tables import untested, verdict_tables
 from paced_exp.reproduce.verdicts import outcomes
 from paced_theory.claims import Outcome as TheoryOutcome
 from paced_theory.claims import ledger, run
@@ -40,7 +40,24 @@ derivations: [theory.md](theory.md).
 """
 
 
-def theory_sheet(found: Sequence[TheoryOutcome]) -> Sheet:
+@dataclass(frozen=True, kw_only=True)
+class ClaimsConfig(RecordsOptions):
+    """Claims.
+
+    Attributes:
+        json: the verdicts for programs to read (by default claims.json in `results`)
+        out: the page to write
+        latex: folder for the LaTeX tables
+        scale: this scale alone (by default the desk's, and any other that has records)
+    """
+
+    json: Path | None = None
+    out: Path = Path("docs/claims.md")
+    latex: Path = Path("paper/tables")
+    scale: str | None = None
+
+
+def theory_table(found: Sequence[TheoryOutcome]) -> PrintedTable:
     """A row a claim of the theory's ledger."""
     rows = tuple(
         (
@@ -51,7 +68,8 @@ def theory_sheet(found: Sequence[TheoryOutcome]) -> Sheet:
         )
         for outcome in found
     )
-    return Sheet("theory", "The theory's claims", ("claim", "statement", "source", "verdict"), rows)
+    head = ("claim", "statement", "source", "verdict")
+    return PrintedTable("theory", "The theory's claims", head, rows, widths=(0.2, 0.43, 0.2, 0.12))
 
 
 def as_json(found: Sequence[Outcome], reported: Reported) -> list[dict[str, Any]]:
@@ -97,43 +115,34 @@ def theory_outcomes() -> list[TheoryOutcome]:
     return [run(claim) for claim in ledger()]
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point: judge, write both files, say where."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the records")
-    parser.add_argument("--json", type=Path, help="the verdicts for programs to read (default: claims.json in --results)")
-    parser.add_argument("--out", type=Path, default=Path("docs/claims.md"), help="the page to write")
-    parser.add_argument("--latex", type=Path, default=Path("paper/tables"), help="folder for the LaTeX tables")
-    parser.add_argument("--scale", choices=SCALES, help="this scale alone (default: the desk's, and any other that has records)")
-    arguments = parser.parse_args(argv)
-    results, reported = readable(arguments.results), Reported()
+@configs.command(ClaimsConfig, "paced_exp.reproduce.claims_page", __doc__)
+def main(config: ClaimsConfig) -> None:
+    """Judge, write both files, say where."""
+    results, reported = readable(config.results), Reported()
     parts, content, said = [HEAD], {}, []
-    sheets: dict[str, str] = {}
+    printed: list[PrintedTable] = []
     # Every record is read before anything is written, and before the ledger takes its time.
-    for scale_name in scales_with_records(arguments.results) if arguments.scale is None else [arguments.scale]:
-        found = outcomes(results, scale_named(scale_name, arguments.results))
-        printed = verdict_sheets(scale_name, found, reported)
-        sheets |= {sheet.name: latex_prose(sheet, widths) for sheet, widths in zip(printed, LATEX_WIDTHS, strict=True)}
-        parts += [f"## {scale_name.capitalize()} scale\n", *map(markdown, printed)]
+    for scale_name in scales_to_print(config.results, config.scale):
+        found = outcomes(results, scale_named(scale_name, config.results))
+        tables = verdict_tables(scale_name, found, reported)
+        printed += tables
+        parts += [f"## {scale_name.capitalize()} scale\n", *map(markdown, tables)]
         content[scale_name] = as_json(found, reported)
         said += [f"{scale_name}: {note}" for note in untested(found)]
     theory = theory_outcomes()
-    sheet = theory_sheet(theory)
-    parts += [THEORY_HEAD, markdown(sheet)]
-    sheets[sheet.name] = latex_prose(sheet, (0.2, 0.43, 0.2, 0.12))
-    for name, text in sheets.items():
-        write_atomically(arguments.latex / f"{name}.tex", text)
-    write_atomically(arguments.out, "\n".join(parts))
+    printed.append(theory_table(theory))
+    parts += [THEORY_HEAD, markdown(printed[-1])]
+    for table in printed:
+        write_atomically(config.latex / f"{table.name}.tex", latex(table))
+    write_atomically(config.out, "\n".join(parts))
     ledger_content = [
         {"id": outcome.claim.id, "statement": outcome.claim.statement, "source": outcome.claim.source, "verdict": outcome.status}
         for outcome in theory
     ]
-    path = arguments.json or arguments.results / "claims.json"
+    path = config.json or config.results / "claims.json"
     write_json(path, {"rule": "docs/protocol.md", "scales": content, "theory": ledger_content})
-    for note in said:
-        print(note)
-    print(arguments.out)
-    print(path)
+    for line in (*said, config.out, path):
+        print(line)
 
 
 if __name__ == "__main__":

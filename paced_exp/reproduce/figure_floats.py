@@ -3,39 +3,43 @@
 python -m paced_exp.reproduce.figure_floats [--figures figures/out] [--out paper/tables]
 """
 
-import argparse
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.core.json_files import write_atomically
-from paced_exp.reproduce.printing import escape
+from paced_exp.core.options import Options
+from paced_exp.reproduce.printing import filled
 
 
-def figure_float(name: str, caption: str) -> str:
-    """A figure environment labelled fig:NAME."""
-    lines = [
-        r"\begin{figure}[htbp]",
-        r"\centering",
-        rf"\includegraphics[width=\textwidth]{{{name}}}",
-        rf"\caption{{{escape(caption)}}}\label{{fig:{name}}}",
-        r"\end{figure}",
-    ]
-    return "\n".join(lines) + "\n"
+@dataclass(frozen=True, kw_only=True)
+class FloatsConfig(Options):
+    """Figures.
+
+    Attributes:
+        figures: folder of the drawn figures
+        out: folder to write to
+    """
+
+    figures: Path = Path("figures/out")
+    out: Path = Path("paper/tables")
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point: one file a figure. Raises `UserError` where none was drawn."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--figures", type=Path, default=Path("figures/out"), help="folder of the drawn figures")
-    parser.add_argument("--out", type=Path, default=Path("paper/tables"), help="folder to write to")
-    arguments = parser.parse_args(argv)
-    captions = sorted(arguments.figures.glob("*.txt"))
-    if not captions:
-        raise UserError(f"--figures {arguments.figures} holds no figures; draw them with: make figures")
-    for path in captions:
-        write_atomically(arguments.out / f"figure-{path.stem}.tex", figure_float(path.stem, path.read_text(encoding="utf-8").strip()))
-    print(f"{len(captions)} figures in {arguments.out}")
+def captions(figures: Path) -> dict[str, str]:
+    """The captions of the drawn figures, by their names. Raises `UserError` where none was drawn."""
+    if found := {path.stem: path.read_text(encoding="utf-8").strip() for path in sorted(figures.glob("*.txt"))}:
+        return found
+    raise UserError(f"`figures` {figures} holds no figures; draw them with: make figures")
+
+
+@configs.command(FloatsConfig, "paced_exp.reproduce.figure_floats", __doc__)
+def main(config: FloatsConfig) -> None:
+    """Write one file a figure."""
+    found = captions(config.figures)
+    for name, caption in found.items():
+        write_atomically(config.out / f"figure-{name}.tex", filled("figure.tex", name=name, caption=caption))
+    print(f"{len(found)} figures in {config.out}")
 
 
 if __name__ == "__main__":

@@ -159,7 +159,7 @@ for _table in (
         SELF_DISTILLATION,
         "uniform",
         _FORGETTING,
-        "forgetting_distillation",
+        "forgetting_self_distillation",
         main=True,
     ),
     Table(
@@ -290,5 +290,5 @@ def table_named(name: str) -> Table:
     """A table by name or number. Raises `UserError` listing the known ones."""
     found = BY_NAME.get(name) or next((table for table in TABLES if str(table.number) == name), None)
     if found is None:
-        raise UserError(f"--table {name} is not known; known: {', '.join(f'{table.number} {table.name}' for table in TABLES)}, figure2")
+        raise UserError(f"`table` {name} is not known; known: {', '.join(f'{table.number} {table.name}' for table in TABLES)}, figure2")
     return found

@@ -30,7 +30,7 @@ def scale_named(name: str, results: Path) -> Scale:
     While they have not, its notes say so and `rates_are_known` is False. Raises `UserError` listing the scales for an unknown one.
     """
     if name not in SCALES:
-        raise UserError(f"--scale {name} is not known; known: {', '.join(SCALES)}")
+        raise UserError(f"`scale` {name} is not known; known: {', '.join(SCALES)}")
     scale = SCALES[name]
     if not scale.selected:
         return scale
@@ -47,7 +47,7 @@ def check_rates(scale: Scale, results: Path) -> None:
     """Raise `UserError` where the scale leaves its rates open and the records have not selected all of them."""
     if scale.selected and (lacking := sorted(SETTINGS.keys() - selected_rates(scale, results).keys())):
         raise UserError(
-            f"--scale {scale.name}: no learning rate has been selected for {' and '.join(lacking)} under {results}; run first: {command(scale)}"
+            f"`scale` {scale.name}: no learning rate has been selected for {' and '.join(lacking)} under {results}; run first: {command(scale)}"
         )
 
 

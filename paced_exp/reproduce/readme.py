@@ -5,14 +5,16 @@
 Everything between `<!-- claims:begin -->` and `<!-- claims:end -->` is replaced; the rest of the page is left alone.
 """
 
-import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.core.json_files import write_atomically
 from paced_exp.reproduce.c1 import other_architecture
 from paced_exp.reproduce.findings import Finding, Outcome
+from paced_exp.reproduce.options import RecordsOptions
 from paced_exp.reproduce.records import Results, readable
 from paced_exp.reproduce.regime import sentence
 from paced_exp.reproduce.scales import DESK, Scale
@@ -25,6 +27,17 @@ COMPARED = {
     "unweighted": {"C2.distillation": "with forward KL from the teacher", "C2.self": "in self-distillation by reverse KL"},
     "AKL": {"C3.akl": "in distillation", "C3.akl-self": "in self-distillation"},
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadmeConfig(RecordsOptions):
+    """Page.
+
+    Attributes:
+        page: the page with the markers
+    """
+
+    page: Path = Path("README.md")
 
 
 def block(results: Results, scale: Scale) -> str:
@@ -105,17 +118,14 @@ def replaced(page: str, text: str, name: str) -> str:
     return page[: page.index(BEGIN) + len(BEGIN)] + f"\n{text}\n" + page[page.index(END) :]
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point: replace the block and say where."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the records")
-    parser.add_argument("--page", type=Path, default=Path("README.md"), help="the page with the markers")
-    arguments = parser.parse_args(argv)
-    text = block(readable(arguments.results), DESK)
-    if not arguments.page.is_file():
-        raise UserError(f"--page {arguments.page} is not a file; name the page that has the markers {BEGIN} and {END}")
-    write_atomically(arguments.page, replaced(arguments.page.read_text(encoding="utf-8"), text, f"--page {arguments.page}"))
-    print(arguments.page)
+@configs.command(ReadmeConfig, "paced_exp.reproduce.readme", __doc__)
+def main(config: ReadmeConfig) -> None:
+    """Replace the block and say where."""
+    text = block(readable(config.results), DESK)
+    if not config.page.is_file():
+        raise UserError(f"`page` {config.page} is not a file; name the page that has the markers {BEGIN} and {END}")
+    write_atomically(config.page, replaced(config.page.read_text(encoding="utf-8"), text, f"`page` {config.page}"))
+    print(config.page)
 
 
 if __name__ == "__main__":

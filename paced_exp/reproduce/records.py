@@ -106,7 +106,7 @@ def read_record(path: Path) -> dict[str, Any]:
 def readable(folder: Path) -> "Results":
     """The records under a folder that must be there. Raises `UserError` where it is not: a typing error would read as "nothing was run"."""
     if not folder.is_dir():
-        raise UserError(f"--results {folder} is not a folder; give the one that holds desk/, or run cells into it first")
+        raise UserError(f"`results` {folder} is not a folder; give the one that holds desk/, or run cells into it first")
     return Results(folder)
 
 

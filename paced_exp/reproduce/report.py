@@ -5,141 +5,105 @@
 The page loads nothing from anywhere; links to records are relative to it.
 """
 
-import argparse
 import base64
 import os
-from collections.abc import Sequence
-from html import escape
+from dataclasses import dataclass
 from pathlib import Path
 
-from paced_exp.core.errors import UserError, exit_cleanly
+from paced_exp.core import config as configs
+from paced_exp.core.errors import exit_cleanly
 from paced_exp.core.json_files import write_atomically
-from paced_exp.reproduce.claims_page import theory_outcomes, theory_sheet
-from paced_exp.reproduce.grid_tables import Sheet, Value
+from paced_exp.reproduce.claims_page import theory_outcomes, theory_table
+from paced_exp.reproduce.figure_floats import captions
 from paced_exp.reproduce.learning_rates import scale_named
-from paced_exp.reproduce.page_style import PAGE, SCRIPT, STYLE
+from paced_exp.reproduce.options import RecordsOptions
+from paced_exp.reproduce.printed_table import PrintedTable
+from paced_exp.reproduce.printing import filled
 from paced_exp.reproduce.records import readable
 from paced_exp.reproduce.reported import Reported
-from paced_exp.reproduce.tables import all_sheets, scales_with_records
-from paced_exp.reproduce.verdict_tables import verdict_sheets
+from paced_exp.reproduce.tables import all_tables, scales_to_print
+from paced_exp.reproduce.verdict_tables import verdict_tables
 from paced_exp.reproduce.verdicts import outcomes
 
 
-class Page:
-    """Collects the sections of a page that will lie at `out`."""
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig(RecordsOptions):
+    """Report.
 
-    def __init__(self, out: Path) -> None:
-        self._folder = out.resolve().parent
-        self._parts: list[str] = []
+    Attributes:
+        figures: folder of the drawn figures
+        out: the page to write
+    """
 
-    def heading(self, text: str, anchor: str) -> None:
-        """A section's heading."""
-        self._parts.append(f'<h2 id="{anchor}">{escape(text)}</h2>')
-
-    def sheet(self, sheet: Sheet) -> None:
-        """A sortable table, its notes, and the sources that its numbers link to."""
-        head = "".join(
-            f'<th scope="col" class="{_kind(sheet, column)}"><button type="button">{escape(name)}</button></th>'
-            for column, name in enumerate(sheet.head)
-        )
-        body = "".join(self._row(sheet, number, row) for number, row in enumerate(sheet.rows))
-        notes = "".join(f"<p class=note>{escape(note)}</p>" for note in sheet.notes)
-        self._parts.append(
-            f'<section id="{sheet.name}"><h3 id="{sheet.name}-title">{escape(sheet.title)}</h3>'
-            f'<div class=scroll role=region tabindex=0 aria-labelledby="{sheet.name}-title"><table aria-labelledby="{sheet.name}-title">'
-            f"<thead><tr>{head}</tr></thead>"
-            f"<tbody>{body}</tbody></table></div>{notes}{self._sources(sheet)}</section>"
-        )
-
-    def figure(self, path: Path, caption: str) -> None:
-        """A figure from a file, SVG or PNG, kept in the page."""
-        media = {".svg": "image/svg+xml", ".png": "image/png"}[path.suffix]
-        data = base64.b64encode(path.read_bytes()).decode()
-        self._parts.append(
-            f'<figure id="{path.stem}"><img alt="{escape(caption)}" src="data:{media};base64,{data}"><figcaption>{escape(caption)}</figcaption></figure>'
-        )
-
-    def html(self, title: str, links: Sequence[tuple[str, str]]) -> str:
-        """The whole page. links: (anchor, words) at its top."""
-        contents = "".join(f'<a href="#{anchor}">{escape(words)}</a>' for anchor, words in links)
-        return PAGE.format(title=escape(title), style=STYLE, script=SCRIPT, contents=contents, body="\n".join(self._parts))
-
-    def _row(self, sheet: Sheet, number: int, row: tuple[Value, ...]) -> str:
-        cells = []
-        for column, value in enumerate(row):
-            text = escape(value.text)
-            if value.records:
-                text = f'<a href="#{sheet.name}-{number}" title="{escape(value.command)}">{text}</a>'
-            key = "" if value.number is None else f' data-number="{value.number:.10g}"'
-            tag, scope = ("th", ' scope="row"') if column == 0 else ("td", "")
-            kinds = _kind(sheet, column) + (" best" if value.bold else "")
-            cells.append(f'<{tag}{scope} class="{kinds}"{key}>{text}</{tag}>')
-        return f"<tr>{''.join(cells)}</tr>"
-
-    def _sources(self, sheet: Sheet) -> str:
-        items = []
-        for number, row in enumerate(sheet.rows):
-            records = list(dict.fromkeys(path for value in row for path in value.records))
-            if not records:
-                continue
-            command = next(value.command for value in row if value.records)
-            links = " ".join(f'<a href="{escape(self._link(path))}">{escape(f"{path.parent.name}/{path.stem}")}</a>' for path in records)
-            items.append(f'<li id="{sheet.name}-{number}"><b>{escape(row[0].text)}</b>: {links}<br><code>{escape(command)}</code></li>')
-        if not items:
-            return ""
-        return f"<details><summary>Records and commands</summary><ul>{''.join(items)}</ul></details>"
-
-    def _link(self, path: Path) -> str:
-        return Path(os.path.relpath(path.resolve(), self._folder)).as_posix()
+    figures: Path = Path("figures/out")
+    out: Path = Path("docs/report.html")
 
 
-def _kind(sheet: Sheet, column: int) -> str:
-    return "text" if sheet.is_text(column) else "number"
+@dataclass(frozen=True)
+class Figure:
+    """A figure in the page. source: its file as a data URL."""
+
+    name: str
+    caption: str
+    source: str
 
 
-def figure_files(folder: Path) -> list[Path]:
+@dataclass(frozen=True)
+class Section:
+    """A section of the page. link: the words that lead to it from the top."""
+
+    anchor: str
+    link: str
+    title: str
+    tables: list[PrintedTable] | tuple[()] = ()
+    figures: list[Figure] | tuple[()] = ()
+
+
+def drawn(folder: Path) -> list[Figure]:
     """The drawn figures, numbered ones first; SVG, but PNG for those that are not drawn as SVG."""
-    names = sorted({path.stem for path in folder.glob("*.txt")})
-    if not names:
-        raise UserError(f"--figures {folder} holds no figures; draw them with: make figures")
-    return [svg if (svg := folder / f"{name}.svg").exists() else folder / f"{name}.png" for name in names]
+    found = []
+    for name, caption in captions(folder).items():
+        path, media = (folder / f"{name}.svg", "image/svg+xml")
+        if not path.exists():
+            path, media = (folder / f"{name}.png", "image/png")
+        found.append(Figure(name, caption, f"data:{media};base64,{base64.b64encode(path.read_bytes()).decode()}"))
+    return found
+
+
+def sources(table: PrintedTable, folder: Path) -> list[dict[str, object]]:
+    """Of every row with records: what they are and the command that makes them, for a page that lies in `folder`."""
+    found: list[dict[str, object]] = []
+    for number, row in enumerate(table.rows):
+        if records := dict.fromkeys(path for value in row for path in value.records):
+            links = {Path(os.path.relpath(path.resolve(), folder)).as_posix(): f"{path.parent.name}/{path.stem}" for path in records}
+            command = next(value.command for value in row if value.records)
+            found.append({"anchor": f"{table.name}-{number}", "row": row[0].text, "links": links, "command": command})
+    return found
 
 
 def build(results_folder: Path, figures: Path, out: Path) -> str:
     """The page's text. Raises `UserError` for damaged records and where no figures were drawn."""
     results, reported = readable(results_folder), Reported()
-    page = Page(out)
-    scales = scales_with_records(results_folder)
-    links = []
-    for name in scales:
-        found = outcomes(results, scale_named(name, results_folder))
-        page.heading(f"Claims, {name} scale", f"claims-{name}")
-        links.append((f"claims-{name}", f"Claims, {name}"))
-        for sheet in verdict_sheets(name, found, reported):
-            page.sheet(sheet)
-    page.heading("Figures", "figures")
-    for path in figure_files(figures):
-        page.figure(path, path.with_suffix(".txt").read_text(encoding="utf-8").strip())
-    links.append(("figures", "Figures"))
-    for name in scales:
-        page.heading(f"Tables, {name} scale", f"tables-{name}")
-        links.append((f"tables-{name}", f"Tables, {name}"))
-        for sheet in all_sheets(results, name, reported):
-            page.sheet(sheet)
-    page.heading("The theory's ledger", "ledger")
-    page.sheet(theory_sheet(theory_outcomes()))
-    return page.html("PACED, reproduced", [*links, ("ledger", "Theory")])
+    scales = scales_to_print(results_folder, None)
+    judged = {name: outcomes(results, scale_named(name, results_folder)) for name in scales}
+    sections = [
+        *(
+            Section(f"claims-{name}", f"Claims, {name}", f"Claims, {name} scale", verdict_tables(name, judged[name], reported))
+            for name in scales
+        ),
+        Section("figures", "Figures", "Figures", figures=drawn(figures)),
+        *(Section(f"tables-{name}", f"Tables, {name}", f"Tables, {name} scale", all_tables(results, name, reported)) for name in scales),
+        Section("ledger", "Theory", "The theory's ledger", [theory_table(theory_outcomes())]),
+    ]
+    folder = out.resolve().parent
+    return filled("report.html", title="PACED, reproduced", sections=sections, sources=lambda table: sources(table, folder))
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point: write the page and say where."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the records")
-    parser.add_argument("--figures", type=Path, default=Path("figures/out"), help="folder of the drawn figures")
-    parser.add_argument("--out", type=Path, default=Path("docs/report.html"), help="the page to write")
-    arguments = parser.parse_args(argv)
-    write_atomically(arguments.out, build(arguments.results, arguments.figures, arguments.out))
-    print(arguments.out)
+@configs.command(ReportConfig, "paced_exp.reproduce.report", __doc__)
+def main(config: ReportConfig) -> None:
+    """Write the page and say where."""
+    write_atomically(config.out, build(config.results, config.figures, config.out))
+    print(config.out)
 
 
 if __name__ == "__main__":

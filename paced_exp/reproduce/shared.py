@@ -16,6 +16,7 @@ from paced_exp.evaluation.config import EvaluateConfig
 from paced_exp.reproduce.cells import NEUTRAL_OPTIONS, Cell, base_cell
 from paced_exp.rollouts.config import RolloutConfig
 from paced_exp.training.config import DistillConfig
+from paced_exp.training.references_config import ReferencesConfig, references_for
 from paced_exp.training.stages import parse_stages
 
 
@@ -24,7 +25,7 @@ class Shared:
     """A piece of shared work: pass_rates, references or base, with the configuration that makes it and the folder it lies in."""
 
     kind: str
-    config: RolloutConfig | DistillConfig | EvaluateConfig
+    config: RolloutConfig | ReferencesConfig | EvaluateConfig
 
     @property
     def folder(self) -> Path:
@@ -48,10 +49,10 @@ class Shared:
             from paced_exp.rollouts.run import roll_out
 
             roll_out(self.config)
-        elif isinstance(self.config, DistillConfig):
-            from paced_exp.training.run import distill
+        elif isinstance(self.config, ReferencesConfig):
+            from paced_exp.training.references_run import sample_references
 
-            distill(self.config)
+            sample_references(self.config)
         else:
             from paced_exp.evaluation.run import evaluate
 
@@ -81,24 +82,7 @@ def shared_by(cell: Cell, work: Path) -> dict[str, Shared]:
         )
         found["pass_rates"] = _placed("pass_rates", rollout, cell, work, f"pass-rates-k{config.K}-s{config.seed}")
     if config.reference == "teacher" and any(stage.source == "references" for stage in parse_stages(config.stages)):
-        # One update on all problems alike: it makes every reference, and the teacher's statistics over all of them.
-        references = dataclasses.replace(
-            config,
-            method="uniform",
-            alpha=1.0,
-            beta=1.0,
-            estimate="plugin",
-            weight_by="loss",
-            K=8,
-            recompute="never",
-            stages="forward_kl",
-            supervise="all",
-            steps=1,
-            warmup=0,
-            learning_rate=1e-9,
-            evaluate="none",
-        )
-        found["references"] = _placed("references", references, cell, work, f"references-s{config.seed}")
+        found["references"] = _placed("references", references_for(config), cell, work, f"references-s{config.seed}")
     return found
 
 

@@ -7,7 +7,7 @@ from paced_exp.data.problem import Problem
 from paced_exp.data.prompts import prompt_ids
 from paced_exp.grading.grader import Grader
 from paced_exp.models.loading import LoadedModel
-from paced_exp.rollouts.engine import Prompt, Rollout, RolloutEngine, Watch
+from paced_exp.rollouts.engine import Prompt, Rollout, RolloutEngine, Sampling, Watch
 from paced_exp.rollouts.store import ChunkStore
 
 
@@ -17,35 +17,54 @@ def collect(
     engine: RolloutEngine,
     grader: Grader,
     store: ChunkStore,
+    sampling: Sampling,
     *,
-    samples: int,
-    max_new_tokens: int,
-    temperature: float,
-    seed: int,
     watch: Watch | None = None,
 ) -> Iterator[list[dict[str, Any]]]:
-    """Roll out every problem that `store` lacks, `samples` times each from its plain prompt; yields a problem's rows once stored.
+    """Roll out every problem that `store` lacks; yields a problem's rows (see `graded_rollouts`) once they are stored.
+
+    Raises `UserError`: at once for a request that makes no sense and for a stored problem that has not K rollouts, later as the grader
+    and the store do.
+    """
+    done = store.done_ids()
+    store.check_samples([problem.id for problem in problems if problem.id in done], sampling.samples)
+    made = graded_rollouts([problem for problem in problems if problem.id not in done], model, engine, grader, sampling, watch=watch)
+    return _stored(made, store)
+
+
+def _stored(made: Iterator[list[dict[str, Any]]], store: ChunkStore) -> Iterator[list[dict[str, Any]]]:
+    for rows in made:
+        store.append(rows)
+        yield rows
+
+
+def graded_rollouts(
+    problems: Sequence[Problem],
+    model: LoadedModel,
+    engine: RolloutEngine,
+    grader: Grader,
+    sampling: Sampling,
+    *,
+    watch: Watch | None = None,
+) -> Iterator[list[dict[str, Any]]]:
+    """Roll out each problem K times from its plain prompt and grade the responses; yields a problem's rows as it finishes.
 
     A row has problem_id, sample, seed, token_ids, finished, response (the text without special tokens) and correct. A rollout cut
     at max_new_tokens is not correct whatever it says: the limit is part of what a pass rate is a property of. Nothing is generated before
-    the first rollouts are asked for. watch: is told of rollouts as they finish (`RolloutEngine.generate`). Raises `UserError`: at once for a
-    request without sense and for a stored problem that has not `samples` rollouts, later as the grader and the store do.
+    the first rows are asked for. watch: see `RolloutEngine.generate`. Raises `UserError` at once for a request that makes no sense.
     """
-    done = store.done_ids()
-    store.check_samples([problem.id for problem in problems if problem.id in done], samples)
-    todo = {problem.id: problem for problem in problems if problem.id not in done}
-    asked = [Prompt(problem.id, prompt_ids(model.tokenizer, problem)) for problem in todo.values()]
-    generated = engine.generate(asked, samples=samples, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, watch=watch)
-    return _graded_and_stored(generated, todo, model, grader, store)
+    by_id = {problem.id: problem for problem in problems}
+    prompts = [Prompt(problem.id, prompt_ids(model.tokenizer, problem)) for problem in by_id.values()]
+    return _graded(engine.generate(prompts, sampling, watch=watch), by_id, model, grader)
 
 
-def _graded_and_stored(
-    generated: Iterator[list[Rollout]], problems: dict[str, Problem], model: LoadedModel, grader: Grader, store: ChunkStore
+def _graded(
+    generated: Iterator[list[Rollout]], problems: dict[str, Problem], model: LoadedModel, grader: Grader
 ) -> Iterator[list[dict[str, Any]]]:
     for group in generated:
         responses = [model.tokenizer.decode(rollout.token_ids, skip_special_tokens=True) for rollout in group]
         passed = grader.grade([problems[rollout.problem_id] for rollout in group], responses)
-        rows = [
+        yield [
             {
                 "problem_id": rollout.problem_id,
                 "sample": rollout.sample,
@@ -57,5 +76,3 @@ def _graded_and_stored(
             }
             for rollout, response, correct in zip(group, responses, passed, strict=True)
         ]
-        store.append(rows)
-        yield rows

@@ -16,7 +16,7 @@ Watch = Callable[[int, int], object]
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt by its token ids, so that no engine tokenises text of its own accord."""
+    """A prompt as token ids, so that no engine has to tokenise text."""
 
     problem_id: str
     token_ids: list[int]
@@ -26,8 +26,8 @@ class Prompt:
 class Rollout:
     """One sampled response.
 
-    problem_id, sample: which prompt, and which of its K rollouts (from 0). token_ids: the response only, the sampled end-of-sequence id
-    included. finished: such an id was sampled; False means the response was cut at max_new_tokens. seed: of the rollout's random stream.
+    problem_id, sample: which prompt, and which of its K rollouts (from 0). token_ids: of the response alone, with the end-of-sequence id
+    where one was sampled. finished: whether one was; if not, the response was cut at max_new_tokens. seed: of the rollout's random stream.
     """
 
     problem_id: str
@@ -37,17 +37,29 @@ class Rollout:
     seed: int
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How responses are sampled.
+
+    samples: K, rollouts a prompt. max_new_tokens: a response that reaches it is cut. temperature: 0 is greedy decoding. seed: of all
+    random streams (`rollout_seed`).
+    """
+
+    samples: int
+    max_new_tokens: int
+    temperature: float
+    seed: int
+
+
 class RolloutEngine(Protocol):
     """Samples responses. A rollout is a function of (model, prompt, seed, problem_id, sample, temperature, max_new_tokens): what else
     is in the batch, the order of the prompts and restarts change it by no more than floating-point rounding does."""
 
-    def generate(
-        self, prompts: Sequence[Prompt], *, samples: int, max_new_tokens: int, temperature: float, seed: int, watch: Watch | None = None
-    ) -> Iterator[list[Rollout]]:
-        """Yield the K = `samples` rollouts of one prompt at a time, by sample, as prompts finish (not in the order given).
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling, *, watch: Watch | None = None) -> Iterator[list[Rollout]]:
+        """Yield the K rollouts of one prompt at a time, by sample, as prompts finish (not in the order given).
 
-        temperature 0 is greedy decoding. watch: is told of rollouts as they finish, which many may do between two yields. Raises
-        `UserError`, before any work, for a request that makes no sense (`check_request`).
+        watch: called with rollouts as they finish, of which there may be many between two yields. Raises `UserError`, before any work,
+        for a request that makes no sense (`check_request`).
         """
         ...
 
@@ -62,15 +74,14 @@ def rollout_seed(seed: int, problem_id: str, sample: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1  # signed 64-bit columns and engines hold it
 
 
-def check_request(
-    prompts: Sequence[Prompt], *, samples: int, max_new_tokens: int, temperature: float, context: int | None, vocabulary: int
-) -> None:
+def check_request(prompts: Sequence[Prompt], sampling: Sampling, *, context: int | None, vocabulary: int) -> None:
     """Raise `UserError` for a request no engine can serve.
 
     context: positions of the model (None where unlimited). vocabulary: rows of its embedding.
     """
-    if samples < 1:
-        raise UserError(f"`K` {samples} (rollouts a problem) must be at least 1")
+    max_new_tokens, temperature = sampling.max_new_tokens, sampling.temperature
+    if sampling.samples < 1:
+        raise UserError(f"`K` {sampling.samples} (rollouts a problem) must be at least 1")
     if max_new_tokens < 1:
         raise UserError(f"`max_new_tokens` {max_new_tokens} must be at least 1")
     if not (math.isfinite(temperature) and temperature >= 0):

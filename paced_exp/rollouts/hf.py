@@ -7,7 +7,6 @@ prompts were grouped, but for floating-point rounding of the logits (a flip need
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from transformers.cache_utils import Cache
 from paced_exp.core.errors import UserError
 from paced_exp.models.loading import LoadedModel
 from paced_exp.rollouts import kv_cache
-from paced_exp.rollouts.engine import Prompt, Rollout, Watch, check_request, rollout_seed
+from paced_exp.rollouts.engine import Prompt, Rollout, Sampling, Watch, check_request, rollout_seed
 from paced_exp.rollouts.sampling import UniformStreams, sample_tokens
 
 # Keys and values may take this share of the machine's memory. Of the total, not of what is free: the same machine makes the same chunks.
@@ -24,19 +23,6 @@ _GPU_SHARE = 0.4
 _CPU_SHARE = 1 / 16
 _CPU_BYTES = 256 << 20  # some 400 rows of a lab model; more make it no faster (measured up to 1 GiB)
 _BLOCK = 64  # decoding steps for which uniforms are drawn at once
-
-
-@dataclass(frozen=True)
-class _Sampling:
-    samples: range
-    max_new_tokens: int
-    temperature: float
-    seed: int
-    watch: Watch
-
-    @property
-    def greedy(self) -> bool:
-        return self.temperature == 0
 
 
 class HFEngine:
@@ -56,42 +42,44 @@ class HFEngine:
         self._context = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
         self.max_batch_tokens = self._fitting_tokens() if max_batch_tokens is None else max_batch_tokens
 
-    def generate(
-        self, prompts: Sequence[Prompt], *, samples: int, max_new_tokens: int, temperature: float, seed: int, watch: Watch | None = None
-    ) -> Iterator[list[Rollout]]:
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling, *, watch: Watch | None = None) -> Iterator[list[Rollout]]:
         """See `RolloutEngine.generate`. Also raises `UserError` where one rollout alone exceeds `max_batch_tokens`."""
         vocabulary = self._model.get_input_embeddings().num_embeddings
-        check_request(
-            prompts, samples=samples, max_new_tokens=max_new_tokens, temperature=temperature, context=self._context, vocabulary=vocabulary
-        )
-        needed = max((len(prompt.token_ids) for prompt in prompts), default=0) + max_new_tokens
+        check_request(prompts, sampling, context=self._context, vocabulary=vocabulary)
+        needed = max((len(prompt.token_ids) for prompt in prompts), default=0) + sampling.max_new_tokens
         if prompts and needed > self.max_batch_tokens:
             raise UserError(
-                f"one rollout needs {needed} tokens (prompt and `max_new_tokens` {max_new_tokens}), over `max_batch_tokens` "
+                f"one rollout needs {needed} tokens (prompt and `max_new_tokens` {sampling.max_new_tokens}), over `max_batch_tokens` "
                 f"{self.max_batch_tokens}; raise that if the memory allows, or lower `max_new_tokens`"
             )
-        return self._generate(prompts, _Sampling(range(samples), max_new_tokens, temperature, seed, watch or (lambda *_: None)))
+        return self._generate(prompts, sampling, watch or (lambda *_: None))
 
-    def _generate(self, prompts: Sequence[Prompt], sampling: _Sampling) -> Iterator[list[Rollout]]:
+    def _generate(self, prompts: Sequence[Prompt], sampling: Sampling, watch: Watch) -> Iterator[list[Rollout]]:
         # Longest first: too little memory shows at once, and a chunk's first prompt is its widest.
         ordered = sorted(prompts, key=lambda prompt: (-len(prompt.token_ids), prompt.problem_id))
         while ordered:
             rows = self.max_batch_tokens // (len(ordered[0].token_ids) + sampling.max_new_tokens)
-            count = max(1, rows // (1 if sampling.greedy else len(sampling.samples)))
+            count = max(1, rows // (1 if sampling.temperature == 0 else sampling.samples))
             chunk, ordered = ordered[:count], ordered[count:]
             # A prompt with more samples than rows fit is decoded in several passes.
-            passes = [self._decode(chunk, part, sampling) for part in _split(sampling.samples, rows)]
+            passes = [self._decode(chunk, part, sampling, watch) for part in _split(range(sampling.samples), rows)]
             for groups in zip(*passes, strict=True):
                 yield [rollout for group in groups for rollout in group]
 
-    def _decode(self, prompts: Sequence[Prompt], samples: range, sampling: _Sampling) -> list[list[Rollout]]:
+    def _decode(self, prompts: Sequence[Prompt], samples: range, sampling: Sampling, watch: Watch) -> list[list[Rollout]]:
         """Rollouts `samples` of each prompt, in one batch."""
         seeds = [[rollout_seed(sampling.seed, prompt.problem_id, sample) for sample in samples] for prompt in prompts]
         # Greedy rollouts of a prompt are all the same, so one row is decoded for all.
-        streams = None if sampling.greedy else UniformStreams([number for group in seeds for number in group])
-        repeats = 1 if sampling.greedy else len(samples)
+        greedy = sampling.temperature == 0
+        streams = None if greedy else UniformStreams([number for group in seeds for number in group])
+        repeats = 1 if greedy else len(samples)
+        copies = len(samples) // repeats
+
+        def told(finished: int, tokens: int) -> None:
+            watch(copies * finished, copies * tokens)
+
         try:
-            responses = self._responses([prompt.token_ids for prompt in prompts], repeats, streams, sampling, len(samples) // repeats)
+            responses = self._responses([prompt.token_ids for prompt in prompts], repeats, streams, sampling, told)
         except torch.OutOfMemoryError as error:
             raise UserError(
                 f"{self._device} is out of memory with `max_batch_tokens` {self.max_batch_tokens}; give half of that, finished work is kept"
@@ -99,7 +87,7 @@ class HFEngine:
         eos = set(self._loaded.eos_ids)
         made = []
         for index, prompt in enumerate(prompts):
-            own = responses[index * repeats : (index + 1) * repeats] * (len(samples) // repeats)
+            own = responses[index * repeats : (index + 1) * repeats] * copies
             made.append(
                 [
                     Rollout(prompt.problem_id, sample, list(ids), ids[-1] in eos, number)
@@ -110,9 +98,9 @@ class HFEngine:
 
     @torch.inference_mode()
     def _responses(
-        self, prompts: list[list[int]], repeats: int, streams: UniformStreams | None, sampling: _Sampling, copies: int
+        self, prompts: list[list[int]], repeats: int, streams: UniformStreams | None, sampling: Sampling, watch: Watch
     ) -> list[list[int]]:
-        """Token ids of `repeats` responses to each prompt: row r answers prompt r // repeats. copies: rollouts that each stands for."""
+        """Token ids of `repeats` responses to each prompt: row r answers prompt r // repeats."""
         device, limit = self._device, sampling.max_new_tokens
         cache = kv_cache.new_cache(self._model.config)
         ids, mask = self._left_padded(prompts, limit)
@@ -139,7 +127,7 @@ class HFEngine:
             ended = torch.isin(tokens, self._eos)
             lengths[live[ended]] = step + 1
             finished = len(tokens) if step + 1 == limit else int(ended.sum())
-            sampling.watch(copies * finished, copies * len(tokens))
+            watch(finished, len(tokens))
             if finished == len(tokens):
                 break
             if finished:

@@ -1,4 +1,4 @@
-"""The lines of a store's journal: one chunk a line, with checksums and a head that tells what is in it without reading the tokens.
+"""The lines of a store's journal: each is a chunk, with checksums and a head that lists what is in it, so that no tokens need be read.
 
 A line is one JSON object, written in this order:
 
@@ -28,7 +28,7 @@ _PER_ROW = ("sample", "correct", "finished")  # of each row, what a head repeats
 
 
 class NoChunk(ValueError):
-    """Bytes that are no whole chunk: torn by a kill or a power cut, or damaged. `end`: where the line would end, if that is known."""
+    """Bytes that are not a whole chunk: cut short by a kill or a power cut, or damaged. `end`: where the line would end, if that is known."""
 
     def __init__(self, why: str, end: int | None = None) -> None:
         super().__init__(why)
@@ -41,8 +41,11 @@ class BadRow(ValueError):
 
 @dataclass(frozen=True)
 class Line:
-    """A line by its head. problems: by id, their number of `rows` and, a list with a value a row, what the rows hold of
-    sample, correct, finished and tokens."""
+    """A line by its head.
+
+    start, end: its bytes in the file. problems: by id, the number of `rows` and, as lists with a value for each row, those of `sample`,
+    `correct`, `finished` and `tokens` that the rows have.
+    """
 
     start: int
     end: int
@@ -65,14 +68,14 @@ def encode(rows: Sequence[Mapping[str, Any]]) -> bytes:
 def read_line(file: int, start: int, size: int) -> Line:
     """The line that begins at byte `start` of the open file of `size` bytes, by its head alone where it has one.
 
-    Raises `NoChunk` where no whole line begins there, `BadRow` for a line of an earlier version with a row that cannot be.
+    Raises `NoChunk` where no whole line begins there, `BadRow` for a line of an earlier version with an impossible row.
     """
     opening = os.pread(file, _START_BYTES, start)
     if opening.startswith(b"["):
         return _line_of_rows(_unchecked(file, start, size), start)
     found = _START.fullmatch(opening)
     if found is None:
-        raise NoChunk("its beginning is no line's")
+        raise NoChunk("its beginning is not that of a line")
     end, length = start + int(found[2]), int(found[3])
     head = os.pread(file, min(length, size - start), start)
     if len(head) < length or zlib.crc32(head[len(_CRC % 0) :]) != int(found[1], 16):
@@ -83,7 +86,7 @@ def read_line(file: int, start: int, size: int) -> Line:
 
 
 def read_rows(file: int, line: Line) -> list[dict[str, Any]]:
-    """The rows of a line. Raises `NoChunk` where its checksum is wrong, `BadRow` for a row that cannot be, or that its head denies."""
+    """The rows of a line. Raises `NoChunk` where its checksum is wrong, `BadRow` for an impossible row or one that the head does not list."""
     data = os.pread(file, line.end - line.start, line.start)
     if data.startswith(b"["):
         return _parse(data)
@@ -96,7 +99,7 @@ def read_rows(file: int, line: Line) -> list[dict[str, Any]]:
     except ValueError as error:
         raise BadRow(str(error)) from error
     if _problems(rows) != line.problems:
-        raise BadRow("its rows are not those that its head tells of")
+        raise BadRow("its rows are not those that its head lists")
     return rows
 
 
@@ -108,10 +111,10 @@ def _parse(data: bytes) -> list[dict[str, Any]]:
     try:
         rows = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise NoChunk("it is no JSON") from error
+        raise NoChunk("it is not JSON") from error
     rows = rows.get("rows") if isinstance(rows, dict) else rows
     if not isinstance(rows, list) or not all(isinstance(row, dict) and isinstance(row.get("problem_id"), str) for row in rows):
-        raise NoChunk("it is no list of rows with a problem_id each")
+        raise NoChunk("it is not a list of rows with a problem_id each")
     return rows
 
 
@@ -127,7 +130,7 @@ def _check(rows: Sequence[Any], columns: tuple[str, ...]) -> None:
 
 
 def _problems(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """What a head tells of each problem."""
+    """What the head of a line with these rows lists of each problem."""
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
         name = row["problem_id"]
@@ -159,7 +162,7 @@ def _line_of_head(head: bytes, start: int, end: int) -> Line:
             raise ValueError("problems")
         schema_of(columns)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise BadRow(f"its head is none that this program writes ({error})") from error
+        raise BadRow(f"its head is not one that this program writes ({error})") from error
     return Line(start, end, columns, problems)
 
 

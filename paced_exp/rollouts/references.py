@@ -1,9 +1,10 @@
 """Reference responses: what the teacher, with the expert solution in its context, writes for each problem.
 
-K candidates are sampled and the first graded correct is kept; where none is, the worked solution stands in if that is asked for. The
-choice is recorded a problem. Student and teacher later read the same ids, never re-tokenised text.
+K candidates are sampled and the first graded correct is kept; where none is, the worked solution stands in if that is asked for. What
+was chosen is recorded for every problem. Student and teacher later read the same ids, never re-tokenised text.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ from paced_exp.data.problem import Problem
 from paced_exp.data.prompts import PromptKind, prompt_ids
 from paced_exp.grading.grader import Grader
 from paced_exp.models.loading import LoadedModel
-from paced_exp.rollouts.engine import Prompt, RolloutEngine, Watch
+from paced_exp.rollouts.engine import Prompt, RolloutEngine, Sampling, Watch
 from paced_exp.rollouts.rows import outside
 from paced_exp.rollouts.store import ChunkStore
 
@@ -31,43 +32,79 @@ class Reference:
     correct: int
 
 
+@dataclass(frozen=True)
+class ReferenceRecipe:
+    """What decides a sampled reference, besides the teacher and the problem.
+
+    candidates: responses sampled a problem. fallback: where none is correct, the worked `solution` stands in, or the problem is
+    `drop`ped. prompt: what the teacher reads. seed: of the run.
+    """
+
+    candidates: int
+    fallback: Fallback
+    prompt: PromptKind
+    temperature: float
+    max_new_tokens: int
+    seed: int
+
+    @property
+    def sampling(self) -> Sampling:
+        """How the candidates are sampled."""
+        # With the rollouts' own seed a model that teaches itself would reuse the very draws that made its pass rate.
+        return Sampling(self.candidates, self.max_new_tokens, self.temperature, self.seed + 1)
+
+    def header(self, teacher: LoadedModel) -> dict[str, Any]:
+        """The recipe and the teacher, as they are stored beside references: those of another header are other references."""
+        return {"teacher": teacher.fingerprint, **asdict(self)}
+
+
+def sampled_references(
+    problems: Sequence[Problem],
+    teacher: LoadedModel,
+    engine: RolloutEngine,
+    grader: Grader,
+    recipe: ReferenceRecipe,
+    *,
+    watch: Watch | None = None,
+) -> Iterator[Reference]:
+    """Sample and grade candidates and choose a reference for each problem, in the order in which they finish.
+
+    watch: see `RolloutEngine.generate`. Raises `UserError` for candidates < 1 and for a problem without an expert solution that needs one.
+    """
+    if recipe.candidates < 1:
+        raise UserError(f"`candidates` {recipe.candidates} must be at least 1")
+    by_id = {problem.id: problem for problem in problems}
+    prompts = [Prompt(problem.id, prompt_ids(teacher.tokenizer, problem, recipe.prompt)) for problem in by_id.values()]
+    for group in engine.generate(prompts, recipe.sampling, watch=watch):
+        problem = by_id[group[0].problem_id]
+        texts = [teacher.tokenizer.decode(rollout.token_ids, skip_special_tokens=True) for rollout in group]
+        passed = [rollout.finished and correct for rollout, correct in zip(group, grader.grade([problem] * len(group), texts), strict=True)]
+        if any(passed):
+            yield Reference(problem.id, list(group[passed.index(True)].token_ids), "teacher", len(group), sum(passed))
+        elif recipe.fallback == "solution":
+            yield Reference(problem.id, solution_ids(problem, teacher), "solution", len(group), 0)
+        else:
+            yield Reference(problem.id, [], "none", len(group), 0)
+
+
 def make_references(
-    problems: list[Problem],
+    problems: Sequence[Problem],
     teacher: LoadedModel,
     engine: RolloutEngine,
     grader: Grader,
     store: ChunkStore,
+    recipe: ReferenceRecipe,
     *,
-    candidates: int,
-    max_new_tokens: int,
-    temperature: float,
-    fallback: Fallback,
-    seed: int,
-    prompt: PromptKind = "privileged",
     watch: Watch | None = None,
 ) -> dict[str, Reference]:
-    """A reference for each problem, by id, continuing from what `store` holds.
+    """A reference for each problem, by id: `sampled_references` of those that `store` lacks, each stored at once.
 
-    prompt: what the teacher reads. watch: see `RolloutEngine.generate`. Raises `UserError` for candidates < 1, for a problem without an
-    expert solution, and for a stored reference that cannot be the teacher's.
+    Raises `UserError` as that does, and for a stored reference that cannot be the teacher's.
     """
-    if candidates < 1:
-        raise UserError(f"`candidates` {candidates} must be at least 1")
     done = store.done_ids()
-    todo = {problem.id: problem for problem in problems if problem.id not in done}
-    prompts = [Prompt(problem.id, prompt_ids(teacher.tokenizer, problem, prompt)) for problem in todo.values()]
-    request: dict[str, Any] = {"samples": candidates, "max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
-    for group in engine.generate(prompts, **request | ({} if watch is None else {"watch": watch})):
-        problem = todo[group[0].problem_id]
-        texts = [teacher.tokenizer.decode(rollout.token_ids, skip_special_tokens=True) for rollout in group]
-        passed = [rollout.finished and correct for rollout, correct in zip(group, grader.grade([problem] * len(group), texts), strict=True)]
-        if any(passed):
-            chosen = Reference(problem.id, list(group[passed.index(True)].token_ids), "teacher", len(group), sum(passed))
-        elif fallback == "solution":
-            chosen = Reference(problem.id, solution_ids(problem, teacher), "solution", len(group), 0)
-        else:
-            chosen = Reference(problem.id, [], "none", len(group), 0)
-        store.append([asdict(chosen)])
+    todo = [problem for problem in problems if problem.id not in done]
+    for reference in sampled_references(todo, teacher, engine, grader, recipe, watch=watch):
+        store.append([asdict(reference)])
     return read_references(store, vocabulary_of(teacher))
 
 
@@ -79,8 +116,8 @@ def vocabulary_of(model: LoadedModel) -> int:
 def read_references(store: ChunkStore, vocabulary: int | None = None) -> dict[str, Reference]:
     """The references a store holds, by problem id.
 
-    vocabulary: ids below it can be read by the models that are to read the references; not checked when left out. Raises `UserError`
-    naming the line of a reference that cannot be one.
+    vocabulary: the number of token ids that all models which are to read the references know; not checked when left out. Raises
+    `UserError` naming the line of a damaged reference.
     """
     found: dict[str, Reference] = {}
     for row in (row for rows in store.chunks() for row in rows):
@@ -98,7 +135,7 @@ def _wrong(row: dict[str, Any], vocabulary: int | None) -> str:
     if row.keys() != {each.name for each in fields(Reference)}:
         return f"has the columns {', '.join(row)}, not those of a reference"
     if row["origin"] not in ORIGINS:
-        return f"has the origin {row['origin']!r:.40}, which is none of {', '.join(ORIGINS)}"
+        return f"has the origin {row['origin']!r:.40}, which is not known; known: {', '.join(ORIGINS)}"
     if row["correct"] > row["candidates"]:
         return f"was correct in {row['correct']} of {row['candidates']} candidates"
     token = None if vocabulary is None else outside(row["token_ids"], vocabulary)

@@ -18,7 +18,7 @@ _TYPES = {
     "origin": pa.string(),
     "candidates": pa.int64(),
 }
-_REFERENCE = "origin"  # the column that only references have: their `correct` counts candidates
+_REFERENCE = "origin"  # only references have this column; in their rows `correct` is the number of correct candidates
 _LARGEST_TOKEN = 2**31
 
 
@@ -26,7 +26,7 @@ _LARGEST_TOKEN = 2**31
 def schema_of(columns: tuple[str, ...]) -> pa.Schema:
     """The Arrow schema of rows with these columns, in their order. Raises `ValueError` for a column that no row may have."""
     if unknown := [name for name in columns if name not in _TYPES]:
-        raise ValueError(f"column {unknown[0]!r} is none of {', '.join(_TYPES)}")
+        raise ValueError(f"column {unknown[0]!r} is not known; known: {', '.join(_TYPES)}")
     types = _TYPES | ({"correct": pa.int64()} if _REFERENCE in columns else {})
     return pa.schema([(name, types[name]) for name in columns])
 
@@ -34,11 +34,13 @@ def schema_of(columns: tuple[str, ...]) -> pa.Schema:
 def check_row(row: Any, columns: Sequence[str]) -> None:
     """Raise `ValueError` saying what is wrong unless `row` has exactly `columns`, each of its type and in its range."""
     if not isinstance(row, dict) or not isinstance(row.get("problem_id"), str):
-        raise ValueError("a row is no object with a problem_id")
+        raise ValueError("a row is not an object with a problem_id")
     name = row["problem_id"]
     if row.keys() != set(columns):
         missing, more = sorted(set(columns) - row.keys()), sorted(row.keys() - set(columns))
-        raise ValueError(f"a row of problem {name!r} {f'lacks column {missing[0]!r}' if missing else f'has a column {more[0]!r} too many'}")
+        raise ValueError(
+            f"a row of problem {name!r} {f'lacks column {missing[0]!r}' if missing else f'has an unexpected column {more[0]!r}'}"
+        )
     for column in columns:
         if wrong := _wrong(column, row[column], _REFERENCE in columns):
             raise ValueError(f"{column} of problem {name!r} {wrong}")
@@ -62,10 +64,10 @@ def _wrong(column: str, value: Any, reference: bool) -> str:
 
 
 def plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """`row` with numpy's scalars and arrays made Python's own."""
+    """`row` with numpy's scalars and arrays converted to Python's numbers and lists."""
     return {name: value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value for name, value in row.items()}
 
 
 def outside(token_ids: Sequence[int], vocabulary: int) -> int | None:
-    """The first id that a model of `vocabulary` embeddings has no row for, or None."""
+    """The first id that a model with `vocabulary` embeddings cannot read, or None where it can read all."""
     return next((int(token) for token in token_ids if not 0 <= token < vocabulary), None)

@@ -21,6 +21,7 @@ from paced_exp.data.sources import load_problems, save_problems
 from paced_exp.grading import grader as grading
 from paced_exp.rollouts.collect import collect
 from paced_exp.rollouts.config import KIND, RolloutConfig
+from paced_exp.rollouts.engine import Sampling
 from paced_exp.rollouts.engines import Engines
 from paced_exp.rollouts.pass_rates import Fingerprint, pass_rates, read_pass_rates, warn_of_truncation, write_pass_rates
 from paced_exp.rollouts.store import ChunkStore
@@ -53,10 +54,7 @@ def _roll_out(config: RolloutConfig, run: RunFolder) -> dict[str, Any]:
             engine,
             grader,
             store,
-            samples=config.K,
-            max_new_tokens=config.max_new_tokens,
-            temperature=config.temperature,
-            seed=config.seed,
+            Sampling(config.K, config.max_new_tokens, config.temperature, config.seed),
             watch=lambda finished, sampled: bar.watch(finished, sampled),
         )
         # The folder is taken only now: a command that is refused leaves none behind to be in the way of its correction.

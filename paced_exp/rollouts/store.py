@@ -1,10 +1,10 @@
 """The store of finished work: an append-only journal that survives `kill -9`, and the parquet file made from it.
 
 The journal NAME.jsonl holds one chunk a line (`journal`). A line counts once its newline is written; whatever a kill left after the last
-whole line is ignored when reading and overwritten by the next append. So a problem's rows are there all together or not at all. A line that
-is damaged is another matter where whole lines follow it: no kill leaves that, and it is refused.
+whole line is ignored when reading and overwritten by the next append. So a problem's rows are stored all together or not at all. A damaged
+line before a whole one cannot come from a kill, and the journal is refused.
 
-Opening reads the heads of lines only, so its time and memory are those of the number of rollouts, whatever their length. Rows are checked
+Opening reads the heads of lines only, so its time and memory grow with the number of rollouts and not with their length. Rows are checked
 against their checksums when they are read.
 """
 
@@ -37,11 +37,11 @@ class ChunkStore:
     """Rows of finished problems under folder/NAME.jsonl.
 
     A row is a dict of the columns in `rows` (numpy's values are converted), among them `problem_id`; all rows of a journal have the same
-    columns, and all rows of a problem are appended in one chunk. Two processes, or two stores, that write to one journal are told apart and
-    the later one is refused.
+    columns, and all rows of a problem are appended in one chunk. Where two processes, or two stores, write to one journal, the later one is
+    refused.
 
-    Raises `UserError` for a journal that is damaged before its end, that holds a problem twice, or a row that no run writes, naming the
-    line. What a kill or a power cut left at the end is said in a warning.
+    Raises `UserError` naming the line of a journal that is damaged before its end, that holds a problem twice, or that holds a row that no
+    run writes. Warns of what a kill or a power cut left at the end.
     """
 
     def __init__(self, folder: str | Path, name: str) -> None:
@@ -57,7 +57,7 @@ class ChunkStore:
             with self._reading() as file:
                 self._open(file)
         if self._size > self._end:
-            logger.warning("%s: the last %d bytes are no finished chunk and will be done again", self.path, self._size - self._end)
+            logger.warning("%s: the last %d bytes are an unfinished chunk, which will be done again", self.path, self._size - self._end)
 
     # ---- what is stored, by the heads of lines
 
@@ -70,7 +70,7 @@ class ChunkStore:
         return f"{self.path} line {self._places[problem_id] + 1}"
 
     def outcomes(self) -> pd.DataFrame:
-        """A row a stored rollout, in the order appended, without its tokens: problem_id, sample, correct, finished and `tokens`, their number.
+        """A row for each stored rollout, in the order appended: problem_id, sample, correct, finished and `tokens`, the number of its tokens.
 
         Raises `UserError` for a journal whose rows lack one of these.
         """
@@ -86,7 +86,7 @@ class ChunkStore:
         return pd.DataFrame(found).astype({"problem_id": "str", "sample": "int64", "correct": bool, "finished": bool, "tokens": "int64"})
 
     def lengths(self) -> list[int]:
-        """Tokens of every stored response, in the order appended."""
+        """The number of tokens of every stored response, in the order appended."""
         return [length for line in self._lines for entry in line.problems.values() for length in entry["tokens"]]
 
     def check_samples(self, problem_ids: Iterable[str], samples: int) -> None:
@@ -165,7 +165,7 @@ class ChunkStore:
             self._failed = error
 
     def chunks(self) -> Iterator[list[dict[str, Any]]]:
-        """The stored chunks one by one, as they were appended: for a journal too large to hold. Raises `UserError` for a damaged line."""
+        """The stored chunks one by one, as they were appended, for a journal that is too large for the memory. Raises `UserError` for a damaged line."""
         for place in range(len(self._lines)):
             yield self._rows(place)
 
@@ -182,7 +182,7 @@ class ChunkStore:
     def rows(self) -> pd.DataFrame:
         """All stored rows in the order they were appended; list columns hold numpy arrays. Empty, without columns, when nothing is.
 
-        Holds every token: for a journal that may be large take `outcomes`, or `chunks`.
+        This holds every token in memory; for a large journal take `outcomes` or `chunks`.
         """
         batches = list(self._batches(self.chunks()))
         return pa.Table.from_batches(batches).to_pandas() if batches else pd.DataFrame()

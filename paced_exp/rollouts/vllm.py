@@ -23,7 +23,7 @@ import torch
 
 from paced_exp.core.errors import UserError
 from paced_exp.models.loading import LoadedModel
-from paced_exp.rollouts.engine import Prompt, Rollout, Watch, check_request, rollout_seed
+from paced_exp.rollouts.engine import Prompt, Rollout, Sampling, Watch, check_request, rollout_seed
 from paced_exp.rollouts.options import check_vllm_options
 from paced_exp.rollouts.vllm_install import installed_vllm
 
@@ -65,29 +65,27 @@ class VLLMEngine:
                 f"`dtype` {str(loaded.model.dtype).removeprefix('torch.')} is not for `engine` vllm; take {', '.join(_DTYPES.values())}"
             )
 
-    def generate(
-        self, prompts: Sequence[Prompt], *, samples: int, max_new_tokens: int, temperature: float, seed: int, watch: Watch | None = None
-    ) -> Iterator[list[Rollout]]:
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling, *, watch: Watch | None = None) -> Iterator[list[Rollout]]:
         """See `RolloutEngine.generate`. The engine is running when this returns (where there are prompts at all).
 
         Sample i of a prompt has seed s + i, with s of (seed, problem_id): vLLM's own rule for n samples of a request.
         """
         limit = int(os.environ.get("VLLM_MAX_N_SEQUENCES", _MAX_SAMPLES))
-        if samples > limit:
-            raise UserError(f"`K` {samples} is above vLLM's limit of {limit} samples a prompt; lower it, or raise VLLM_MAX_N_SEQUENCES")
+        if sampling.samples > limit:
+            raise UserError(
+                f"`K` {sampling.samples} is above vLLM's limit of {limit} samples a prompt; lower it, or raise VLLM_MAX_N_SEQUENCES"
+            )
         context = getattr(self._loaded.model.config.get_text_config(), "max_position_embeddings", None)
         if (given := self._options.get("max_model_len")) is not None:
             context = given if context is None else min(context, given)
         vocabulary = self._loaded.model.get_input_embeddings().num_embeddings
-        check_request(
-            prompts, samples=samples, max_new_tokens=max_new_tokens, temperature=temperature, context=context, vocabulary=vocabulary
-        )
+        check_request(prompts, sampling, context=context, vocabulary=vocabulary)
         if not prompts:
             return iter(())
-        self.start(max(len(prompt.token_ids) for prompt in prompts) + max_new_tokens)
+        self.start(max(len(prompt.token_ids) for prompt in prompts) + sampling.max_new_tokens)
         # Longest first, as the last prompts to finish decide how long the engine runs half empty.
         ordered = sorted(prompts, key=lambda prompt: (-len(prompt.token_ids), prompt.problem_id))
-        return self._generate(ordered, samples, max_new_tokens, temperature, seed, watch or (lambda *_: None))
+        return self._generate(ordered, sampling, watch or (lambda *_: None))
 
     def refresh(self) -> None:
         """Say that the weights of a live model have changed since the last request."""
@@ -126,11 +124,10 @@ class VLLMEngine:
         while self._workers:
             self._workers.pop().stop()
 
-    def _generate(
-        self, prompts: list[Prompt], samples: int, max_new_tokens: int, temperature: float, seed: int, watch: Watch
-    ) -> Iterator[list[Rollout]]:
-        drawn = samples if temperature > 0 else 1  # greedy rollouts of a prompt are all the same
-        seeds = [rollout_seed(seed, prompt.problem_id, 0) >> 1 for prompt in prompts]  # room for + sample within 63 bits
+    def _generate(self, prompts: list[Prompt], sampling: Sampling, watch: Watch) -> Iterator[list[Rollout]]:
+        samples = sampling.samples
+        drawn = samples if sampling.temperature > 0 else 1  # greedy rollouts of a prompt are all the same
+        seeds = [rollout_seed(sampling.seed, prompt.problem_id, 0) >> 1 for prompt in prompts]  # room for + sample within 63 bits
         eos = set(self._loaded.eos_ids)
         arrived: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
         shares = [range(rank, len(prompts), len(self._workers)) for rank in range(len(self._workers))]
@@ -140,8 +137,8 @@ class VLLMEngine:
                 request = {
                     "prompts": [[prompts[place].token_ids, seeds[place]] for place in share],
                     "samples": drawn,
-                    "max_new_tokens": max_new_tokens,
-                    "temperature": temperature,
+                    "max_new_tokens": sampling.max_new_tokens,
+                    "temperature": sampling.temperature,
                     "stop": list(self._loaded.eos_ids),
                 }
                 worker.send({"generate": request})

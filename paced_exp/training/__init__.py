@@ -1,1 +1,1 @@
-"""What a distillation run trains on, and against what: stages, masks, batches, teachers, the supply of each update."""
+"""What a distillation run trains on, and against what: stages, masks, batches, teachers, the data of each update."""

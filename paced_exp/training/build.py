@@ -15,8 +15,9 @@ from paced_exp.losses.problem_loss import ProblemLoss
 from paced_exp.models.loading import LoadedModel
 from paced_exp.rollouts.groups import Processes
 from paced_exp.training.config import DistillConfig
+from paced_exp.training.data import TrainingData
+from paced_exp.training.references_config import ReferencesConfig
 from paced_exp.training.stages import Stage, parse_stages
-from paced_exp.training.supply import Supply
 from paced_exp.training.teacher_cache import CachedTeacher
 from paced_exp.training.teachers import EMATeacher, ModelTeacher, NoTeacher, Teacher
 from paced_exp.training.trainer import PacedTrainer
@@ -24,21 +25,21 @@ from paced_exp.training.trainer import PacedTrainer
 EXACT_VOCABULARY = 4096  # tokens up to which `auto` caches all logits: 16 kB a position in float32, where Qwen3's 151,936 are 600
 
 
-def make_trainer(config: DistillConfig, run: RunFolder, supply: Supply, teacher: LoadedModel, processes: Processes) -> PacedTrainer:
+def make_trainer(config: DistillConfig, run: RunFolder, data: TrainingData, teacher: LoadedModel, processes: Processes) -> PacedTrainer:
     """The trainer of `config`, with a loss and a teacher for each stage."""
     stages = parse_stages(config.stages)
-    teachers = _teachers(config, run, supply, teacher, stages)
+    teachers = _teachers(config, run, data, teacher, stages)
     losses = {
         stage.name: ProblemLoss(divergence(stage.divergence, jsd_beta=config.jsd_beta), config.loss_temperature, config.loss_chunk)
         for stage in stages
     }
-    steps = supply.segments[-1].end
+    steps = data.segments[-1].end
 
     def on_segment(step: int) -> None:
-        stage = supply.segments[supply.segment(step)].stage
+        stage = data.segments[data.segment(step)].stage
         cache = teachers[stage.name]
         if isinstance(cache, CachedTeacher):
-            rows = supply.reference_rows(step)
+            rows = data.reference_rows(step)
             if processes.main:
                 with progress(len(rows), "references", f"teacher cache, update {step}") as bar:
                     cache.prepare(rows, bar.update)
@@ -46,8 +47,8 @@ def make_trainer(config: DistillConfig, run: RunFolder, supply: Supply, teacher:
             cache.refresh()
 
     return PacedTrainer(
-        training_arguments(config, run.path / "training", steps, supply.student.device),
-        supply,
+        training_arguments(config, run.path / "training", steps, data.student.device),
+        data,
         losses,
         teachers,
         schedule=config.schedule,
@@ -61,7 +62,7 @@ def _cached(config: DistillConfig, stage: Stage) -> bool:
     return frozen and stage.source == "references" and config.teacher_statistics != "live"
 
 
-def _top_k(config: DistillConfig, teacher: LoadedModel) -> int | None:
+def _top_k(config: DistillConfig | ReferencesConfig, teacher: LoadedModel) -> int | None:
     """How many tokens a position the cache keeps; None for all of them."""
     exact = config.teacher_statistics == "exact"
     if config.teacher_statistics == "auto":
@@ -69,12 +70,12 @@ def _top_k(config: DistillConfig, teacher: LoadedModel) -> int | None:
     return None if exact else config.top_k
 
 
-def _teachers(config: DistillConfig, run: RunFolder, supply: Supply, initial: LoadedModel, stages: list[Stage]) -> dict[str, Teacher]:
+def _teachers(config: DistillConfig, run: RunFolder, data: TrainingData, initial: LoadedModel, stages: list[Stage]) -> dict[str, Teacher]:
     live: Teacher
     if config.teacher_update == "live":
-        live = ModelTeacher(supply.student.model)
+        live = ModelTeacher(data.student.model)
     elif config.teacher_update == "ema":
-        live = EMATeacher(supply.student.model, config.ema_decay)
+        live = EMATeacher(data.student.model, config.ema_decay)
     else:
         live = ModelTeacher(initial.model)
     teachers: dict[str, Teacher] = {}
@@ -82,17 +83,22 @@ def _teachers(config: DistillConfig, run: RunFolder, supply: Supply, initial: Lo
         if not DIVERGENCES[stage.divergence].needs_teacher:
             teachers[stage.name] = NoTeacher()
         elif _cached(config, stage):
-            teachers[stage.name] = CachedTeacher(
-                Path(config.cache) if config.cache is not None else run / "teacher_cache",
-                ModelTeacher(initial.model),
-                initial.fingerprint,
-                pad_id=initial.pad_id,
-                top_k=_top_k(config, initial),
-                temperature=config.loss_temperature,
-            )
+            teachers[stage.name] = cached_teacher(config, run, initial)
         else:
             teachers[stage.name] = live
     return teachers
+
+
+def cached_teacher(config: DistillConfig | ReferencesConfig, run: RunFolder, teacher: LoadedModel) -> CachedTeacher:
+    """`teacher`, frozen, read through the cache that `config` names, by default in the run's folder."""
+    return CachedTeacher(
+        Path(config.cache) if config.cache is not None else run / "teacher_cache",
+        ModelTeacher(teacher.model),
+        teacher.fingerprint,
+        pad_id=teacher.pad_id,
+        top_k=_top_k(config, teacher),
+        temperature=config.loss_temperature,
+    )
 
 
 def training_arguments(config: DistillConfig, folder: Path, steps: int, device: torch.device) -> TrainingArguments:

@@ -1,79 +1,34 @@
 """Passes k of K rollouts for every problem: rolled out now from the student as it is, or read from a file of pass rates."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from paced_exp.core.errors import UserError
 from paced_exp.data.problem import Problem
-from paced_exp.grading.grader import Grader
-from paced_exp.models.loading import LoadedModel
-from paced_exp.rollouts.collect import collect
-from paced_exp.rollouts.engines import Engines
-from paced_exp.rollouts.groups import Buffer, Processes, made_once
+from paced_exp.rollouts.pass_rates import Fingerprint, pass_rates, read_pass_rates, warn_of_truncation, write_pass_rates
 from paced_exp.rollouts.store import ChunkStore
+from paced_exp.training.student_rollouts import StudentRollouts
 
 Counts = tuple[np.ndarray, np.ndarray]
 
 
-def counts_name(step: int) -> str:
-    """Name of the journal of the rollouts behind the pass rates at update `step`."""
-    return f"pass_rate_rollouts-{step:06d}"
+def initial_counts(rollouts: StudentRollouts, path: str | None) -> Counts:
+    """k and K (n,) of every problem before training: from the pass rates at `path`, or rolled out and written to pass_rates.parquet.
 
-
-def roll_out(
-    folder: Path,
-    step: int,
-    student: LoadedModel,
-    problems: Sequence[Problem],
-    grader: Grader,
-    processes: Processes,
-    engines: Engines,
-    *,
-    K: int,
-    temperature: float,
-    max_new_tokens: int,
-    seed: int,
-) -> ChunkStore:
-    """K graded rollouts of every problem by `student` as it is at update `step`; made once, read back after a restart.
-
-    Raises `UserError` where what is read back is damaged, or has not K rollouts of every problem.
+    Raises `UserError` for pass rates of another student or of other rollouts, and where one of the problems has none.
     """
-
-    def generate(group: list[Problem], buffer: Buffer) -> None:
-        made = collect(
-            group,
-            student,
-            engine,
-            grader,
-            buffer,
-            samples=K,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            seed=seed,
-            watch=buffer.watch,
-        )
-        for _ in made:
-            pass
-
-    training = student.model.training
-    student.model.eval()
-    engine = engines.of(student, live=True)
-    store = made_once(
-        folder,
-        counts_name(step),
-        problems,
-        lambda problem: problem.id,
-        generate,
-        processes,
-        description=f"pass rates, update {step}",
-        samples=K,
-    )
-    student.model.train(training)
-    store.check_samples([problem.id for problem in problems], K)
-    return store
+    context, sampling, problems = rollouts.context, rollouts.sampling, rollouts.problems
+    fingerprint = Fingerprint.of(rollouts.student, temperature=sampling.temperature, max_new_tokens=sampling.max_new_tokens)
+    if path is not None:
+        return counts_in(read_pass_rates(path, fingerprint), problems, path)
+    store = rollouts.graded(0, 0)
+    if context.processes.main:
+        rates = pass_rates(store.outcomes())
+        write_pass_rates(context.folder / "pass_rates.parquet", rates, fingerprint)
+        warn_of_truncation(rates, sampling.max_new_tokens)
+    return counts_of(store, problems)
 
 
 def counts_of(store: ChunkStore, problems: Sequence[Problem]) -> Counts:

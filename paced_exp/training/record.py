@@ -20,20 +20,20 @@ def training_record(config: DistillConfig, trainer: PacedTrainer, teacher: Loade
     teacher: as it was before training. FLOPs are those of `PacedTrainer.floating_point_ops`; cache_flops what the cache's
     statistics cost to make, counted anew for every segment, since its problems may be others.
     """
-    supply, folder = trainer.supply, trainer.supply.folder
+    data, folder = trainer.data, trainer.data.folder
     lines = [json.loads(line) for line in (folder / "training" / "metrics.jsonl").read_text().splitlines()]
-    supply.prepare(supply.segments[-1].start)
+    data.prepare(data.segments[-1].start)
     cache: dict[str, Any] | None = None
     preparing = 0.0
-    for segment in supply.segments:
+    for segment in data.segments:
         cached = trainer.teachers[segment.stage.name]
         if isinstance(cached, CachedTeacher):
-            rows = supply.reference_rows(segment.start)
+            rows = data.reference_rows(segment.start)
             loss = trainer.losses[segment.stage.name]
             preparing += 2.0 * matmul_parameters(teacher.model) * sum(row.teacher_tokens for row in rows)
-            cache = {**cached.size(), "top_k": cached.top_k, "error": cached.error(supply.student.model, rows[:64], loss)}
+            cache = {**cached.size(), "top_k": cached.top_k, "error": cached.error(data.student.model, rows[:64], loss)}
     return {
-        "weights": supply.prepared[0].weights.summary(),
+        "weights": data.prepared[0].weights.summary(),
         "segments": [
             {
                 "start": segment.start,
@@ -42,12 +42,12 @@ def training_record(config: DistillConfig, trainer: PacedTrainer, teacher: Loade
                 "pass_rate": None if prepared.counts is None else float(np.mean(prepared.counts[0] / prepared.counts[1])),
                 **prepared.weights.summary(),
             }
-            for segment, prepared in zip(supply.segments, supply.prepared, strict=True)
+            for segment, prepared in zip(data.segments, data.prepared, strict=True)
         ],
-        "references": supply.references.summary(),
+        "references": data.references.summary(),
         "cache": cache,
         "training": {
-            "updates": supply.segments[-1].end,
+            "updates": data.segments[-1].end,
             "flops": lines[-1]["flops"],
             "cache_flops": preparing,
             "rollouts": _generated(folder),

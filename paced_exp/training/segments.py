@@ -16,7 +16,7 @@ from paced_exp.weighting import Weights, sample_in_proportion
 
 @dataclass(frozen=True)
 class Segment:
-    """Updates start .. end-1 of `stage`. recompute: pass rates are taken again at its start, from the student as it is then."""
+    """Updates start .. end-1, all of one stage. recompute: pass rates are rolled out again at its start, by the student as it is then."""
 
     start: int
     end: int
@@ -25,7 +25,7 @@ class Segment:
 
 
 def parse_recompute(text: str) -> int | None:
-    """`never` and `stages` -> None, N -> every N updates. Raises `UserError` for anything else."""
+    """The N of "every N updates"; None for `never` and `stages`. Raises `UserError` for anything else."""
     if text in ("never", "stages"):
         return None
     if text.isdigit() and int(text) > 0:
@@ -53,8 +53,11 @@ def make_segments(stages: list[Stage], steps: int, recompute: str) -> list[Segme
 
 @dataclass(frozen=True)
 class Plan:
-    """The problems of a segment. indices (updates x batch,): in order. weights (problems,): what each counts for in the loss. cursor: where
-    in the stream of permutations the next segment goes on."""
+    """The problems that a segment trains on.
+
+    indices (updates x batch,): in the order in which they are trained on. weights (problems,): of each problem in the loss. cursor: where in
+    the stream of permutations the next segment goes on.
+    """
 
     indices: np.ndarray
     weights: np.ndarray
@@ -64,8 +67,8 @@ class Plan:
 def make_plan(segment: Segment, weights: Weights, batch: int, weight_by: str, seed: int, cursor: int) -> Plan:
     """The plan of `segment` for updates of `batch` problems.
 
-    weight_by `loss`: kept problems in the order of the permutations, weighted in the loss; `sampling`: drawn in proportion to their
-    weights, each with weight one.
+    weight_by `loss`: the problems of positive weight in the order of the permutations, weighted in the loss; `sampling`: problems drawn in
+    proportion to their weights, each with weight one in the loss.
     """
     size = (segment.end - segment.start) * batch
     count = len(weights.values)

@@ -9,8 +9,10 @@ from paced_exp.core.json_files import write_checked
 from paced_exp.evaluation.config import EvaluateConfig
 from paced_exp.evaluation.run import evaluate
 from paced_exp.training.config import DistillConfig
+from paced_exp.training.references_config import references_for
+from paced_exp.training.references_run import sample_references
 from paced_exp.training.run import distill
-from paced_exp.training.selection import SHARED_RATE, SelectionConfig, best_first, read_selection
+from paced_exp.training.selection import SelectionConfig, best_first, read_selection
 
 
 def select(config: SelectionConfig) -> list[dict[str, Any]]:
@@ -46,11 +48,8 @@ def select(config: SelectionConfig) -> list[dict[str, Any]]:
 def _pair(config: SelectionConfig, base: EvaluateConfig, training: DistillConfig) -> dict[str, Any]:
     out = Path(config.out)
     if training.teacher != "self":
-        # One update on every problem alike makes all references and the teacher's statistics over them, for all pairs.
-        shared = dataclasses.replace(
-            training, learning_rate=SHARED_RATE, steps=1, cache=str(out / "teacher_cache"), out=str(out / "references")
-        )
-        distill(shared)
+        shared = references_for(training, out=str(out / "references"), cache=str(out / "teacher_cache"))
+        sample_references(shared)
         training = dataclasses.replace(training, cache=shared.cache, references=shared.out)
     folder = out / config.name(training.learning_rate, training.steps)
     training = dataclasses.replace(training, out=str(folder))

@@ -25,7 +25,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "distillation": {"stages": "forward_kl"},
     "self-distillation": {"stages": "reverse_kl", "teacher": "self"},
 }
-SHARED_RATE = 3e-4  # of the one update whose references are shared; its weights are not used
 
 
 @dataclass(frozen=True)

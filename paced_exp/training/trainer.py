@@ -24,7 +24,7 @@ from paced_exp.core.json_files import read_object, write_atomically
 from paced_exp.core.progress import progress
 from paced_exp.losses.alignment import Batch, Row, collate
 from paced_exp.losses.problem_loss import ProblemLoss
-from paced_exp.training.supply import Supply
+from paced_exp.training.data import TrainingData
 from paced_exp.training.teachers import Teacher, matmul_parameters
 
 SCHEDULES = ("constant", "linear", "cosine")
@@ -45,9 +45,9 @@ def rate(step: int, steps: int, schedule: str, warmup: int, stage_starts: list[i
 
 
 class PacedTrainer(Trainer):
-    """Trains `supply.student` on what `supply` gives.
+    """Trains `data.student` on what `data` gives.
 
-    args: as for Trainer; over all processes, per_device_train_batch_size times gradient_accumulation_steps must be the supply's batch, and
+    args: as for Trainer; over all processes, per_device_train_batch_size times gradient_accumulation_steps must be the batch of `data`, and
     every update must be logged. losses: the loss of each stage, by `Stage.name`. teachers: likewise. schedule: `constant`, `linear` or
     `cosine`. warmup: updates. on_segment: called with an update's number when a segment is entered, at its start or on resuming. Writes
     metrics.jsonl into args.output_dir, a line an update.
@@ -58,7 +58,7 @@ class PacedTrainer(Trainer):
     def __init__(
         self,
         args: TrainingArguments,
-        supply: Supply,
+        data: TrainingData,
         losses: dict[str, ProblemLoss],
         teachers: dict[str, Teacher],
         *,
@@ -69,7 +69,7 @@ class PacedTrainer(Trainer):
         assert schedule in SCHEDULES
         self._on_segment = on_segment
         self._segment = -1
-        self.supply = supply
+        self.data = data
         self.losses = losses
         self.teachers = teachers
         self._schedule = schedule
@@ -77,9 +77,9 @@ class PacedTrainer(Trainer):
         self._update: list[Row] = []  # this process's rows of the update under way
         self._sums = torch.zeros(5, dtype=torch.float64)  # loss without weights, weight, supervised, read and response tokens
         self._clock = time.perf_counter()
-        # Trainer's data loader deals out slots to processes: slot s is the place s % batch of update s // batch. The supply has its row.
-        slots = range(args.max_steps * supply.options.batch)
-        super().__init__(model=supply.student.model, args=args, data_collator=_slots, train_dataset=slots)
+        # Trainer's data loader deals out slots to processes: slot s is the place s % batch of update s // batch. `TrainingData` has its row.
+        slots = range(args.max_steps * data.options.batch)
+        super().__init__(model=data.student.model, args=args, data_collator=_slots, train_dataset=slots)
         self.loss_is_scaled_for_ga = True
         self.compute_loss_func = (
             self.compute_loss
@@ -88,21 +88,21 @@ class PacedTrainer(Trainer):
         self.add_callback(_AfterUpdate(self))
         self._folder = Path(str(args.output_dir))
         per_update = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-        assert per_update == supply.options.batch, f"{per_update} rows an update, but the supply deals {supply.options.batch}"
+        assert per_update == data.options.batch, f"{per_update} rows an update, but the data deals {data.options.batch}"
 
     # ---- an update's rows
 
     def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device) -> tuple[list[Any], None]:
         """The micro-batches of the next update: called when the student is as it must be to roll out, unlike the loader, which runs ahead."""
-        step, batch = self.state.global_step, self.supply.options.batch
+        step, batch = self.state.global_step, self.data.options.batch
         slots = [slot for _ in range(num_batches) for slot in next(epoch_iterator)["slots"].tolist()]
         assert all(slot // batch == step for slot in slots), "the data loader is not at this update"
-        if self._segment != (segment := self.supply.segment(step)):
+        if self._segment != (segment := self.data.segment(step)):
             self._segment = segment
             self._on_segment(step)
-        self._update = self.supply.rows(step, [slot % batch for slot in slots])
+        self._update = self.data.rows(step, [slot % batch for slot in slots])
         groups = by_length(self._update, num_batches)
-        return [{"batch": collate(group, self.supply.student.pad_id)} for group in groups], None
+        return [{"batch": collate(group, self.data.student.pad_id)} for group in groups], None
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         """This micro-batch's share of sum_i w_i l_i / batch, times the number of processes, whose gradients are averaged."""
@@ -114,7 +114,7 @@ class PacedTrainer(Trainer):
             bad = [row for row, ok in zip(batch.rows, torch.isfinite(detached).tolist(), strict=True) if not ok]
             raise self._not_finite("loss", self.state.global_step + 1, bad)
         self._add_to_sums(batch, detached)
-        return (batch.weights.to(problem_losses.dtype) * problem_losses).sum() / self.supply.options.batch * self.args.world_size
+        return (batch.weights.to(problem_losses.dtype) * problem_losses).sum() / self.data.options.batch * self.args.world_size
 
     def _add_to_sums(self, batch: Batch, losses: torch.Tensor) -> None:
         self._sums += torch.tensor(
@@ -130,7 +130,7 @@ class PacedTrainer(Trainer):
 
     @property
     def _stage(self) -> str:
-        return self.supply.segments[self.supply.segment(self.state.global_step)].stage.name
+        return self.data.segments[self.data.segment(self.state.global_step)].stage.name
 
     def _not_finite(self, what: str, update: int, rows: list[Row]) -> UserError:
         return UserError(
@@ -141,7 +141,7 @@ class PacedTrainer(Trainer):
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """6 per parameter and token for the student, forward and backward, and what the teacher's forward pass costs; padding not counted."""
         rows = inputs["batch"].rows
-        student: int = 6 * matmul_parameters(self.supply.student.model) * sum(row.student_tokens for row in rows)
+        student: int = 6 * matmul_parameters(self.data.student.model) * sum(row.student_tokens for row in rows)
         return student + int(self.teachers[self._stage].flops(rows))
 
     # ---- schedule, metrics
@@ -149,7 +149,7 @@ class PacedTrainer(Trainer):
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """The schedule of `rate`: a function of the update's number."""
         if self.lr_scheduler is None:
-            starts = [segment.start for segment in self.supply.segments if segment.start == 0 or self._is_stage_start(segment.start)]
+            starts = [segment.start for segment in self.data.segments if segment.start == 0 or self._is_stage_start(segment.start)]
 
             def shape(step: int) -> float:
                 return rate(min(step, num_training_steps - 1), num_training_steps, self._schedule, self._warmup, starts)
@@ -160,8 +160,8 @@ class PacedTrainer(Trainer):
         return self.lr_scheduler
 
     def _is_stage_start(self, step: int) -> bool:
-        index = self.supply.segment(step)
-        return self.supply.segments[index].stage != self.supply.segments[index - 1].stage
+        index = self.data.segment(step)
+        return self.data.segments[index].stage != self.data.segments[index - 1].stage
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds what an update was made of, and writes the line to metrics.jsonl; the summary at the end of training is left to the caller.
@@ -175,11 +175,11 @@ class PacedTrainer(Trainer):
         sums = self.accelerator.reduce(self._sums.to(self.args.device), "sum").tolist()
         self._sums.zero_()
         seconds, self._clock = time.perf_counter() - self._clock, time.perf_counter()
-        batch, step = self.supply.options.batch, self.state.global_step
+        batch, step = self.data.options.batch, self.state.global_step
         logs |= {
             "unweighted_loss": sums[0] / batch,
             "mean_weight": sums[1] / batch,
-            "dropped_share": self.supply.prepare(step - 1).weights.summary()["dropped_share"],
+            "dropped_share": self.data.prepare(step - 1).weights.summary()["dropped_share"],
             "supervised_tokens": sums[2],
             "response_tokens": sums[4] / batch,
             "tokens_per_second": sums[3] / seconds,
@@ -194,7 +194,7 @@ class PacedTrainer(Trainer):
     def _line(self, logs: dict[str, float]) -> str:
         """An update's line of metrics.jsonl."""
         step = int(logs["step"])
-        stage = self.supply.segments[self.supply.segment(step - 1)].stage.name
+        stage = self.data.segments[self.data.segment(step - 1)].stage.name
         return json.dumps({"step": step, "stage": stage} | dict(sorted(logs.items()))) + "\n"
 
     # ---- checkpoints that are whole or not believed: Trainer has no public way to any of these
@@ -270,7 +270,7 @@ class _AfterUpdate(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         for teacher in self._trainer._distinct_teachers:
-            teacher.after_update(self._trainer.supply.student.model)
+            teacher.after_update(self._trainer.data.student.model)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         if self._bar is not None and logs is not None:

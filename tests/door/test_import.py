@@ -55,7 +55,7 @@ def test_a_verb_is_called_whichever_module_of_its_name_was_imported_first(verb: 
     assert getattr(paced, verb) is module and inspect.ismodule(module)
     assert inspect.signature(getattr(paced, verb)) == inspect.signature(function)
     typo = {"sampels": 1} if verb != "weights" else {"rates": {"problem_id": [], "k": [], "K": []}}
-    with pytest.raises(paced.UserError, match="has no option `sampels`|for at least one problem"):
+    with pytest.raises(paced.UserError, match=r"has no option `sampels`|for at least one problem"):
         getattr(paced, verb)(**typo)
 
 

@@ -26,7 +26,7 @@ def run(folder: Path, source: Path, **changes: Any) -> dict[str, torch.Tensor]:
     options = {"teacher": "self", "teacher_update": "ema", "steps": UPDATES, "checkpoint_every": 2, "learning_rate": 1e-2}
     ours = trainer(folder, source, **options, training_arguments={}, **changes)
     ours.train_or_resume()
-    return {name: parameter.detach().clone() for name, parameter in ours.supply.student.model.named_parameters()}
+    return {name: parameter.detach().clone() for name, parameter in ours.data.student.model.named_parameters()}
 
 
 @pytest.fixture(scope="module")

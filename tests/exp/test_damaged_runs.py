@@ -12,7 +12,7 @@ from paced_exp import distill, rollout
 from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.grading import grader as grading
 from paced_exp.rollouts.store import ChunkStore
-from tests.support.distill_setup import arguments, trainer
+from tests.support.distill_setup import arguments, student_rollouts, trainer_config
 from tests.support.graders import HashGrader
 
 pytestmark = pytest.mark.usefixtures("hash_grader")
@@ -82,16 +82,16 @@ def test_a_distillation_refuses_edited_journals(
 
 
 def test_what_a_past_student_wrote_is_not_made_by_another(source: Path, tmp_path: Path) -> None:
-    supply = trainer(tmp_path / "run", source).supply
+    rollouts = student_rollouts(tmp_path / "run", trainer_config(tmp_path / "run", source))
     ChunkStore(tmp_path / "run", "rollouts-000001").append([{"problem_id": "0:a", "sample": 0, "token_ids": [1]}])
-    supply._require("rollouts-000001", ["0:a"], 1, 2)
+    rollouts.require("rollouts-000001", ["0:a"], 1, 2)
     for content in (None, b"", (tmp_path / "run" / "rollouts-000001.jsonl").read_bytes()[:-3]):
         (tmp_path / "run" / "rollouts-000001.jsonl").unlink()
         if content is not None:
             (tmp_path / "run" / "rollouts-000001.jsonl").write_bytes(content)
         with pytest.raises(UserError, match=r"rollouts-000001\.jsonl (is missing|lacks rollouts), though the run had passed update 1"):
-            supply._require("rollouts-000001", ["0:a"], 1, 2)
-        supply._require("rollouts-000001", ["0:a"], 2, 2)
+            rollouts.require("rollouts-000001", ["0:a"], 1, 2)
+        rollouts.require("rollouts-000001", ["0:a"], 2, 2)
         (tmp_path / "run" / "rollouts-000001.jsonl").touch()
 
 

@@ -251,7 +251,7 @@ def test_a_rollout_that_could_outgrow_the_teachers_context_is_named_before_any_u
 
 
 def test_a_tracker_that_is_not_installed_is_named(models: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("paced_exp.training.config.find_spec", lambda name: None)
+    monkeypatch.setattr("paced_exp.training.options.find_spec", lambda name: None)
     message = refused(arguments(models, source, tmp_path / "out", **{"report-to": "wandb"}))
     assert message == "--report-to wandb needs a package that is not installed: pip install wandb"
 

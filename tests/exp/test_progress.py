@@ -1,6 +1,7 @@
 """Progress moves while work goes on, and its ETA is that of the work's own pace."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,8 @@ import pytest
 import torch
 
 from paced_exp.core.progress import Bar, progress
-from paced_exp.rollouts.engine import Prompt
-from paced_exp.rollouts.groups import Buffer, Processes, made_once
+from paced_exp.rollouts.engine import Prompt, Sampling, Watch
+from paced_exp.rollouts.groups import RunContext, made_once
 from paced_exp.rollouts.hf import HFEngine
 from tests.support.tiny_models import loaded, tiny_model
 
@@ -94,7 +95,7 @@ def test_the_engine_tells_of_rollouts_before_it_yields_them(request_: dict[str, 
     engine = HFEngine(loaded(tiny_model()), max_batch_tokens=4000)
     prompts = [Prompt(f"p{index}", [5 + index, 6, 7]) for index in range(5)]
     told: list[tuple[int, int]] = []
-    groups = engine.generate(prompts, max_new_tokens=20, seed=0, watch=lambda *step: told.append(step), **request_)
+    groups = engine.generate(prompts, Sampling(max_new_tokens=20, seed=0, **request_), watch=lambda *step: told.append(step))
     assert told == [], "nothing is generated before it is asked for"
     made = [next(groups)]
     assert len(told) > 1, "one batch, many calls"
@@ -114,18 +115,17 @@ def test_a_group_of_problems_moves_the_bar_while_it_is_made(tmp_path: Path, monk
         return done
 
     monkeypatch.setattr(Bar, "update", spy)
-    prompts = [Prompt(f"p{index}", [5 + index % 7, 6, 7]) for index in range(40)]
+    prompts = {f"p{index}": Prompt(f"p{index}", [5 + index % 7, 6, 7]) for index in range(40)}
+    context: Any = RunContext(tmp_path, engines=None, grader=None)  # type: ignore[arg-type]
 
-    def generate(group: list[Prompt], buffer: Buffer) -> None:
+    def generate(group: list[Prompt], watch: Watch | None) -> Iterator[list[dict[str, Any]]]:
         torch.manual_seed(0)
-        for rollouts in engine.generate(group, samples=4, max_new_tokens=20, temperature=1.0, seed=0, watch=buffer.watch):
-            buffer.append([{"problem_id": rollout.problem_id, "sample": rollout.sample} for rollout in rollouts])
+        for rollouts in engine.generate(group, Sampling(4, 20, temperature=1.0, seed=0), watch=watch):
+            yield [{"problem_id": rollout.problem_id, "sample": rollout.sample} for rollout in rollouts]
 
     def run() -> None:
         shown.clear()
-        made_once(
-            tmp_path, "made", prompts, lambda prompt: prompt.problem_id, generate, Processes(), description="pass rates", samples=4, size=32
-        )
+        made_once(context, "made", prompts, generate, description="pass rates", samples=4, size=32)
 
     run()
     assert shown[-1] == (160, 160) and len({count for count, _ in shown}) > 10

@@ -1,6 +1,7 @@
 """References: the first candidate graded correct, a recorded stand-in otherwise, continued from what is stored."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ from paced_exp.core.errors import UserError
 from paced_exp.data.problem import Problem
 from paced_exp.data.prompts import prompt_ids
 from paced_exp.models.loading import LoadedModel
-from paced_exp.rollouts.engine import Prompt, Rollout
-from paced_exp.rollouts.references import Reference, make_references, read_references
+from paced_exp.rollouts.engine import Prompt, Rollout, Sampling, Watch
+from paced_exp.rollouts.references import Reference, ReferenceRecipe, make_references, read_references
 from paced_exp.rollouts.store import ChunkStore
 from tests.support.tiny_models import EOS, PAD, tiny_model, tiny_tokenizer
 
@@ -33,10 +34,10 @@ class Script:
     def __init__(self, answers: dict[str, list[tuple[str, bool]]]) -> None:
         self.answers = answers
         self.prompts: list[Prompt] = []
-        self.requests: list[dict[str, Any]] = []
+        self.requests: list[Sampling] = []
 
-    def generate(self, prompts: Sequence[Prompt], **request: Any) -> Iterator[list[Rollout]]:
-        self.prompts, self.requests = [*self.prompts, *prompts], [*self.requests, request]
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling, *, watch: Watch | None = None) -> Iterator[list[Rollout]]:
+        self.prompts, self.requests = [*self.prompts, *prompts], [*self.requests, sampling]
         for prompt in reversed(prompts):  # engines yield prompts as they finish, in any order
             yield [
                 Rollout(prompt.problem_id, sample, encoded(text) + ([EOS] if finished else []), finished, 0)
@@ -58,8 +59,8 @@ def teacher() -> LoadedModel:
 
 
 def run(problems: list[Problem], engine: Script, store: ChunkStore, teacher: LoadedModel, **changes: Any) -> dict[str, Reference]:
-    options: dict[str, Any] = {"candidates": 3, "max_new_tokens": 9, "temperature": 0.7, "fallback": "solution", "seed": 5} | changes
-    return make_references(problems, teacher, engine, FourIsRight(), store, **options)  # type: ignore[arg-type]
+    recipe = replace(ReferenceRecipe(3, "solution", "privileged", temperature=0.7, max_new_tokens=9, seed=5), **changes)
+    return make_references(problems, teacher, engine, FourIsRight(), store, recipe)  # type: ignore[arg-type]
 
 
 def test_the_first_correct_candidate_is_kept_as_it_was_sampled(tmp_path: Path, teacher: LoadedModel) -> None:
@@ -73,7 +74,8 @@ def test_the_first_correct_candidate_is_kept_as_it_was_sampled(tmp_path: Path, t
         "a": Reference("a", [*encoded("thus 4"), EOS], "teacher", 3, 1),
         "b": Reference("b", [*encoded("4"), EOS], "teacher", 3, 2),
     }
-    assert engine.requests == [{"samples": 3, "max_new_tokens": 9, "temperature": 0.7, "seed": 5}]
+    # Not with the run's own seed, whose draws made the pass rates.
+    assert engine.requests == [Sampling(3, 9, 0.7, seed=6)]
     # The teacher reads the expert solution.
     assert [prompt.token_ids for prompt in engine.prompts] == [prompt_ids(TOKENIZER, problem(name), "privileged") for name in "ab"]
 

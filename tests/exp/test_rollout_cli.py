@@ -18,7 +18,7 @@ from paced_exp.rollouts import run as rollouts_run
 from paced_exp.rollouts import summary as rollouts_summary
 from paced_exp.rollouts.collect import collect
 from paced_exp.rollouts.config import RolloutConfig
-from paced_exp.rollouts.engine import rollout_seed
+from paced_exp.rollouts.engine import Sampling, rollout_seed
 from paced_exp.rollouts.hf import HFEngine
 from paced_exp.rollouts.pass_rates import Fingerprint, pass_rates, read_pass_rates
 from paced_exp.rollouts.store import ChunkStore
@@ -229,10 +229,7 @@ def test_a_truncated_rollout_is_not_correct(student: Path, problems: Path, tmp_p
         HFEngine(model),
         Yes(),  # type: ignore[arg-type]
         store,
-        samples=3,
-        max_new_tokens=6,
-        temperature=1.0,
-        seed=0,
+        Sampling(3, 6, temperature=1.0, seed=0),
     )
     assert store.done_ids() == set(), "nothing is generated before it is asked for"
     assert [len(group) for group in groups] == [3] * PROBLEMS

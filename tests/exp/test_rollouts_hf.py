@@ -14,7 +14,7 @@ from transformers import Qwen3NextConfig
 
 from paced_exp.core.errors import UserError
 from paced_exp.rollouts import engine, kv_cache, sampling
-from paced_exp.rollouts.engine import Prompt, Rollout, rollout_seed
+from paced_exp.rollouts.engine import Prompt, Rollout, Sampling, rollout_seed
 from paced_exp.rollouts.hf import HFEngine
 from paced_exp.rollouts.sampling import UniformStreams, sample_tokens
 from tests.support.rollout_runs import by_key
@@ -168,7 +168,7 @@ def test_greedy_samples_are_copies() -> None:
 
 
 def test_no_prompts_no_rollouts() -> None:
-    assert list(HFEngine(loaded(tiny_model())).generate([], samples=1, max_new_tokens=5, temperature=1.0, seed=0)) == []
+    assert list(HFEngine(loaded(tiny_model())).generate([], Sampling(1, 5, temperature=1.0, seed=0))) == []
 
 
 @pytest.mark.parametrize(
@@ -190,15 +190,13 @@ def test_requests_without_sense_are_refused_before_any_work(options: dict[str, A
     arguments = {"prompts": [Prompt("a", [3, 4, 5])], "samples": 1, "max_new_tokens": 4, "temperature": 1.0, "seed": 0, **options}
     prompts = arguments.pop("prompts")
     with pytest.raises(UserError, match=message) as caught:
-        HFEngine(loaded(tiny_model())).generate(prompts, **arguments)
+        HFEngine(loaded(tiny_model())).generate(prompts, Sampling(**arguments))
     assert "\n" not in str(caught.value)
 
 
 def test_a_budget_below_one_rollout_is_refused() -> None:
     with pytest.raises(UserError, match=r"one rollout needs 13 tokens.*`max_batch_tokens` 12"):
-        HFEngine(loaded(tiny_model()), max_batch_tokens=12).generate(
-            [Prompt("a", [3, 4, 5])], samples=1, max_new_tokens=10, temperature=1.0, seed=0
-        )
+        HFEngine(loaded(tiny_model()), max_batch_tokens=12).generate([Prompt("a", [3, 4, 5])], Sampling(1, 10, temperature=1.0, seed=0))
     with pytest.raises(UserError, match="`max_batch_tokens` 0"):
         HFEngine(loaded(tiny_model()), max_batch_tokens=0)
 

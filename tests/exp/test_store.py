@@ -278,7 +278,7 @@ def changed(rows: list[dict[str, Any]], **values: Any) -> list[dict[str, Any]]:
         (changed(rollout_rows(1), sample=[3]), "sample of problem 'p1' is [3]"),
         (changed(rollout_rows(1), sample=0), "sample 0 of problem 'p1' occurs twice"),
         (changed(rollout_rows(1), response={"a": 1}), "response of problem 'p1' is {'a': 1}, not text"),
-        (changed(rollout_rows(1), more=1), "a row of problem 'p1' has a column 'more' too many"),
+        (changed(rollout_rows(1), more=1), "a row of problem 'p1' has an unexpected column 'more'"),
         ([*rollout_rows(1)[:-1], {"problem_id": "p1"}], "a row of problem 'p1' lacks column 'correct'"),
         ([{"problem_id": "p1", "sample": 0}], "its rows have other columns (problem_id, sample) than those before"),
         (rollout_rows(0), "it holds problem 'p0', which line 1 holds already"),
@@ -303,7 +303,7 @@ def test_a_head_that_its_rows_deny_is_refused(tmp_path: Path) -> None:
     fixed = journal._REST % (length + len(rows), length, zlib.crc32(rows)) + middle
     path = tmp_path / "rollouts.jsonl"
     path.write_bytes(journal._CRC % zlib.crc32(fixed) + fixed + rows + journal.encode(rollout_rows(2)))
-    with pytest.raises(UserError, match="line 1 is damaged: its rows are not those that its head tells of"):
+    with pytest.raises(UserError, match="line 1 is damaged: its rows are not those that its head lists"):
         list(ChunkStore(tmp_path, "rollouts").chunks())
 
 
@@ -366,7 +366,7 @@ def test_a_second_writer_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"loss": 1.0}, "column 'loss' is none of"),
+        ({"loss": 1.0}, "column 'loss' is not known; known:"),
         ({"correct": float("nan")}, "correct of problem 'a' is nan, neither true nor false"),
         ({"correct": 1}, "correct of problem 'a' is 1, neither true nor false"),
         ({"sample": True}, "sample of problem 'a' is True, not a whole number"),

@@ -42,17 +42,17 @@ def assert_close(found: Any, expected: dict[str, torch.Tensor], tolerance: float
 def test_an_update_is_that_of_a_plain_loop_over_problems(method: str, source: Path, tmp_path: Path) -> None:
     """theta - rate * sum_i w_i grad l_i / batch, with w from the counts by hand and l_i one problem at a time."""
     ours = trainer(tmp_path, source, method=method, steps=1)
-    student, supply = ours.supply.student, ours.supply
+    student, data = ours.data.student, ours.data
     teacher = ours.teachers["forward_kl@references"].model  # type: ignore[attr-defined]
     before = parameters(student.model)
-    rates = [(index % 9) / 8 for index in range(len(supply.problems))]
+    rates = [(index % 9) / 8 for index in range(len(data.problems))]
     raw = [p * (1 - p) if method == "paced" else 1.0 for p in rates]
     kept = [index for index, weight in enumerate(raw) if weight > 0]
     mean = sum(raw) / len(kept)
 
     total = torch.zeros((), dtype=torch.float64)
-    for index in supply.prepare(0).plan.indices.tolist():
-        problem = supply.problems[index]
+    for index in data.prepare(0).plan.indices.tolist():
+        problem = data.problems[index]
         response = solution_ids(problem, student)
         log_p = []
         for model, kind in ((student.model, "plain"), (teacher, "privileged")):
@@ -77,7 +77,7 @@ def test_accumulated_micro_batches_give_the_update_of_one_large_batch(stages: st
     for size in (8, 4, 1):
         ours = trainer(tmp_path / str(size), source, micro_batch=size, stages=stages, rollout_every=2)
         ours.train_or_resume()
-        trained.append(ours.supply.student.model)
+        trained.append(ours.data.student.model)
     assert_close(trained[1], parameters(trained[0]), 1e-9)
     assert_close(trained[2], parameters(trained[0]), 1e-9)
 
@@ -92,10 +92,10 @@ def test_metrics_say_what_each_update_was_made_of(source: Path, tmp_path: Path) 
         (3, "reverse_kl@rollouts"),
         (4, "reverse_kl@rollouts"),
     ]
-    plan = ours.supply.prepare(0).plan
+    plan = ours.data.prepare(0).plan
     for line, indices in zip(lines, plan.indices.reshape(2, 8), strict=False):
         assert line["mean_weight"] == pytest.approx(plan.weights[indices].mean(), rel=1e-6)
-        responses = [len(ours.supply.references.by_id[ours.supply.problems[index].id].token_ids) for index in indices]
+        responses = [len(ours.data.references.by_id[ours.data.problems[index].id].token_ids) for index in indices]
         assert line["supervised_tokens"] == sum(responses) and line["response_tokens"] == sum(responses) / 8
     # p = 0 and 1 are dropped: 9 of 40 problems.
     assert all(line["dropped_share"] == pytest.approx(9 / 40) for line in lines)
@@ -120,9 +120,9 @@ class Poisoned(ModelTeacher):
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_problem(source: Path, tmp_path: Path) -> None:
     ours = trainer(tmp_path, source, checkpoint_every=1, micro_batch=4)
-    plan = ours.supply.prepare(2).plan.indices.reshape(3, 8)
+    plan = ours.data.prepare(2).plan.indices.reshape(3, 8)
     culprit = next(index for index in plan[2].tolist() if index not in plan[:2])
-    name = ours.supply.problems[culprit].id
+    name = ours.data.problems[culprit].id
     (stage,) = ours.teachers
     ours.teachers[stage] = Poisoned(ours.teachers[stage].model, name)  # type: ignore[attr-defined]
     with pytest.raises(UserError, match=f"the loss of update 3 is not finite for problems '{name}'; the last checkpoint in"):
@@ -132,7 +132,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_problem(source: P
 
 def test_a_gradient_that_is_not_finite_stops_the_run(source: Path, tmp_path: Path) -> None:
     ours = trainer(tmp_path, source, checkpoint_every=1)
-    parameter = next(iter(ours.supply.student.model.parameters()))
+    parameter = next(iter(ours.data.student.model.parameters()))
     parameter.register_hook(lambda gradient: gradient * math.inf)
     with pytest.raises(UserError, match="the gradient of update 1 is not finite for problems 'sum"):
         ours.train_or_resume()
@@ -171,7 +171,7 @@ def test_every_overridden_method_is_listed() -> None:
 def test_a_checkpoint_that_lacks_a_tensor_is_refused_and_a_tied_one_is_not_missed(source: Path, tmp_path: Path) -> None:
     ours = trainer(tmp_path, source, steps=2, checkpoint_every=1)
     ours.train_or_resume()
-    tied = list(ours.supply.student.model.all_tied_weights_keys)
+    tied = list(ours.data.student.model.all_tied_weights_keys)
     weights = checkpoints(tmp_path / "training")[0] / "model.safetensors"
     stored = load_file(weights)
     assert tied and not stored.keys() & set(tied)
@@ -211,7 +211,7 @@ def test_a_frozen_teacher_stays_and_a_live_one_is_the_student(source: Path, tmp_
     frozen.train_or_resume()
     assert_close(teacher, before, 0)
     live = trainer(tmp_path / "live", source, teacher="self", teacher_update="live")
-    assert live.teachers["forward_kl@references"].model is live.supply.student.model  # type: ignore[attr-defined]
+    assert live.teachers["forward_kl@references"].model is live.data.student.model  # type: ignore[attr-defined]
 
 
 def test_statistics_are_exact_for_a_small_vocabulary_and_buckets_for_a_large_one(
@@ -228,8 +228,8 @@ def test_a_concise_teacher_reads_the_students_rollouts_under_its_own_prompt(tmp_
     """OPSDC: the same model, told to be concise; reverse KL on the student's rollouts; no solutions needed."""
     bare = write_problems(tmp_path / "bare.jsonl", [{**row, "solution": None} for row in problem_rows()])
     ours = trainer(tmp_path / "run", bare, teacher="self", teacher_prompt="concise", method="uniform", stages="reverse_kl")
-    tokenizer, problems = ours.supply.student.tokenizer, {problem.id: problem for problem in ours.supply.problems}
-    for row in ours.supply.rows(0, range(8)):
+    tokenizer, problems = ours.data.student.tokenizer, {problem.id: problem for problem in ours.data.problems}
+    for row in ours.data.rows(0, range(8)):
         assert row.student_prompt == prompt_ids(tokenizer, problems[row.problem_id])
         assert row.teacher_prompt == prompt_ids(tokenizer, problems[row.problem_id], "concise") != row.student_prompt
         assert all(row.supervised) and row.weight == 1
@@ -240,11 +240,11 @@ def test_a_concise_teacher_reads_the_students_rollouts_under_its_own_prompt(tmp_
 
 def test_weights_stay_float32_under_bf16_autocast(source: Path, tmp_path: Path) -> None:
     ours = trainer(tmp_path, source, precision="bf16")
-    ours.supply.student.model.float()
+    ours.data.student.model.float()
     ours.teachers["forward_kl@references"].model.float()  # type: ignore[attr-defined]
-    before = parameters(ours.supply.student.model)
+    before = parameters(ours.data.student.model)
     ours.train_or_resume()
-    after = parameters(ours.supply.student.model)
+    after = parameters(ours.data.student.model)
     assert all(value.dtype == torch.float32 for value in after.values())
     assert any(not torch.equal(after[name], before[name]) for name in before)
     assert all(bool(torch.isfinite(value).all()) for value in after.values())

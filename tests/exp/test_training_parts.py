@@ -1,25 +1,24 @@
-"""Stages, masks, segments and batches: parsed as written, refused in one line, and every position where it should be."""
+"""Stages, masks, segments and micro-batches: parsed as written, refused in one line."""
 
 import itertools
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from paced_exp.training.batches import Row, by_length, collate, in_rows, make_row, supervised_logits
 
 from paced_exp.core.errors import UserError
+from paced_exp.losses.alignment import Row
+from paced_exp.training.data import BatchOptions, TrainingData
 from paced_exp.training.masks import parse_mask
+from paced_exp.training.row_builder import RowBuilder
 from paced_exp.training.segments import Segment, make_plan, make_segments
 from paced_exp.training.stages import Stage, parse_stages, stage_ends
-from paced_exp.training.supply import Supply, SupplyOptions
+from paced_exp.training.trainer import by_length
 from paced_exp.weighting import ESTIMATES, METHODS, Weighting, Weights, normalised, weigh
-from tests.support.tiny_models import tiny_model
 
 # ---- stages
 
@@ -161,13 +160,13 @@ def test_sampling_draws_in_proportion_and_weighs_alike() -> None:
 # ---- weights in training
 
 
-def a_supply(weighting: Weighting, counts: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> Supply:
-    """A supply of one stage on the student's rollouts, of problems that no model ever sees."""
-    options = SupplyOptions(weighting, "loss", 4, 1.0, 8, batch=2, rollout_every=1, teacher_prompt="plain", seed=0)
-    problems, segments = [None] * len(counts[0]), [Segment(0, 3, REVERSE, False)]
-    monkeypatch.setattr(Supply, "_check_contexts", lambda *_: None)
+def some_data(weighting: Weighting, counts: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> TrainingData:
+    """The data of one stage on the student's rollouts, of problems that no model ever sees."""
+    options = BatchOptions(weighting, "loss", batch=2, rollout_every=1, seed=0)
+    monkeypatch.setattr(TrainingData, "_check_contexts", lambda *_: None)
     nothing: Any = None
-    return Supply(Path(), options, problems, segments, nothing, nothing, nothing, nothing, nothing, counts, nothing, nothing)  # type: ignore[arg-type]
+    rows = RowBuilder([nothing] * len(counts[0]), nothing, nothing, "plain", nothing)
+    return TrainingData(options, [Segment(0, 3, REVERSE, False)], rows, nothing, nothing, counts)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +179,7 @@ def a_supply(weighting: Weighting, counts: tuple[np.ndarray, np.ndarray], monkey
 )
 def test_a_training_weighs_as_weigh_does(weighting: Weighting, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = np.array([0, 1, 2, 4, 3]), np.array([4, 4, 4, 4, 8])
-    prepared = a_supply(weighting, counts, monkeypatch).prepare(0)
+    prepared = some_data(weighting, counts, monkeypatch).prepare(0)
     assert prepared.weights.values.tolist() == weigh(weighting, *counts).values.tolist()
 
 
@@ -189,57 +188,12 @@ def test_a_training_weighs_as_weigh_does(weighting: Weighting, monkeypatch: pyte
 def test_a_training_refuses_the_counts_that_weigh_refuses(
     method: str, counts: tuple[list[float], list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    supply = a_supply(Weighting(method), (np.array(counts[0]), np.array(counts[1])), monkeypatch)
+    data = some_data(Weighting(method), (np.array(counts[0]), np.array(counts[1])), monkeypatch)
     with pytest.raises(ValueError, match="k and K must be vectors of whole numbers with 0 <= k <= K and K >= 1"):
-        supply.prepare(0)
+        data.prepare(0)
 
 
-# ---- batches
-
-ROWS = [
-    Row("a", [5, 6, 7], [8, 9, 5, 6, 7], [10, 11, 12, 1], [True, True, True, True], 1.5),
-    Row("b", [5], [9, 9, 9, 9, 9, 9], [20, 21, 22, 23, 1], [False, True, False, True, False], 0.5),
-]
-
-
-def test_student_and_teacher_predict_the_supervised_tokens() -> None:
-    batch = collate(ROWS, pad_id=0)
-    assert batch.tokens.tolist() == [10, 11, 12, 1, 21, 23]
-    assert batch.layout.tolist() == [[True] * 4, [True, True, False, False]]
-    # What is behind the last supervised token of `b` is not read; nor is that token itself.
-    assert batch.student.ids.tolist() == [[5, 6, 7, 10, 11, 12], [5, 20, 21, 22, 0, 0]]
-    for sequences, prompts in ((batch.student, ["student_prompt"] * 2), (batch.teacher, ["teacher_prompt"] * 2)):
-        skipped = sequences.ids.shape[1] - sequences.predicting.shape[1]
-        for number, row in enumerate(ROWS):
-            places = (sequences.predicting[number].nonzero()[:, 0] + skipped).tolist()
-            wanted = [index for index, flag in enumerate(row.supervised) if flag]
-            assert places == [len(getattr(row, prompts[number])) - 1 + index for index in wanted]
-
-
-def test_logits_in_a_batch_are_those_of_each_row_alone() -> None:
-    model = tiny_model(dtype=torch.float64)
-    batch = collate(ROWS, pad_id=0)
-    found = supervised_logits(model, batch.student).split([4, 2])
-    for row, logits in zip(ROWS, found, strict=True):
-        whole = model(input_ids=torch.tensor([row.student_prompt + row.response])).logits[0]
-        wanted = [len(row.student_prompt) - 1 + index for index, flag in enumerate(row.supervised) if flag]
-        torch.testing.assert_close(logits, whole[wanted], rtol=1e-10, atol=1e-12)
-
-
-def test_padding_tokens_do_not_matter() -> None:
-    model = tiny_model(dtype=torch.float64)
-    zero, other = (supervised_logits(model, collate(ROWS, pad_id=pad).teacher) for pad in (0, 40))
-    assert torch.equal(zero, other)
-
-
-def test_values_are_laid_out_in_rows() -> None:
-    batch = collate(ROWS, pad_id=0)
-    assert in_rows(torch.arange(1.0, 7.0), batch.layout).tolist() == [[1, 2, 3, 4], [5, 6, 0, 0]]
-
-
-def test_a_row_without_a_supervised_token_counts_for_nothing() -> None:
-    row = make_row("c", [5], [6], [7, 8], [False, False], 2.0)
-    assert (row.supervised, row.weight) == ([True, False], 0.0)
+# ---- micro-batches
 
 
 def test_micro_batches_hold_rows_of_similar_length_and_lose_none() -> None:

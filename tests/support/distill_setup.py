@@ -8,15 +8,16 @@ import numpy as np
 import torch
 
 from paced_exp.core.run_folder import RunFolder
-from paced_exp.data.problem import Problem
 from paced_exp.data.sources import load_problems
 from paced_exp.models.loading import LoadedModel
+from paced_exp.rollouts.engine import Sampling
 from paced_exp.rollouts.engines import Engines
-from paced_exp.rollouts.groups import Processes
+from paced_exp.rollouts.groups import RunContext
 from paced_exp.rollouts.options import EngineOptions
 from paced_exp.training.build import make_trainer
 from paced_exp.training.config import DistillConfig
-from paced_exp.training.run import make_supply
+from paced_exp.training.data import make_training_data
+from paced_exp.training.student_rollouts import StudentRollouts
 from paced_exp.training.trainer import PacedTrainer
 from tests.support.graders import HashGrader
 from tests.support.tiny_models import loaded, tiny_model, tiny_tokenizer
@@ -92,13 +93,17 @@ def trainer_config(folder: Path, source: Path, **changes: Any) -> DistillConfig:
     return DistillConfig(problems=str(source), **options)
 
 
+def student_rollouts(folder: Path, config: DistillConfig) -> StudentRollouts:
+    """Of a tiny student in float64, graded by checksum."""
+    context = RunContext(folder, Engines(EngineOptions()), HashGrader())  # type: ignore[arg-type]
+    sampling = Sampling(config.K, config.max_new_tokens, config.temperature, config.seed)
+    return StudentRollouts(context, tiny("qwen3", 0), load_problems(config.problems), sampling)
+
+
 def trainer(folder: Path, source: Path, **changes: Any) -> PacedTrainer:
     """A trainer in float64 on tiny models, with pass counts made up."""
     config = trainer_config(folder, source, **changes)
-    problems: list[Problem] = load_problems(config.problems)
-    run = RunFolder(folder, config).open()
-    student, teacher = tiny("qwen3", 0), tiny("llama", 1)
-    passes = np.arange(len(problems)) % 9, np.full(len(problems), 8)
-    processes, engines = Processes(), Engines(EngineOptions())
-    supply = make_supply(config, run, problems, student, teacher, passes, HashGrader(), processes, engines)
-    return make_trainer(config, run, supply, teacher, processes)
+    run, teacher = RunFolder(folder, config).open(), tiny("llama", 1)
+    rollouts = student_rollouts(folder, config)
+    passes = np.arange(len(rollouts.problems)) % 9, np.full(len(rollouts.problems), 8)
+    return make_trainer(config, run, make_training_data(config, rollouts, teacher, passes), teacher, rollouts.context.processes)

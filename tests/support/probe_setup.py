@@ -89,6 +89,6 @@ def refused(main: Callable[[], None], capsys: pytest.CaptureFixture[str], *, bar
 class NoEngine:
     """Nothing is left to generate."""
 
-    def generate(self, prompts: list[Any], **_: Any) -> list[Any]:
+    def generate(self, prompts: list[Any], *_: Any, **__: Any) -> list[Any]:
         assert prompts == []
         return []

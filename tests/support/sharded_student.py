@@ -8,7 +8,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 from paced_exp.rollouts.groups import Processes
-from paced_exp.training.sampler import Sampler
+from paced_exp.training.whole_student import WholeStudent
 from tests.support.forked_ranks import run_ranks
 from tests.support.tiny_models import loaded, tiny_model
 
@@ -18,15 +18,15 @@ def rank() -> None:
     dist.init_process_group("gloo")
     main = dist.get_rank() == 0
     student = loaded(tiny_model("qwen3", seed=0))
-    sampler = Sampler(student, Processes(main, dist.barrier))
-    assert sampler.current() is student
+    whole = WholeStudent(student, Processes(main, dist.barrier))
+    assert whole.current() is student
     mesh = init_device_mesh("cpu", (2,))
     for layer in student.model.model.layers:
         fully_shard(layer, mesh=mesh)
     fully_shard(student.model, mesh=mesh)
     seen = []
     for _ in range(2):
-        found = sampler.current()
+        found = whole.current()
         seen.append({name: value.clone() for name, value in found.model.state_dict().items()} if main else {})
         with torch.no_grad():
             for parameter in student.model.parameters():

@@ -16,7 +16,7 @@ from paced_exp.core.errors import UserError
 from paced_exp.grading.grader import Grader
 from paced_exp.models.loading import load_model
 from paced_exp.rollouts.collect import collect
-from paced_exp.rollouts.engine import Prompt
+from paced_exp.rollouts.engine import Prompt, Sampling
 from paced_exp.rollouts.engines import Engines
 from paced_exp.rollouts.hf import HFEngine
 from paced_exp.rollouts.options import EngineOptions
@@ -70,9 +70,9 @@ def test_replicas_and_split_models_give_the_same_rollouts(layout: dict[str, int]
 def test_an_engine_that_dies_is_one_line_and_loses_nothing(engine: Any, student: Any, problems: Any, tmp_path: Path) -> None:
     dying, some = VLLMEngine(student, {"max_num_seqs": 8}), problems[:60]
     store = ChunkStore(tmp_path, "rollouts")
-    asked: dict[str, Any] = {"samples": 4, "max_new_tokens": 64, "temperature": 1.0, "seed": 0}
+    asked = Sampling(4, 64, temperature=1.0, seed=0)
     with Grader() as grader:
-        rollouts = collect(some, student, dying, grader, store, **asked)
+        rollouts = collect(some, student, dying, grader, store, asked)
         next(rollouts)
         os.kill(dying.pids[0], signal.SIGKILL)
         with pytest.raises(UserError, match=r"the vLLM engine was killed by signal 9; .* run the same command again to continue") as raised:
@@ -84,7 +84,7 @@ def test_an_engine_that_dies_is_one_line_and_loses_nothing(engine: Any, student:
         assert 1 <= len(finished) < len(some)
         before = store.path.read_bytes()
         store = ChunkStore(tmp_path, "rollouts")
-        made = [rows[0]["problem_id"] for rows in collect(some, student, engine, grader, store, **asked)]
+        made = [rows[0]["problem_id"] for rows in collect(some, student, engine, grader, store, asked)]
     assert not finished & set(made) and finished | set(made) == {problem.id for problem in some}
     assert store.path.read_bytes().startswith(before)
 
@@ -94,7 +94,7 @@ def test_stopped_halfway_it_starts_anew_and_leaves_no_process_and_no_file(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     engine, prompts = VLLMEngine(student, {"max_num_seqs": 4}), prompts_of(problems[:40], student)
-    rollouts: Any = engine.generate(prompts, samples=2, max_new_tokens=64, temperature=1.0, seed=0)
+    rollouts: Any = engine.generate(prompts, Sampling(2, 64, temperature=1.0, seed=0))
     first = engine.pids[0]
     next(rollouts)
     rollouts.close()  # as when an error elsewhere ends the run
@@ -110,7 +110,7 @@ def test_stopped_halfway_it_starts_anew_and_leaves_no_process_and_no_file(
 
 def refused(engine: Any, prompts: list[Prompt], **options: Any) -> str:
     with pytest.raises(UserError) as raised:
-        engine.generate(prompts, **{"samples": 1, "max_new_tokens": 8, "temperature": 1.0, "seed": 0, **options})
+        engine.generate(prompts, Sampling(**{"samples": 1, "max_new_tokens": 8, "temperature": 1.0, "seed": 0, **options}))
     line = str(raised.value)
     assert "\n" not in line and len(line) < 700
     if "its log: " in line:
@@ -125,7 +125,7 @@ def test_requests_without_sense_are_refused_at_once(engine: Any, student: Any) -
     assert refused(engine, one, max_new_tokens=0) == "--max-new-tokens 0 must be at least 1"
     assert "-K 16385 is above vLLM's limit of 16384 samples a prompt" in refused(engine, one, samples=16385)
     assert "outside the model's 543 embeddings" in refused(engine, [Prompt("p", [543])])
-    assert list(engine.generate([], samples=1, max_new_tokens=8, temperature=1.0, seed=0)) == []
+    assert list(engine.generate([], Sampling(1, 8, temperature=1.0, seed=0))) == []
 
 
 def test_an_engines_own_context_counts(student: Any) -> None:

@@ -1,4 +1,4 @@
-"""The student to sample rollouts from: itself, or, where FSDP has sharded it over the processes, a whole copy on the main one.
+"""The student as one whole model: itself, or, where FSDP has sharded it over the processes, a copy of all its weights on the main one.
 
 A sharded model computes with all processes at once, while rollouts are made by the main process alone; sampled from as it is, it would
 wait for the others for ever.
@@ -14,27 +14,27 @@ from paced_exp.models.loading import LoadedModel
 from paced_exp.rollouts.groups import Processes
 
 
-class Sampler:
-    """Gives the student as it is now, to be sampled from by the main process.
+class WholeStudent:
+    """Gives the student with its present weights, for the main process to sample from.
 
-    student: its model may be sharded (FSDP2) between one call and the next.
+    student: the model in training, which may be sharded (FSDP2) between one call and the next.
     """
 
     def __init__(self, student: LoadedModel, processes: Processes) -> None:
         self._student = student
         self._processes = processes
-        self._whole: LoadedModel | None = None
+        self._copy: LoadedModel | None = None
 
     def current(self) -> LoadedModel:
-        """The student, or its whole copy with the present weights. All processes must call it: gathering is done by all of them together."""
+        """The student, or its whole copy with the present weights. All processes must call it, since they gather the weights together."""
         model = self._student.model
         if not any(isinstance(parameter, DTensor) for parameter in model.parameters()):
             return self._student
         weights = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
         if not self._processes.main:  # the gathered weights are on the main process only
             return self._student
-        if self._whole is None:
+        if self._copy is None:
             whole = AutoModelForCausalLM.from_config(model.config, dtype=model.dtype, trust_remote_code=False)
-            self._whole = replace(self._student, model=whole.to(self._student.device).eval())
-        self._whole.model.load_state_dict(weights)
-        return self._whole
+            self._copy = replace(self._student, model=whole.to(self._student.device).eval())
+        self._copy.model.load_state_dict(weights)
+        return self._copy

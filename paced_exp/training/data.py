@@ -1,0 +1,185 @@
+"""The rows that every update trains on, from pass rates, weights, references and rollouts, each made when it is first needed and kept."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from paced_exp.core.errors import UserError
+from paced_exp.data.problem import Problem
+from paced_exp.losses.alignment import Row
+from paced_exp.models.loading import LoadedModel
+from paced_exp.rollouts.reference_sources import ReferenceSource, SampledReferences, WorkedSolutions
+from paced_exp.rollouts.references import ReferenceRecipe
+from paced_exp.training.config import STEPS, DistillConfig
+from paced_exp.training.counts import Counts, counts_of
+from paced_exp.training.masks import parse_mask
+from paced_exp.training.row_builder import RowBuilder
+from paced_exp.training.segments import Plan, Segment, make_plan, make_segments
+from paced_exp.training.stages import parse_stages
+from paced_exp.training.student_rollouts import StudentRollouts
+from paced_exp.weighting import Weighting, Weights, normalised, weigh
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """What decides which problems an update trains on, and what each counts for.
+
+    weight_by: see `make_plan`. batch: problems an update. rollout_every: updates that share one set of on-policy rollouts.
+    """
+
+    weighting: Weighting
+    weight_by: str
+    batch: int
+    rollout_every: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a segment trains on: passes and rollouts (None where the method needs none), the weights they give, and the plan."""
+
+    counts: Counts | None
+    weights: Weights
+    plan: Plan
+
+
+class TrainingData:
+    """Rows by update.
+
+    rows, rollouts: of the same problems and student. counts: of that student before training; None for a method that needs none.
+    """
+
+    def __init__(
+        self,
+        options: BatchOptions,
+        segments: Sequence[Segment],
+        rows: RowBuilder,
+        references: ReferenceSource,
+        rollouts: StudentRollouts,
+        counts: Counts | None,
+    ) -> None:
+        self.options = options
+        self.segments = list(segments)
+        self.references = references
+        self.prepared: list[Prepared] = []
+        self._rows = rows
+        self._rollouts = rollouts
+        self._counts = counts
+        self._block: tuple[int, list[list[int]]] | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self._rollouts.context.folder
+
+    @property
+    def student(self) -> LoadedModel:
+        """The model in training."""
+        return self._rollouts.student
+
+    @property
+    def problems(self) -> Sequence[Problem]:
+        """All problems, whatever their weight."""
+        return self._rows.problems
+
+    def segment(self, step: int) -> int:
+        """Which segment update `step` belongs to."""
+        return next(index for index, segment in enumerate(self.segments) if step < segment.end)
+
+    def prepare(self, step: int) -> Prepared:
+        """Have ready what the segment of update `step` needs; the segments before it are read back."""
+        index = self.segment(step)
+        while len(self.prepared) <= index:
+            self.prepared.append(self._next(step))
+        return self.prepared[index]
+
+    def rows(self, step: int, places: Sequence[int]) -> list[Row]:
+        """The rows at `places` (0 .. batch-1) of update `step`, to be called with the student as it is before that update."""
+        plan, segment = self.prepare(step).plan, self.segments[self.segment(step)]
+        first = (step - segment.start) * self.options.batch
+        chosen = [int(plan.indices[first + place]) for place in places]
+        if segment.stage.source == "references":
+            responses = [self._reference(index) for index in chosen]
+        else:
+            start, made = self._on_policy(step, plan, segment)
+            responses = [made[(step - start) * self.options.batch + place] for place in places]
+        return [self._rows.row(index, response, float(plan.weights[index])) for index, response in zip(chosen, responses, strict=True)]
+
+    def reference_rows(self, step: int) -> list[Row]:
+        """A row for every problem that may be trained on in the segment of `step`: what a teacher cache must hold."""
+        return [self._rows.row(index, self._reference(index), 1.0) for index in self.prepare(step).weights.kept.tolist()]
+
+    def _reference(self, index: int) -> list[int]:
+        return self.references.by_id[self.problems[index].id].token_ids
+
+    def _next(self, step: int) -> Prepared:
+        segment, before, options = self.segments[len(self.prepared)], self.prepared[-1] if self.prepared else None, self.options
+        counts = self._counts if before is None else before.counts
+        if segment.recompute and options.weighting.needs_pass_rates:
+            counts = counts_of(self._rollouts.graded(segment.start, step), self.problems)
+        # Without pass rates every weight is the same, whatever the counts.
+        k, K = counts if counts is not None else (np.zeros(len(self.problems), dtype=int), np.ones(len(self.problems), dtype=int))
+        weights = weigh(options.weighting, k, K)
+        if segment.stage.source == "references":
+            weights = self._with_references(segment, weights)
+        self._check_contexts(segment, weights)
+        cursor = 0 if before is None else before.plan.cursor
+        return Prepared(counts, weights, make_plan(segment, weights, options.batch, options.weight_by, options.seed, cursor))
+
+    def _with_references(self, segment: Segment, weights: Weights) -> Weights:
+        """`weights` without the problems that have no reference, or none with a supervised token; makes the references not made yet."""
+        self.references.add([self.problems[index] for index in weights.kept], segment.start)
+        lacking = [index for index in weights.kept.tolist() if not any(self._rows.mask(self._reference(index)))]
+        if not lacking:
+            return weights
+        if len(lacking) == len(weights.kept):
+            raise UserError(
+                "no problem of positive weight has a correct reference with a supervised token; raise `candidates`, take `fallback` solution, "
+                "or check `supervise`"
+            )
+        values = weights.values.copy()
+        values[lacking] = 0
+        return normalised(values)
+
+    def _check_contexts(self, segment: Segment, weights: Weights) -> None:
+        """Raise `UserError` naming a problem whose reference, or longest possible rollout, exceeds a model's context: now, not updates later."""
+        longest = [0] * self._rollouts.sampling.max_new_tokens
+        for index in weights.kept.tolist():
+            self._rows.check_fits(index, self._reference(index) if segment.stage.source == "references" else longest)
+
+    def _on_policy(self, step: int, plan: Plan, segment: Segment) -> tuple[int, list[list[int]]]:
+        """(start of the block of updates that `step` is in, a response for each of the block's places)."""
+        every, batch = self.options.rollout_every, self.options.batch
+        start = segment.start + (step - segment.start) // every * every
+        if self._block is None or self._block[0] != start:
+            end = min(start + every, segment.end)
+            indices = plan.indices[(start - segment.start) * batch : (end - segment.start) * batch].tolist()
+            self._block = start, self._rollouts.responses(indices, start, step)
+        return self._block
+
+
+def make_training_data(config: DistillConfig, rollouts: StudentRollouts, teacher: LoadedModel, counts: Counts | None) -> TrainingData:
+    """The training data of `config`. With `epochs` the number of updates follows from how many problems have a positive weight.
+
+    teacher: as it is before training. counts: see `TrainingData`. Raises `UserError` where references of another run do not suit.
+    """
+    student, problems, weighting = rollouts.student, rollouts.problems, config.weighting()
+    kept = len(problems) if counts is None else len(weigh(weighting, *counts).kept)
+    steps = config.steps or (STEPS if config.epochs is None else max(1, math.ceil(config.epochs * kept / config.batch)))
+    references: ReferenceSource = WorkedSolutions(student)
+    if config.reference == "teacher":
+        recipe = ReferenceRecipe(
+            config.candidates, config.fallback, config.teacher_prompt, config.temperature, config.max_new_tokens, config.seed
+        )
+        references = SampledReferences(rollouts.context, recipe, teacher, student, config.references)
+    return TrainingData(
+        BatchOptions(weighting, config.weight_by, config.batch, config.rollout_every, config.seed),
+        make_segments(parse_stages(config.stages), steps, config.recompute),
+        RowBuilder(problems, student, teacher, config.teacher_prompt, parse_mask(config.supervise, student.tokenizer.decode)),
+        references,
+        rollouts,
+        counts,
+    )

@@ -1,0 +1,60 @@
+"""What a training, or the making of its references, reads: problems, student and teacher, chosen and checked the same for both."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from paced_exp.data.problem import Problem
+from paced_exp.data.prompt_lengths import LongPrompts
+from paced_exp.data.prompts import solutions_needed, with_solutions
+from paced_exp.data.sources import load_problems, source_fingerprint
+from paced_exp.models.loading import LoadedModel, check_same_vocabulary, load_model
+from paced_exp.training.config import DistillConfig
+from paced_exp.training.references_config import ReferencesConfig
+from paced_exp.training.stages import parse_stages
+from paced_exp.training.teachers import frozen_copy
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The problems that fit, the models as they are before training, and how many problems were left out as too long.
+
+    fingerprints: of all three, for `RunFolder.claim`.
+    """
+
+    problems: Sequence[Problem]
+    student: LoadedModel
+    teacher: LoadedModel
+    skipped_long: int
+    fingerprints: dict[str, str]
+
+
+def load_inputs(config: DistillConfig | ReferencesConfig) -> Inputs:
+    """Load what `config` names. Raises `UserError` for what cannot be read, lacks a solution it needs, or does not fit together."""
+    needed = solutions_needed(
+        teacher_prompt=config.teacher_prompt,
+        reference=config.reference if isinstance(config, DistillConfig) else "teacher",
+        fallback=config.fallback,
+        on_references=isinstance(config, ReferencesConfig) or any(s.source == "references" for s in parse_stages(config.stages)),
+    )
+    loaded = load_problems(config.problems, limit=config.limit, seed=config.seed, columns=config.columns)
+    problems = list(with_solutions(loaded, needed))
+    student = load_model(config.student, device=config.device, dtype="float64" if config.dtype == "float64" else "float32")
+    teacher = _initial_teacher(config, student)
+    long = LongPrompts([(student, "plain"), (teacher, config.teacher_prompt)], config.max_new_tokens, config.skip_long)
+    problems = long.listed(problems)
+    fingerprints = {
+        "problems": source_fingerprint(config.problems),
+        "student": student.fingerprint,
+        "teacher": teacher.fingerprint,
+    }
+    return Inputs(problems, student, teacher, len(long.skipped), fingerprints)
+
+
+def _initial_teacher(config: DistillConfig | ReferencesConfig, student: LoadedModel) -> LoadedModel:
+    """The teacher as it is before training: another model, or a frozen copy of the student."""
+    if config.teacher == "self":
+        return replace(student, model=frozen_copy(student.model))
+    teacher = load_model(config.teacher, device=config.device, dtype=config.dtype)
+    check_same_vocabulary(student, teacher)
+    teacher.model.requires_grad_(False)
+    return teacher
