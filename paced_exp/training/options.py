@@ -78,6 +78,7 @@ class LossOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.at_least(1, "loss_chunk")
+        divergence("jsd", jsd_beta=self.jsd_beta)  # checked even where no stage is jsd: an option out of range is a mistake
         self.positive("loss_temperature")
         for stage in parse_stages(self.stages):
             divergence(stage.divergence, jsd_beta=self.jsd_beta)

@@ -145,7 +145,7 @@ BILLION = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("#" * 200_000, "over 100000 bytes"),
         ("K: !!python/object/apply:os.system ['true']\n", "python/object"),
         ("K: " + "9" * 5_000, "4300 digits"),
-        ("K: " + "9" * 30, r"option --K 9{20}\.\.\. is larger than"),
+        ("K: " + "9" * 30, r"option -K 9{20}\.\.\. is larger than"),
         ("K: 2026-99-99", "config|-K"),
     ],
 )
