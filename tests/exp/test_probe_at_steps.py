@@ -96,7 +96,7 @@ def test_a_run_that_was_stopped_goes_on(missing: str, twice: Path, models: Path,
         ({"at-steps": "1,2", "method": "pace"}, "--method pace is not known"),
         ({"at-steps": "1,2", "training": '{"seed": 3}'}, "--training may not set 'seed': the probe decides it"),
         ({"at-steps": "1,2", "training": '{"no_such": 3}'}, "--training may not set 'no_such': paced_exp.distill has no such option"),
-        ({"at-steps": "1,2", "training": '{"learning_rate": -1}'}, "--learning-rate -1 must be positive"),
+        ({"at-steps": "1,2", "training": '{"learning_rate": -1}'}, "`learning_rate` -1 must be positive"),
         ({"at-steps": "1,2", "teacher": "no such model!"}, "is no folder and cannot be a hub id"),
     ],
 )
