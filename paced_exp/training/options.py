@@ -10,6 +10,7 @@ from paced_exp.evaluation.config import LAB_TIERS
 from paced_exp.losses.divergences import divergence
 from paced_exp.rollouts.options import TeacherOptions
 from paced_exp.training.masks import parse_mask
+from paced_exp.training.segments import parse_recompute
 from paced_exp.training.stages import parse_stages
 from paced_exp.weighting import Weighting
 
@@ -49,6 +50,7 @@ class WeightingOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.weighting()
+        parse_recompute(self.recompute)
 
     def weighting(self) -> Weighting:
         """The weight scheme. Raises `UserError` for an unknown method, listing the known ones, and for parameters out of range."""

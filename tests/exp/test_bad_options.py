@@ -12,7 +12,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
-from paced_exp import distill, evaluate, rollout, snr_probe
+import paced_exp.distill as distill
+import paced_exp.evaluate as evaluate
+from paced_exp import rollout, snr_probe
 from paced_exp.core import config as configs
 from paced_exp.core.errors import exit_cleanly, flag_of
 from paced_exp.evaluation.config import EvaluateConfig

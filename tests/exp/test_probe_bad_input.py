@@ -14,7 +14,7 @@ import pytest
 
 from paced_exp import snr_probe
 from paced_exp.core.errors import UserError
-from paced_exp.probe import stages
+from paced_exp.probe import measurement
 from tests.support.probe_setup import arguments, refused, rows, save, write_rows
 from tests.support.tiny_models import tiny_tokenizer
 
@@ -129,11 +129,11 @@ def test_damaged_gradients_are_named(damage: bytes, models: Path, problems: Path
     path = tmp_path / "bin-002.npz"
     path.write_bytes(damage)
     with pytest.raises(UserError, match=r"bin-002\.npz is corrupted .*delete it and run the same command again"):
-        stages.load_sums(path)
+        measurement.load_sums(path)
     stored = (whole / "gradients" / "bin-002.npz").read_bytes()
     path.write_bytes(stored[: len(stored) // 2])
     with pytest.raises(UserError, match=r"bin-002\.npz is corrupted"):
-        stages.load_sums(path)
+        measurement.load_sums(path)
 
 
 def test_a_damaged_journal_or_record_is_named(
