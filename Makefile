@@ -38,8 +38,9 @@ probe-smoke: $(INSTALLED)  ## the same at a tiny budget, to see that everything 
 verify: $(INSTALLED)  ## check every theoretical claim, symbolically and numerically
 	$(PY) -m paced_theory.verify
 
-tables: $(INSTALLED)  ## print every table from results/ into docs/results.md and paper/tables
+tables: $(INSTALLED)  ## print every table from results/ into docs/results.md and paper/tables, and what tables, probes and figures there are into docs/experiments.md
 	$(PY) -m paced_exp.reproduce.tables
+	$(PY) -m figures.document_experiments
 
 figures: $(INSTALLED)  ## redraw every figure from results/ and the theory into figures/out, and their captions for the paper
 	$(PY) -m figures --out figures/out

@@ -10,7 +10,7 @@ from attack.harness import Attack
 from paced_exp.core.errors import UserError
 from paced_exp.gradients.engine import GradientSums
 from paced_exp.probe.config import ProbeConfig
-from paced_exp.probe.estimates import BinData, curve_record, estimate_curve
+from paced_exp.probe.curve import BinData, curve_record, estimate_curve
 from paced_exp.probe.fits import mixture_of
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 from paced_exp.core.config import read_yaml
 from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.probe.binning import bin_index
-from paced_exp.probe.stages import ROUND
+from paced_exp.probe.measurement import ROUND
 
 
 def saved_share(correct: np.ndarray, bins: int, per_bin: int, looks: Sequence[int], round_size: int = ROUND) -> float:

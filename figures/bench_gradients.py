@@ -3,15 +3,17 @@
 python -m figures.bench_gradients --out figures/out [--record results/desk/bench/gradients.json]
 """
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from figures.command import RESULTS, OutOptions
+from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.plotting.style import COLORS, LINES, MARKERS, new_figure, save_figure
 from paced_exp.reproduce.records import read_sealed
 
-RECORD = Path(__file__).resolve().parent.parent / "results" / "desk" / "bench" / "gradients.json"
+RECORD = RESULTS / "desk" / "bench" / "gradients.json"
 STYLE = dict(
     zip(("plain", "engine", "engine with sketch", "Opacus fast gradient clipping", "loop of single passes"), COLORS.values(), strict=False)
 )
@@ -53,15 +55,23 @@ def draw(record: dict[str, Any], out: Path) -> list[Path]:
     return save_figure(figure, "bench_gradients", out, caption=caption)
 
 
-def main(argv: list[str] | None = None) -> None:
+@dataclass(frozen=True, kw_only=True)
+class BenchFigureConfig(OutOptions):
+    """Record.
+
+    Attributes:
+        record: what `python -m bench.gradients` wrote
+    """
+
+    record: Path = RECORD
+
+
+@configs.command(BenchFigureConfig, "figures.bench_gradients", __doc__)
+def main(config: BenchFigureConfig) -> None:
     """Draw the figure and print the paths written."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--record", type=Path, default=RECORD)
-    parser.add_argument("--out", type=Path, default=Path("figures/out"))
-    arguments = parser.parse_args(argv)
-    if not arguments.record.exists():
-        raise UserError(f"--record {arguments.record} does not exist; make it with: python -m bench.gradients")
-    for path in draw(read_sealed(arguments.record), arguments.out):
+    if not config.record.exists():
+        raise UserError(f"`record` {config.record} does not exist; make it with: python -m bench.gradients")
+    for path in draw(read_sealed(config.record), config.out):
         print(path)
 
 

@@ -1,33 +1,77 @@
-"""What a figure's command does: parse --out (and --results, for figures drawn from records), draw, print the paths written."""
+"""The figures that there are, and what the command of each does: draw into --out and print the paths written.
 
-import argparse
+A module figureN_NAME or theory_NAME is a figure: it has NAME, CAPTION (its text) and draw(out), or draw(out, results, scale) where it is drawn
+from records.
+"""
+
+import importlib
+import inspect
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+from paced_exp.core import config as configs
 from paced_exp.core.errors import exit_cleanly
+from paced_exp.core.options import Options
 from paced_exp.reproduce.records import readable
 
-RESULTS = Path(__file__).resolve().parent.parent / "results"
+FOLDER = Path(__file__).resolve().parent
+RESULTS = FOLDER.parent / "results"
 
 
-def run(draw: Callable[[Path], list[Path]], description: str | None, argv: list[str] | None = None) -> None:
-    """Call draw(out) with the folder of --out (default figures/out) and print the paths it returns."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("figures/out"), help="folder for the PDF, the PNG, the SVG and the caption")
-    for path in draw(parser.parse_args(argv).out):
-        print(path)
+@dataclass(frozen=True, kw_only=True)
+class OutOptions(Options):
+    """Figure.
+
+    Attributes:
+        out: folder for the PDF, the PNG, the SVG and the caption
+    """
+
+    out: Path = Path("figures/out")
 
 
-def run_on_records(draw: Callable[[Path, Path, str], list[Path]], description: str | None, argv: list[str] | None = None) -> None:
-    """Call draw(out, results, scale) likewise, with --results and --scale."""
+@dataclass(frozen=True, kw_only=True)
+class ScaleOptions(Options):
+    """Records.
 
-    def main() -> None:
-        parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-        parser.add_argument("--out", type=Path, default=Path("figures/out"), help="folder for the PDF, the PNG, the SVG and the caption")
-        parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the records")
-        parser.add_argument("--scale", default="desk", help="whose records (default desk)")
-        arguments = parser.parse_args(argv)
-        for path in draw(arguments.out, readable(arguments.results).folder, arguments.scale):
+    Attributes:
+        results: folder of the records
+        scale: whose records
+    """
+
+    results: Path = RESULTS
+    scale: str = "desk"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromRecordsConfig(OutOptions, ScaleOptions):
+    """A figure that is drawn from records."""
+
+
+def modules() -> list[ModuleType]:
+    """Every figure's module, the numbered ones first."""
+    names = sorted(path.stem for path in FOLDER.glob("*.py") if re.match(r"figure\d|theory_", path.stem))
+    return [importlib.import_module(f"figures.{name}") for name in names]
+
+
+def from_records(draw: Callable[..., list[Path]]) -> bool:
+    """Whether a figure is drawn from records."""
+    return "results" in inspect.signature(draw).parameters
+
+
+def run(draw: Callable[..., list[Path]], description: str, argv: list[str] | None = None) -> None:
+    """Draw with the options that the figure has, and print the paths."""
+    config_class = FromRecordsConfig if from_records(draw) else OutOptions
+    name = f"figures.{Path(inspect.getfile(draw)).stem}".removesuffix(".__main__")
+
+    @configs.command(config_class, name, description)
+    def main(config: Any) -> None:
+        if isinstance(config, FromRecordsConfig):
+            readable(config.results)
+        for path in draw(**vars(config)):
             print(path)
 
-    exit_cleanly(main)
+    exit_cleanly(lambda: main(argv))

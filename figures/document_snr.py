@@ -3,33 +3,27 @@
 python -m figures.document_snr [--results results] [--out docs/snr.md]
 """
 
-import argparse
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from figures.command import RESULTS
+from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.core.json_files import write_atomically
+from paced_exp.core.options import Options
 from paced_exp.probe.fits import exponent_words, flat_words, law_words, mixture_of, quality_words
 from paced_exp.probe.step_noise import step_noise
 from paced_exp.probe.verdict import ENDS, bin_name, by_rule, words
-from paced_exp.reproduce.probes import ROBUSTNESS, TABLES, Probe, probe_command, probes_of
+from paced_exp.reproduce.c1 import probe_records
+from paced_exp.reproduce.findings import Finding
+from paced_exp.reproduce.probes import ROBUSTNESS, Probe, probe_command, probes_of
 from paced_exp.reproduce.records import read_sealed
 from paced_exp.reproduce.scales import DESK
-from paced_exp.reproduce.verdicts import Finding, findings_by_name, probe_records
+from paced_exp.reproduce.verdicts import findings_by_name
 
 ROOT = Path(__file__).resolve().parent.parent
-VERDICT, STEPS, TRIMMED = "snr_verdict", "snr_probe", "snr_robustness/trimmed"
-PAIRS = {"qwen3": "Qwen3 architecture", "llama": "Llama architecture"}
-VARIANTS = {
-    "snr_robustness/reverse-kl": "reverse KL on the student's own rollouts",
-    "snr_robustness/cross-entropy": "cross-entropy on the worked solution",
-    "snr_robustness/last-layer": "forward KL, the last transformer block alone",
-    "snr_robustness/sum": "forward KL, summed over a response's tokens",
-    "snr_robustness/k40": "forward KL, p from K = 40 rollouts",
-    TRIMMED: "forward KL, without the 1 % largest gradients of every bin",
-}
+TRIMMED = "snr_robustness/trimmed"
 ABSENT = "not in this record"
 OLD_INTERVAL = "jackknife over problems, without an allowance for heavy tails, so not known to cover (see above)"
 # Estimands besides SNR^2 of all gradients: the fields of a record's bins and what a column is called.
@@ -89,17 +83,17 @@ def _corrected(finding: Finding) -> str:
     return f"{finding.hypothesis}: {finding.verdict}{holm}"
 
 
-def _pair(name: str, record: dict[str, Any]) -> list[str]:
+def _pair(probe: Probe, record: dict[str, Any]) -> list[str]:
     rows, seconds, config = record["bins"], record["seconds"], record["config"]
     command = f"python -m paced_exp.snr_probe --student {config['student']} --teacher {config['teacher']}"
     lines = [
-        f"## {PAIRS[name]}",
+        f"## {probe.words}",
         "",
         f"`{command} --per-bin {config['per_bin']} --max-problems {config['max_problems']} --out {config['out']}`: "
         f"{record['rollouts']['problems_drawn']:,} problems drawn, {record['rollouts']['rollouts']:,} rollouts, {sum(r['n'] for r in rows):,} gradients; "
         f"{sum(seconds.values()) / 60:.0f} minutes of wall time on two shared cores ({', '.join(f'{k} {v / 60:.0f}' for k, v in seconds.items() if v >= 60)}).",
         "",
-        f"![SNR curve, {PAIRS[name]}](../results/{DESK.name}/{VERDICT}/{name}/snr_curve.png)",
+        f"![SNR curve, {probe.words}](../results/{DESK.name}/{probe.key}/snr_curve.png)",
         "",
         f"| pass rate | n | SNR², 95 % interval | {' | '.join(OTHERS.values())} | naive SNR | its floor | naive on unequal bins (n) |",
         "|---|---|---|" + "---|" * len(OTHERS) + "---|---|---|",
@@ -129,12 +123,14 @@ def _flat(record: dict[str, Any]) -> str:
     return flat_words(record["flat"]) if "flat" in record else ABSENT
 
 
-def _variant_row(key: str, panel: dict[str, Any]) -> str:
+def _variant_row(words: str, panel: dict[str, Any]) -> str:
     first, last, middle = panel["bins"][0], panel["bins"][-1], panel["verdict"]["low"]
     centre = f"{middle['middle']:.4f} [{middle['middle_low']:.4f}, {middle['middle_high']:.4f}]"
     verdicts = " / ".join(by_rule(panel["verdict"][end]) for end in ENDS)
     n = min(row["n"] for row in panel["bins"])
-    return f"| {VARIANTS[key]} | {n} | {_interval(first, 'snr_squared')} | {centre} | {_interval(last, 'snr_squared')} | {_fit(panel)} | {verdicts} |"
+    return (
+        f"| {words} | {n} | {_interval(first, 'snr_squared')} | {centre} | {_interval(last, 'snr_squared')} | {_fit(panel)} | {verdicts} |"
+    )
 
 
 def _steps(record: dict[str, Any]) -> list[str]:
@@ -187,39 +183,50 @@ def _cost_rows(bench: dict[str, Any]) -> list[str]:
 
 def document(results: Path) -> str:
     """The whole page as Markdown. Raises `UserError` for a record that is missing or was made with other options than are declared."""
-    probes = {probe.key: probe for table in TABLES for probe in probes_of(DESK, table)}
-    pairs = {f"{VERDICT}/{name}": _record(probes[f"{VERDICT}/{name}"], results) for name in PAIRS}
-    steps = _record(probes[STEPS], results)
+    pairs = [(probe, _record(probe, results)) for probe in probes_of(DESK) if probe.config.at_steps == "1"]
+    stepped = next(probe for probe in probes_of(DESK) if probe.config.at_steps != "1")
+    steps = _record(stepped, results)
+    variants = {probe.words: _record(probe, results) for probe in probes_of(DESK, ROBUSTNESS)}
     # Made by a command that no longer is: new records hold the estimand.
     trimmed = read_sealed(results / DESK.name / TRIMMED / "record.json")
-    variants = {key: trimmed if key == TRIMMED else _record(probes[key], results) for key in VARIANTS}
+    variants["forward KL, without the 1 % largest gradients of every bin"] = trimmed
     bench = read_sealed(results / DESK.name / "bench" / "gradients.json")
-    prose = (Path(__file__).parent / "document_snr.md").read_text(encoding="utf-8")
-    noisy = {f"{PAIRS[name]}, update 1": pairs[f"{VERDICT}/{name}"] for name in PAIRS}
-    noisy |= {f"Qwen3 architecture, update {panel['step']}": panel for panel in steps["steps"] if panel["step"] > 1}
-    fill: dict[str, Callable[[], str]] = {
-        "verdicts": lambda: "\n".join(_verdicts({**pairs, STEPS: steps}, results)),
-        "pairs": lambda: "\n".join(line for name in PAIRS for line in _pair(name, pairs[f"{VERDICT}/{name}"])),
-        "variants": lambda: "\n".join(_variant_row(key, record) for key, record in variants.items()),
-        "robustness": lambda: f"`{probe_command(DESK, ROBUSTNESS)}`",
-        "steps": lambda: "\n".join(_steps(steps)),
-        "held": lambda: _held(trimmed),
-        "noise": lambda: "\n".join(_noise_row(name, panel) for name, panel in noisy.items()),
-        "cost": lambda: "\n".join(_cost_rows(bench)),
+    noisy = {f"{probe.words}, update 1": record for probe, record in pairs}
+    noisy |= {f"{pairs[0][0].words}, update {panel['step']}": panel for panel in steps["steps"] if panel["step"] > 1}
+    parts = {
+        "verdicts": _verdicts({probe.key: record for probe, record in (*pairs, (stepped, steps))}, results),
+        "pairs": [line for probe, record in pairs for line in _pair(probe, record)],
+        "variants": [_variant_row(words, record) for words, record in variants.items()],
+        "robustness": [f"`{probe_command(DESK, ROBUSTNESS)}`"],
+        "steps": _steps(steps),
+        "held": [_held(trimmed)],
+        "noise": [_noise_row(name, panel) for name, panel in noisy.items()],
+        "cost": _cost_rows(bench),
     }
-    for name, text in fill.items():
-        prose = prose.replace(f"<!-- {name} -->", text())
+    prose = (Path(__file__).parent / "document_snr.md").read_text(encoding="utf-8")
+    for name, lines in parts.items():
+        prose = prose.replace(f"<!-- {name} -->", "\n".join(lines))
     return prose
 
 
-def main(argv: list[str] | None = None) -> None:
+@dataclass(frozen=True, kw_only=True)
+class SnrPageConfig(Options):
+    """Page.
+
+    Attributes:
+        results: folder of the records
+        out: the file to write
+    """
+
+    results: Path = RESULTS
+    out: Path = ROOT / "docs" / "snr.md"
+
+
+@configs.command(SnrPageConfig, "figures.document_snr", __doc__)
+def main(config: SnrPageConfig) -> None:
     """Write the page and print its path."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the records")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "snr.md", help="the file to write")
-    arguments = parser.parse_args(argv)
-    write_atomically(arguments.out, document(arguments.results))
-    print(arguments.out)
+    write_atomically(config.out, document(config.results))
+    print(config.out)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,12 @@ python -m figures.figure2_snr [--out figures/out] [--results results] [--scale d
 
 from pathlib import Path
 
-from figures.command import run_on_records
+from figures.command import run
 from paced_exp.plotting.style import COLORS, new_figure, save_figure
 from paced_exp.probe.figure import plot_snr
+from paced_exp.reproduce.c1 import figure_probe
 from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.probes import probe_command
-from paced_exp.reproduce.verdicts import figure_probe
 
 NAME = "figure2_snr"
 
@@ -29,4 +29,4 @@ def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
 
 
 if __name__ == "__main__":
-    run_on_records(draw, __doc__)
+    run(draw, __doc__)

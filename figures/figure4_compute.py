@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.ticker import MaxNLocator
 
-from figures.command import run_on_records
+from figures.command import run
 from paced_exp.plotting.style import COLORS, MARKERS, new_figure, save_figure
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.learning_rates import scale_named
@@ -76,4 +76,4 @@ def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
 
 
 if __name__ == "__main__":
-    run_on_records(draw, __doc__)
+    run(draw, __doc__)

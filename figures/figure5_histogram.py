@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from figures.command import run_on_records
+from figures.command import run
 from paced_exp.plotting.style import COLORS, new_figure, save_figure
 from paced_exp.reproduce.columns import tier_names
 from paced_exp.reproduce.learning_rates import scale_named
@@ -68,4 +68,4 @@ def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
 
 
 if __name__ == "__main__":
-    run_on_records(draw, __doc__)
+    run(draw, __doc__)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
-from figures.command import run_on_records
+from figures.command import run
 from paced_exp.plotting.style import COLORS, MARKERS, new_figure, save_figure
 from paced_exp.reproduce.claims import MARGIN
 from paced_exp.reproduce.findings import LEVEL, Finding
@@ -78,4 +78,4 @@ def _forest(axis: Axes, rows: list[Finding], columns: list[float]) -> None:
 
 
 if __name__ == "__main__":
-    run_on_records(draw, __doc__)
+    run(draw, __doc__)

@@ -3,19 +3,22 @@
 python -m figures.study_stages [--out results/theory/stages.json]
 """
 
-import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from figures.command import RESULTS
+from paced_exp.core import config as configs
 from paced_exp.core.errors import exit_cleanly
 from paced_exp.core.json_files import write_checked
+from paced_exp.core.options import Options
 from paced_theory.stages import SCHEDULES, stage_outcomes
 from paced_theory.toy_students import random_mixture, random_softmax
 
-RECORD = Path(__file__).resolve().parent.parent / "results" / "theory" / "stages.json"
+RECORD = RESULTS / "theory" / "stages.json"
 FAMILIES = {"mixture": random_mixture, "softmax": random_softmax}
 TEACHERS = {"mixture": 100, "softmax": 200}
 STARTS = 16
@@ -42,15 +45,24 @@ def study() -> dict[str, Any]:
     return {"command": "python -m figures.study_stages", "seed": SEED, "starts": STARTS, "teachers": TEACHERS, "outcomes": families}
 
 
-def main(argv: list[str] | None = None) -> None:
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig(Options):
+    """Study.
+
+    Attributes:
+        out: where the record goes
+    """
+
+    out: Path = RECORD
+
+
+@configs.command(StudyConfig, "figures.study_stages", __doc__)
+def main(config: StudyConfig) -> None:
     """Run the study and print the path written."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=RECORD, help="where the record goes")
-    out = parser.parse_args(argv).out
     record = study()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_checked(out, record)
-    print(out)
+    config.out.parent.mkdir(parents=True, exist_ok=True)
+    write_checked(config.out, record)
+    print(config.out)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@
 #   runs/gpu.sh                       # one piece of at most MINUTES (default 9); run it again until it says that all is done
 #   STATE=DIR runs/gpu.sh             # on a machine that forgets: everything is unpacked from DIR/gpu-state.tar first, and packed there after
 #
-# Needs this repository and torch, transformers (with accelerate), numpy, scipy, pandas (with pyarrow), matplotlib, reasoning-gym.
+# Needs this repository and torch, transformers (with accelerate), numpy, scipy, pandas (with pyarrow), matplotlib, reasoning-gym,
+# jsonargparse[signatures], pebble.
 # Exit status: 0 all done, 3 time up with work left, anything else a failure.
 set -uo pipefail
 cd "$(dirname "$0")/.."

@@ -63,6 +63,7 @@ def _spelt_out(arguments: Sequence[str], config_class: type) -> list[str]:
             spelt.append(f"{name}+{equals}{value}")
         elif placed and not argument.startswith("-") and not (spelt and spelt[-1].startswith("--") and "=" not in spelt[-1]):
             spelt.append(f"--{placed}={argument}")
+            placed = None  # a second one is refused
         else:
             spelt.append(argument)
     return spelt
@@ -77,7 +78,7 @@ def parse(config_class: type[Config], argv: Sequence[str] | None, prog: str, des
     group, and `description` above them as it is.
     Raises `UserError` for anything jsonargparse refuses, in one line that names the option.
     """
-    # Only here: what runs without a command line of this kind, such as the grids, needs no jsonargparse.
+    # Only here: what reads configurations and has no command line does not wait for it.
     from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
     class Formatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -110,10 +111,10 @@ def parse(config_class: type[Config], argv: Sequence[str] | None, prog: str, des
             raise _refusal(str(error), config_class, prog) from error
     fields = values.as_dict()
     fields.pop("config", None)
-    for name, value in fields.items():
-        if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
-            raise UserError(f"option --{name} {str(value)[:20]}... is larger than {LARGEST_INTEGER}, which no option can be")
     with flags_of(config_class):
+        for name, value in fields.items():
+            if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+                raise UserError(f"option `{name}` {str(value)[:20]}... is larger than {LARGEST_INTEGER}, which no option can be")
         return config_class(**fields)
 
 
@@ -154,7 +155,7 @@ def command(config_class: type[Config], prog: str, description: str) -> Callable
     return entry
 
 
-def subcommands(prog: str, description: str, entries: Mapping[str, Callable[..., Returned]]) -> Callable[[Sequence[str] | None], Returned]:
+def subcommands(prog: str, description: str, entries: Mapping[str, Callable[..., Returned]]) -> Callable[..., Returned]:
     """The entry point of several commands under one name: the first argument says which, as in `paced_exp.lab pretrain student`.
 
     entries: by name, entry points made by `command`, whose docstrings are the help of each.

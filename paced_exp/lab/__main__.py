@@ -5,59 +5,81 @@ python -m paced_exp.lab pretrain gpu-teacher --device cuda --workers 12         
 python -m paced_exp.lab card student --checkpoint runs/lab/student/checkpoint   # measure it and write its model card
 """
 
-import argparse
-import sys
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
-from paced_exp.core.errors import UserError, exit_cleanly
-from paced_exp.lab.recipes import GPU_SCALE, RECIPES
+from paced_exp.core import config as configs
+from paced_exp.core.errors import exit_cleanly
+from paced_exp.core.options import Options, check_known
 from paced_exp.models.lab_checkpoints import CHECKPOINTS, checkpoint_path
 
 
-def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="paced_exp.lab", description="Pretrain and measure the lab's models.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    pretrain = commands.add_parser("pretrain", help="train a checkpoint from its seed; resumes where it was stopped")
-    pretrain.add_argument("name", choices=[*RECIPES, *GPU_SCALE])
-    pretrain.add_argument("--out", type=Path, help="folder of the run (default: runs/lab/NAME)")
-    pretrain.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
-    pretrain.add_argument("--workers", type=int, default=0, help="processes that make the examples (default: 0, the training process does)")
-    pretrain.add_argument(
-        "--threads", type=int, default=2, help="processor threads (default: 2); the weights depend on it in the last bits"
-    )
-    card = commands.add_parser("card", help="measure a checkpoint and write README.md and card.json into it")
-    card.add_argument("name", choices=CHECKPOINTS)
-    card.add_argument("--checkpoint", type=Path, help="folder of the checkpoint (default: the shipped one)")
-    return parser.parse_args(argv)
+@dataclass(frozen=True)
+class PretrainConfig(Options):
+    """Pretraining.
+
+    Attributes:
+        name: teacher, student, teacher-llama or student-llama; with gpu- before it, that of the gpu scale
+        out: folder of the run (by default runs/lab/NAME)
+        device: cpu, cuda or cuda:N
+        workers: processes that make the examples; with 0 the training process does
+        threads: processor threads; the weights depend on it in the last bits
+    """
+
+    name: str
+    _: KW_ONLY
+    out: Path | None = None
+    device: str = "cpu"
+    workers: int = 0
+    threads: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.at_least(0, "workers")
+        self.at_least(1, "threads")
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Entry point; see the module's docstring."""
-    arguments = _arguments(argv)
-    try:
-        _run(arguments)
-    except UserError as error:
-        raise error.in_flags(vars(arguments)) from error
+@dataclass(frozen=True)
+class CardConfig(Options):
+    """Model card.
+
+    Attributes:
+        name: teacher, student, teacher-llama or student-llama
+        checkpoint: folder of the checkpoint (by default the shipped one)
+    """
+
+    name: str
+    _: KW_ONLY
+    checkpoint: Path | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_known("name", self.name, CHECKPOINTS)
 
 
-def _run(arguments: argparse.Namespace) -> None:
-    if arguments.command == "pretrain":
-        from paced_exp.lab.pretrain import pretrain
-        from paced_exp.models.loading import device_named
+@configs.command(PretrainConfig, "paced_exp.lab pretrain", "Train a checkpoint from its seed.")
+def pretrain_command(config: PretrainConfig) -> None:
+    """Train a checkpoint from its seed; resumes where it was stopped."""
+    from paced_exp.lab.pretrain import pretrain  # torch takes seconds to load, and a bad option should not
+    from paced_exp.lab.recipes import GPU_SCALE, RECIPES
+    from paced_exp.models.loading import device_named
 
-        if arguments.threads < 1:
-            raise UserError(f"`threads` {arguments.threads} must be at least 1")
-        if arguments.workers < 0:
-            raise UserError(f"`workers` {arguments.workers} must be at least 0")
-        device = str(device_named(arguments.device))
-        folder = arguments.out or Path("runs/lab") / arguments.name
-        recipe = {**RECIPES, **GPU_SCALE}[arguments.name]
-        print(pretrain(arguments.name, recipe, folder, arguments.threads, device=device, workers=arguments.workers))
-    else:
-        from paced_exp.lab.card import write_card
+    recipes = {**RECIPES, **GPU_SCALE}
+    check_known("name", config.name, tuple(recipes))
+    device = str(device_named(config.device))
+    folder = config.out or Path("runs/lab") / config.name
+    print(pretrain(config.name, recipes[config.name], folder, config.threads, device=device, workers=config.workers))
 
-        print(write_card(arguments.name, arguments.checkpoint or checkpoint_path(arguments.name)))
 
+@configs.command(CardConfig, "paced_exp.lab card", "Measure a checkpoint and write its model card.")
+def card_command(config: CardConfig) -> None:
+    """Measure a checkpoint and write README.md and card.json into it."""
+    from paced_exp.lab.card import write_card  # likewise
+
+    print(write_card(config.name, config.checkpoint or checkpoint_path(config.name)))
+
+
+main = configs.subcommands("paced_exp.lab", __doc__, {"pretrain": pretrain_command, "card": card_command})
 
 if __name__ == "__main__":
-    exit_cleanly(lambda: main(sys.argv[1:]))
+    exit_cleanly(main)

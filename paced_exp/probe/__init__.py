@@ -1,1 +1,1 @@
-"""The stages of the gradient-SNR probe: bins filled to equal size, gradients a bin, estimates and a verdict."""
+"""The gradient-SNR probe: bins filled to equal size, gradients a bin, estimates and a verdict."""

@@ -15,11 +15,11 @@ from paced_exp.gradients.engine import counted
 from paced_exp.grading import grader as grading
 from paced_exp.models.loading import check_same_vocabulary, load_model
 from paced_exp.probe.config import KIND, ProbeConfig
+from paced_exp.probe.curve import curve_record, estimate_curve
 from paced_exp.probe.earlier import EarlierRun
-from paced_exp.probe.estimates import curve_record, estimate_curve
 from paced_exp.probe.fits import mixture_of
+from paced_exp.probe.measurement import bin_data, bin_gradients, fill_bins
 from paced_exp.probe.responses import responses_for
-from paced_exp.probe.stages import bin_data, bin_gradients, fill_bins
 from paced_exp.rollouts.engines import Engines
 
 

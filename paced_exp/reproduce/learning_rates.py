@@ -7,9 +7,9 @@ that was not tried, that one too. The records lie under results/SCALE/selection;
 self-distillation are selected; Llama takes the rate of the former, the concise setting that of the latter (docs/protocol.md).
 """
 
-import argparse
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,25 @@ from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.reproduce.cells import cell_of
 from paced_exp.reproduce.grids import BY_NAME
+from paced_exp.reproduce.options import RecordsOptions
 from paced_exp.reproduce.scales import SCALES, Scale
 from paced_exp.training.config import DistillConfig
 from paced_exp.training.selection import SETTINGS, SelectionConfig, finished, line
 
 RUNGS = tuple(float(f"{digit}e{power}") for power in range(-6, -1) for digit in (1, 3))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RatesConfig(RecordsOptions):
+    """Selection.
+
+    Attributes:
+        scale: a scale whose rates are selected
+        work: where runs go
+    """
+
+    scale: str = "gpu"
+    work: Path = Path("runs/reproduce")
 
 
 def scale_named(name: str, results: Path) -> Scale:
@@ -105,26 +119,17 @@ def _setting(scale: Scale, setup: str) -> str:
     return "self-distillation" if scale.setups[setup].teacher == "self" else "distillation"
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point: select for both settings and print every pair, the best first."""
-    parser = argparse.ArgumentParser(
-        prog="python -m paced_exp.reproduce.learning_rates", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--scale", default="gpu", help="a scale whose rates are selected (default gpu)")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="where records go (default results)")
-    parser.add_argument("--work", type=Path, default=Path("runs/reproduce"), help="where runs go (default runs/reproduce)")
-    arguments = parser.parse_args(argv)
-    scale = scale_named(arguments.scale, arguments.results)
+@configs.command(RatesConfig, "paced_exp.reproduce.learning_rates", __doc__)
+def main(config: RatesConfig) -> None:
+    """Select for both settings and print every pair, the best first."""
+    scale = scale_named(config.scale, config.results)
     if not scale.selected:
-        raise UserError(f"--scale {scale.name} has fixed learning rates; selected are those of: {', '.join(_open_scales())}")
+        selected = ", ".join(name for name, other in SCALES.items() if other.selected)
+        raise UserError(f"`scale` {scale.name} has fixed learning rates; selected are those of: {selected}")
     for setting in SETTINGS:
         print(f"{setting}:")
-        for record in select_rate(selection_of(scale, setting, arguments.results, arguments.work)):
+        for record in select_rate(selection_of(scale, setting, config.results, config.work)):
             print(f"  {line(record)}")
-
-
-def _open_scales() -> list[str]:
-    return [name for name, scale in SCALES.items() if scale.selected]
 
 
 if __name__ == "__main__":

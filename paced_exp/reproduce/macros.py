@@ -13,6 +13,7 @@ from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.core.json_files import read_json, write_atomically
 from paced_exp.reproduce.architectures import shape_of
+from paced_exp.reproduce.c1 import figure_probe, probe_records
 from paced_exp.reproduce.cells import all_cells, cell_of
 from paced_exp.reproduce.claims import CLAIMS, MARGIN
 from paced_exp.reproduce.findings import LEVEL, VERDICTS
@@ -25,7 +26,7 @@ from paced_exp.reproduce.records import Results, readable
 from paced_exp.reproduce.scales import DESK, PAPER, Scale
 from paced_exp.reproduce.significance import CONFIDENCE, mean_and_error
 from paced_exp.reproduce.verdict_tables import finding_text
-from paced_exp.reproduce.verdicts import LEAST_SEEDS, figure_probe, outcomes, probe_records
+from paced_exp.reproduce.verdicts import LEAST_SEEDS, outcomes
 from paced_exp.training.config import DistillConfig
 
 

@@ -19,12 +19,12 @@ from paced_exp.core.json_files import read_json, write_checked
 from paced_exp.probe.config import ProbeConfig
 from paced_exp.reproduce.checks import check_probe
 from paced_exp.reproduce.records import read_sealed
-from paced_exp.reproduce.scales import Scale
+from paced_exp.reproduce.scales import ProbeVariant, Scale
 from paced_exp.snr_probe import probe
 from paced_exp.training.config import DistillConfig
 
 FIGURE, ROBUSTNESS = "figure2", "robustness"  # what --table calls the probes behind figure 2 and claim C1, and the others
-TABLES = (FIGURE, ROBUSTNESS)
+PROBE_TABLES = (FIGURE, ROBUSTNESS)
 # Where and how a probe is run, not what comes out of it.
 _NEUTRAL_OPTIONS = ("out", "device", "rollouts_from")
 # What the training between two probes has from the cells of the scale.
@@ -33,10 +33,12 @@ _TRAINING = ("batch", "micro_batch", "warmup", "rollout_every", "precision", "te
 
 @dataclass(frozen=True)
 class Probe:
-    """A probe of a scale. key: its folder under RESULTS/SCALE, such as snr_verdict/qwen3. table: what --table calls it with its like."""
+    """A probe of a scale. key: its folder under RESULTS/SCALE, such as snr_verdict/qwen3. words: what is probed. table: what --table calls it
+    with its like."""
 
     scale: Scale
     key: str
+    words: str
     config: ProbeConfig
     table: str = FIGURE
 
@@ -116,16 +118,15 @@ def probe_command(scale: Scale, table: str = FIGURE) -> str:
 def probes_of(scale: Scale, table: str = FIGURE) -> list[Probe]:
     """The probes of a scale behind figure 2 and claim C1, or those of robustness, in its order."""
     declared = scale.robustness if table == ROBUSTNESS else scale.probes
-    return [Probe(scale, key, _config(scale, options), table) for key, options in declared.items()]
+    return [Probe(scale, variant.key, variant.words, _config(scale, variant), table) for variant in declared]
 
 
-def _config(scale: Scale, options: dict[str, Any]) -> ProbeConfig:
-    setup = scale.setups[options.get("setup", "distillation")]
+def _config(scale: Scale, variant: ProbeVariant) -> ProbeConfig:
+    setup = scale.setups[variant.setup]
     shared: dict[str, Any] = {name: scale.shared[name] for name in ("max_new_tokens", "dtype", "engine") if name in scale.shared}
     shared |= {name: value for name, value in setup.options.items() if name in ("teacher_prompt", "fallback")}
-    own = {name: value for name, value in options.items() if name != "setup"}
     training = None
-    if "at_steps" in own:
+    if "at_steps" in variant.options:
         asked = {name: scale.shared[name] for name in _TRAINING if name in scale.shared} | {"learning_rate": setup.learning_rate}
         training = {name: value for name, value in asked.items() if value != getattr(DistillConfig, name)} or None
     return ProbeConfig(
@@ -135,5 +136,5 @@ def _config(scale: Scale, options: dict[str, Any]) -> ProbeConfig:
         device=scale.device,
         training=training,
         **shared,
-        **own,
+        **variant.options,
     )

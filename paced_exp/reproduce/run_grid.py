@@ -70,7 +70,7 @@ def run_plan(plan: Plan, results: Path, work: Path, *, jobs: int, keep: bool, mi
 
     Raises `UserError` at the end, naming every cell that failed; the others have their records.
     """
-    for option, folder in (("--results", results), ("--work", work)):
+    for option, folder in (("`results`", results), ("`work`", work)):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
@@ -100,8 +100,8 @@ def run_plan(plan: Plan, results: Path, work: Path, *, jobs: int, keep: bool, mi
 
         finished = schedule.run(show, None if minutes is None else time.monotonic() + 60 * minutes)
     if schedule.failed:
-        for failure in schedule.failed.values():
-            print(f"failed: {failure.task}: {failure.reason}", file=sys.stderr)
+        for name, reason in schedule.failed.items():
+            print(f"failed: {name}: {reason}", file=sys.stderr)
         raise UserError(
             f"{len(schedule.failed)} of {len(tasks)} tasks failed (see above); the same command runs these again, and only these"
         )
@@ -109,7 +109,10 @@ def run_plan(plan: Plan, results: Path, work: Path, *, jobs: int, keep: bool, mi
 
 
 def _interleaved(tasks: list[Task]) -> list[Task]:
-    """The cells in their order, shared work as late as its first user: so that finished cells come early, the main tables' first."""
+    """The tasks with every piece of shared work moved to just before the first cell that needs it, and the cells in the order they had.
+
+    Finished cells then come early, those of the main tables first.
+    """
     by_name = {task.name: task for task in tasks}
     needed = {name for task in tasks for name in task.after}
     ordered: dict[str, Task] = {}

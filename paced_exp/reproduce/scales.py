@@ -22,15 +22,28 @@ class Setup:
 
 
 @dataclass(frozen=True)
+class ProbeVariant:
+    """An SNR probe of a scale.
+
+    key: folder of its record under results/SCALE. words: what is probed, for pages. options: of `ProbeConfig`. setup: of the scale, whose
+    models and training it has.
+    """
+
+    key: str
+    words: str
+    options: dict[str, Any]
+    setup: str = "distillation"
+
+
+@dataclass(frozen=True)
 class Scale:
     """What turns a grid's row into a run.
 
     setups: by name: distillation, self-distillation, llama, concise. tiers: three evaluation sources, easiest first, with the paper's
     benchmark each stands for. seeds: of main tables, and of the others. shared: options of every run. prompt_tokens, response_tokens:
     typical lengths, for estimates alone. flops_per_second: of one device or CPU thread, (training, sampling), for estimates.
-    probes: options of the SNR probes by the folder of their records; `setup` names one other than distillation. robustness: likewise, of
-    the probes that ask whether the first one's answer holds for another loss, response, part of the model or number of rollouts; no claim
-    rests on them. device: cpu (one thread a cell) or cuda. selected: whether records under results/NAME/selection decide the rates
+    probes: the SNR probes behind figure 2 and claim C1. robustness: those that ask whether the answer holds for another loss, response, part of
+    the model or number of rollouts; no claim rests on them. device: cpu (one thread a cell) or cuda. selected: whether records under results/NAME/selection decide the rates
     (rates.py).
     """
 
@@ -47,11 +60,11 @@ class Scale:
     response_tokens: int
     flops_per_second: tuple[float, float]
     start_seconds: float
-    probes: dict[str, dict[str, Any]]
+    probes: tuple[ProbeVariant, ...]
     device: str = "cpu"
     selected: bool = False
-    notes: tuple[str, ...] = field(default=())
-    robustness: dict[str, dict[str, Any]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    robustness: tuple[ProbeVariant, ...] = ()
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -64,6 +77,7 @@ BENCHMARKS = ("MATH-500", "AIME 2024", "AIME 2025")  # what the three tiers stan
 _LAB_TIERS = ("lab:mid", "lab:hard-a", "lab:hard-b")
 _LAB_SHARED = {"K": 8, "candidates": 2, "batch": 32, "micro_batch": 16, "max_new_tokens": 128, "warmup": 10, "schedule": "linear"}
 
+_BEFORE = "before updates 1 and 20"
 _SMALLER = {"per_bin": 500, "max_problems": 200_000}  # a probe of robustness, beside 2,000 a bin where the claim is judged
 
 # Rates and updates are those that the selection on the unweighted baseline chose (docs/distillation.md, results/desk/distill/selection).
@@ -86,18 +100,26 @@ DESK = Scale(
     response_tokens=30,
     flops_per_second=(3.5e10, 1.2e10),
     start_seconds=5.0,
-    probes={
-        "snr_probe": {"at_steps": "1,20", "per_bin": 500, "max_problems": 60_000},
-        "snr_verdict/qwen3": {"per_bin": 2000, "max_problems": 200_000},
-        "snr_verdict/llama": {"setup": "llama", "per_bin": 2000, "max_problems": 200_000},
-    },
-    robustness={
-        "snr_robustness/reverse-kl": {"divergence": "reverse_kl", "response": "rollout", **_SMALLER},
-        "snr_robustness/cross-entropy": {"divergence": "cross_entropy", "response": "solution", **_SMALLER},
-        "snr_robustness/last-layer": {"only": "model.layers.3", **_SMALLER},
-        "snr_robustness/sum": {"reduction": "sum", **_SMALLER},
-        "snr_robustness/k40": {"K": 40, "per_bin": 150, "max_problems": 200_000},
-    },
+    probes=(
+        ProbeVariant("snr_probe", _BEFORE, {"at_steps": "1,20", "per_bin": 500, "max_problems": 60_000}),
+        ProbeVariant("snr_verdict/qwen3", "Qwen3 architecture", {"per_bin": 2000, "max_problems": 200_000}),
+        ProbeVariant("snr_verdict/llama", "Llama architecture", {"per_bin": 2000, "max_problems": 200_000}, "llama"),
+    ),
+    robustness=(
+        ProbeVariant(
+            "snr_robustness/reverse-kl",
+            "reverse KL on the student's own rollouts",
+            {"divergence": "reverse_kl", "response": "rollout", **_SMALLER},
+        ),
+        ProbeVariant(
+            "snr_robustness/cross-entropy",
+            "cross-entropy on the worked solution",
+            {"divergence": "cross_entropy", "response": "solution", **_SMALLER},
+        ),
+        ProbeVariant("snr_robustness/last-layer", "forward KL, the last transformer block alone", {"only": "model.layers.3", **_SMALLER}),
+        ProbeVariant("snr_robustness/sum", "forward KL, summed over a response's tokens", {"reduction": "sum", **_SMALLER}),
+        ProbeVariant("snr_robustness/k40", "forward KL, p from K = 40 rollouts", {"K": 40, "per_bin": 150, "max_problems": 200_000}),
+    ),
 )
 
 SMOKE = Scale(
@@ -114,9 +136,13 @@ SMOKE = Scale(
     response_tokens=30,
     flops_per_second=(3.5e10, 1.2e10),
     start_seconds=1.0,
-    probes={
-        "snr_probe": {"at_steps": "1,3", "K": 4, "bins": 5, "per_bin": 4, "max_problems": 200, "candidates": 1, "replicates": 200},
-    },
+    probes=(
+        ProbeVariant(
+            "snr_probe",
+            "before updates 1 and 3",
+            {"at_steps": "1,3", "K": 4, "bins": 5, "per_bin": 4, "max_problems": 200, "candidates": 1, "replicates": 200},
+        ),
+    ),
     notes=("a budget that shows that everything runs, and measures nothing",),
 )
 
@@ -139,7 +165,7 @@ GPU = Scale(
     response_tokens=50,
     flops_per_second=(2e13, 5e11),
     start_seconds=15.0,
-    probes={"snr_probe": {"at_steps": "1,20", "per_bin": 500, "max_problems": 40_000}},
+    probes=(ProbeVariant("snr_probe", _BEFORE, {"at_steps": "1,20", "per_bin": 500, "max_problems": 40_000}),),
     device="cuda",
     selected=True,
     notes=("the models are pretrained, and the rates selected, by runs/gpu.sh",),
@@ -183,7 +209,7 @@ PAPER = Scale(
     response_tokens=3000,
     flops_per_second=(4e14, 1e14),
     start_seconds=120.0,
-    probes={"snr_probe": {"at_steps": "1,20", "per_bin": 200, "max_problems": 17_000}},
+    probes=(ProbeVariant("snr_probe", _BEFORE, {"at_steps": "1,20", "per_bin": 200, "max_problems": 17_000}),),
     device="cuda",
     notes=(
         "the paper's teacher of table 1 is Qwen3-8B after GRPO, which is not published: Qwen3-8B itself stands in",

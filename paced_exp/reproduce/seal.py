@@ -7,17 +7,31 @@ A checksum is added after all other fields, which stay as they are, byte for byt
 refused, never sealed anew. What commands generate from records (claims.json) is no record.
 """
 
-import argparse
 import json
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.core.json_files import read_object, write_checked
+from paced_exp.core.options import Options
 from paced_exp.reproduce.checks import check_probe
 from paced_exp.reproduce.records import read_record, read_sealed
 
 GENERATED = ("claims.json",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SealConfig(Options):
+    """Records.
+
+    Attributes:
+        results: folder of records, or one of them; its name may be left out
+        check: change nothing: a record without a checksum is an error
+    """
+
+    results: Path = field(default=Path("results"), metadata={"positional": True})
+    check: bool = False
 
 
 def record_files(folder: Path) -> list[Path]:
@@ -49,22 +63,15 @@ def verify(path: Path) -> None:
         check_probe(path, content)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point: go through all records and say how many there are and which were sealed."""
-    parser = argparse.ArgumentParser(
-        prog="python -m paced_exp.reproduce.seal", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "results", type=Path, nargs="?", default=Path("results"), help="folder of records, or one of them (default results)"
-    )
-    parser.add_argument("--check", action="store_true", help="change nothing: a record without a checksum is an error")
-    arguments = parser.parse_args(argv)
-    files = record_files(arguments.results)
+@configs.command(SealConfig, "paced_exp.reproduce.seal", __doc__)
+def main(config: SealConfig) -> None:
+    """Go through all records and say how many there are and which were sealed."""
+    files = record_files(config.results)
     for path in files:
-        if not arguments.check and seal(path):
+        if not config.check and seal(path):
             print(f"sealed {path}")
         verify(path)
-    print(f"{len(files)} records under {arguments.results} match their checksums")
+    print(f"{len(files)} records under {config.results} match their checksums")
 
 
 if __name__ == "__main__":

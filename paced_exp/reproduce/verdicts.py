@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from paced_exp.reproduce.c1 import DECIDING, PROBE_STEPS, figure_probe, probe_findings, probe_records
+from paced_exp.reproduce.c1 import probe_findings
 from paced_exp.reproduce.cells import planned_seeds
 from paced_exp.reproduce.claims import CLAIMS, MARGIN, Claim, Contrast, Hypothesis
 from paced_exp.reproduce.findings import LEVEL, Finding, Outcome, Size
@@ -17,21 +17,6 @@ from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.reported_effects import ReportedEffect, reported_effect
 from paced_exp.reproduce.scales import Scale
 from paced_exp.reproduce.significance import Estimate, crossed, holm, ratio_interval
-
-__all__ = [
-    "DECIDING",
-    "LEAST_SEEDS",
-    "LEVEL",
-    "PROBE_STEPS",
-    "Finding",
-    "Outcome",
-    "figure_probe",
-    "findings_by_name",
-    "outcomes",
-    "probe_findings",
-    "probe_records",
-    "test",
-]
 
 LEAST_SEEDS = 3
 
@@ -80,7 +65,7 @@ def _adjusted(found: Sequence[Finding], asked: Callable[[Finding], bool], p_of: 
 def _findings(results: Results, scale: Scale, claim: Claim) -> list[Finding]:
     if claim.id == "C1":
         return probe_findings(results.folder, scale)
-    return [test(hypothesis, results, scale) for hypothesis in claim.hypotheses]
+    return [finding_of(hypothesis, results, scale) for hypothesis in claim.hypotheses]
 
 
 @dataclass(frozen=True)
@@ -95,7 +80,7 @@ class _Measurement:
     lacking: str  # which planned seeds are not there, in words
 
 
-def test(hypothesis: Hypothesis, results: Results, scale: Scale) -> Finding:
+def finding_of(hypothesis: Hypothesis, results: Results, scale: Scale) -> Finding:
     """What the records say about a hypothesis: all contrasts together, by intersection and union. Nothing is adjusted yet."""
     measured: list[_Measurement] = []
     for contrast in hypothesis.contrasts:
@@ -130,9 +115,6 @@ def test(hypothesis: Hypothesis, results: Results, scale: Scale) -> Finding:
             )
         ),
     )
-
-
-test.__test__ = False  # type: ignore[attr-defined]  # pytest would take the name for a test's
 
 
 def _sources(contrast: Contrast, scale: Scale) -> Sequence[str]:

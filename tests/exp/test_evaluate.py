@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from paced_exp import evaluate
+import paced_exp.evaluate as evaluate
 from paced_exp.core.errors import UserError
 from paced_exp.core.intervals import intervals
 from paced_exp.core.json_files import read_json

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from paced_exp import distill, snr_probe
+import paced_exp.distill as distill
+from paced_exp import snr_probe
 from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_json
 from paced_exp.grading import grader as grading

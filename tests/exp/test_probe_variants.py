@@ -12,8 +12,8 @@ from paced_exp.data.prompts import prompt_ids
 from paced_exp.data.sources import load_problems
 from paced_exp.grading import grader as grading
 from paced_exp.models.loading import LoadedModel, load_model
+from paced_exp.probe import measurement
 from paced_exp.probe import run as probe_run
-from paced_exp.probe import stages
 from paced_exp.rollouts.references import read_references, solution_ids
 from paced_exp.rollouts.store import ChunkStore
 from tests.support.graders import HashGrader
@@ -98,7 +98,7 @@ def test_on_the_worked_solution_and_on_rollouts_of_the_students_own(models: Path
             else:
                 loss = torch.nn.functional.kl_div(log_t, log_s, reduction="sum", log_target=True) / len(answers[name])
             norms.append(sum(float(g.square().sum()) for g in torch.autograd.grad(loss, list(student.model.parameters()))))
-        assert sorted(norms) == pytest.approx(sorted(stages.load_sums(out / "gradients" / "bin-001.npz").norms_squared), rel=1e-6)
+        assert sorted(norms) == pytest.approx(sorted(measurement.load_sums(out / "gradients" / "bin-001.npz").norms_squared), rel=1e-6)
 
 
 def test_a_sum_over_tokens_is_the_mean_times_their_number(models: Path, problems: Path, whole: Path, tmp_path: Path) -> None:
@@ -113,13 +113,13 @@ def test_a_sum_over_tokens_is_the_mean_times_their_number(models: Path, problems
 
     for k, names in members(whole).items():
         lengths = np.array([len(references[name].token_ids) for name in sorted(names, key=total)])
-        summed, mean = (stages.load_sums(tmp_path / folder / "gradients" / f"bin-{k:03d}.npz") for folder in ("run", "mean"))
+        summed, mean = (measurement.load_sums(tmp_path / folder / "gradients" / f"bin-{k:03d}.npz") for folder in ("run", "mean"))
         assert summed.norms_squared == pytest.approx(mean.norms_squared * lengths**2, rel=1e-6)
 
 
 def test_restricted_to_one_layer_the_other_coordinates_are_gone(models: Path, problems: Path, whole: Path, tmp_path: Path) -> None:
     probe_run.run_probe(config_of(arguments(models, problems, tmp_path / "run", only="model.layers.1", **{"batch-tokens": 1})))
-    layer, everything = (stages.load_sums(folder / "gradients" / "bin-001.npz") for folder in (tmp_path / "run", whole))
+    layer, everything = (measurement.load_sums(folder / "gradients" / "bin-001.npz") for folder in (tmp_path / "run", whole))
     assert (sorted(layer.norms_squared) < np.sort(everything.norms_squared)).all() and (layer.norms_squared > 0).all()
 
 

@@ -10,11 +10,13 @@ import pytest
 
 from figures import document_snr
 from paced_exp.core.errors import UserError
+from paced_exp.reproduce.probes import probes_of
 from paced_exp.reproduce.scales import DESK
 from paced_exp.reproduce.verdicts import findings_by_name
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "snr.md").read_text(encoding="utf-8")
+PROBE = next(probe for probe in probes_of(DESK) if probe.key == "snr_verdict/qwen3")
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +89,7 @@ def test_what_an_old_record_lacks_is_said_and_what_a_new_one_holds_is_printed() 
     new = {**old, "bins": [dict(row) for row in old["bins"]]}
     for row in new["bins"]:
         row.update({"trimmed": 0.0123, "trimmed_low": 0.01, "trimmed_high": 0.015, "snr_squared_covers": False})
-    lines = document_snr._pair("qwen3", new)
+    lines = document_snr._pair(PROBE, new)
     table = [line for line in lines if line.startswith(("| 0.", "| 1."))]
     assert len(table) == 11 and all("0.0123 [0.0100, 0.0150] |" in line and "] † |" in line for line in table)
 

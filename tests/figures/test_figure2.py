@@ -11,7 +11,7 @@ import pytest
 
 from figures import figure2_snr, snr_curves
 from paced_exp.gradients.engine import GradientSums
-from paced_exp.probe.estimates import BinData, curve_record, estimate_curve
+from paced_exp.probe.curve import BinData, curve_record, estimate_curve
 from paced_exp.probe.figure import plot_snr
 from paced_exp.probe.fits import mixture_of
 from paced_exp.probe.verdict import words

@@ -9,7 +9,7 @@ import torch
 
 from paced_exp.grading import grader as grading
 from paced_exp.reproduce import cells
-from paced_exp.reproduce.scales import SCALES, Scale, Setup
+from paced_exp.reproduce.scales import SCALES, ProbeVariant, Scale, Setup
 from tests.support.distill_setup import save_models
 from tests.support.graders import HashGrader
 
@@ -67,9 +67,13 @@ def scale(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scale]:
         response_tokens=10,
         flops_per_second=(1e9, 1e9),
         start_seconds=1.0,
-        probes={
-            "snr_probe": {"at_steps": "1,3", "K": 2, "bins": 3, "per_bin": 3, "max_problems": 24, "candidates": 1, "replicates": 100},
-        },
+        probes=(
+            ProbeVariant(
+                "snr_probe",
+                "tiny",
+                {"at_steps": "1,3", "K": 2, "bins": 3, "per_bin": 3, "max_problems": 24, "candidates": 1, "replicates": 100},
+            ),
+        ),
     )
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

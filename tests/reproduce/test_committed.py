@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from figures import document_experiments
+from figures.command import from_records
 from paced_exp.reproduce import claims_page, figure_floats, macros, tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,6 +21,10 @@ def test_tables_are_byte_identical(tmp_path: Path) -> None:
     assert (tmp_path / "results.md").read_bytes() == (ROOT / "docs" / "results.md").read_bytes(), "run: make tables"
     for path in sorted((tmp_path / "tables").iterdir()):
         assert path.read_bytes() == (ROOT / "paper" / "tables" / path.name).read_bytes(), f"{path.name}: run: make tables"
+
+
+def test_the_list_of_experiments_is_that_of_the_declarations() -> None:
+    assert document_experiments.document() == (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8"), "run: make tables"
 
 
 def test_claims_are_byte_identical_and_so_are_the_papers_numbers(tmp_path: Path) -> None:
@@ -34,11 +40,7 @@ def test_claims_are_byte_identical_and_so_are_the_papers_numbers(tmp_path: Path)
 
 def draw(name: str, out: Path) -> list[Path]:
     module = importlib.import_module(f"figures.{name}")
-    return (
-        module.draw(out, ROOT / "results")
-        if name in ("figure2_snr", "figure4_compute", "figure5_histogram", "figure6_claims")
-        else module.draw(out)
-    )
+    return module.draw(out, ROOT / "results") if from_records(module.draw) else module.draw(out)
 
 
 @pytest.mark.parametrize("name", [path.stem for path in sorted((ROOT / "figures" / "out").glob("*.png"))])

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from figures.command import modules
 from paced_exp.core.json_files import write_json
 from paced_exp.reproduce import figure_floats, macros
 from paced_exp.reproduce.grids import TABLES
+from paced_exp.reproduce.printing import filled
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.scales import DESK
@@ -63,19 +65,20 @@ def test_macros_are_what_was_measured(defined: dict[str, str]) -> None:
     assert float(defined["NumDPaced"]) == pytest.approx(50, abs=3) and "[" in defined["NumDDifference"]
     assert defined["NumUpdates"] == str(DESK.setups["distillation"].updates)
     assert int(defined["NumTheory"]) == 4 == sum(int(defined[f"NumTheory{name}"]) for name in ("Holds", "Conditional", "Refuted"))
-    text = macros.as_latex(defined)
+    text = filled("numbers.tex", macros=defined)
     assert text.isascii() and text.count("\n") == len(defined) + 1
 
 
 def test_every_input_is_one_that_the_commands_write() -> None:
-    sheets = {f"desk-{table.name}{suffix}" for table in TABLES if table.rows for suffix in ("", "-differences")}
-    sheets |= {"desk-hyper-parameters", "paper-hyper-parameters", "desk-claims", "desk-findings", "desk-sizes", "theory"}
-    sheets |= {"desk-passes", "desk-interaction"}
-    figures = {f"figure-{path.stem}" for path in (ROOT / "figures").glob("figure[0-9]*.py")}
-    figures |= {f"figure-{path.stem}" for path in (ROOT / "figures").glob("theory_*.py")}
+    tables = {f"desk-{table.name}{suffix}" for table in TABLES if table.rows for suffix in ("", "-differences")}
+    tables |= {"desk-hyper-parameters", "paper-hyper-parameters", "desk-claims", "desk-findings", "desk-sizes", "theory"}
+    tables |= {"desk-passes", "desk-interaction"}
+    figures = {f"figure-{module.NAME}" for module in modules()}
     inputs = set(re.findall(r"\\input\{tables/([^}]+)\}", BODY))
-    assert inputs == sheets | figures
-    labels = {f"fig:{name.removeprefix('figure-')}" for name in figures} | {f"tab:{name}" for name in sheets}
+    assert inputs <= tables | figures and figures <= inputs
+    not_shown = {f"desk-{table.name}{suffix}" for table in TABLES if not table.main for suffix in ("", "-differences")}
+    assert tables - inputs <= not_shown, "the paper shows what its claims rest on"
+    labels = {f"fig:{name.removeprefix('figure-')}" for name in figures} | {f"tab:{name}" for name in tables}
     assert set(re.findall(r"\\ref\{([^}]+)\}", BODY)) <= labels
 
 

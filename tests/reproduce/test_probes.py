@@ -13,12 +13,12 @@ from paced_exp.core.json_files import read_json, write_checked, write_json
 from paced_exp.probe.run import run_probe
 from paced_exp.reproduce.__main__ import main
 from paced_exp.reproduce.budget import cost_of
+from paced_exp.reproduce.c1 import DECIDING, PROBE_STEPS, probe_findings, probe_records
 from paced_exp.reproduce.cells import cell_of
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.probes import ROBUSTNESS, probes_of
 from paced_exp.reproduce.run_cell import run_task
 from paced_exp.reproduce.scales import DESK, SCALES, Scale
-from paced_exp.reproduce.verdicts import DECIDING, PROBE_STEPS, probe_findings, probe_records
 from paced_exp.training.config import DistillConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -151,7 +151,9 @@ def test_a_dry_run_and_the_list_name_them(tmp_path: Path, capsys: pytest.Capture
     assert "5 cells and 3 probes to run" in text and "probe snr_verdict/llama" in text
     assert main(["--list"]) == 0
     assert "figure2: gradient SNR against the pass rate" in capsys.readouterr().out
-    assert json.dumps(sorted(SCALES["desk"].probes)) == json.dumps(sorted(probe.key for probe in probes_of(DESK)))
+    assert json.dumps(sorted(variant.key for variant in SCALES["desk"].probes)) == json.dumps(
+        sorted(probe.key for probe in probes_of(DESK))
+    )
 
 
 def test_the_probes_of_robustness_are_a_table_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

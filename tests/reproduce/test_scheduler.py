@@ -79,7 +79,7 @@ def test_a_failure_costs_itself_and_what_needs_it(tmp_path: Path) -> None:
     schedule = Schedule(tasks, jobs=3, threads=None, preload=[])
     assert not schedule.run(quiet)
     assert set(schedule.done) == {"well"} and (tmp_path / "well").exists() and not (tmp_path / "needs").exists()
-    reasons = {name: failure.reason for name, failure in schedule.failed.items()}
+    reasons = schedule.failed
     assert f"{tmp_path / 'refused'} cannot be" in reasons["refused"] and "refused.log" in reasons["refused"]
     assert "RuntimeError: broken inside" in reasons["crashed"]
     assert "killed by signal 9" in reasons["killed"]
@@ -136,5 +136,5 @@ def run_sleeper(folder: Path) -> None:
 
 
 def test_no_jobs_are_refused() -> None:
-    with pytest.raises(UserError, match="--jobs 0 must be at least 1"):
+    with pytest.raises(UserError, match="`jobs` 0 must be at least 1"):
         Schedule([], jobs=0, threads=None, preload=[])

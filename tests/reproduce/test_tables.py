@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,12 @@ import pytest
 
 from paced_exp.core.errors import UserError
 from paced_exp.reproduce import claims_page, macros, tables
-from paced_exp.reproduce.grid_tables import NOT_RUN, Sheet, fixed, sheets_of, signed
+from paced_exp.reproduce.grid_tables import grid_tables
 from paced_exp.reproduce.grids import BY_NAME, TABLES
-from paced_exp.reproduce.hyperparameters import hyperparameter_sheet
+from paced_exp.reproduce.hyperparameters import hyperparameter_table
 from paced_exp.reproduce.measures import accuracies, combined, forgettings, measure_row, primaries
-from paced_exp.reproduce.printing import escape, latex, latex_prose, markdown
+from paced_exp.reproduce.printed_table import NOT_RUN, PrintedTable, fixed, signed
+from paced_exp.reproduce.printing import escape, latex, markdown
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.scales import DESK, SCALES
@@ -33,15 +35,15 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return results
 
 
-def texts(sheet: Sheet, row: str) -> dict[str, str]:
+def texts(printed: PrintedTable, row: str) -> dict[str, str]:
     label = TABLE.row(row).label
-    values = next(values for values in sheet.rows if values[0].text == label)
-    return {head: value.text for head, value in zip(sheet.head, values, strict=True)}
+    values = next(values for values in printed.rows if values[0].text == label)
+    return {head: value.text for head, value in zip(printed.head, values, strict=True)}
 
 
 def test_values_are_the_records_and_the_papers(filled: Path) -> None:
     results = Results(filled)
-    values, differences = sheets_of(results, DESK, TABLE, Reported())
+    values, differences = grid_tables(results, DESK, TABLE, Reported())
     paced = measure_row(results, DESK, TABLE, TABLE.row("paced"))
     expected = accuracies(paced, "lab:hard-a")
     row = texts(values, "paced")
@@ -60,40 +62,39 @@ def test_values_are_the_records_and_the_papers(filled: Path) -> None:
 
 
 def test_bold_is_the_best_and_what_is_not_told_from_it(filled: Path) -> None:
-    sheet = sheets_of(Results(filled), DESK, BY_NAME["kernels"], Reported())[0]
-    column = sheet.head.index("mean of tiers, %")
-    bold = {row[0].text: row[column].bold for row in sheet.rows}
+    printed = grid_tables(Results(filled), DESK, BY_NAME["kernels"], Reported())[0]
+    column = printed.head.index("mean of tiers, %")
+    bold = {row[0].text: row[column].bold for row in printed.rows}
     assert bold == {"uniform": False, "hard filter on [0.2, 0.8]": True, "Gaussian": False, "GRPO, √(p(1−p))": False, "PACED, p(1−p)": True}
 
 
 def test_a_single_seed_in_the_table_leaves_nothing_bold(filled: Path) -> None:
-    sheet = sheets_of(Results(filled), DESK, TABLE, Reported())[0]
-    assert not any(value.bold for row in sheet.rows for value in row)
+    printed = grid_tables(Results(filled), DESK, TABLE, Reported())[0]
+    assert not any(value.bold for row in printed.rows for value in row)
 
 
 def test_forgetting_is_the_drop_from_the_base(filled: Path) -> None:
     results = Results(filled)
     table = BY_NAME["forgetting-distillation"]
     paced, base = (measure_row(results, DESK, table, table.row(name)) for name in ("paced", "base"))
-    drops = forgettings(paced, DESK)
-    assert drops is not None
+    drops = forgettings(paced, DESK.retention)
     assert drops[2] == pytest.approx(accuracies(base, "lab:retention")[0] - accuracies(paced, "lab:retention")[2])
-    row = next(row for row in sheets_of(results, DESK, table, Reported())[0].rows if row[0].text == "PACED, forward KL")
+    row = next(row for row in grid_tables(results, DESK, table, Reported())[0].rows if row[0].text == "PACED, forward KL")
     assert row[2].text.startswith(fixed(float(np.mean(drops)), 1)) and row[-1].text == "1.4"
 
 
 def test_every_number_knows_its_records_and_their_command(filled: Path) -> None:
-    sheet = sheets_of(Results(filled), DESK, TABLE, Reported())[0]
-    for row in sheet.rows:
-        for head, value in zip(sheet.head[1:-3], row[1:-3], strict=True):
+    printed = grid_tables(Results(filled), DESK, TABLE, Reported())[0]
+    for row in printed.rows:
+        for head, value in zip(printed.head[1:-3], row[1:-3], strict=True):
             if value.number is not None and head != "seeds":
                 assert value.records and all(path.exists() for path in value.records) and "--table distillation" in value.command
 
 
 def test_hyper_parameters_are_the_configurations(filled: Path) -> None:
     for scale in SCALES.values():
-        sheet = hyperparameter_sheet(scale, Reported())
-        rows = {row[0].text: [value.text for value in row[1:]] for row in sheet.rows}
+        printed = hyperparameter_table(scale, Reported())
+        rows = {row[0].text: [value.text for value in row[1:]] for row in printed.rows}
         assert rows["learning rate"][:3] == [f"{scale.setups[s].learning_rate:g}" for s in ("distillation", "self-distillation", "llama")]
         assert rows["student"][0] == scale.setups["distillation"].student and rows["student"][3] == "Qwen3-1.7B"
         assert rows["gradient norm clipped at"][0] == f"{DistillConfig().max_grad_norm:g}" and rows["rollouts a problem, K"][3] == "8"
@@ -114,7 +115,7 @@ def test_nothing_run_is_printed_as_such_and_the_same_twice(tmp_path: Path) -> No
 
 def test_a_folder_of_records_that_is_not_there_is_refused_and_nothing_is_overwritten(tmp_path: Path) -> None:
     for command in (tables.main, claims_page.main, macros.main):
-        with pytest.raises(UserError, match="none is not a folder"):
+        with pytest.raises(UserError, match=r"--results .*none is not a folder"):
             command(["--results", str(tmp_path / "none")])
 
 
@@ -126,8 +127,8 @@ def test_the_rows_of_a_table_have_equal_seeds(tmp_path: Path) -> None:
         write_row(tmp_path, "distillation", row, lambda seed: 0.4 + 0.1 * (seed > 2), 5)
 
     def seeds_of() -> list[str]:
-        sheet = sheets_of(Results(tmp_path), DESK, BY_NAME["kernels"], Reported())[0]
-        return [row[sheet.head.index("seeds")].text for row in sheet.rows]
+        printed = grid_tables(Results(tmp_path), DESK, BY_NAME["kernels"], Reported())[0]
+        return [row[printed.head.index("seeds")].text for row in printed.rows]
 
     assert seeds_of() == ["3"] * 5
     for row in ("gaussian", "grpo"):
@@ -137,20 +138,20 @@ def test_the_rows_of_a_table_have_equal_seeds(tmp_path: Path) -> None:
 
 def test_markdown_tables_are_rectangular(filled: Path) -> None:
     for table in TABLES:
-        for sheet in sheets_of(Results(filled), DESK, table, Reported()) if table.rows else []:
-            lines = [line for line in markdown(sheet).splitlines() if line.startswith("|")]
-            assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {len(sheet.head) + 1}
+        for printed in grid_tables(Results(filled), DESK, table, Reported()) if table.rows else []:
+            lines = [line for line in markdown(printed).splitlines() if line.startswith("|")]
+            assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {len(printed.head) + 1}
 
 
 def test_latex_is_ascii_and_balanced(filled: Path) -> None:
     for table in TABLES:
-        for sheet in sheets_of(Results(filled), DESK, table, Reported()) if table.rows else []:
-            for text in (latex(sheet), latex_prose(sheet, (0.1,) * len(sheet.head))):
+        for printed in grid_tables(Results(filled), DESK, table, Reported()) if table.rows else []:
+            for text in (latex(printed), latex(replace(printed, widths=(0.1,) * len(printed.head)))):
                 assert text.isascii(), [character for character in text if not character.isascii()]
                 plain = text.replace(r"\{", "").replace(r"\}", "")
                 assert plain.count("{") == plain.count("}")
                 rows = [line for line in text.splitlines() if line.endswith(r" \\")]
-                assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {len(sheet.head) - 1}
+                assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {len(printed.head) - 1}
 
 
 def test_latex_escapes_what_is_special() -> None:

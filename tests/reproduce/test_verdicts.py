@@ -10,9 +10,10 @@ from scipy import stats
 
 from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import write_checked
+from paced_exp.reproduce.c1 import probe_findings
 from paced_exp.reproduce.cells import row_cells
 from paced_exp.reproduce.claims import CLAIMS, MARGIN, Contrast, Hypothesis
-from paced_exp.reproduce.findings import Size
+from paced_exp.reproduce.findings import LEVEL, Finding, Outcome, Size
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.records import Results, read_sealed, write_record
 from paced_exp.reproduce.reported import Reported
@@ -20,14 +21,14 @@ from paced_exp.reproduce.reported_effects import reported_effect
 from paced_exp.reproduce.scales import DESK
 from paced_exp.reproduce.significance import Estimate, crossed, holm
 from paced_exp.reproduce.verdict_tables import untested
-from paced_exp.reproduce.verdicts import LEVEL, Finding, Outcome, findings_by_name, outcomes, probe_findings, test
+from paced_exp.reproduce.verdicts import finding_of, findings_by_name, outcomes
 from tests.support.synthetic import content_of, scores, write_base, write_probe, write_row
 
 BETTER = Hypothesis("X", "paced - uniform", (Contrast("distillation", ((1.0, "paced"), (-1.0, "uniform"))),))
 
 
 def judged(results: Path, hypothesis: Hypothesis = BETTER) -> Finding:
-    finding = test(hypothesis, Results(results), DESK)
+    finding = finding_of(hypothesis, Results(results), DESK)
     return dataclasses.replace(finding, holm=finding.p)
 
 

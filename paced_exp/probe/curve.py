@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from paced_exp.gradients.engine import GradientSums
-from paced_exp.probe.estimands import other_estimands
 from paced_exp.probe.fits import CONFIDENCE, plain, rivals
+from paced_exp.probe.heavy_tails import other_estimands
 from paced_exp.probe.verdict import ENDS, judge
 from paced_theory.snr import (
     SNREstimate,
@@ -43,7 +43,7 @@ class BinEstimate:
     """One row of the result. See `SNREstimate` for the estimates; null_low..null_high: 95 % of what label permutation gives (SNR);
     zero_high: 97.5 % quantile of SNR under random signs, what no common direction would show;
     mean_squared_norm: E ||g||^2, the m of the theory's gain 2 w s - w^2 m. trimmed, unit_norm: SNR^2 of the gradients without the 1 % of largest
-    norm, and of their directions (`paced_exp.probe.estimands`), None where `others_problem` says why. largest_share: what part of the squared
+    norm, and of their directions (`paced_exp.probe.heavy_tails`), None where `others_problem` says why. largest_share: what part of the squared
     norm those 1 % hold; log_norm_sd: spread of log ||g||, how heavy the tails are."""
 
     pass_rate: float

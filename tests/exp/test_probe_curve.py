@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from paced_exp.gradients.engine import GradientSums
-from paced_exp.probe.estimates import BinData, Curve, _artefact, curve_record, estimate_curve
+from paced_exp.probe.curve import BinData, Curve, _artefact, curve_record, estimate_curve
 from paced_exp.probe.verdict import words
 
 RATES = np.arange(11) / 10

@@ -1,4 +1,4 @@
-"""The probe's stages, each continuing from what its files already hold."""
+"""What the probe measures: bins filled by rollouts, then a gradient a problem; each goes on from what its files already hold."""
 
 import itertools
 import json
@@ -26,8 +26,8 @@ from paced_exp.losses.problem_loss import ProblemLoss
 from paced_exp.models.loading import LoadedModel
 from paced_exp.probe.binning import Bins
 from paced_exp.probe.config import ProbeConfig
+from paced_exp.probe.curve import BinData
 from paced_exp.probe.earlier import EarlierRun
-from paced_exp.probe.estimates import BinData
 from paced_exp.rollouts.collect import collect
 from paced_exp.rollouts.engine import Sampling
 from paced_exp.rollouts.engines import Engines

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from paced_exp.gradients.engine import GradientSums
-from paced_exp.probe.estimands import largest_share
-from paced_exp.probe.estimates import BinData, BinEstimate, estimate_curve
+from paced_exp.probe.curve import BinData, BinEstimate, estimate_curve
+from paced_exp.probe.heavy_tails import largest_share
 from paced_theory.snr import estimate_snr
 
 
