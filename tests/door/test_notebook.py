@@ -66,7 +66,9 @@ def test_figures_are_shown_once(ran: Any, cell: str) -> None:
 
 @pytest.mark.slow
 def test_progress_is_drawn_as_on_a_terminal(ran: Any) -> None:
-    text = "".join(output.text for cell in ran.cells if cell.cell_type == "code" for output in cell.outputs if output.get("name") == "stderr")
+    text = "".join(
+        output.text for cell in ran.cells if cell.cell_type == "code" for output in cell.outputs if output.get("name") == "stderr"
+    )
     assert re.search(r"rollouts: 100%\|█+\| 800/800 ", text) and "\r" in text
     assert "Warning" not in text
 
