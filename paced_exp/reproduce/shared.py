@@ -65,7 +65,7 @@ def shared_by(cell: Cell, work: Path) -> dict[str, Shared]:
     config = cell.config
     if not isinstance(config, DistillConfig):
         return found
-    if config.weighting().needs_pass_rates:
+    if config.needs_pass_rates:
         rollout = RolloutConfig(
             student=config.student,
             problems=config.problems,

@@ -81,7 +81,7 @@ class PacedTrainer(Trainer):
         slots = range(args.max_steps * data.options.batch)
         super().__init__(model=data.student.model, args=args, data_collator=_slots, train_dataset=slots)
         self.loss_is_scaled_for_ga = True
-        # Never called: it tells the same to transformers before 5.11, which would divide the loss again.
+        # Never called: it tells the same to transformers before 5.16, which would divide the loss again.
         self.compute_loss_func = self.compute_loss
         self.pop_callback(PrinterCallback)  # it prints to stdout, which is for results
         self.add_callback(_AfterUpdate(self))

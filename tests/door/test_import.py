@@ -48,17 +48,25 @@ def test_the_import_loads_nothing_and_weights_load_numpy_and_scipy_alone() -> No
     assert seconds < 0.1 and first == [] and then == ["numpy", "scipy"] and (policy, threads) == ("PASSIVE", "1")
 
 
-@pytest.mark.parametrize("verb", ["probe", "distill", "evaluate", "weights"])
-def test_a_verb_is_called_whichever_module_of_its_name_was_imported_first(verb: str) -> None:
-    function = paced.__getattr__(verb)
+@pytest.mark.parametrize("verb", paced._BOTH)
+@pytest.mark.parametrize("first", ["import paced_exp.core.errors", "import paced_exp.{verb}", "from paced_exp import {verb}"])
+def test_a_verb_with_a_module_of_its_name_is_both_whatever_was_imported_first(verb: str, first: str) -> None:
+    code = f"{first.format(verb=verb)}; import paced_exp as paced; from paced_exp import {verb}; print(paced.{verb} is {verb}, {verb})"
+    same, shown = run_python(code).split(" ", 1)
+    assert same == "True" and shown.startswith(f"<module 'paced_exp.{verb}' from ")
+
+
+@pytest.mark.parametrize("verb", paced._BOTH)
+def test_a_module_is_called_as_the_verb_of_its_name(verb: str) -> None:
     module = importlib.import_module(f"paced_exp.{verb}")
-    assert getattr(paced, verb) is module and inspect.ismodule(module)
-    assert inspect.signature(getattr(paced, verb)) == inspect.signature(function)
+    function = getattr(importlib.import_module(f"paced_exp.{paced._HOME[verb]}"), verb)
+    assert getattr(paced, verb) is module and inspect.isfunction(function) and callable(module)
+    assert inspect.signature(module) == inspect.signature(function)
     typo = {"sampels": 1} if verb != "weights" else {"rates": {"problem_id": [], "k": [], "K": []}}
     with pytest.raises(paced.UserError, match=r"has no option `sampels`|for at least one problem"):
         getattr(paced, verb)(**typo)
 
 
-def test_no_other_export_shares_its_name_with_a_module() -> None:
-    modules = {path.stem for path in (ROOT / "paced_exp").iterdir() if path.suffix == ".py" or path.is_dir()}
-    assert modules & set(paced.__all__) == {"probe", "distill", "evaluate", "weights"}
+def test_all_modules_with_the_name_of_a_verb_are_callable() -> None:
+    modules = {path.stem for path in (ROOT / "paced_exp").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert modules & set(paced.__all__) == set(paced._BOTH)

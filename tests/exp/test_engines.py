@@ -140,8 +140,8 @@ def test_without_vllm_a_command_says_what_to_install_and_leaves_no_folder(comman
         "    if name.startswith('vllm'): raise metadata.PackageNotFoundError(name)\n"
         "    return real(name)\n"
         "metadata.version = version\n"
-        f"import paced_exp.{command} as command; from paced_exp.core.errors import exit_cleanly\n"
-        f"exit_cleanly(lambda: command.main(['--engine', 'vllm', '--out', {str(tmp_path / 'run')!r}]))"
+        f"import paced_exp.{command} as {command}; from paced_exp.core.errors import exit_cleanly\n"
+        f"exit_cleanly(lambda: {command}.main(['--engine', 'vllm', '--out', {str(tmp_path / 'run')!r}]))"
     )
     finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     lines = finished.stderr.strip().splitlines()
