@@ -71,7 +71,6 @@ def cell_folder(cell: Cell, work: Path) -> Path:
 
 def scores_of(folder: Path, sources: tuple[str, ...]) -> dict[str, Any]:
     """The compact scores of a finished evaluation in `folder`, by source."""
-
     table = read_table(folder / "scores.parquet").to_pandas()
     found: dict[str, Any] = {}
     for source in sources:
@@ -120,7 +119,6 @@ def _flops(config: DistillConfig, made: dict[str, Any], folder: Path, needed: di
 
 def _mean_prompt_tokens(config: DistillConfig, folder: Path) -> float:
     """Mean length of the student's prompts over at most 256 training problems, spread over all of them."""
-
     tokenizer = AutoTokenizer.from_pretrained(folder / "model", trust_remote_code=False)
     problems = load_problems(str(folder / "problems.parquet"))
     chosen = problems[:: max(1, len(problems) // 256)]
@@ -129,7 +127,6 @@ def _mean_prompt_tokens(config: DistillConfig, folder: Path) -> float:
 
 def _matmul_parameters(folder: Path) -> int:
     """Parameters a token is multiplied with, from the headers of a checkpoint's files: an embedding of its own is looked up only."""
-
     shapes: dict[str, list[int]] = {}
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:

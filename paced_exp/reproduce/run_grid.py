@@ -127,13 +127,9 @@ def plan_text(plan: Plan, jobs: int, work: Path) -> str:
     """The plan for people: each task with its estimate, memory where it matters, and the sum."""
     on_gpu = plan.scale.device != "cpu"
     lines = [f"{'estimate':>10}  {'memory':>8}  task" if on_gpu else f"{'estimate':>10}  task"]
-    for piece in plan.shared:
-        lines.append(f"{duration(plan.seconds[piece.name]):>10}  " + (f"{'':>8}  " if on_gpu else "") + piece.name)
-    for probe in plan.probes:
-        lines.append(f"{duration(plan.seconds[probe.name]):>10}  " + (f"{'':>8}  " if on_gpu else "") + probe.name)
-    for cell in plan.missing:
-        needed = f"{memory_bytes(cell) / 1e9:>5.0f} GB  " if on_gpu else ""
-        lines.append(f"{duration(plan.seconds[cell.name]):>10}  {needed}{cell.name}")
+    for task in (*plan.shared, *plan.probes, *plan.missing):
+        needed = f"{memory_bytes(task) / 1e9:.0f} GB" if isinstance(task, Cell) else ""
+        lines.append(f"{duration(plan.seconds[task.name]):>10}  " + (f"{needed:>8}  " if on_gpu else "") + task.name)
     left = f"{counted(len(plan.missing), len(plan.probes))} to run, {plan.finished} have their records; {len(plan.shared)} pieces of shared work"
     if on_gpu:
         lines.append(f"{left}; about {plan.total_seconds / 3600:.3g} GPU hours")

@@ -128,19 +128,15 @@ class Schedule:
 @contextmanager
 def _environment(threads: int | None) -> Iterator[None]:
     """The server reads the environment when it starts: libraries that fix their threads on import must see the number there."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
+    before = dict(os.environ)
     if threads is not None:
-        os.environ.update(dict.fromkeys(names, str(threads)))
+        os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)))
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _in_process(task: Task, threads: int | None) -> None:

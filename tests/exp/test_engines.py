@@ -140,7 +140,7 @@ def test_without_vllm_a_command_says_what_to_install_and_leaves_no_folder(comman
         "    if name.startswith('vllm'): raise metadata.PackageNotFoundError(name)\n"
         "    return real(name)\n"
         "metadata.version = version\n"
-        f"from paced_exp import {command}; from paced_exp.core.errors import exit_cleanly\n"
+        f"import paced_exp.{command} as {command}; from paced_exp.core.errors import exit_cleanly\n"
         f"exit_cleanly(lambda: {command}.main(['--engine', 'vllm', '--out', {str(tmp_path / 'run')!r}]))"
     )
     finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
