@@ -54,9 +54,9 @@ class ShownFigure(Figure):
     """A figure that a notebook shows. It belongs to no pyplot: no backend is chosen for the process, and nothing need be closed."""
 
     def _repr_png_(self) -> bytes:
-        content = io.BytesIO()
-        self.savefig(content, format="png", dpi=110)
-        return content.getvalue()
+        file = io.BytesIO()
+        self.savefig(file, format="png", dpi=110)
+        return file.getvalue()
 
 
 def new_figure(width: Literal["single", "double"] = "single", height_in: float = 2.4, **subplots: Any) -> tuple[Figure, Any]:

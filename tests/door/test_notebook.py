@@ -70,7 +70,8 @@ def test_progress_is_drawn_as_on_a_terminal(ran: Any) -> None:
         output.text for cell in ran.cells if cell.cell_type == "code" for output in cell.outputs if output.get("name") == "stderr"
     )
     assert re.search(r"rollouts: 100%\|█+\| 800/800 ", text) and "\r" in text
-    assert "Warning" not in text
+    # tqdm asks for ipywidgets where they are missing; whichever library imports it first is told so.
+    assert re.findall(r"\w*Warning\b", text) in ([], ["TqdmWarning"])
 
 
 def test_the_notebook_is_kept_without_outputs() -> None:
