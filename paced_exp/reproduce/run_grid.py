@@ -127,7 +127,8 @@ def plan_text(plan: Plan, jobs: int, work: Path) -> str:
     """The plan for people: each task with its estimate, memory where it matters, and the sum."""
     on_gpu = plan.scale.device != "cpu"
     lines = [f"{'estimate':>10}  {'memory':>8}  task" if on_gpu else f"{'estimate':>10}  task"]
-    for task in (*plan.shared, *plan.probes, *plan.missing):
+    tasks: list[Cell | Shared | Probe] = [*plan.shared, *plan.probes, *plan.missing]
+    for task in tasks:
         needed = f"{memory_bytes(task) / 1e9:.0f} GB" if isinstance(task, Cell) else ""
         lines.append(f"{duration(plan.seconds[task.name]):>10}  " + (f"{needed:>8}  " if on_gpu else "") + task.name)
     left = f"{counted(len(plan.missing), len(plan.probes))} to run, {plan.finished} have their records; {len(plan.shared)} pieces of shared work"
