@@ -308,7 +308,7 @@ def test_the_command_runs_the_named_recipe(tmp_path: Path, monkeypatch: pytest.M
         command.main(["pretrain", "teacher", "--device", "tpu"])
     with pytest.raises(UserError, match="--threads 0 must be at least 1"):
         command.main(["pretrain", "teacher", "--threads", "0"])
-    with pytest.raises(UserError, match="`name` professor is not known; known: teacher, student, .*gpu-student-llama"):
+    with pytest.raises(UserError, match=r"`name` professor is not known; known: teacher, student, .*gpu-student-llama"):
         command.main(["pretrain", "professor"])
     with pytest.raises(UserError, match="the following arguments are required: name"):
         command.main(["card"])
