@@ -199,7 +199,7 @@ _KILLED = """
 import os, signal, sys
 import torch
 torch.set_num_threads(1)
-from paced_exp import distill
+import paced_exp.distill as distill
 from tests.support.kill_probe import before_renaming
 before_renaming(sys.argv[1])()
 distill.main(sys.argv[2:])

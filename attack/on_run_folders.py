@@ -153,7 +153,9 @@ with locked(Path(sys.argv[1])):
 
 
 def _command(name: str) -> Callable[[list[str]], object]:
-    from paced_exp import distill, evaluate, rollout, snr_probe
+    import paced_exp.distill as distill
+    import paced_exp.evaluate as evaluate
+    from paced_exp import rollout, snr_probe
     from paced_exp.lab import __main__ as lab
 
     commands: dict[str, Callable[[list[str]], object]] = {
@@ -238,7 +240,7 @@ _DISTILL = """
 import sys
 import torch
 torch.set_num_threads(1)
-from paced_exp import distill
+import paced_exp.distill as distill
 from paced_exp.core.errors import exit_cleanly
 exit_cleanly(lambda: distill.main(sys.argv[1:]))
 """

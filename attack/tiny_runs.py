@@ -56,7 +56,7 @@ def train(out: Path) -> dict[str, Any]:
     import torch
     from safetensors.torch import load_file
 
-    from paced_exp import distill
+    import paced_exp.distill as distill
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -68,17 +68,26 @@ _HOME = {name: module for module, names in _EXPORTS.items() for name in names.sp
 __all__ = sorted(_HOME)
 
 
+# Verbs of which a module has the name. For these the package gives the module, which is called as the verb: whoever has written
+# `from paced_exp import distill` gets the same, whatever was imported before.
+_BOTH = ("distill", "evaluate", "probe", "weights")
+
+
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _loaded(name, f"{__name__}.{name}") if name in _BOTH else getattr(_loaded(name, f"{__name__}.{_HOME[name]}"), name)
+
+
+def _loaded(name: str, module: str) -> ModuleType:
+    """The module behind an exported name; where a package is not installed, the error says which extra has it."""
     try:
-        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+        return import_module(module)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("paced_"):
             raise
-        raise ModuleNotFoundError(
-            f"paced.{name} needs {error.name}, which is not installed; run: pip install 'paced-distillation[run]'", name=error.name
-        ) from error
+        remedy = "run: pip install 'paced-distillation[run]'"
+        raise ModuleNotFoundError(f"paced.{name} needs {error.name}, which is not installed; {remedy}", name=error.name) from error
 
 
 def __dir__() -> list[str]:
@@ -86,21 +95,25 @@ def __dir__() -> list[str]:
 
 
 class _Verb(ModuleType):
-    """A module that shares its name with a verb, such as the package `paced_exp.probe`: called, it is the verb."""
+    """A module of the name of a verb, such as the command `paced_exp.distill` or the package `paced_exp.probe`: called, it is the verb."""
+
+    def _verb(self) -> Any:
+        name = self.__name__.rpartition(".")[2]
+        return getattr(_loaded(name, f"{__name__}.{_HOME[name]}"), name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return __getattr__(self.__name__.rpartition(".")[2])(*args, **kwargs)
+        return self._verb()(*args, **kwargs)
 
     @property
     def __signature__(self) -> Signature:
-        return signature(__getattr__(self.__name__.rpartition(".")[2]))
+        return signature(self._verb())
 
 
 class _Door(ModuleType):
-    """This package. Importing a submodule makes it an attribute here and would hide the verb of its name, which it then stands for."""
+    """This package, which makes the submodules of `_BOTH` callable when their import makes them its attributes."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in _HOME and isinstance(value, ModuleType):
+        if name in _BOTH and isinstance(value, ModuleType):
             value.__class__ = _Verb
         super().__setattr__(name, value)
 

@@ -8,13 +8,13 @@ paced weights counts.jsonl --out weights.jsonl
 import difflib
 import runpy
 import sys
-from importlib.util import find_spec
 
 DISTRIBUTION = "paced-distillation"
 VERBS = {
     "probe": ("paced_exp.snr_probe", "gradient SNR against the student's pass rate"),
     "rollout": ("paced_exp.rollout", "roll out a student and count its passes"),
     "weights": ("paced_exp.weights", "counts in, weights out; needs numpy and scipy alone"),
+    "references": ("paced_exp.references", "a teacher's references, for many distillations"),
     "distill": ("paced_exp.distill", "weighted distillation of a teacher into a student"),
     "evaluate": ("paced_exp.evaluate", "mean@n, pass@k and length of a model's responses, with intervals"),
     "verify": ("paced_theory.verify", "check every claim of the theory"),
@@ -43,9 +43,9 @@ def _run(module: str, arguments: list[str]) -> None:
         # Not an import of its main: worker processes look for the module that is __main__, and find it only if it was run as one.
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        # A module of this package, or one that is there and lacks a part, is a defect: it keeps its traceback.
-        if missing in ("", "paced_exp", "paced_theory") or find_spec(missing) is not None:
+        missing = error.name or ""
+        # A module of this package, or a part of one that is there, is a defect and keeps its traceback.
+        if not missing or "." in missing or missing.startswith("paced_"):
             raise
         sys.exit(_refused(f"this verb needs {missing}, which is not installed; run: pip install '{DISTRIBUTION}[run]'"))
 

@@ -1,7 +1,8 @@
 """From counts to weights: k passes of K rollouts a problem in, the weight of each problem out. Needs numpy and scipy alone.
 
-    paced weights counts.jsonl --estimate empirical_bayes --out weights.jsonl
-    python -m paced_exp.weights runs/rollout/pass_rates.parquet --out weights.csv      # the same; what `paced rollout` wrote
+    paced weights counts.jsonl --out weights.jsonl
+    paced weights runs/rollout/pass_rates.parquet --method hard_filter --estimate plugin --out weights.csv    # from what `paced rollout` wrote
+    python -m paced_exp.distill --weights weights.jsonl                                # trains by them
 
 Counts are a .jsonl, .csv or .parquet with problem_id, k and K, weights one of these with problem_id, k, K and weight, by the file's ending. A
 weight has mean one over the problems that have any, and is zero where a problem is dropped. docs/weights.md says what to do with it.
@@ -9,6 +10,7 @@ weight has mean one over the problems that have any, and is zero where a problem
 
 import argparse
 import dataclasses
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,20 +20,11 @@ from typing import Any, NoReturn, get_args, get_type_hints
 from paced_exp.core.errors import UserError, exit_cleanly, flag_of
 from paced_exp.data.problem_tables import read_counts
 from paced_exp.door.problem_weights import weigh_by
-from paced_exp.weighting import ESTIMATES, METHODS, Weighting
+from paced_exp.training.options import WeightingOptions
+from paced_exp.weighting import Weighting
 
 PROG = "paced_exp.weights"
-HELP = {
-    "method": f"kernel of the pass rate: {', '.join(METHODS)}",
-    "alpha": "exponent of the pass rate in paced",
-    "beta": "exponent of the failure rate in paced",
-    "estimate": f"of the weight from k of K: {', '.join(ESTIMATES)}; plugin is the paper's, empirical_bayes what docs/weights.md recommends",
-    "lo": "smallest pass rate that the hard filter keeps",
-    "hi": "largest pass rate that the hard filter keeps",
-    "sigma": "width of the gaussian; matched to paced's spread when left out",
-    "gamma": "exponent of the failure rate in focal",
-    "order": "rollouts at which maxrl truncates the likelihood; K when left out",
-}
+RECOMMENDED = "empirical_bayes"  # for a training of one's own; `distill` itself takes the paper's plugin where nothing is said
 
 
 class _Parser(argparse.ArgumentParser):
@@ -46,12 +39,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog=PROG, description="Counts in, weights out: the weight of each problem from its k passes in K rollouts.")
     parser.add_argument("counts", type=Path, help="file with problem_id, k and K: .jsonl, .csv or .parquet")
     parser.add_argument("--out", type=Path, help="file of the weights, likewise; when left out, only the summary is printed")
+    meanings = dict(re.findall(r"^        (\w+): (.+)$", WeightingOptions.__doc__ or "", re.M))
     hints = get_type_hints(Weighting)
     for option in dataclasses.fields(Weighting):
         kind = next(one for one in (*get_args(hints[option.name]), hints[option.name]) if one is not NoneType)
-        parser.add_argument(
-            flag_of(option.name), type=kind, default=option.default, help=f"{HELP[option.name]} (default: {option.default})"
-        )
+        default = RECOMMENDED if option.name == "estimate" else option.default
+        shown = "" if default is None else f" (default: {default})"
+        parser.add_argument(flag_of(option.name), type=kind, default=default, help=meanings[option.name].replace("%", "%%") + shown)
     return parser
 
 
@@ -61,10 +55,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     counts, out = given.pop("counts"), given.pop("out")
     if out is not None and out.resolve() == counts.resolve():
         raise UserError(f"--out {out} is the file of the counts; name another file")
+    if given["method"] == "uniform" and given["estimate"] == RECOMMENDED:
+        del given["estimate"]  # nothing is estimated
     try:
         made = weigh_by(Weighting(**given), read_counts(counts))
     except UserError as error:
-        raise error.in_flags(given) from error
+        raise error.in_flags([field.name for field in dataclasses.fields(Weighting)]) from error
     if out is not None:
         made.save(out)
     print(made)

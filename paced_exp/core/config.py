@@ -111,10 +111,10 @@ def parse(config_class: type[Config], argv: Sequence[str] | None, prog: str, des
             raise _refusal(str(error), config_class, prog) from error
     fields = values.as_dict()
     fields.pop("config", None)
-    for name, value in fields.items():
-        if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
-            raise UserError(f"option --{name} {str(value)[:20]}... is larger than {LARGEST_INTEGER}, which no option can be")
     with flags_of(config_class):
+        for name, value in fields.items():
+            if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+                raise UserError(f"option `{name}` {str(value)[:20]}... is larger than {LARGEST_INTEGER}, which no option can be")
         return config_class(**fields)
 
 

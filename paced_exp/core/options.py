@@ -32,7 +32,8 @@ class Options:
         for name in names:
             value = getattr(self, name)
             if value is not None and not least <= value < math.inf:
-                raise UserError(f"`{name}` {value} must be at least {least}{why}")
+                finite = "a finite number of " if isinstance(value, float) else ""
+                raise UserError(f"`{name}` {value} must be {finite}at least {least}{why}")
 
     def positive(self, *names: str, why: str = "") -> None:
         """Raise `UserError` for one of these options that is not positive and finite; one that is None is left out."""

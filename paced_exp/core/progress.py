@@ -1,9 +1,15 @@
 """Progress bars with a rate and an ETA, on stderr, so that stdout holds results only."""
 
 import sys
+import warnings
 from typing import Any
 
-from tqdm.auto import tqdm
+from tqdm import TqdmWarning
+
+with warnings.catch_warnings():
+    # In a notebook without ipywidgets it asks for them; the bar of text that it gives instead will do.
+    warnings.simplefilter("ignore", TqdmWarning)
+    from tqdm.auto import tqdm
 
 _BURST = 0.05  # updates that follow the first one within this share of the time it took belong to it: one batch, finished at once
 

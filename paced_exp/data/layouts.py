@@ -78,7 +78,7 @@ def plain_columns(row: Row, columns: Mapping[str, str]) -> dict[str, str]:
     """Field of `Problem` -> the column of `row` it is read from. Raises `RowError` where a mapped or needed column is missing."""
     for name, column in columns.items():
         if name not in PLAIN_COLUMNS:
-            raise RowError(f"columns maps {name!r}, which is no field of a problem; allowed: {', '.join(PLAIN_COLUMNS)}")
+            raise RowError(f"`columns` maps {name!r}, which is no field of a problem; allowed: {', '.join(PLAIN_COLUMNS)}")
         if column not in row:
             raise RowError(f"no column {column!r} (mapped to {name}); there are: {', '.join(row)}")
     found = {}
@@ -88,7 +88,7 @@ def plain_columns(row: Row, columns: Mapping[str, str]) -> dict[str, str]:
         if present:
             found[name] = present[0]
         elif name in ("prompt", "answer"):
-            raise RowError(f"no column for the {name}; there are: {', '.join(row)}; map one with columns {name}=COLUMN")
+            raise RowError(f"no column for the {name}; there are: {', '.join(row)}; name it with `columns` {name}=COLUMN")
     return found
 
 
@@ -103,9 +103,9 @@ def gsm8k(row: Row, origin: Origin) -> Problem:
 
 
 def mapped(row: Row, columns: Mapping[str, str]) -> Callable[[Row, Origin], Problem]:
-    """The layout of a file or data set whose columns are named, by its first row: GSM8K's where the answer holds its solution, else plain.
+    """The layout of a file or data set whose columns the user names: GSM8K's where the first row's answer holds its solution, else plain.
 
-    A solution column that is named is another one than GSM8K's, so that the row is then plain.
+    With a solution column among those named, the layout is plain: in GSM8K the answer's column holds the solution.
     """
     names = plain_columns(row, columns)
     if "solution" in columns or "####" not in str(row[names["answer"]]):

@@ -114,7 +114,7 @@ def write_rows(path: str | Path, columns: dict[str, Sequence[Any]]) -> None:
     text = io.StringIO(newline="")
     rows = zip(*values.values(), strict=True)
     if path.suffix == ".csv":
-        writer = csv.writer(text, lineterminator="\n")
+        writer = csv.writer(text)  # with CRLF, as RFC 4180 has it: a carriage return in a value is then quoted
         writer.writerow(values)
         writer.writerows(rows)
     else:

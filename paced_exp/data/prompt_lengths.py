@@ -1,4 +1,4 @@
-"""Which problems fit: prompt and longest response within every model's context, asked where problems are loaded and not hours later."""
+"""Which problems fit: their prompt and longest response must be within every model's context. Checked when problems are loaded."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,16 +9,16 @@ from paced_exp.core.errors import UserError
 from paced_exp.data.problem import Problem
 from paced_exp.data.prompts import PromptKind, prompt_ids, rendered_prompt
 
-# A token of a byte-level vocabulary is a byte at least; normalising may add some.
+# A byte makes at most so many tokens: a token of a byte-level vocabulary has at least one byte, and normalising may add some.
 TOKENS_A_BYTE = 2
 
 
 @dataclass
 class LongPrompts:
-    """Passes on the problems that fit, and refuses or skips the others.
+    """Keeps the problems that fit; refuses the others, or skips them.
 
-    readers: (model, kind) of every prompt that is made of a problem; model is a `LoadedModel`. max_new_tokens: of the longest response.
-    skip: `skip_long`. After use, `skipped` holds the ids that were skipped.
+    readers: every model (a `LoadedModel`) with the kind of prompt that it reads. max_new_tokens: tokens of the longest response.
+    skip: whether to skip (the option `skip_long`). skipped: the ids skipped so far.
     """
 
     readers: Sequence[tuple[Any, PromptKind]]
@@ -27,9 +27,9 @@ class LongPrompts:
     skipped: list[str] = field(default_factory=list)
 
     def listed(self, problems: Sequence[Problem]) -> list[Problem]:
-        """The problems of a list that fit, in order; what is skipped is counted on stderr.
+        """The problems that fit, in order. Prints to stderr how many are skipped.
 
-        Raises `UserError` where some do not fit and are not to be skipped, with their number and the first of them, and where none fits.
+        Raises `UserError` if a problem does not fit and `skip` is false (the message has their number and the first), or if none fits.
         """
         long = {problem.id: excess for problem in problems if (excess := self._excess(problem)) is not None}
         if not long:
@@ -48,7 +48,7 @@ class LongPrompts:
         return [problem for problem in problems if problem.id not in long]
 
     def streamed(self, problems: Iterable[Problem]) -> Iterator[Problem]:
-        """The same of a stream that may not end: raises at the first problem that is too long."""
+        """As `listed`, for a stream that may have no end. Raises `UserError` at the first problem that does not fit."""
         for problem in problems:
             excess = self._excess(problem)
             if excess is None:
@@ -62,13 +62,13 @@ class LongPrompts:
                 )
 
     def _excess(self, problem: Problem) -> tuple[int, int] | None:
-        """Tokens of the first prompt that does not fit with its response, and its model's context; None where all fit."""
+        """(tokens of the prompt, tokens of the context) for the first model that cannot hold prompt and response; None if all can."""
         for model, kind in self.readers:
             context = getattr(model.model.config.get_text_config(), "max_position_embeddings", None)
             if context is None:
                 continue
             allowed = context - self.max_new_tokens
-            # Most prompts are short of the context by so much that their tokens need not be counted.
+            # Most prompts are so short that their bytes already show it; counting tokens is slower.
             if TOKENS_A_BYTE * len(rendered_prompt(model.tokenizer, problem, kind).encode(errors="replace")) <= allowed:
                 continue
             length = len(prompt_ids(model.tokenizer, problem, kind))

@@ -41,9 +41,9 @@ def user_message(problem: Problem, kind: PromptKind = "plain") -> str:
 
 
 def solutions_needed(*, teacher_prompt: str, reference: str, fallback: str, on_references: bool = True) -> str | None:
-    """The option for which every problem must have an expert solution, as a user writes it; None where none does.
+    """Which option makes an expert solution necessary for every problem, as a message names it; None where no option does.
 
-    reference: teacher, solution, or (of the probe) rollout. on_references: whether any loss is taken on references at all.
+    reference: teacher or solution; the probe has rollout besides. on_references: whether any loss is taken on references.
     """
     if teacher_prompt == "privileged":
         return "`teacher_prompt` privileged"
@@ -53,15 +53,15 @@ def solutions_needed(*, teacher_prompt: str, reference: str, fallback: str, on_r
 
 
 def with_solutions(problems: Iterable[Problem], needed_by: str | None) -> Iterator[Problem]:
-    """`problems` as they come. Raises `UserError` at one without an expert solution where `needed_by` is an option that needs it.
+    """The same problems, each checked for an expert solution if `needed_by` (from `solutions_needed`) says that one is necessary.
 
-    Asked before anything is rolled out: the prompt itself would find out only when the rollouts are paid for.
+    Raises `UserError` at the first problem without one. Check before rolling out: making the prompt fails too, but after the rollouts.
     """
     for problem in problems:
         if needed_by is not None and not problem.solution:
             raise UserError(
                 f"problem {problem.id!r} has no expert solution, which {needed_by} needs; give a source with a solution "
-                "column, or take `teacher_prompt` plain `fallback` drop"
+                "column, or take `teacher_prompt` plain and `fallback` drop"
             )
         yield problem
 
@@ -69,7 +69,7 @@ def with_solutions(problems: Iterable[Problem], needed_by: str | None) -> Iterat
 def rendered_prompt(tokenizer: Any, problem: Problem, kind: PromptKind = "plain") -> str:
     """Text of the prompt under the tokenizer's chat template, ending where the response begins.
 
-    Raises `UserError` where the template raises, takes over ten seconds, or blows the message up.
+    Raises `UserError` if the template raises, takes over ten seconds, or makes the message longer by over `MAX_EXTRA_CHARS`.
     """
     text = user_message(problem, kind)
     messages = [{"role": "user", "content": text}]

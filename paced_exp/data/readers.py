@@ -1,4 +1,4 @@
-"""Readers: the rows of a .jsonl or .parquet file or of a hub data set, made problems by their layout."""
+"""Readers: from the rows of a .jsonl or .parquet file, or of a hub data set, to problems by way of `layouts`."""
 
 import json
 import os
@@ -33,14 +33,14 @@ def read_file(spec: str, columns: Mapping[str, str] | None = None) -> list[Probl
     """All problems of a .jsonl or .parquet file. Raises `UserError`, naming the file and the line or row."""
     path = Path(spec)
     if path.suffix not in SUFFIXES:
-        raise UserError(f"problems = {spec!r}: expected lab:SPLIT, hub:OWNER/NAME, or a path ending in {' or '.join(SUFFIXES)}")
+        raise UserError(f"source {spec!r}: must be lab:SPLIT, hub:OWNER/NAME, or a path that ends in {' or '.join(SUFFIXES)}")
     if not os.path.isfile(path):  # unlike Path.is_file it is False, not an error, for a name that is too long
-        raise UserError(f"problems = {spec!r}: {'not a file' if os.path.exists(path) else 'no such file'}")
+        raise UserError(f"source {spec!r}: {'not a file' if os.path.exists(path) else 'no such file'}; check the path")
     try:
         rows = _jsonl_rows(path) if path.suffix == ".jsonl" else _parquet_rows(path)
         return _problems(rows, path.stem, spec, path.stem, columns)
     except PermissionError as error:
-        raise UserError(f"problems = {spec!r}: not readable ({error.strerror})") from None
+        raise UserError(f"source {spec!r}: not readable ({error.strerror})") from None
 
 
 def read_hub(spec: str, columns: Mapping[str, str] | None = None) -> list[Problem]:
@@ -52,7 +52,7 @@ def read_hub(spec: str, columns: Mapping[str, str] | None = None) -> list[Proble
     identifier, _, split = spec.removeprefix("hub:").partition(":")
     pieces = identifier.split("/")
     if not 2 <= len(pieces) <= 3 or not all(pieces):
-        raise UserError(f"problems = {spec!r}: expected hub:OWNER/NAME, hub:OWNER/NAME:SPLIT or hub:OWNER/NAME/CONFIG:SPLIT")
+        raise UserError(f"source {spec!r}: expected hub:OWNER/NAME, hub:OWNER/NAME:SPLIT or hub:OWNER/NAME/CONFIG:SPLIT")
     name = "/".join(pieces[:2])
     configs, default_split = HUB_DEFAULTS.get(name, ((None,), None))
     if len(pieces) == 3:
@@ -65,7 +65,7 @@ def read_hub(spec: str, columns: Mapping[str, str] | None = None) -> list[Proble
         split = split or default_split or _only_split(spec, name, configs[0])
         tables = [(config, datasets.load_dataset(name, config, split=split)) for config in configs]
     except (ValueError, ConnectionError, datasets.exceptions.DatasetsError) as error:
-        raise UserError(f"problems = {spec!r}: the data set could not be loaded ({error}); {LOCAL_WORKS}") from None
+        raise UserError(f"source {spec!r}: the data set could not be loaded ({error}); {LOCAL_WORKS}") from None
     rows = (
         (f"hub:{name}{f'/{config}' if config else ''}:{split} row {number}", dict(row))
         for config, table in tables
@@ -96,7 +96,7 @@ def _ask_hub(spec: str, name: str) -> None:
         )
     else:
         return
-    raise UserError(f"problems = {spec!r}: {problem}; {LOCAL_WORKS}")
+    raise UserError(f"source {spec!r}: {problem}; {LOCAL_WORKS}")
 
 
 def _only_split(spec: str, name: str, config: str | None) -> str:
@@ -105,7 +105,7 @@ def _only_split(spec: str, name: str, config: str | None) -> str:
     splits: list[str] = datasets.get_dataset_split_names(name, config)
     if len(splits) != 1:
         example = f"hub:{name}:{splits[0]}" if splits else "a split"
-        raise UserError(f"problems = {spec!r}: which split? There are {', '.join(splits) or 'none'}; write {example}")
+        raise UserError(f"source {spec!r}: which split? There are {', '.join(splits) or 'none'}; write {example}")
     return splits[0]
 
 

@@ -1,4 +1,4 @@
-"""The unit of all data, a problem with its answer, its expert solution and the way its responses are graded; and where problems come from.
+"""Where problems come from: loading, streaming and saving them.
 
 A source is `lab:SPLIT`, a path ending in .jsonl or .parquet, or `hub:OWNER/NAME[/CONFIG][:SPLIT]` (a data set of the Hugging Face hub);
 several are joined by commas. The columns of published data sets are recognised (`layouts`), others are mapped by option.
@@ -29,7 +29,7 @@ def load_problems(spec: str, *, limit: int | None = None, seed: int = 0, columns
     Raises `UserError` for a source that is missing, empty or malformed, and for an id that occurs twice.
     """
     if limit is not None and limit < 1:
-        raise UserError(f"limit = {limit} of the problems must be at least 1; leave it out to take all")
+        raise UserError(f"`limit` {limit} must be at least 1; leave it out to take all problems")
     return list(_unique(itertools.chain.from_iterable(_load_one(part, limit, seed, columns) for part in _parts(spec, seed))))
 
 
@@ -68,9 +68,9 @@ def source_fingerprint(spec: str) -> str:
 def _parts(spec: str, seed: int) -> list[str]:
     parts = [spec] if os.path.isfile(spec) else [part.strip() for part in spec.split(",")]  # a path may have a comma
     if not all(parts):
-        raise UserError(f"problems = {spec!r} names an empty source; give lab:SPLIT, a .jsonl or .parquet path, or hub:OWNER/NAME")
+        raise UserError(f"source {spec!r} has an empty name; give lab:SPLIT, a .jsonl or .parquet path, or hub:OWNER/NAME")
     if seed < 0:
-        raise UserError(f"seed = {seed} of the problems must be 0 or above")
+        raise UserError(f"`seed` {seed} must be at least 0")
     return parts
 
 
@@ -99,7 +99,7 @@ def _stream_one(part: str, seed: int, columns: dict[str, str] | None) -> Iterato
 
 def _lab(part: str, seed: int, columns: dict[str, str] | None) -> Iterator[Problem]:
     if columns:
-        raise UserError(f"columns = {columns} cannot be given with {part}: only files and hub data sets have columns")
+        raise UserError(f"`columns` {columns} cannot be given with {part}: only files and hub data sets have columns")
     from paced_exp.data.lab.splits import lab_problems
 
     return lab_problems(part.removeprefix("lab:"), seed)
@@ -130,7 +130,7 @@ def _unique(problems: Iterator[Problem]) -> Iterator[Problem]:
             where = sources[problem.id] if sources[problem.id] == problem.source else f"{sources[problem.id]} and {problem.source}"
             raise UserError(
                 f"problem id {problem.id!r} occurs twice in {where}; ids must differ across all sources given: "
-                "make them so, or map another column with columns id=COLUMN"
+                "make them differ, or take the ids from another column with `columns` id=COLUMN"
             )
         sources[problem.id] = problem.source
         yield problem

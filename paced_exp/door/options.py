@@ -11,12 +11,23 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from paced_exp.core.errors import UserError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
+_KINDS: dict[Any, str] = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    dict: "a dict",
+    str: "text",
+    Literal: "text",
+    NoneType: "None",
+}
 
 
 def plain_options(config_class: "type[DataclassInstance]", verb: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,7 +46,7 @@ def _plain(name: str, value: Any, hint: Any) -> Any:
     kinds = [get_origin(kind) or kind for kind in (get_args(hint) if NoneType in get_args(hint) else (hint,))]
     if value is None and NoneType in kinds:
         return None
-    truth = isinstance(value, bool) or type(value).__name__ == "bool_"
+    truth = isinstance(value, bool | np.bool_)
     number = isinstance(value, numbers.Real) and not truth
     if bool in kinds and truth:
         return bool(value)
@@ -47,16 +58,7 @@ def _plain(name: str, value: Any, hint: Any) -> Any:
         return str(value)
     if dict in kinds and isinstance(value, Mapping):
         return dict(value)
-    names = {
-        bool: "True or False",
-        int: "a whole number",
-        float: "a number",
-        dict: "a dict",
-        str: "text",
-        Literal: "text",
-        NoneType: "None",
-    }
-    raise UserError(f"`{name}` {value!r:.100} must be {' or '.join(names[kind] for kind in kinds)}")
+    raise UserError(f"`{name}` {value!r:.100} must be {' or '.join(_KINDS[kind] for kind in kinds)}")
 
 
 def takes_options_of(config_class: "type[DataclassInstance]") -> Callable[[Verb], Verb]:

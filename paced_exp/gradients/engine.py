@@ -280,7 +280,7 @@ def counted(model: nn.Module, only: Sequence[str] | None) -> dict[int, str]:
         found = {id(p) for name, p in model.named_parameters(remove_duplicate=False) if f"{name}.".startswith(f"{wanted}.")}
         if not found:
             raise UserError(
-                f"only {wanted!r} is no parameter or module of the model; its parameters are called like {next(iter(first.values()))!r}"
+                f"`only` {wanted!r} is no parameter or module of the model; its parameters are called like {next(iter(first.values()))!r}"
             )
         chosen |= found
     return {key: name for key, name in first.items() if key in chosen}

@@ -93,9 +93,9 @@ class Grader:
     """Grades responses; a context manager that owns the worker processes.
 
     workers: how many worker processes at most (default: the CPU cores this process may use). time_limit: seconds of CPU time for one
-    math-verify grading; a grading over it is not a pass and its worker is replaced (the clock's limit is four times as long, so that a
-    busy machine fails no right answer). memory_limit: bytes of address space of a worker. Processes start with the first `math`
-    problem, never for the lab. One thread at a time.
+    math-verify grading; a grading over it is not a pass and its worker is replaced. By the clock a grading may take four times as long, so that
+    a busy machine fails no right answer. memory_limit: bytes of address space of a worker. Processes start with the first `math` problem;
+    lab problems need none. Not for use from several threads at once.
 
         with Grader() as grader:
             passed = grader.grade(problems, responses)
@@ -108,7 +108,7 @@ class Grader:
             workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         for name, value in (("workers", workers), ("time_limit", time_limit), ("memory_limit", memory_limit)):
             if not value > 0:
-                raise UserError(f"{name} = {value} of the grader must be above 0")
+                raise UserError(f"`{name}` {value} of the grader must be above 0")
         self._pool = GradingPool(workers, float(time_limit), memory_limit)
 
     def __enter__(self) -> "Grader":

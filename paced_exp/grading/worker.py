@@ -1,12 +1,11 @@
 """The child process that runs math-verify and `rules`, started by path (`python -P worker.py CPU_SECONDS MEMORY_BYTES`), never imported.
 
-Protocol: one JSON request `[gold, answer]` or `[gold, answer, percent]` a line on stdin; on stdout `ready` once, then `true` or `false` a request. The parent reads
-nothing else, so that a hostile answer has no channel back to it.
+Protocol: each line on stdin is a JSON request, `[gold, answer]` or `[gold, answer, percent]`; stdout says `ready` once, then `true` or `false`
+for each request. The parent reads nothing else, so that a hostile answer has no other way to reach it.
 
-Limits, all set by the kernel rather than by Python code that a deep parser could swallow: address space (RLIMIT_AS) and CPU time a
-grading (ITIMER_PROF with its default action, which ends the process). CPU time, not wall time, so that a busy machine does not fail
-right answers; for the same reason math-verify's own alarms, which count wall time, are off. An orphan (parent killed) ends by the same
-timer or at the end of its stdin.
+The kernel enforces the limits, since a deep parser could swallow an exception of Python's: address space (RLIMIT_AS), and CPU time for each
+grading (ITIMER_PROF, whose default action ends the process). It is CPU time so that a busy machine does not fail right answers; math-verify's
+own alarms, which count wall time, are off for the same reason. A worker whose parent is killed ends by the timer or at the end of its stdin.
 """
 
 import importlib.util
@@ -25,7 +24,7 @@ GOLD_CACHE = 4096
 
 
 def limit_process(memory_bytes: int) -> None:
-    """No more than `memory_bytes` of address space, no core files, no Ctrl-C of the terminal's group (the parent decides)."""
+    """Limit the address space to `memory_bytes`, write no core file, and ignore Ctrl-C (the parent ends its workers)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # macOS refuses RLIMIT_AS; there the CPU limit alone holds.

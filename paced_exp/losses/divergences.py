@@ -34,9 +34,9 @@ DIVERGENCES: dict[str, type[Divergence]] = {}
 class Divergence(ABC):
     """A divergence per token, in nats, from logits. Its parameters are the fields of its class.
 
-    name: as configurations write it. label: as tables and figures write it, the name in words unless given. default_source: the responses it is taken on unless a stage
-    says otherwise, the teacher's references or the student's own rollouts. needs_teacher: whether it reads the teacher's logits.
-    suits_rollouts: whether training with it on the student's own rollouts can teach anything.
+    name: as configurations write it. label: as tables and figures write it; the name in words unless given. default_source: the responses
+    it is taken on unless a stage says otherwise, the teacher's references or the student's own rollouts. needs_teacher: whether it reads the
+    teacher's logits. suits_rollouts: whether training with it on the student's own rollouts can teach anything.
 
     `value` and `gradient` take the logits (..., V) of student and teacher and the ids (...) of the tokens that follow, and work in float32,
     or in float64 where the logits are. Raises `ValueError` for a class whose name is no identifier or is taken.
@@ -67,7 +67,7 @@ class Divergence(ABC):
 
     def gradient(self, student: torch.Tensor, teacher: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """The gradient (..., V) of each token's value in the student's logits: by autograd, unless the class knows a closed form."""
-        import torch  # takes seconds, see above
+        import torch  # takes seconds to load, and names and options are needed without it
 
         with torch.enable_grad():
             logits = wide(student).detach().requires_grad_()

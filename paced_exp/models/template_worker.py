@@ -1,7 +1,7 @@
 """The child process that renders a model's chat template once under limits, started by path, never imported: see `templates`.
 
 On stdin a JSON object (template, special_tokens, texts); on stdout a JSON object: `lengths` of what was rendered, or `error`.
-Limits, set by the kernel: CPU time and address space, both counted from when transformers is imported, and the size of the answer.
+The kernel limits CPU time and address space, both counted from the moment when transformers has been imported.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def limit_process(cpu_seconds: int, memory_bytes: int) -> None:
-    """So many more seconds of CPU and bytes of address space than were used until now; no core file."""
+    """Allow `cpu_seconds` and `memory_bytes` beyond what is used now, and no core file."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     cpu = int(used.ru_utime + used.ru_stime) + 1 + cpu_seconds
     resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
@@ -25,7 +25,7 @@ def limit_process(cpu_seconds: int, memory_bytes: int) -> None:
 
 
 def main() -> None:
-    """Render every text as one user message, exactly as a prompt is rendered."""
+    """Render every text as one user message, in the same way as a prompt, and write the lengths."""
     from transformers.utils.chat_template_utils import render_jinja_template
 
     request = json.load(sys.stdin)

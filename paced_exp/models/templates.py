@@ -1,9 +1,9 @@
-"""A model's chat template is a program of strangers: it is tried under limits when the model is loaded, and watched when it is used.
+"""Chat templates are programs written by strangers: each is tried under limits when its model is loaded, and watched when it is used.
 
-The trial renders a short and a long user message in a child process with limits of CPU time, memory and length, once a template and process
-(a second, of which most is an import). It finds syntax errors, templates that raise or that the sandbox stops, loops and strings that grow
-beyond reason. What a template does with some contents only, no trial can find: each prompt is rendered in this process with a limit on its
-time, and one that raises or is too long is refused.
+The trial renders a short and a long user message in a child process with limits on CPU time, memory and length; it takes a second, most of it
+an import, and is done once for each template in a process. It finds syntax errors, templates that raise or that jinja's sandbox stops, and
+loops and strings without bounds. It cannot find what a template does with particular contents only. So every prompt is rendered under a time
+limit too, in this process, and one that raises or is too long is refused.
 """
 
 import json
@@ -22,11 +22,11 @@ from paced_exp.core.errors import UserError
 
 WORKER = Path(__file__).with_name("template_worker.py")
 MAX_TEMPLATE_CHARS = 200_000  # the longest of known models has under 20,000
-MAX_EXTRA_CHARS = 100_000  # that a template may add to a message
+MAX_EXTRA_CHARS = 100_000  # how many a template may add to a message
 CPU_SECONDS = 5
 MEMORY_BYTES = 1 << 29
 CLOCK_SECONDS = 120.0
-# Long enough that a loop in a loop over its characters takes minutes.
+# The second is long enough that two nested loops over its characters take minutes.
 TRIALS = ("What is 1+1?", "What is 1+1?\nLet x = 3. " * 1_000)
 PROMPT_SECONDS = 10.0
 FIX = "take another model, or mend its chat_template.jinja"
@@ -42,7 +42,7 @@ def check_template(template: str, special_tokens: Mapping[str, Any], spec: str) 
 
 @cache
 def _trial(template: str, special_tokens: str) -> str:
-    """What is wrong with a template; empty where nothing is."""
+    """What is wrong with a template; empty if nothing is."""
     request = json.dumps({"template": template, "special_tokens": json.loads(special_tokens), "texts": TRIALS})
     try:
         done = subprocess.run(
@@ -68,9 +68,9 @@ def _trial(template: str, special_tokens: str) -> str:
 
 @contextmanager
 def watched(whose: str) -> Iterator[None]:
-    """Rendering a prompt: whatever the template raises, and over `PROMPT_SECONDS` of CPU time, becomes a `UserError` in one line.
+    """Run the rendering of a prompt. Raises `UserError`, in one line, if the template raises or takes over `PROMPT_SECONDS` of CPU time.
 
-    whose: of which problem, as the message says it. The time is limited in the main thread only, where signals arrive.
+    whose: the problem, as the message names it. The time is limited in the main thread only, which is where signals arrive.
     """
     limited = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGVTALRM) is signal.SIG_DFL
 

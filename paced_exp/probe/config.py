@@ -8,7 +8,7 @@ from paced_exp.core.options import RunOptions
 from paced_exp.data.options import ProblemOptions
 from paced_exp.losses.divergences import divergence
 from paced_exp.rollouts.options import EngineOptions, StudentOptions, TeacherOptions
-from paced_exp.training.config import DistillConfig
+from paced_exp.training.config import DistillConfig, further_options
 
 KIND = "snr_probe"
 # Options of the training between two probes that the probe decides: those of these groups it hands on.
@@ -83,13 +83,8 @@ class ProbeConfig(StudentOptions, TeacherOptions, ProblemOptions, EngineOptions,
         A rate that falls to zero at the end would make the student at update 20 depend on how many updates follow; `training` may set it
         and all else that the probe does not decide. Raises `UserError` for options that cannot be.
         """
-        further = self.training or {}
-        known = {field.name for field in fields(DistillConfig)}
-        for name in further:
-            if name in _DECIDED or name not in known:
-                why = "the probe decides it" if name in _DECIDED else "paced_exp.distill has no such option"
-                raise UserError(f"`training` may not set {name!r}: {why}")
-        options = {name: getattr(self, name) for name in _SHARED} | {"schedule": "constant"} | further
+        shared = {name: getattr(self, name) for name in _SHARED}
+        options = shared | {"schedule": "constant"} | further_options(self.training, _DECIDED, "probe")
         return DistillConfig(
             method=self.method,
             stages=f"{self.divergence}@{'rollouts' if self.response == 'rollout' else 'references'}",

@@ -69,7 +69,7 @@ def cost_of(task: Cell | Shared | Probe, scale: Scale) -> Cost:
         if stage.source == "rollouts":
             sampling += stage.fraction * tokens * 2 * student
     again = sum(segment.recompute for segment in make_segments(parse_stages(config.stages), config.steps or 1, config.recompute))
-    if config.weighting().needs_pass_rates:
+    if config.needs_pass_rates:
         sampling += again * _sampling(config.student, config.limit or scale.limit, config.K, scale)
     return Cost(training, sampling + _evaluation(config.student, config.evaluate, config.evaluate_limit, config.samples, scale))
 

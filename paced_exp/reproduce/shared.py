@@ -65,7 +65,7 @@ def shared_by(cell: Cell, work: Path) -> dict[str, Shared]:
     config = cell.config
     if not isinstance(config, DistillConfig):
         return found
-    if config.weighting().needs_pass_rates:
+    if config.needs_pass_rates:
         rollout = RolloutConfig(
             student=config.student,
             problems=config.problems,
@@ -100,10 +100,12 @@ def with_shared(cell: Cell, work: Path, out: Path) -> DistillConfig | EvaluateCo
 
 
 def _base(cell: Cell, work: Path) -> Shared:
-    return _placed("base", base_cell(cell.scale, cell.setup).config, cell, work, "base")
+    base = base_cell(cell.scale, cell.setup).config
+    assert isinstance(base, EvaluateConfig)
+    return _placed("base", base, cell, work, "base")
 
 
-def _placed(kind: str, config: Any, cell: Cell, work: Path, name: str) -> Shared:
+def _placed(kind: str, config: RolloutConfig | ReferencesConfig | EvaluateConfig, cell: Cell, work: Path, name: str) -> Shared:
     """`config` in a folder whose name tells what it is and whose hash changes with what decides it."""
     decisive = {key: value for key, value in configs.as_dict(config).items() if key not in NEUTRAL_OPTIONS}
     digest = hashlib.sha256(json.dumps([kind, decisive], sort_keys=True).encode()).hexdigest()[:10]

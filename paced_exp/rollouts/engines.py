@@ -34,8 +34,8 @@ class Engines:
         elif place.type == "cpu":
             chosen = torch.float32
         else:
-            config: Any = AutoConfig.from_pretrained(loaded.model.name_or_path, trust_remote_code=False, local_files_only=True)
-            chosen = config.dtype or torch.bfloat16
+            stored: Any = AutoConfig.from_pretrained(loaded.model.name_or_path, trust_remote_code=False, local_files_only=True)
+            chosen = stored.dtype or torch.bfloat16
         return replace(loaded, model=loaded.model.to("meta").to(chosen), device=place)
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ transformers' own `DynamicLayer` concatenates: each step copies all keys and val
 from typing import Any
 
 import torch
+from transformers import PreTrainedConfig
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, LinearAttentionCacheLayerMixin
 
 from paced_exp.core.errors import UserError
@@ -57,12 +58,12 @@ def _repeated(states: torch.Tensor, repeats: int, capacity: int) -> torch.Tensor
     return buffer.view(rows * repeats, heads, capacity, width)
 
 
-def new_cache(config: Any) -> Cache:
+def new_cache(config: PreTrainedConfig) -> Cache:
     """An empty cache for a prefill. Raises `UserError` for layers that carry a recurrent state instead of keys and values."""
     cache = DynamicCache(config=config)
     if any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in cache.layers):
         raise UserError(
-            f"model type {getattr(config, 'model_type', '?')!r} has linear-attention layers, which the hf engine cannot batch; "
+            f"model type {config.model_type!r} has linear-attention layers, which the hf engine cannot batch; "
             "take a model with attention layers only"
         )
     return cache

@@ -38,7 +38,7 @@ class SamplingOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.at_least(1, "max_new_tokens")
-        self.at_least(0, "temperature", why=" and finite (0 is greedy decoding)")
+        self.at_least(0, "temperature", why=" (0 is greedy decoding)")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,14 @@
 """The configuration of a distillation."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, fields
+from typing import Any
 
+from paced_exp.core.errors import UserError
 from paced_exp.core.options import RunOptions
 from paced_exp.data.options import LimitedProblemOptions
 from paced_exp.rollouts.options import EngineOptions, StudentOptions
 from paced_exp.training.options import FinalEvaluationOptions, LossOptions, TrainingTeacherOptions, UpdateOptions, WeightingOptions
-from paced_exp.training.segments import parse_recompute
 
 KIND = "distillation"
 
@@ -39,4 +41,16 @@ class DistillConfig(
     def __post_init__(self) -> None:
         self.positive("temperature")
         super().__post_init__()
-        parse_recompute(self.recompute)
+
+
+def further_options(training: dict[str, Any] | None, decided: Collection[str], decider: str) -> dict[str, Any]:
+    """The `training` option of a command that trains by itself: options of a `DistillConfig` that are not among those `decided`.
+
+    decider: who decides those, for the message. Raises `UserError` for an option that may not be set.
+    """
+    known = {field.name for field in fields(DistillConfig)}
+    for name in training or {}:
+        if name in decided or name not in known:
+            why = f"the {decider} decides it" if name in decided else "paced_exp.distill has no such option"
+            raise UserError(f"`training` may not set {name!r}: {why}")
+    return training or {}

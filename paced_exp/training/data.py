@@ -27,10 +27,12 @@ from paced_exp.weighting import Weighting, Weights, normalised, weigh
 class BatchOptions:
     """What decides which problems an update trains on, and what each counts for.
 
-    weight_by: see `make_plan`. batch: problems an update. rollout_every: updates that share one set of on-policy rollouts.
+    given: the weights of all segments, where they do not come from pass rates by `weighting`. weight_by: see `make_plan`. batch: problems an
+    update. rollout_every: updates that share one set of on-policy rollouts.
     """
 
     weighting: Weighting
+    given: Weights | None
     weight_by: str
     batch: int
     rollout_every: int
@@ -118,11 +120,11 @@ class TrainingData:
     def _next(self, step: int) -> Prepared:
         segment, before, options = self.segments[len(self.prepared)], self.prepared[-1] if self.prepared else None, self.options
         counts = self._counts if before is None else before.counts
-        if segment.recompute and options.weighting.needs_pass_rates:
+        if segment.recompute and options.given is None and options.weighting.needs_pass_rates:
             counts = counts_of(self._rollouts.graded(segment.start, step), self.problems)
         # Without pass rates every weight is the same, whatever the counts.
         k, K = counts if counts is not None else (np.zeros(len(self.problems), dtype=int), np.ones(len(self.problems), dtype=int))
-        weights = weigh(options.weighting, k, K)
+        weights = weigh(options.weighting, k, K) if options.given is None else options.given
         if segment.stage.source == "references":
             weights = self._with_references(segment, weights)
         self._check_contexts(segment, weights)
@@ -161,13 +163,16 @@ class TrainingData:
         return self._block
 
 
-def make_training_data(config: DistillConfig, rollouts: StudentRollouts, teacher: LoadedModel, counts: Counts | None) -> TrainingData:
+def make_training_data(
+    config: DistillConfig, rollouts: StudentRollouts, teacher: LoadedModel, counts: Counts | None, given: Weights | None = None
+) -> TrainingData:
     """The training data of `config`. With `epochs` the number of updates follows from how many problems have a positive weight.
 
-    teacher: as it is before training. counts: see `TrainingData`. Raises `UserError` where references of another run do not suit.
+    teacher: as it is before training. counts: see `TrainingData`. given: see `BatchOptions`. Raises `UserError` where references of another
+    run do not suit.
     """
     student, problems, weighting = rollouts.student, rollouts.problems, config.weighting()
-    kept = len(problems) if counts is None else len(weigh(weighting, *counts).kept)
+    kept = len(given.kept) if given is not None else len(problems) if counts is None else len(weigh(weighting, *counts).kept)
     steps = config.steps or (STEPS if config.epochs is None else max(1, math.ceil(config.epochs * kept / config.batch)))
     references: ReferenceSource = WorkedSolutions(student)
     if config.reference == "teacher":
@@ -176,7 +181,7 @@ def make_training_data(config: DistillConfig, rollouts: StudentRollouts, teacher
         )
         references = SampledReferences(rollouts.context, recipe, teacher, student, config.references)
     return TrainingData(
-        BatchOptions(weighting, config.weight_by, config.batch, config.rollout_every, config.seed),
+        BatchOptions(weighting, given, config.weight_by, config.batch, config.rollout_every, config.seed),
         make_segments(parse_stages(config.stages), steps, config.recompute),
         RowBuilder(problems, student, teacher, config.teacher_prompt, parse_mask(config.supervise, student.tokenizer.decode)),
         references,

@@ -1,9 +1,13 @@
 """What a training, or the making of its references, reads: problems, student and teacher, chosen and checked the same for both."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from paced_exp.core.errors import UserError
 from paced_exp.data.problem import Problem
+from paced_exp.data.problem_tables import read_weights
 from paced_exp.data.prompt_lengths import LongPrompts
 from paced_exp.data.prompts import solutions_needed, with_solutions
 from paced_exp.data.sources import load_problems, source_fingerprint
@@ -12,13 +16,14 @@ from paced_exp.training.config import DistillConfig
 from paced_exp.training.references_config import ReferencesConfig
 from paced_exp.training.stages import parse_stages
 from paced_exp.training.teachers import frozen_copy
+from paced_exp.weighting import Weights, normalised
 
 
 @dataclass(frozen=True)
 class Inputs:
     """The problems that fit, the models as they are before training, and how many problems were left out as too long.
 
-    fingerprints: of all three, for `RunFolder.claim`.
+    fingerprints: of all that is read, for `RunFolder.claim`. weights: of the problems, where a file gives them.
     """
 
     problems: Sequence[Problem]
@@ -26,6 +31,7 @@ class Inputs:
     teacher: LoadedModel
     skipped_long: int
     fingerprints: dict[str, str]
+    weights: Weights | None
 
 
 def load_inputs(config: DistillConfig | ReferencesConfig) -> Inputs:
@@ -47,7 +53,25 @@ def load_inputs(config: DistillConfig | ReferencesConfig) -> Inputs:
         "student": student.fingerprint,
         "teacher": teacher.fingerprint,
     }
-    return Inputs(problems, student, teacher, len(long.skipped), fingerprints)
+    weights = None
+    if isinstance(config, DistillConfig) and config.weights is not None:
+        weights = weights_in(read_weights(config.weights), problems, config.weights)
+        fingerprints["weights"] = source_fingerprint(config.weights)
+    return Inputs(problems, student, teacher, len(long.skipped), fingerprints, weights)
+
+
+def weights_in(found: Mapping[str, float], problems: Sequence[Problem], path: str) -> Weights:
+    """The weights of `problems` by their ids. Raises `UserError` naming a problem that has none, and where all are zero."""
+    lacking = [problem.id for problem in problems if problem.id not in found]
+    if lacking:
+        raise UserError(
+            f"`weights` {path} lacks {len(lacking)} of the {len(problems)} problems, for example {lacking[0]!r}; weigh the same `problems`, "
+            "`limit` and `seed`, and give a problem that is to be left out the weight 0"
+        )
+    values = np.array([found[problem.id] for problem in problems])
+    if not values.any():
+        raise UserError(f"`weights` {path} gives all {len(problems)} problems the weight zero, so there is nothing to train on")
+    return normalised(values)
 
 
 def _initial_teacher(config: DistillConfig | ReferencesConfig, student: LoadedModel) -> LoadedModel:

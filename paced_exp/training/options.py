@@ -10,6 +10,7 @@ from paced_exp.evaluation.config import LAB_TIERS
 from paced_exp.losses.divergences import divergence
 from paced_exp.rollouts.options import TeacherOptions
 from paced_exp.training.masks import parse_mask
+from paced_exp.training.segments import parse_recompute
 from paced_exp.training.stages import parse_stages
 from paced_exp.weighting import Weighting
 
@@ -28,8 +29,9 @@ class WeightingOptions(Options):
         sigma: width of the gaussian; matched to paced's spread when left out
         gamma: exponent of the failure rate in focal
         order: rollouts at which maxrl truncates the likelihood; K when left out
+        weights: file of the weight of each problem (.jsonl, .csv or .parquet with problem_id and weight, such as paced weights writes), in place of method and its options
         weight_by: loss (weighted in it) or sampling (problems drawn in proportion to their weights)
-        pass_rates: pass_rates.parquet of the same student, or counts of your own (.jsonl with problem_id, k, K a line); rolled out here when left out
+        pass_rates: pass_rates.parquet of the same student, or counts of your own (.jsonl or .csv with problem_id, k and K); rolled out here when left out
         recompute: pass rates again: never, stages (at their boundaries), or a number of updates
     """
 
@@ -42,13 +44,31 @@ class WeightingOptions(Options):
     sigma: float | None = None
     gamma: float = 2.0
     order: int | None = None
+    weights: str | None = None
     weight_by: Literal["loss", "sampling"] = "loss"
     pass_rates: str | None = None
     recompute: str = "stages"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.weighting()
+        weighting = self.weighting()
+        parse_recompute(self.recompute)
+        if self.weights is not None:
+            if weighting != Weighting():
+                raise UserError(f"`weights` {self.weights} holds the weights themselves; leave out `method` {self.method} and its options")
+            if self.pass_rates is not None:
+                raise UserError(
+                    f"`pass_rates` {self.pass_rates} plays no part where `weights` holds the weights themselves; give one of them"
+                )
+            if self.recompute.isdigit():
+                raise UserError(
+                    f"`recompute` {self.recompute} plays no part where `weights` holds the weights themselves: they stay as they are"
+                )
+
+    @property
+    def needs_pass_rates(self) -> bool:
+        """Whether the weights are made from pass rates."""
+        return self.weights is None and self.weighting().needs_pass_rates
 
     def weighting(self) -> Weighting:
         """The weight scheme. Raises `UserError` for an unknown method, listing the known ones, and for parameters out of range."""
@@ -76,6 +96,7 @@ class LossOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.at_least(1, "loss_chunk")
+        divergence("jsd", jsd_beta=self.jsd_beta)  # checked even where no stage is jsd: an option out of range is a mistake
         self.positive("loss_temperature")
         for stage in parse_stages(self.stages):
             divergence(stage.divergence, jsd_beta=self.jsd_beta)

@@ -67,8 +67,8 @@ def train_run(config: DistillConfig, run: RunFolder) -> Trained:
         sampling = Sampling(config.K, config.max_new_tokens, config.temperature, config.seed)
         rollouts = StudentRollouts(context, inputs.student, inputs.problems, sampling)
         with clock("pass rates"):
-            counts = initial_counts(rollouts, config.pass_rates) if config.weighting().needs_pass_rates else None
-        data = make_training_data(config, rollouts, inputs.teacher, counts)
+            counts = initial_counts(rollouts, config.pass_rates) if config.needs_pass_rates else None
+        data = make_training_data(config, rollouts, inputs.teacher, counts, inputs.weights)
         with clock("references and training"):
             trainer = make_trainer(config, run, data, inputs.teacher, processes)
             trainer.train_or_resume()

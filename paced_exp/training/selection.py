@@ -8,7 +8,6 @@ uses (drawn with the same seed). Chosen is the pair with the highest plain mean 
 A record a pair is written into `records`; finished ones are read back.
 """
 
-import dataclasses
 import hashlib
 import json
 import math
@@ -19,7 +18,8 @@ from typing import Any
 from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.core.json_files import read_checked
-from paced_exp.training.config import DistillConfig
+from paced_exp.core.options import RunOptions, check_known
+from paced_exp.training.config import DistillConfig, further_options
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "distillation": {"stages": "forward_kl"},
@@ -27,8 +27,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-@dataclass(frozen=True)
-class SelectionConfig:
+@dataclass(frozen=True, kw_only=True)
+class SelectionConfig(RunOptions):
     """The grid.
 
     Attributes:
@@ -38,7 +38,7 @@ class SelectionConfig:
         training: JSON object of further options of paced_exp.distill, such as {"student": "lab:student-llama", "teacher": "lab:teacher-llama"}
         samples: responses a problem in the evaluation
         seed: of training and of the evaluation problems; the comparisons use 0 to 4
-        out: folder of the runs
+        out: folder of the runs; the same command resumes them
         records: folder of the records
     """
 
@@ -52,8 +52,9 @@ class SelectionConfig:
     records: str = "results/desk/distill/selection"
 
     def __post_init__(self) -> None:
-        if self.setting not in SETTINGS:
-            raise UserError(f"`setting` {self.setting} is not known; known: {', '.join(SETTINGS)}")
+        super().__post_init__()
+        check_known("setting", self.setting, tuple(SETTINGS))
+        self.at_least(1, "samples")
         if not self.rates or not self.steps:
             raise UserError("`rates` and `steps` need at least one value each")
         for name in ("rates", "steps"):
@@ -70,12 +71,8 @@ class SelectionConfig:
     def baseline(self) -> DistillConfig:
         """The unweighted training of the setting, whose rate and updates are to be chosen. Raises `UserError` for options that cannot be."""
         decided = {"method": "uniform", "seed": self.seed, **SETTINGS[self.setting]}
-        further = self.training or {}
-        known = {field.name for field in dataclasses.fields(DistillConfig)} - {"learning_rate", "steps", "epochs", "out", "base_evaluation"}
-        for name in further:
-            if name in decided or name not in known:
-                raise UserError(f"`training` may not set {name!r}: the selection decides it, or paced_exp.distill has no such option")
-        return DistillConfig(**further, **decided)
+        chosen = ("learning_rate", "steps", "epochs", "out", "base_evaluation")
+        return DistillConfig(**further_options(self.training, (*decided, *chosen), "selection"), **decided)
 
 
 def finished(config: SelectionConfig) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ SCHEDULES = ("constant", "linear", "cosine")
 
 
 def _slots(numbers: list[int]) -> dict[str, torch.Tensor]:
-    """A process's share of slots, as Trainer's data loader hands it on; a function of this module, which its workers can load."""
+    """The slots of a micro-batch as a tensor, for Trainer's data loader, whose worker processes can load a function but no lambda."""
     return {"slots": torch.tensor(numbers)}
 
 
@@ -77,13 +77,12 @@ class PacedTrainer(Trainer):
         self._update: list[Row] = []  # this process's rows of the update under way
         self._sums = torch.zeros(5, dtype=torch.float64)  # loss without weights, weight, supervised, read and response tokens
         self._clock = time.perf_counter()
-        # Trainer's data loader deals out slots to processes: slot s is the place s % batch of update s // batch. `TrainingData` has its row.
+        # Trainer's data loader deals slots out to the processes: slot s is position s % batch of update s // batch, whose row `data` has.
         slots = range(args.max_steps * data.options.batch)
         super().__init__(model=data.student.model, args=args, data_collator=_slots, train_dataset=slots)
         self.loss_is_scaled_for_ga = True
-        self.compute_loss_func = (
-            self.compute_loss
-        )  # never called: it tells the same to transformers before 5.11, which would divide the loss again
+        # Never called: it tells the same to transformers before 5.16, which would divide the loss again.
+        self.compute_loss_func = self.compute_loss
         self.pop_callback(PrinterCallback)  # it prints to stdout, which is for results
         self.add_callback(_AfterUpdate(self))
         self._folder = Path(str(args.output_dir))
@@ -197,13 +196,13 @@ class PacedTrainer(Trainer):
         stage = self.data.segments[self.data.segment(step - 1)].stage.name
         return json.dumps({"step": step, "stage": stage} | dict(sorted(logs.items()))) + "\n"
 
-    # ---- checkpoints that are whole or not believed: Trainer has no public way to any of these
+    # ---- checkpoints that are whole or not believed. Trainer has no public hook for the three private methods overridden here.
 
-    # A checkpoint is written beside the finished ones, so that a kill leaves no half of one among them.
+    # Checkpoints are written beside the finished ones, so that a kill leaves no half of one among them.
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._folder / ASIDE)
 
-    # What belongs to a checkpoint is complete only after Trainer's part; its `on_save` callbacks come too late for errors of the disk.
+    # A checkpoint also holds the teacher's state and is sealed; an `on_save` callback would come too late to report a full disk.
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Trainer's checkpoint, with the teacher's state, written aside, sealed and renamed; then all but the last two are deleted."""
         name = f"checkpoint-{self.state.global_step}"
@@ -220,7 +219,7 @@ class PacedTrainer(Trainer):
                 (aside / "training_args.bin").unlink(missing_ok=True)  # a pickle, which nobody reads
                 keep(aside.parent, self.state.global_step)
 
-    # Trainer would warn of a missing tensor and train on, from whatever the student held there.
+    # Trainer only warns of a missing tensor, and trains on from whatever the student held there.
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         """Raise `UserError` for a missing tensor; one that a tied parameter shares is not saved twice and may be missing."""
         tied = getattr(self.model, "all_tied_weights_keys", None) or {}

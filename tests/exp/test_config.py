@@ -1,16 +1,31 @@
 """Command lines and YAML: option spellings, round trips, one line for whatever is refused."""
 
 import itertools
+import json
+import math
 import re
 import time
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
 from paced_exp.core import config
+from paced_exp.core import options as config_options
 from paced_exp.core.errors import UserError
+from paced_exp.core.options import grouped
+from paced_exp.evaluation.config import EvaluateConfig
 from paced_exp.probe.config import ProbeConfig
+from paced_exp.rollouts.config import RolloutConfig
+from paced_exp.rollouts.options import EngineOptions
+from paced_exp.training.config import DistillConfig
+from paced_exp.training.references_config import ReferencesConfig
+from paced_exp.training.selection import SelectionConfig
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -130,7 +145,7 @@ BILLION = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("#" * 200_000, "over 100000 bytes"),
         ("K: !!python/object/apply:os.system ['true']\n", "python/object"),
         ("K: " + "9" * 5_000, "4300 digits"),
-        ("K: " + "9" * 30, r"option --K 9{20}\.\.\. is larger than"),
+        ("K: " + "9" * 30, r"option -K 9{20}\.\.\. is larger than"),
         ("K: 2026-99-99", "config|-K"),
     ],
 )
@@ -190,15 +205,188 @@ def test_a_damaged_stored_configuration_is_named(content: bytes, tmp_path: Path)
         config.read_yaml(path)
 
 
-def test_help_tells_what_every_option_of_the_probe_is(capsys: pytest.CaptureFixture[str]) -> None:
+COMMANDS = [RolloutConfig, ReferencesConfig, EvaluateConfig, ProbeConfig, DistillConfig, SelectionConfig]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_tells_what_every_option_of_every_command_is(command: Any, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
-        config.parse(ProbeConfig, ["--help"], "paced_exp.snr_probe", "Probe.")
+        config.parse(command, ["--help"], "paced_exp.command", "A command.")
     assert stopped.value.code == 0
     text = re.sub(r"\s+", " ", capsys.readouterr().out)
-    for field in fields(ProbeConfig):
+    for field in fields(command):
         option = "-K" if field.name == "K" else "--" + field.name.replace("_", "-")
-        line = re.search(rf"{option} \S+ (.*?)\(", text)
+        line = re.search(rf" {option} \S+ (.*?)\((?:required, )?type:", text)
         assert line and len(line[1]) > 8, field.name
+
+
+def test_an_option_that_a_command_describes_anew_is_described_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        config.parse(RolloutConfig, ["--help"], "paced_exp.rollout", "A command.")
+    text = re.sub(r"\s+", " ", capsys.readouterr().out)
+    assert "of the rollouts, and of the choice of problems" in text and "of everything random" not in text
+    assert text.index("The student and its pass rates:") < text.index("--student STUDENT lab") < text.index("The run:")
+
+
+def test_the_description_keeps_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        config.parse(Options, ["--help"], "paced_exp.command", "First.\n\n    python -m paced_exp.command   # as it is")
+    assert "First.\n\n    python -m paced_exp.command   # as it is\n" in capsys.readouterr().out
+
+
+# ---- groups of options
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_configuration_holds_each_option_once_and_flat(command: Any) -> None:
+    values = config.as_dict(command())
+    assert values == config.defaults(command) and set(values) == {field.name for field in fields(command)}
+    assert config.differing(dict(reversed(values.items())), values, {}) == []
+
+
+def test_a_configuration_is_each_of_its_groups() -> None:
+    with pytest.raises(UserError, match="`max_batch_tokens` only applies to `engine` hf"):
+        RolloutConfig(engine="vllm", max_batch_tokens=1)
+    distill = DistillConfig(engine="vllm", engine_options={"max_num_seqs": 3})
+    assert isinstance(distill, EngineOptions) and distill.engine_options == {"max_num_seqs": 3}
+    assert [group.__name__ for group in grouped(RolloutConfig)] == [base.__name__ for base in RolloutConfig.__bases__]
+
+
+@pytest.mark.parametrize("command", COMMANDS[:-1])
+def test_every_choice_is_checked_in_python_too(command: Any) -> None:
+    choices = {name: get_args(hint) for name, hint in get_type_hints(command).items() if get_origin(hint) is Literal}
+    assert choices
+    for name, known in choices.items():
+        with pytest.raises(UserError, match=re.escape(f"`{name}` neither is not known; known: {', '.join(known)}")):
+            command(**{name: "neither"})
+        flag = name.replace("_", "-")
+        for argv in ([f"--{flag}", "neither"], [f"--{flag}=neither"]):
+            with pytest.raises(UserError, match=re.escape(f"--{flag} neither is not known; known: {', '.join(known)}")):
+                config.parse(command, argv, "paced_exp.command", "A command.")
+
+
+def test_python_speaks_of_arguments_and_a_command_of_flags() -> None:
+    with pytest.raises(UserError, match=r"^`micro_batch` 16 must divide `batch` 30$"):
+        DistillConfig(batch=30)
+    with pytest.raises(UserError, match=r"^--micro-batch 16 must divide --batch 30$"):
+        config.parse(DistillConfig, ["--batch", "30"], "paced_exp.distill", "Distil.")
+
+    @config.command(RolloutConfig, "paced_exp.rollout", "Roll out.")
+    def body(options: RolloutConfig) -> None:
+        raise UserError(f"`max_new_tokens` {options.max_new_tokens} and `student_tokens`, which is no option")
+
+    with pytest.raises(UserError, match=r"^--max-new-tokens 5 and `student_tokens`, which is no option$"):
+        body(["--max-new-tokens", "5"])
+
+
+@pytest.mark.parametrize("bound", [0, -1, math.nan, math.inf])
+def test_numbers_out_of_range_are_refused(bound: float) -> None:
+    for name in ("learning_rate", "max_grad_norm", "epochs", "temperature"):
+        with pytest.raises(UserError, match=f"`{name}` {bound} must be positive and finite"):
+            DistillConfig(**{name: bound})  # type: ignore[arg-type]
+    if bound != 0:
+        with pytest.raises(UserError, match=f"`weight_decay` {bound} must be a?.*at least 0"):
+            DistillConfig(weight_decay=bound)
+
+
+def _stored(content: Any) -> Iterator[dict[str, Any]]:
+    """Every configuration in a record."""
+    if isinstance(content, dict):
+        for name, value in content.items():
+            yield from [value] if name in ("config", "options") and isinstance(value, dict) else _stored(value)
+    elif isinstance(content, list):
+        for value in content:
+            yield from _stored(value)
+
+
+def test_every_committed_configuration_is_read_as_it_was_meant() -> None:
+    seen: Counter[str] = Counter()
+    for path in sorted((ROOT / "results").rglob("*.json")):
+        for stored in _stored(json.loads(path.read_text())):
+            (kind,) = [kind for kind in (ProbeConfig, DistillConfig, EvaluateConfig) if _TELLING[kind] in stored]
+            # The first selections stored both, of which `steps` was followed.
+            made = kind(**{name: value for name, value in stored.items() if not (name == "epochs" and stored["steps"] is not None)})
+            differing = config.differing(stored, config.as_dict(made), config.defaults(kind))
+            assert all(text.startswith("epochs (3") and path.parent.name == "selection" for text in differing), path
+            seen[kind.__name__] += 1
+    assert min(seen.values()) > 1 and len(seen) == 3
+
+
+_TELLING: dict[Any, str] = {ProbeConfig: "sketch_size", DistillConfig: "micro_batch", EvaluateConfig: "model"}
+
+
+# ---- positional arguments, lists, paths, commands under one name
+
+
+@dataclass(frozen=True)
+class Makes(config_options.Options):
+    """What to make.
+
+    Attributes:
+        name: of what is made
+        table: a table; may be repeated
+        scale: a scale
+        out: where it goes
+        dry_run: make nothing
+    """
+
+    name: Literal["cake", "bread"]
+    table: list[str] | None = None
+    scale: Literal["desk", "paper"] | None = None
+    out: Path = Path("runs")
+    dry_run: bool = False
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["cake"], Makes("cake")),
+        (["--dry-run", "cake"], Makes("cake", dry_run=True)),
+        (["bread", "--table", "a", "--table=b"], Makes("bread", table=["a", "b"])),
+        (["bread", "--table", "[a, b]"], Makes("bread", table=["a", "b"])),
+        (["cake", "--scale", "desk", "--out", "a/b"], Makes("cake", scale="desk", out=Path("a/b"))),
+    ],
+)
+def test_positional_repeated_and_path_options(argv: list[str], expected: Makes) -> None:
+    assert config.parse(Makes, argv, "paced_exp.make", "Make.") == expected
+    assert config.as_dict(expected)["out"] == str(expected.out)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "arguments are required: name"),
+        (["pie"], "`name` pie is not known; known: cake, bread"),
+        (["cake", "--scale", "moon"], "--scale moon is not known; known: desk, paper"),
+        (["cake", "bread"], "unrecognized arguments: bread"),
+    ],
+)
+def test_a_bad_positional_argument_is_one_line(argv: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        config.parse(Makes, argv, "paced_exp.make", "Make.")
+
+
+def test_commands_under_one_name(capsys: pytest.CaptureFixture[str]) -> None:
+    @config.command(Makes, "paced_exp.kitchen bake", "Bake.")
+    def bake(options: Makes) -> int:
+        """Bake something. In an oven."""
+        return len(options.name)
+
+    main = config.subcommands("paced_exp.kitchen", "The kitchen.", {"bake": bake})
+    assert main(["bake", "bread"]) == 5
+    for argv, message in (
+        ([], "required: command"),
+        (["fry", "cake"], "invalid choice: 'fry'"),
+        (["bake", "pie"], "`name` pie is not known"),
+    ):
+        with pytest.raises(UserError, match=message):
+            main(argv)
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    assert stopped.value.code == 0 and re.search(r"bake\s+Bake something. In an oven", capsys.readouterr().out)
+
+
+# ---- the probe's options
 
 
 @pytest.mark.parametrize(

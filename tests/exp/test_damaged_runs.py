@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from paced_exp import distill, rollout
+import paced_exp.distill as distill
+from paced_exp import rollout
 from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.grading import grader as grading
 from paced_exp.rollouts.store import ChunkStore

@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from paced_exp import distill, snr_probe
+import paced_exp.distill as distill
+from paced_exp import snr_probe
 from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_json

@@ -17,7 +17,7 @@ from paced_exp.probe.config import ProbeConfig
 from paced_exp.rollouts.config import RolloutConfig
 from paced_exp.rollouts.engines import Engines
 from paced_exp.rollouts.hf import HFEngine
-from paced_exp.rollouts.options import check_engine
+from paced_exp.rollouts.options import BatchedEngineOptions, EngineOptions
 from paced_exp.rollouts.vllm_install import OLDEST, TOO_NEW, Installed, check_device, installed_vllm
 from paced_exp.training.config import DistillConfig
 
@@ -104,7 +104,7 @@ def test_the_extras_install_what_the_check_allows() -> None:
     ("choice", "line"),
     [
         (("tgi", None), "`engine` tgi is not known; known: hf, vllm"),
-        (("hf", {"max_num_seqs": 1}), "`engine_options` are of `engine` vllm"),
+        (("hf", {"max_num_seqs": 1}), "`engine_options` only apply to `engine` vllm"),
         (("vllm", {"quantization": "fp8"}), "`engine_options` has no 'quantization'; known: tensor_parallel_size"),
         (("vllm", {"tensor_parallel_size": 0}), "`engine_options` tensor_parallel_size 0 must be a whole number of at least 1"),
         (("vllm", {"tensor_parallel_size": True}), "tensor_parallel_size True must be a whole number"),
@@ -122,13 +122,13 @@ def test_every_command_refuses_a_choice_without_sense(config: Any, choice: tuple
 
 @pytest.mark.parametrize("config", [RolloutConfig, EvaluateConfig])
 def test_the_batch_budget_is_not_for_vllm(config: Any) -> None:
-    with pytest.raises(UserError, match="`max_batch_tokens` is of `engine` hf"):
+    with pytest.raises(UserError, match="`max_batch_tokens` only applies to `engine` hf"):
         config(engine="vllm", max_batch_tokens=100)
 
 
 def test_good_options_pass() -> None:
-    check_engine("vllm", {"tensor_parallel_size": 2, "gpu_memory_utilization": 1, "enforce_eager": False})
-    check_engine("hf", {}, 100)
+    EngineOptions(engine="vllm", engine_options={"tensor_parallel_size": 2, "gpu_memory_utilization": 1, "enforce_eager": False})
+    BatchedEngineOptions(engine="hf", engine_options={}, max_batch_tokens=100)
 
 
 @pytest.mark.parametrize("command", ["rollout", "evaluate", "snr_probe", "distill"])
@@ -140,7 +140,7 @@ def test_without_vllm_a_command_says_what_to_install_and_leaves_no_folder(comman
         "    if name.startswith('vllm'): raise metadata.PackageNotFoundError(name)\n"
         "    return real(name)\n"
         "metadata.version = version\n"
-        f"from paced_exp import {command}; from paced_exp.core.errors import exit_cleanly\n"
+        f"import paced_exp.{command} as {command}; from paced_exp.core.errors import exit_cleanly\n"
         f"exit_cleanly(lambda: {command}.main(['--engine', 'vllm', '--out', {str(tmp_path / 'run')!r}]))"
     )
     finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
@@ -151,8 +151,8 @@ def test_without_vllm_a_command_says_what_to_install_and_leaves_no_folder(comman
 
 
 def test_the_default_engine_needs_no_vllm() -> None:
-    engines = Engines(max_batch_tokens=4096)
-    engine = engines.of(engines.load("lab:student", dtype="auto"))
+    engines = Engines(BatchedEngineOptions(max_batch_tokens=4096))
+    engine = engines.of(engines.load("lab:student"))
     assert isinstance(engine, HFEngine) and engine.max_batch_tokens == 4096
 
 

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from paced_exp import distill, evaluate, rollout, snr_probe
+import paced_exp.distill as distill
+import paced_exp.evaluate as evaluate
+from paced_exp import rollout, snr_probe
 from paced_exp.core import folder_lock
 from paced_exp.core.errors import UserError
 from paced_exp.core.folder_lock import locked

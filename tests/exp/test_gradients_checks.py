@@ -132,7 +132,7 @@ def test_losses_that_are_not_finite_or_not_one_a_problem_are_refused() -> None:
 
 
 def test_a_name_that_the_model_does_not_have_is_refused() -> None:
-    with pytest.raises(UserError, match=r"only 'model.layers.9' is no parameter or module of the model.*'model.embed_tokens.weight'"):
+    with pytest.raises(UserError, match=r"`only` 'model.layers.9' is no parameter or module of the model.*'model.embed_tokens.weight'"):
         PerProblemGradients(model_of("qwen3"), only=["model.layers.9"])
 
 

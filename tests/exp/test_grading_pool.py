@@ -1,6 +1,7 @@
 """The workers that grade: hostile answers, workers that hang, die or cannot start, and what is left when the parent dies."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -19,6 +20,16 @@ from tests.support.grading_setup import boxed, problem
 
 # A busy machine may take so long to start a worker and schedule it; only hangs are longer.
 SLACK_SECONDS = 90
+
+
+class Opened:
+    """Its pickle, when read, opens (and so makes) a file."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __reduce__(self):
+        return open, (self.name, "w")
 
 
 HOSTILE = {
@@ -95,6 +106,25 @@ def test_an_item_that_ends_every_worker_is_wrong_and_the_others_are_graded(monke
     with GradingPool(2, cpu_seconds=5, memory_bytes=1 << 30) as pool:
         assert pool.verify([("g", "good"), ("g", "bad"), ("g", "good"), ("g", "bad"), ("g", "good")]) == [True, False, True, False, True]
         assert (pool.timed_out, pool.died) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [b"true\ntrue\n", b"true", b"\ntrue\n", b"ready\n", b"True\n", pickle.dumps(True), pickle.dumps(Opened("ran")), b"true\n" * 1000],
+    ids=["two verdicts", "no end", "a line before", "ready again", "True", "pickled True", "a pickle that runs", "many"],
+)
+def test_what_is_no_verdict_passes_no_answer_and_runs_nothing(monkeypatch, tmp_path, reply):
+    """A worker of which an answer has got hold can send any bytes; the answer fails, and so does no other one."""
+    script = (
+        f"import os, sys\nos.write(1, b'ready\\n')\nfor line in sys.stdin:\n    os.write(1, {reply!r} if 'evil' in line else b'true\\n')\n"
+    )
+    (tmp_path / "worker.py").write_text(script)
+    monkeypatch.setattr(grading_pool, "WORKER", tmp_path / "worker.py")
+    monkeypatch.chdir(tmp_path)
+    with GradingPool(1, cpu_seconds=5, memory_bytes=1 << 30) as pool:
+        assert pool.verify([("g", "good"), ("g", "evil"), ("g", "good"), ("g", "good")]) == [True, False, True, True]
+        assert (pool.timed_out, pool.died) == (0, 1)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_an_interrupted_call_leaves_no_stale_verdict(monkeypatch):

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from paced_exp import distill, snr_probe
+import paced_exp.distill as distill
+from paced_exp import snr_probe
 from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_json
 from paced_exp.grading import grader as grading
@@ -88,13 +89,13 @@ def test_a_run_that_was_stopped_goes_on(missing: str, twice: Path, models: Path,
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"at-steps": "20,1"}, "`at_steps` 20,1 must be ascending whole numbers of at least 1"),
-        ({"at-steps": "0,2"}, "`at_steps` 0,2 must be"),
-        ({"at-steps": "1,x"}, "`at_steps` 1,x must be"),
-        ({"method": "uniform"}, "give `at_steps` beyond 1, such as `at_steps` 1,20"),
-        ({"at-steps": "1,2", "method": "pace"}, "`method` pace is not known"),
-        ({"at-steps": "1,2", "training": '{"seed": 3}'}, "`training` may not set 'seed': the probe decides it"),
-        ({"at-steps": "1,2", "training": '{"no_such": 3}'}, "`training` may not set 'no_such': paced_exp.distill has no such option"),
+        ({"at-steps": "20,1"}, "--at-steps 20,1 must be ascending whole numbers of at least 1"),
+        ({"at-steps": "0,2"}, "--at-steps 0,2 must be"),
+        ({"at-steps": "1,x"}, "--at-steps 1,x must be"),
+        ({"method": "uniform"}, "give --at-steps beyond 1, such as --at-steps 1,20"),
+        ({"at-steps": "1,2", "method": "pace"}, "--method pace is not known"),
+        ({"at-steps": "1,2", "training": '{"seed": 3}'}, "--training may not set 'seed': the probe decides it"),
+        ({"at-steps": "1,2", "training": '{"no_such": 3}'}, "--training may not set 'no_such': paced_exp.distill has no such option"),
         ({"at-steps": "1,2", "training": '{"learning_rate": -1}'}, "`learning_rate` -1 must be positive"),
         ({"at-steps": "1,2", "teacher": "no such model!"}, "is no folder and cannot be a hub id"),
     ],

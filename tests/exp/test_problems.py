@@ -396,7 +396,10 @@ def test_no_hub_reachable_is_one_line(monkeypatch, capfd):
         ([{"question": "Q", "answer": "1" * 1001}], r"line 1: the answer has 1001 characters, over the 1000 that graders read"),
         ([{"question": " ", "answer": "1"}], r"line 1: no prompt \(column 'question' is ' '\)"),
         ([{"question": 5, "answer": "1"}], r"line 1: no prompt \(column 'question' is 5\)"),
-        ([{"text": "Q", "answer": "1"}], r"line 1: no column for the prompt; there are: text, answer; map one with columns prompt=COLUMN"),
+        (
+            [{"text": "Q", "answer": "1"}],
+            r"line 1: no column for the prompt; there are: text, answer; name it with `columns` prompt=COLUMN",
+        ),
         ([{"question": "Q", "answer": "1", "solution": 5}], r"line 1: the solution is a int; it must be text"),
         (['{"question": "\\ud800", "answer": "1"}'], r"line 1: the prompt is not valid Unicode text"),
         ([{"question": "Q", "answer": "1", "grader": "lab"}], r"line 1: grader is 'lab'; allowed: math, exact"),
@@ -463,15 +466,15 @@ def test_bad_saved_problems(tmp_path, change, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"spec": "absent.jsonl"}, r"problems = 'absent\.jsonl': no such file"),
+        ({"spec": "absent.jsonl"}, r"source 'absent\.jsonl': no such file"),
         ({"spec": "x" * 5000 + ".jsonl"}, "no such file"),
-        ({"spec": "data.csv"}, r"problems = 'data\.csv': expected lab:SPLIT, hub:OWNER/NAME, or a path ending in \.jsonl or \.parquet"),
-        ({"spec": ""}, "names an empty source"),
-        ({"spec": "lab:mid,"}, "names an empty source"),
+        ({"spec": "data.csv"}, r"source 'data\.csv': must be lab:SPLIT, hub:OWNER/NAME, or a path that ends in \.jsonl or \.parquet"),
+        ({"spec": ""}, "has an empty name"),
+        ({"spec": "lab:mid,"}, "has an empty name"),
         ({"spec": "lab:easy"}, "lab:easy is not a lab split; known: .*lab:train, lab:mid"),
         ({"spec": "lab:mid,lab:mid", "limit": 2}, "problem id 'mid-0-0000000' occurs twice"),
-        ({"spec": "lab:mid", "limit": 0}, "limit = 0 of the problems must be at least 1"),
-        ({"spec": "lab:mid", "seed": -1}, "seed = -1 of the problems must be 0 or above"),
+        ({"spec": "lab:mid", "limit": 0}, "`limit` 0 must be at least 1"),
+        ({"spec": "lab:mid", "seed": -1}, "`seed` -1 must be at least 0"),
         ({"spec": "lab:mid", "columns": {"prompt": "q"}}, "only files and hub data sets have columns"),
     ],
 )

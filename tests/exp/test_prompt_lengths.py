@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from paced_exp import evaluate, rollout
+import paced_exp.evaluate as evaluate
+from paced_exp import rollout
 from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_json
 from paced_exp.data.problem import Problem

@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from paced_exp import distill, references
+import paced_exp.distill as distill
+from paced_exp import references
 from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_json
 from paced_exp.grading import grader as grading

@@ -82,8 +82,11 @@ def test_a_record_that_cannot_be_decides_nothing(tmp_path: Path, change: dict[st
 
 
 @pytest.mark.parametrize(("setting", "steps"), [("distillation", 200), ("self-distillation", 100)])
-def test_the_committed_records_are_whole(setting: str, steps: int) -> None:
-    assert len(finished(SelectionConfig(setting, steps=(steps,), records=str(ROOT / "results" / "desk" / "distill" / "selection")))) >= 3
+def test_the_committed_records_are_whole(setting: Any, steps: int) -> None:
+    assert (
+        len(finished(SelectionConfig(setting=setting, steps=(steps,), records=str(ROOT / "results" / "desk" / "distill" / "selection"))))
+        >= 3
+    )
 
 
 def test_other_options_have_records_of_their_own() -> None:

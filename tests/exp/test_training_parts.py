@@ -162,7 +162,7 @@ def test_sampling_draws_in_proportion_and_weighs_alike() -> None:
 
 def some_data(weighting: Weighting, counts: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> TrainingData:
     """The data of one stage on the student's rollouts, of problems that no model ever sees."""
-    options = BatchOptions(weighting, "loss", batch=2, rollout_every=1, seed=0)
+    options = BatchOptions(weighting, None, "loss", batch=2, rollout_every=1, seed=0)
     monkeypatch.setattr(TrainingData, "_check_contexts", lambda *_: None)
     nothing: Any = None
     rows = RowBuilder([nothing] * len(counts[0]), nothing, nothing, "plain", nothing)

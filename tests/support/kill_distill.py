@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from paced_exp import distill
+import paced_exp.distill as distill
 from paced_exp.training import run as training_run
 from paced_exp.training.trainer import PacedTrainer
 from tests.support.kill_probe import before_renaming, in_a_line, kill, kill_at_each

@@ -4,7 +4,7 @@ import sys
 
 import torch
 
-from paced_exp import distill
+import paced_exp.distill as distill
 from paced_exp.grading import grader as grading
 from paced_exp.models.loading import load_model
 from tests.support.forked_ranks import run_ranks

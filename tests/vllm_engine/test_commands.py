@@ -12,7 +12,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from paced_exp import distill, evaluate, snr_probe
+import paced_exp.distill as distill
+import paced_exp.evaluate as evaluate
+from paced_exp import snr_probe
 from paced_exp.core.json_files import read_json
 from tests.support.children import gone
 

@@ -144,6 +144,6 @@ def test_a_model_that_vllm_does_not_know(student: Any, tmp_path: Path) -> None:
 
 
 def test_a_type_that_vllm_does_not_compute_in() -> None:
-    engines = Engines(EngineOptions(engine="vllm"))
-    with pytest.raises(UserError, match="--dtype float64 is not for --engine vllm; take float32, float16, bfloat16"):
-        engines.of(engines.load("lab:student", dtype="float64"))
+    engines = Engines(EngineOptions(engine="vllm", dtype="float64"))
+    with pytest.raises(UserError, match="`dtype` float64 is not for `engine` vllm; take float32, float16, bfloat16"):
+        engines.of(engines.load("lab:student"))

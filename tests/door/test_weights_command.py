@@ -1,0 +1,117 @@
+"""`paced weights`: its files against the formulas, its summary, and what it refuses."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import betaln
+
+import paced_exp as paced
+from paced_exp.data.problem_tables import SUFFIXES, write_rows
+from paced_exp.weights import main
+from paced_theory.estimation import fit_beta_prior
+
+K = np.array([4, 8, 8, 8, 8])
+k = np.array([0, 8, 4, 2, 5])
+IDS = ["never", "always", "half", "quarter", "more"]
+
+
+@pytest.fixture
+def counts(tmp_path: Path) -> Path:
+    path = tmp_path / "counts.jsonl"
+    write_rows(path, {"problem_id": IDS, "k": k, "K": K})
+    return path
+
+
+def mean_one(weights: np.ndarray) -> np.ndarray:
+    return weights / weights[weights > 0].mean()
+
+
+def read(path: Path) -> pd.DataFrame:
+    if path.suffix == ".parquet":
+        return pd.read_parquet(path)
+    return pd.read_csv(path) if path.suffix == ".csv" else pd.read_json(path, lines=True)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_the_weights_are_the_formulas(suffix: str, counts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "deep" / f"weights{suffix}"
+    main([str(counts), "--out", str(out)])
+    frame = read(out)
+    assert list(frame) == ["problem_id", "k", "K", "weight"] and frame["problem_id"].tolist() == IDS
+    assert frame["k"].tolist() == k.tolist() and frame["K"].tolist() == K.tolist()
+    a, b = fit_beta_prior(k, K)
+    posterior = np.exp(betaln(k + a + 1, K - k + b + 1) - betaln(k + a, K - k + b))  # E[p (1 - p) | k of K]
+    np.testing.assert_allclose(frame["weight"], mean_one(posterior), rtol=1e-9)
+    main([str(counts), "--out", str(out), "--estimate", "plugin", "--alpha", "2"])
+    np.testing.assert_allclose(read(out)["weight"], mean_one((k / K) ** 2 * (1 - k / K)), rtol=1e-9)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_any_format_of_counts_gives_the_same_weights(suffix: str, counts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / f"other{suffix}"
+    write_rows(other, {"K": K, "problem_id": IDS, "k": k, "note": ["x"] * 5})
+    main([str(counts)])
+    expected = capsys.readouterr().out
+    main([str(other)])
+    assert capsys.readouterr().out == expected
+
+
+def test_the_summary_counts_and_draws(counts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "weights.jsonl"
+    main([str(counts), "--estimate", "plugin", "--out", str(out)])
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "weights by Beta(1, 1), plugin estimate" and printed[-1] == str(out)
+    weights = mean_one(k / K * (1 - k / K))
+    effective = weights.sum() ** 2 / (weights**2).sum()
+    assert printed[1] == f"5 problems, 2 dropped (weight zero), effective number {effective:.1f}, largest weight {weights.max():.3f}"
+    assert [line.split()[:2] for line in printed[3:-1]] == [["0", "1"], ["0.25", "1"], ["0.5", "1"], ["0.625", "1"], ["1", "1"]]
+    assert all(line.endswith("#" * 40) for line in printed[3:-1])
+
+
+def test_many_pass_rates_are_put_into_tenths() -> None:
+    rng = np.random.default_rng(0)
+    K = rng.integers(1, 40, 500)
+    k = rng.binomial(K, 0.6)
+    made = paced.weights({"problem_id": np.arange(500), "k": k, "K": K})
+    rows = made.by_pass_rate()
+    assert len(rows) <= 10 and sum(count for _, count, _ in rows) == 500
+    last = 10 * k >= 9 * K
+    assert rows[-1][:2] == ("0.9-1.0", last.sum()) and rows[-1][2] == pytest.approx(made.weight[last].mean())
+
+
+def test_the_options_are_those_of_the_verb(counts: Path, tmp_path: Path) -> None:
+    for method, kernel, estimate in (("uniform", paced.Uniform(), "plugin"), ("hard_filter", paced.HardFilter(0.3, 0.7), "posterior")):
+        options = [] if method == "uniform" else ["--lo", "0.3", "--hi", "0.7", "--estimate", estimate]
+        main([str(counts), "--out", str(tmp_path / "w.csv"), "--method", method, *options])
+        np.testing.assert_array_equal(read(tmp_path / "w.csv")["weight"], paced.weights(str(counts), kernel, estimate))
+    main([str(counts), "--out", str(tmp_path / "w.csv")])
+    np.testing.assert_array_equal(read(tmp_path / "w.csv")["weight"], paced.weights(read(counts)))  # one default for both
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["none.jsonl"], "none.jsonl cannot be read"),
+        ([], "the following arguments are required: counts (see: python -m paced_exp.weights --help)"),
+        (["counts.jsonl", "--estimate", "best"], "--estimate best is not known; known: plugin, unbiased, posterior, empirical_bayes"),
+        (
+            ["counts.jsonl", "--method", "uniform", "--alpha", "2"],
+            "--alpha 2 only applies to --method paced; leave it out with --method uniform",
+        ),
+        (["counts.jsonl", "--out", "./counts.jsonl"], "--out counts.jsonl is the file of the counts; name another file"),
+        (["counts.jsonl", "--out", "weights.txt"], "weights.txt must end in .jsonl, .csv, .parquet"),
+        (["counts.jsonl", "--alpha", "x"], "argument --alpha: invalid float value: 'x'"),
+        (["zeros.jsonl", "--estimate", "plugin"], "all 1 problems have weight zero"),
+        (["zeros.jsonl"], "--estimate empirical_bayes cannot fit a prior to 0 passes in 4 rollouts"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(arguments: list[str], line: str, counts: Path) -> None:
+    (counts.parent / "zeros.jsonl").write_text(json.dumps({"problem_id": "a", "k": 0, "K": 4}))
+    command = [sys.executable, "-m", "paced_exp", "weights", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=counts.parent, check=False)
+    assert (done.returncode, done.stdout) == (2, "") and done.stderr.startswith(f"error: {line}") and done.stderr.count("\n") == 1
