@@ -145,6 +145,15 @@ def test_a_record_without_a_checksum_is_refused_with_the_way_to_give_it_one(tmp_
         seal.main([str(tmp_path)])
 
 
+def test_the_folder_is_given_by_its_place_or_by_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_json(tmp_path / "bench.json", {"kind": "bench_rollouts"})
+    for argv in ([str(tmp_path)], ["--check", str(tmp_path)], [str(tmp_path), "--check"], ["--results", str(tmp_path)]):
+        seal.main(argv)
+        assert capsys.readouterr().out.endswith(f"1 records under {tmp_path} match their checksums\n")
+    with pytest.raises(UserError, match="unrecognized arguments: results"):
+        seal.main([str(tmp_path), "results"])
+
+
 def test_every_committed_record_carries_its_checksum(capsys: pytest.CaptureFixture[str]) -> None:
     seal.main(["--check", str(ROOT / "results")])
     assert "records under" in capsys.readouterr().out
