@@ -55,7 +55,11 @@ def load_inputs(config: DistillConfig | ReferencesConfig) -> Inputs:
     }
     weights = None
     if isinstance(config, DistillConfig) and config.weights is not None:
-        weights = weights_in(read_weights(config.weights), problems, config.weights)
+        try:
+            given = read_weights(config.weights)
+        except UserError as error:
+            raise UserError(f"`weights`: {error}") from error
+        weights = weights_in(given, problems, config.weights)
         fingerprints["weights"] = source_fingerprint(config.weights)
     return Inputs(problems, student, teacher, len(long.skipped), fingerprints, weights)
 
