@@ -6,33 +6,38 @@ Bad values follow from the type of an option (`BAD`), so that a new option is tr
 import inspect
 import re
 import types
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
-import paced_exp.distill as distill
-import paced_exp.evaluate as evaluate
-from paced_exp import rollout, snr_probe
+import paced_exp
 from paced_exp.core import config as configs
-from paced_exp.core.errors import exit_cleanly, flag_of
-from paced_exp.evaluation.config import EvaluateConfig
-from paced_exp.probe.config import ProbeConfig
-from paced_exp.rollouts.config import RolloutConfig
-from paced_exp.training import selection
-from paced_exp.training.config import DistillConfig
+from paced_exp.core.errors import UserError, exit_cleanly, flag_of
 from tests.support import children
 
 pytestmark = pytest.mark.usefixtures("hash_grader")
 
-COMMANDS: dict[str, tuple[types.ModuleType, Any]] = {
-    "snr_probe": (snr_probe, ProbeConfig),
-    "distill": (distill, DistillConfig),
-    "evaluate": (evaluate, EvaluateConfig),
-    "rollout": (rollout, RolloutConfig),
-    "selection": (selection, selection.SelectionConfig),
-}
+
+def declared() -> dict[str, tuple[Callable[..., object], Any]]:
+    """Every function that `configs.command` made an entry point, and its configuration, by module and function."""
+    package, found = Path(inspect.getfile(paced_exp)).parent, {}
+    for path in sorted(package.rglob("*.py")):
+        if "@configs.command(" in path.read_text():
+            module = import_module(".".join(path.relative_to(package.parent).with_suffix("").parts))
+            for name, main in vars(module).items():
+                hints = get_type_hints(main.__wrapped__).values() if hasattr(main, "__wrapped__") else ()
+                if config := next(filter(is_dataclass, hints), None):
+                    found[f"{module.__name__.removeprefix('paced_exp.')}.{name}"] = main, config
+    return found
+
+
+COMMANDS = declared()
+# Run on tiny models, to what comes after the command line. Of the others, which write pages and tables, the command line alone is tried.
+RUN = [name for name, (_, config) in COMMANDS.items() if {"problems", "setting"} & {field.name for field in fields(config)}]
 
 # What each type of option must refuse, by what is wrong with it.
 BAD: dict[Any, dict[str, list[str]]] = {
@@ -46,16 +51,16 @@ BAD: dict[Any, dict[str, list[str]]] = {
 }
 # Strings that may be anything: folders that the command makes. `base_evaluation` may be empty, which is none.
 FREE = {("out", "unknown"), ("out", "absent"), ("out", "empty"), ("base_evaluation", "empty")} | {
-    (name, kind) for name in ("cache", "records") for kind in BAD[str]
+    (name, fault) for name in ("cache", "records") for fault in BAD[str]
 }
 # Read when the work that comes before them is done: the line is the last one, and the folder stays for the corrected command.
 LATE = {"references", "base_evaluation", "pass_rates"}
-# Names of sources and of models, which are quoted in place of the option: several options can hold the same one.
-QUOTED = {"student", "teacher", "model", "problems", "evaluate", "against", "pass_rates", "base_evaluation", "references"}
+# Names of sources, models and files, which are quoted in place of the option.
+QUOTED = {"student", "teacher", "model", "problems", "evaluate", "against", "pass_rates", "base_evaluation", "references", "weights"}
 
 
 def kind_of(hint: Any) -> Any:
-    """The key of `BAD` for an option's type, which may be optional."""
+    """The key of `BAD` for an option's type, which may be optional; `Path` and `list` of the commands that are not `RUN` are not in it."""
     inner = [part for part in get_args(hint) if part is not type(None)] if get_origin(hint) is types.UnionType else [hint]
     assert len(inner) == 1, f"an option of the type {hint}: say in kind_of what it must refuse"
     return get_origin(inner[0]) or inner[0]
@@ -73,22 +78,25 @@ class Bad:
     def named(self, line: str) -> bool:
         """The line names the option; or quotes the value, where the option is one of `QUOTED` (an empty path is the working folder)."""
         flag = re.escape(flag_of(self.option))
-        quoted = [self.value] if self.value else ["''", " . is a folder"]
+        quoted = [self.value] if self.value else ["''", "error: . "]
         return bool(re.search(rf"{flag}(?![\w-])", line)) or (self.option in QUOTED and any(text in line for text in quoted))
 
 
 def bad_values(command: str) -> list[Bad]:
     hints = get_type_hints(COMMANDS[command][1])
+    kinds = {field.name: kind_of(hints[field.name]) for field in fields(COMMANDS[command][1])}
     return [
-        Bad(command, field.name, fault, value)
-        for field in fields(COMMANDS[command][1])
-        for fault, values in BAD[kind_of(hints[field.name])].items()
+        Bad(command, name, fault, value)
+        for name, kind in kinds.items()
+        if command in RUN or kind not in (str, Path, list)
+        for fault, values in BAD[kind].items()
         for value in values
-        if (field.name, fault) not in FREE
+        if (name, fault) not in FREE
     ]
 
 
-FAULTS = sorted({(command, bad.fault) for command in COMMANDS for bad in bad_values(command)})
+FAULTS = sorted({(command, bad.fault) for command in RUN for bad in bad_values(command)})
+PARSED = [command for command in COMMANDS if command not in RUN and bad_values(command)]
 
 
 def command_line(bad: Bad, models: Path, source: Path, out: Path) -> list[str]:
@@ -118,7 +126,7 @@ def complaint(bad: Bad, models: Path, source: Path, out: Path, capsys: pytest.Ca
     """What is wrong with how `bad` is refused; empty where nothing is."""
     capsys.readouterr()
     try:
-        exit_cleanly(lambda: COMMANDS[bad.command][0].main(command_line(bad, models, source, out)))
+        exit_cleanly(lambda: COMMANDS[bad.command][0](command_line(bad, models, source, out)))
     except SystemExit as stopped:
         lines = capsys.readouterr().err.splitlines()
         errors = [line for line in lines if line.startswith("error: ")]
@@ -154,30 +162,40 @@ def test_a_bad_value_of_any_option_is_refused_in_one_line_that_names_it(
     assert tried and not wrong, "\n".join(f"{option}: {found}" for option, found in wrong.items())
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", PARSED)
+def test_a_bad_value_on_the_command_line_of_a_page_is_refused_in_one_line_that_names_it(command: str) -> None:
+    config = COMMANDS[command][1]
+    positional = ["student" for field in fields(config) if not field.kw_only and field.default is MISSING]
+    needed = [*positional, *(["--list"] if command == "reproduce.__main__.main" else [])]  # the grids want to be told what to run
+    for bad in bad_values(command):
+        with pytest.raises(UserError) as refused:
+            configs.parse(config, [*needed, f"{flag_of(bad.option)}={bad.value}"], "prog", "Description.")
+        assert bad.named(str(refused.value)), bad
+
+
+@pytest.mark.parametrize("command", RUN)
 def test_an_option_that_is_none_and_a_file_for_a_folder_are_refused(
     command: str, tmp_path: Path, models: Path, source: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stopped:
-        exit_cleanly(lambda: COMMANDS[command][0].main(["--no-such-option", "3"]))
+        exit_cleanly(lambda: COMMANDS[command][0](["--no-such-option", "3"]))
     assert stopped.value.code == 2
     assert re.fullmatch(r"error: .*no-such-option 3 .*\n", capsys.readouterr().err)
     file = tmp_path / "file"
     file.write_text("x")
     with pytest.raises(SystemExit) as stopped:
-        exit_cleanly(lambda: COMMANDS[command][0].main(command_line(Bad(command, "out", "file", str(file)), models, source, tmp_path)))
+        exit_cleanly(lambda: COMMANDS[command][0](command_line(Bad(command, "out", "file", str(file)), models, source, tmp_path)))
     lines = capsys.readouterr().err.splitlines()
     assert stopped.value.code == 2 and len(lines) == 1 and str(file) in lines[0] and file.read_text() == "x"
 
 
-@pytest.mark.parametrize("module", ["snr_probe", "distill", "evaluate", "rollout", "training.selection"])
+@pytest.mark.parametrize("module", ["snr_probe", "distill", "evaluate", "rollout", "references"])
 def test_as_a_process_a_bad_value_ends_with_status_2_one_line_and_no_traceback(module: str, tmp_path: Path) -> None:
     done = children.run("-W", "error", "-m", f"paced_exp.{module}", "--seed=many", cwd=tmp_path)
     assert (done.returncode, done.stdout, list(tmp_path.iterdir())) == (2, "", [])
     assert re.fullmatch(r"error: option --seed: .*many.*\n", done.stderr), done.stderr
 
 
-def test_every_command_is_tried() -> None:
-    package = Path(inspect.getfile(configs)).parents[1]
-    found = {path.stem for path in package.rglob("*.py") if "@configs.command(" in path.read_text()}
-    assert found == set(COMMANDS)
+def test_the_commands_are_found() -> None:
+    assert {"snr_probe.main", "distill.main", "evaluate.main", "rollout.main", "references.main", "training.selection.main"} == set(RUN)
+    assert PARSED

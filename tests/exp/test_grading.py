@@ -515,7 +515,7 @@ def test_bad_arguments(grader):
     with pytest.raises(ValueError, match="2 problems but 1 responses"):
         grader.grade([problem("4")] * 2, [boxed("4")])
     for arguments in ({"workers": 0}, {"time_limit": 0}, {"time_limit": float("nan")}, {"memory_limit": -1}):
-        with pytest.raises(UserError, match=f"{next(iter(arguments))} = .* must be above 0"):
+        with pytest.raises(UserError, match=f"`{next(iter(arguments))}` .* must be above 0"):
             Grader(**arguments)
 
 

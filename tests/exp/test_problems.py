@@ -368,6 +368,7 @@ def test_an_impossible_hub_name_is_not_called_a_network_failure():
 
 def test_no_hub_reachable_is_one_line(monkeypatch, capfd):
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)  # set in the environment of some who run the tests
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(UserError, match="no hub could be reached for the data set 'openai/gsm8k'") as error:
@@ -428,7 +429,7 @@ def test_bad_jsonl(tmp_path, content, message):
         ({"answer": "gold"}, r"line 1: no column 'gold' \(mapped to answer\); there are: id, question, answer"),
         (
             {"reply": "answer"},
-            r"line 1: columns maps 'reply', which is no field of a problem; allowed: id, prompt, answer, solution, grader",
+            r"line 1: `columns` maps 'reply', which is no field of a problem; allowed: id, prompt, answer, solution, grader",
         ),
     ],
 )
