@@ -55,8 +55,8 @@ FREE = {("out", "unknown"), ("out", "absent"), ("out", "empty"), ("base_evaluati
 }
 # Read when the work that comes before them is done: the line is the last one, and the folder stays for the corrected command.
 LATE = {"references", "base_evaluation", "pass_rates"}
-# Names of sources and of models, which are quoted in place of the option: several options can hold the same one.
-QUOTED = {"student", "teacher", "model", "problems", "evaluate", "against", "pass_rates", "base_evaluation", "references"}
+# Names of sources, models and files, which are quoted in place of the option.
+QUOTED = {"student", "teacher", "model", "problems", "evaluate", "against", "pass_rates", "base_evaluation", "references", "weights"}
 
 
 def kind_of(hint: Any) -> Any:
@@ -78,7 +78,7 @@ class Bad:
     def named(self, line: str) -> bool:
         """The line names the option; or quotes the value, where the option is one of `QUOTED` (an empty path is the working folder)."""
         flag = re.escape(flag_of(self.option))
-        quoted = [self.value] if self.value else ["''", " . is a folder"]
+        quoted = [self.value] if self.value else ["''", "error: . "]
         return bool(re.search(rf"{flag}(?![\w-])", line)) or (self.option in QUOTED and any(text in line for text in quoted))
 
 
