@@ -227,7 +227,7 @@ def test_an_evaluation_with_other_options_is_not_compared_with(whole: Path, mode
     [
         ({"samples": 0}, "`samples` 0 must be at least 1"),
         ({"temperature": 0.0}, "`temperature` 0 makes all 4 samples of a problem the same"),
-        ({"temperature": math.nan}, "`temperature` nan must be at least 0 and finite"),
+        ({"temperature": math.nan}, "`temperature` nan must be a finite number of at least 0"),
         ({"max_new_tokens": 0}, "`max_new_tokens` 0 must be at least 1"),
         ({"replicates": 10}, "`replicates` 10 must be at least 100"),
         ({"seed": -1}, "`seed` -1 must be at least 0"),
