@@ -20,7 +20,6 @@ from typing import Any, NoReturn, get_args, get_type_hints
 from paced_exp.core.errors import UserError, exit_cleanly, flag_of
 from paced_exp.data.problem_tables import read_counts
 from paced_exp.door.problem_weights import weigh_by
-from paced_exp.training.options import WeightingOptions
 from paced_exp.weighting import Weighting
 
 PROG = "paced_exp.weights"
@@ -39,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog=PROG, description="Counts in, weights out: the weight of each problem from its k passes in K rollouts.")
     parser.add_argument("counts", type=Path, help="file with problem_id, k and K: .jsonl, .csv or .parquet")
     parser.add_argument("--out", type=Path, help="file of the weights, likewise; when left out, only the summary is printed")
-    meanings = dict(re.findall(r"^        (\w+): (.+)$", WeightingOptions.__doc__ or "", re.M))
+    meanings = dict(re.findall(r"^        (\w+): (.+)$", Weighting.__doc__ or "", re.M))
     hints = get_type_hints(Weighting)
     for option in dataclasses.fields(Weighting):
         kind = next(one for one in (*get_args(hints[option.name]), hints[option.name]) if one is not NoneType)

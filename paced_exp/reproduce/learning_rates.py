@@ -20,7 +20,7 @@ from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.options import RecordsOptions
 from paced_exp.reproduce.scales import SCALES, Scale
 from paced_exp.training.config import DistillConfig
-from paced_exp.training.selection import SETTINGS, SelectionConfig, finished, line
+from paced_exp.training.selection_grid import SETTINGS, SelectionConfig, finished, line
 
 RUNGS = tuple(float(f"{digit}e{power}") for power in range(-6, -1) for digit in (1, 3))
 

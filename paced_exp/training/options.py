@@ -1,6 +1,6 @@
 """The options of a distillation, group by group."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -16,34 +16,16 @@ from paced_exp.weighting import Weighting
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightingOptions(Options):
+class WeightingOptions(Weighting):
     """The weights.
 
     Attributes:
-        method: of weighting: uniform, paced, hard_filter, gaussian, grpo, maxrl or focal
-        alpha: exponent of the pass rate in paced
-        beta: exponent of the failure rate in paced
-        estimate: of the weight from k of K: plugin (the paper's), unbiased (paced, maxrl and focal), posterior or empirical_bayes (recommended: docs/weights.md)
-        lo: smallest pass rate that the hard filter keeps
-        hi: largest pass rate that the hard filter keeps
-        sigma: width of the gaussian; matched to paced's spread when left out
-        gamma: exponent of the failure rate in focal
-        order: rollouts at which maxrl truncates the likelihood; K when left out
         weights: file of the weight of each problem (.jsonl, .csv or .parquet with problem_id and weight, such as paced weights writes), in place of method and its options
         weight_by: loss (weighted in it) or sampling (problems drawn in proportion to their weights)
         pass_rates: pass_rates.parquet of the same student, or counts of your own (.jsonl or .csv with problem_id, k and K); rolled out here when left out
         recompute: pass rates again: never, stages (at their boundaries), or a number of updates
     """
 
-    method: str = "paced"
-    alpha: float = 1.0
-    beta: float = 1.0
-    estimate: str = "plugin"
-    lo: float = 0.2
-    hi: float = 0.8
-    sigma: float | None = None
-    gamma: float = 2.0
-    order: int | None = None
     weights: str | None = None
     weight_by: Literal["loss", "sampling"] = "loss"
     pass_rates: str | None = None
@@ -51,10 +33,9 @@ class WeightingOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        weighting = self.weighting()
         parse_recompute(self.recompute)
         if self.weights is not None:
-            if weighting != Weighting():
+            if self.weighting() != Weighting():
                 raise UserError(f"`weights` {self.weights} holds the weights themselves; leave out `method` {self.method} and its options")
             if self.pass_rates is not None:
                 raise UserError(
@@ -68,11 +49,11 @@ class WeightingOptions(Options):
     @property
     def needs_pass_rates(self) -> bool:
         """Whether the weights are made from pass rates."""
-        return self.weights is None and self.weighting().needs_pass_rates
+        return self.weights is None and super().needs_pass_rates
 
     def weighting(self) -> Weighting:
-        """The weight scheme. Raises `UserError` for an unknown method, listing the known ones, and for parameters out of range."""
-        return Weighting(self.method, self.alpha, self.beta, self.estimate, self.lo, self.hi, self.sigma, self.gamma, self.order)
+        """The weight scheme alone."""
+        return Weighting(**{option.name: getattr(self, option.name) for option in fields(Weighting)})
 
 
 @dataclass(frozen=True, kw_only=True)

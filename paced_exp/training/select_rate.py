@@ -12,7 +12,7 @@ from paced_exp.training.config import DistillConfig
 from paced_exp.training.references_config import references_for
 from paced_exp.training.references_run import sample_references
 from paced_exp.training.run import distill
-from paced_exp.training.selection import SelectionConfig, best_first, read_selection
+from paced_exp.training.selection_grid import SelectionConfig, best_first, read_selection
 
 
 def select(config: SelectionConfig) -> list[dict[str, Any]]:

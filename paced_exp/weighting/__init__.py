@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from paced_exp.core.errors import UserError
+from paced_exp.core.options import Options
 from paced_exp.weighting.estimators import ESTIMATES, EmpiricalBayes, Estimator, PlugIn, Posterior, Unbiased, estimator_of
 from paced_exp.weighting.kernels import GRPO, METHODS, Beta, Gaussian, Method, fitted, method_of, register
 from paced_theory.kernel import FunctionKernel, Kernel
@@ -50,18 +51,29 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Weighting:
+class Weighting(Options):
     """A weight scheme by names and numbers, as configurations and records hold it.
 
-    method: the kernel, one of `METHODS`: `uniform` 1; `paced` p^alpha (1-p)^beta; `hard_filter` 1 on [lo, hi], else 0; `gaussian`
+    The kernel `method` names w(p): `uniform` 1; `paced` p^alpha (1-p)^beta; `hard_filter` 1 on [lo, hi], else 0; `gaussian`
     exp(-(p-1/2)^2 / (2 sigma^2)), sigma matched to PACED's second moment when None; `grpo` sqrt(p(1-p)); `maxrl` (1-(1-p)^order) / p, order
-    the rollouts a problem when None; `focal` (1-p)^gamma. estimate: of the kernel from k of K, one of `ESTIMATES`, for every method but
-    uniform: `plugin` puts in k/K (the paper's); `unbiased` has the kernel as its expectation; `posterior` is the kernel's mean under a
-    uniform prior; `empirical_bayes` the same under the Beta prior fitted once to all counts. The default is the paper's, for its
-    reproduction; for a training of your own docs/weights.md recommends `empirical_bayes`.
+    the rollouts a problem when None; `focal` (1-p)^gamma. `estimate` says how it is estimated from k of K, for every method but uniform:
+    `plugin` puts in k/K (the paper's); `unbiased` has the kernel as its expectation; `posterior` is the kernel's mean under a uniform
+    prior; `empirical_bayes` the same under the Beta prior fitted once to all counts. The default is the paper's, for its reproduction; for
+    a training of your own docs/weights.md recommends `empirical_bayes`.
 
     Raises `UserError` for an unknown name, listing the known ones, for an option out of range or of another method, and for an unbiased
     estimate of a kernel that has none.
+
+    Attributes:
+        method: of weighting: uniform, paced, hard_filter, gaussian, grpo, maxrl or focal
+        alpha: exponent of the pass rate in paced
+        beta: exponent of the failure rate in paced
+        estimate: of the weight from k of K: plugin (the paper's), unbiased (paced, maxrl and focal), posterior or empirical_bayes (recommended: docs/weights.md)
+        lo: smallest pass rate that the hard filter keeps
+        hi: largest pass rate that the hard filter keeps
+        sigma: width of the gaussian; matched to paced's spread when left out
+        gamma: exponent of the failure rate in focal
+        order: rollouts at which maxrl truncates the likelihood; K when left out
     """
 
     method: str = "paced"
@@ -75,9 +87,11 @@ class Weighting:
     order: int | None = None
 
     def __post_init__(self) -> None:
-        applicable = {"method", *method_of(self.method).options, *(("estimate",) if self.needs_pass_rates else ())}
+        super().__post_init__()
+        method = method_of(self.method)
+        applicable = {"method", *method.options, *(("estimate",) if self.method != "uniform" else ())}
         estimator_of(self.estimate)
-        for option in fields(self):
+        for option in fields(Weighting):  # a configuration that is a weighting has more
             value = getattr(self, option.name)
             if option.name not in applicable and value != option.default:
                 takers = [name for name, other in METHODS.items() if option.name in other.options]

@@ -10,7 +10,7 @@ from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_json, write_checked, write_json
 from paced_exp.training import selection
 from paced_exp.training.select_rate import select
-from paced_exp.training.selection import SelectionConfig, finished
+from paced_exp.training.selection_grid import SelectionConfig, finished
 from tests.support.distill_setup import save_models, write_problems
 
 pytestmark = pytest.mark.usefixtures("hash_grader")

@@ -16,7 +16,7 @@ from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.learning_rates import RUNGS, check_rates, scale_named, select_rate, selected_rates, selection_of
 from paced_exp.reproduce.scales import GPU
 from paced_exp.training.config import DistillConfig
-from paced_exp.training.selection import SETTINGS, SelectionConfig, finished
+from paced_exp.training.selection_grid import SETTINGS, SelectionConfig, finished
 
 
 def write_pair(config: SelectionConfig, rate: float, mean: float) -> None:
