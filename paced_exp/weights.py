@@ -10,7 +10,6 @@ weight has mean one over the problems that have any, and is zero where a problem
 
 import argparse
 import dataclasses
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from types import NoneType
 from typing import Any, NoReturn, get_args, get_type_hints
 
 from paced_exp.core.errors import UserError, exit_cleanly, flag_of
+from paced_exp.core.options import meanings
 from paced_exp.data.problem_tables import read_counts
 from paced_exp.door.problem_weights import weigh_by
 from paced_exp.weighting import Weighting
@@ -38,13 +38,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog=PROG, description="Counts in, weights out: the weight of each problem from its k passes in K rollouts.")
     parser.add_argument("counts", type=Path, help="file with problem_id, k and K: .jsonl, .csv or .parquet")
     parser.add_argument("--out", type=Path, help="file of the weights, likewise; when left out, only the summary is printed")
-    meanings = dict(re.findall(r"^        (\w+): (.+)$", Weighting.__doc__ or "", re.M))
+    help_of = meanings(Weighting)
     hints = get_type_hints(Weighting)
     for option in dataclasses.fields(Weighting):
         kind = next(one for one in (*get_args(hints[option.name]), hints[option.name]) if one is not NoneType)
         default = RECOMMENDED if option.name == "estimate" else option.default
         shown = "" if default is None else f" (default: {default})"
-        parser.add_argument(flag_of(option.name), type=kind, default=default, help=meanings[option.name].replace("%", "%%") + shown)
+        parser.add_argument(flag_of(option.name), type=kind, default=default, help=help_of[option.name].replace("%", "%%") + shown)
     return parser
 
 

@@ -9,6 +9,7 @@ parents' first.
 """
 
 import math
+import re
 from dataclasses import Field, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -64,6 +65,14 @@ def check_known(name: str, value: object, known: tuple[object, ...]) -> None:
     """Raise `UserError` for a `value` of the option `name` that is none of `known`."""
     if value not in known:
         raise UserError(f"`{name}` {value} is not known; known: {', '.join(map(str, known))}")
+
+
+def meanings(kind: type) -> dict[str, str]:
+    """What each option of a configuration or group means, from the "Attributes:" of its docstring and of its groups'; its own words come first."""
+    found: dict[str, str] = {}
+    for home in reversed(kind.__mro__):
+        found |= dict(re.findall(r"^        (\w+): (.+)$", home.__doc__ or "", re.M))
+    return found
 
 
 def grouped(kind: "type[DataclassInstance]") -> "dict[type, list[Field[Any]]]":

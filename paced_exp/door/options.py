@@ -5,7 +5,6 @@ import difflib
 import inspect
 import numbers
 import operator
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import NoneType
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, g
 import numpy as np
 
 from paced_exp.core.errors import UserError
+from paced_exp.core.options import meanings
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -74,19 +74,14 @@ def takes_options_of(config_class: "type[DataclassInstance]") -> Callable[[Verb]
         ]
         returns = inspect.signature(verb).return_annotation
         verb.__signature__ = inspect.Signature([*own, *further], return_annotation=returns)  # type: ignore[attr-defined]
-        verb.__doc__ = f"{inspect.cleandoc(verb.__doc__ or '')}\n\nFurther options:\n{_meanings(config_class, {p.name for p in own})}"
+        verb.__doc__ = f"{inspect.cleandoc(verb.__doc__ or '')}\n\nFurther options:\n{_lines(config_class, {p.name for p in own})}"
         return verb
 
     return decorate
 
 
-def _meanings(config_class: "type[DataclassInstance]", without: set[str]) -> str:
-    """A line for each option, as the docstrings of the configuration and of its groups describe it; the configuration's own words come first."""
-    found: dict[str, str] = {}
-    for home in reversed(config_class.__mro__):
-        found |= dict(re.findall(r"^        (\w+): (.+)$", home.__doc__ or "", re.M))
-    return "\n".join(
-        f"    {field.name}: {found[field.name]}"
-        for field in dataclasses.fields(config_class)
-        if field.name in found and field.name not in without
-    )
+def _lines(config_class: "type[DataclassInstance]", without: set[str]) -> str:
+    """A line for each option that has a meaning, but those of `without`."""
+    found = meanings(config_class)
+    names = [field.name for field in dataclasses.fields(config_class)]
+    return "\n".join(f"    {name}: {found[name]}" for name in names if name in found and name not in without)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -61,7 +62,7 @@ def train_run(config: DistillConfig, run: RunFolder) -> Trained:
         run.open().claim(inputs.fingerprints)
         save_problems(inputs.problems, run / "problems.parquet")
     processes.wait()
-    clock = _Clock(run, processes)
+    clock = StageClock(run / "seconds.json") if processes.main else lambda stage: nullcontext()
     with grading.Grader() as grader:
         context = RunContext(run.path, engines, grader, processes)
         sampling = Sampling(config.K, config.max_new_tokens, config.temperature, config.seed)
@@ -98,26 +99,6 @@ def _process_options(device: str) -> dict[str, Any]:
     options: dict[str, Any] = {"timeout": timedelta(days=2)} if int(os.environ.get("WORLD_SIZE", "1")) > 1 else {}
     on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
     return options | ({"cpu": True} if on_cpu else {})
-
-
-class _Clock:
-    """The seconds of stages, written by the main process only."""
-
-    def __init__(self, run: RunFolder, processes: Processes) -> None:
-        self._clock = StageClock(run / "seconds.json") if processes.main else None
-
-    def __call__(self, stage: str) -> "_Clock":
-        if self._clock is not None:
-            self._clock(stage)
-        return self
-
-    def __enter__(self) -> None:
-        if self._clock is not None:
-            self._clock.__enter__()
-
-    def __exit__(self, *exception: object) -> None:
-        if self._clock is not None:
-            self._clock.__exit__(*exception)
 
 
 def _save_model(trainer: PacedTrainer, folder: Path, processes: Processes) -> None:
@@ -173,7 +154,7 @@ def distill(config: DistillConfig) -> dict[str, Any]:
 
 
 def _is_first_process() -> bool:
-    """Of those that a launcher started; asked before torch is loaded."""
+    """Of those that a launcher started; asked of the environment, since their group is made only when there is work to do."""
     return int(os.environ.get("WORLD_SIZE", "1")) == 1 or int(os.environ.get("RANK", "0")) == 0
 
 
