@@ -122,8 +122,8 @@ def test_requests_without_sense_are_refused_at_once(engine: Any, student: Any) -
     one = [Prompt("p", [5, 6])]
     assert "has 512 tokens, but the model's context is 512" in refused(engine, [Prompt("p", [5] * 512)])
     assert "at most 12 new tokens fit" in refused(engine, [Prompt("p", [5] * 500)], max_new_tokens=13)
-    assert refused(engine, one, max_new_tokens=0) == "--max-new-tokens 0 must be at least 1"
-    assert "-K 16385 is above vLLM's limit of 16384 samples a prompt" in refused(engine, one, samples=16385)
+    assert refused(engine, one, max_new_tokens=0) == "`max_new_tokens` 0 must be at least 1"
+    assert "`K` 16385 is above vLLM's limit of 16384 samples a prompt" in refused(engine, one, samples=16385)
     assert "outside the model's 543 embeddings" in refused(engine, [Prompt("p", [543])])
     assert list(engine.generate([], Sampling(1, 8, temperature=1.0, seed=0))) == []
 
