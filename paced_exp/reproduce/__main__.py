@@ -1,8 +1,8 @@
 """Run the grids behind the paper's tables.
 
     python -m paced_exp.reproduce --list                                     # the tables and their rows
-    python -m paced_exp.reproduce --table distillation --scale desk --seeds 5
-    python -m paced_exp.reproduce --all --scale desk --dry-run               # cells and estimated time, nothing is run
+    python -m paced_exp.reproduce --table distillation --scale desk-v1 --seeds 5
+    python -m paced_exp.reproduce --all --scale desk-v1 --dry-run               # cells and estimated time, nothing is run
     python -m paced_exp.reproduce --all --scale gpu --minutes 9              # stops in time; the same command goes on
 
 Cells that have a record are skipped. Killed at any moment, the same command continues. Exit status: 0 done, 2 something to mend, 3 time up
@@ -46,7 +46,7 @@ class GridConfig(RecordsOptions):
     table: list[str] = field(default_factory=list)
     all: bool = False
     list: bool = False
-    scale: str = "desk"
+    scale: str = "desk-v1"
     seeds: int | None = None
     jobs: int | None = None
     minutes: float | None = None

@@ -23,7 +23,7 @@ from paced_exp.reproduce.options import RecordsOptions
 from paced_exp.reproduce.printed_table import NOT_RUN, fixed, with_interval
 from paced_exp.reproduce.printing import filled
 from paced_exp.reproduce.records import Results, readable
-from paced_exp.reproduce.scales import DESK, PAPER, Scale
+from paced_exp.reproduce.scales import DESK_V1, PAPER, Scale
 from paced_exp.reproduce.significance import CONFIDENCE, mean_and_error
 from paced_exp.reproduce.verdict_tables import finding_text
 from paced_exp.reproduce.verdicts import LEAST_SEEDS, outcomes
@@ -129,7 +129,7 @@ def _probe(results: Results, scale: Scale) -> dict[str, str]:
 @configs.command(MacrosConfig, "paced_exp.reproduce.macros", __doc__)
 def main(config: MacrosConfig) -> None:
     """Write the file and say where."""
-    write_atomically(config.out, filled("numbers.tex", macros=macros(readable(config.results), DESK)))
+    write_atomically(config.out, filled("numbers.tex", macros=macros(readable(config.results), DESK_V1)))
     print(config.out)
 
 

@@ -80,9 +80,9 @@ _LAB_SHARED = {"K": 8, "candidates": 2, "batch": 32, "micro_batch": 16, "max_new
 _BEFORE = "before updates 1 and 20"
 _SMALLER = {"per_bin": 500, "max_problems": 200_000}  # a probe of robustness, beside 2,000 a bin where the claim is judged
 
-# Rates and updates are those that the selection on the unweighted baseline chose (docs/distillation.md, results/desk/distill/selection).
-DESK = Scale(
-    name="desk",
+# Rates and updates are those that the selection on the unweighted baseline chose (docs/distillation.md, results/desk-v1/distill/selection).
+DESK_V1 = Scale(
+    name="desk-v1",
     setups={
         "distillation": Setup("lab:student", "lab:teacher", 200, 2e-3),
         "self-distillation": Setup("lab:student", "self", 100, 1e-3),
@@ -124,7 +124,7 @@ DESK = Scale(
 
 SMOKE = Scale(
     name="smoke",
-    setups={name: Setup(setup.student, setup.teacher, 4, setup.learning_rate) for name, setup in DESK.setups.items()},
+    setups={name: Setup(setup.student, setup.teacher, 4, setup.learning_rate) for name, setup in DESK_V1.setups.items()},
     problems="lab:train",
     limit=24,
     tiers=_LAB_TIERS,
@@ -219,4 +219,4 @@ PAPER = Scale(
     ),
 )
 
-SCALES = {scale.name: scale for scale in (DESK, GPU, PAPER, SMOKE)}
+SCALES = {scale.name: scale for scale in (DESK_V1, GPU, PAPER, SMOKE)}
