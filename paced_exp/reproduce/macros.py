@@ -17,7 +17,7 @@ from paced_exp.reproduce.c1 import figure_probe, probe_records
 from paced_exp.reproduce.cells import all_cells, cell_of
 from paced_exp.reproduce.claims import CLAIMS, MARGIN
 from paced_exp.reproduce.findings import LEVEL, VERDICTS
-from paced_exp.reproduce.grids import BY_NAME, TABLES
+from paced_exp.reproduce.grids import BY_NAME, tables_of
 from paced_exp.reproduce.measures import combined, primaries, row_named
 from paced_exp.reproduce.options import RecordsOptions
 from paced_exp.reproduce.printed_table import NOT_RUN, fixed, with_interval
@@ -52,7 +52,7 @@ def _protocol(scale: Scale) -> dict[str, str]:
     paper = cell_of(PAPER, BY_NAME["distillation"], BY_NAME["distillation"].row("paced"), 0).config
     assert isinstance(paced, DistillConfig) and isinstance(own, DistillConfig) and isinstance(paper, DistillConfig)
     return {
-        "NumTables": str(sum(bool(table.rows) for table in TABLES)),
+        "NumTables": str(sum(bool(table.rows) for table in tables_of(scale.protocol))),
         "NumCells": str(len(all_cells(scale))),
         "NumMainSeeds": str(scale.seeds[0]),
         "NumOtherSeeds": str(scale.seeds[1]),

@@ -10,7 +10,7 @@ from paced_exp.core import config as configs
 from paced_exp.core.errors import exit_cleanly
 from paced_exp.core.json_files import write_atomically
 from paced_exp.reproduce.grid_tables import grid_tables
-from paced_exp.reproduce.grids import TABLES
+from paced_exp.reproduce.grids import tables_of
 from paced_exp.reproduce.hyperparameters import hyperparameter_table
 from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.options import RecordsOptions
@@ -48,9 +48,10 @@ def scales_to_print(results: Path, chosen: str | None) -> list[str]:
     """The chosen scale, or the desk's and any other that has records; of these never the smoke scale, which measures nothing."""
     if chosen is not None:
         return [chosen]
-    folders = {table.name for table in TABLES}
     return [
-        name for name in SCALES if name != "smoke" and (name == ALWAYS or any((results / name / folder).is_dir() for folder in folders))
+        name
+        for name, scale in SCALES.items()
+        if name != "smoke" and (name == ALWAYS or any((results / name / table.name).is_dir() for table in tables_of(scale.protocol)))
     ]
 
 
@@ -58,7 +59,7 @@ def all_tables(results: Results, scale_name: str, reported: Reported) -> list[Pr
     """Every table of a scale as it is printed, in the order of their declarations, and how the methods repeat their data."""
     scale = scale_named(scale_name, results.folder)
     printed: list[PrintedTable] = []
-    for table in TABLES:
+    for table in tables_of(scale.protocol):
         printed += grid_tables(results, scale, table, reported) if table.rows else [hyperparameter_table(scale, reported)]
     return printed + regime_tables(results, scale)
 

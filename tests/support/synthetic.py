@@ -54,7 +54,9 @@ def scores(scale: Scale, accuracy: float, seed: int, problems: int = PROBLEMS) -
     return {source: rng.binomial(SAMPLES, accuracy, problems) for source in scale.sources}
 
 
-def write_row(results: Path, table: str, row: str, accuracy: Callable[[int], float] | float, seeds: int = 5, scale: Scale = DESK_V1) -> None:
+def write_row(
+    results: Path, table: str, row: str, accuracy: Callable[[int], float] | float, seeds: int = 5, scale: Scale = DESK_V1
+) -> None:
     """Records of a row for the first `seeds` seeds, around accuracy(seed)."""
     for cell in row_cells(scale, BY_NAME[table], BY_NAME[table].row(row), seeds):
         level = accuracy(cell.seed) if callable(accuracy) else accuracy
