@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from paced_exp.plotting.style import COLORS, new_figure, save_figure
 from paced_exp.weighting import METHODS
 from paced_theory.kernels import BetaKernel
-
-UNKNOWN = "#D9D9D9"
 
 
 def plot_gram(record: dict[str, Any], folder: str | Path, name: str = "gram") -> list[Path]:
@@ -34,24 +35,34 @@ def gram_figure(record: dict[str, Any]) -> Figure:
 
 
 def _draw_cosines(figure: Figure, axes: Any, gram: dict[str, Any]) -> None:
-    """Red: one direction; blue: opposite ones. A number in bold: 0 lies outside of its interval."""
+    """Above the diagonal squares, red for one direction and blue for opposite ones; below it the numbers.
+
+    The shorter the interval, the larger the square, so that noise catches no eye; a number is bold where its interval leaves out 0.
+    """
     cosine, low, high = (np.array(gram[name], dtype=float) for name in ("cosine", "cosine_low", "cosine_high"))
     bins = len(cosine)
-    axes.set_facecolor(UNKNOWN)
-    # One of the diverging maps that colour-blind readers can read; white is 0.
-    image = axes.imshow(np.ma.masked_invalid(cosine), cmap="RdBu_r", vmin=-1, vmax=1, origin="lower")
+    colors = ScalarMappable(Normalize(-1, 1), "RdBu_r")  # colour-blind readers can read it; white is 0
     for i in range(bins):
-        for j in range(bins):
-            known = low[i, j] > 0 or high[i, j] < 0
-            text = "?" if np.isnan(cosine[i, j]) else f"{cosine[i, j]:.1f}".replace("-", "−")
-            shade = "white" if abs(cosine[i, j]) > 0.65 else "black"
-            axes.text(j, i, text, ha="center", va="center", fontsize=6, color=shade, weight="bold" if known else "normal")
+        axes.add_patch(Rectangle((i - 0.5, i - 0.5), 1, 1, facecolor=COLORS["grey"], alpha=0.3, lw=0))
+        for j in range(i):
+            known = not np.isnan(cosine[i, j])
+            side = max(0.25, 1 - (high[i, j] - low[i, j]) / 2)
+            face = colors.to_rgba(cosine[i, j]) if known else COLORS["grey"]
+            axes.add_patch(Rectangle((j - side / 2, i - side / 2), side, side, facecolor=face, edgecolor=COLORS["grey"], lw=0.4))
+            weight = "bold" if low[i, j] > 0 or high[i, j] < 0 else "normal"
+            axes.text(i, j, _shown(cosine[i, j]), ha="center", va="center", fontsize=min(6.0, 66 / bins), weight=weight)
     labels = [f"{rate:.2g}" for rate in gram["pass_rate"]]
     axes.set_xticks(range(bins), labels)
     axes.set_yticks(range(bins), labels)
-    axes.set(xlabel="pass rate of one bin, k/K", ylabel="pass rate of the other")
+    axes.set(xlabel="pass rate of one bin, k/K", ylabel="pass rate of the other", aspect="equal")
+    axes.set(xlim=(-0.5, bins - 0.5), ylim=(-0.5, bins - 0.5))
     axes.grid(False)
-    figure.colorbar(image, ax=axes, label="cosine of the mean gradients", shrink=0.85)
+    figure.colorbar(colors, ax=axes, label="cosine of the mean gradients", shrink=0.85, ticks=(-1, -0.5, 0, 0.5, 1))
+
+
+def _shown(cosine: float) -> str:
+    """Two decimals without a leading zero, which leaves room for a minus."""
+    return "?" if np.isnan(cosine) else f"{cosine + 0.0:.2f}".replace("0.", ".", 1).replace("-", "−").replace("−.00", ".00")
 
 
 def _draw_weight(axes: Any, gram: dict[str, Any]) -> None:
@@ -77,7 +88,8 @@ def _caption(record: dict[str, Any], panels: list[dict[str, Any]]) -> str:
     return (
         f"Mean gradients of problems with different pass rates, k/K from K = {config['K']} rollouts ({config['student']} distilled from "
         f"{config['teacher']}). {rows}Left: cosines of the true mean gradients of two bins, from unbiased inner products; the ratio of estimates can "
-        "exceed 1 and is clamped; bold where its 95 % interval (over problems) leaves out 0, grey where a bin's mean is not told from zero. Right: "
+        "exceed 1 and is clamped; the longer the 95 % interval (over problems), the smaller the square; bold where it leaves out 0; grey and ? where "
+        "a bin's mean is not told from zero. Right: "
         "the weight of most progress along the mean gradient of the unweighted pool per unit of gradient noise, ⟨μ, G⟩ / E‖g‖² of each bin, with "
         "the 95 % interval of ⟨μ, G⟩ and scaled so that its positive part has mean one over the bins; below zero a bin pulls against the pool."
     )

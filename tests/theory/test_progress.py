@@ -124,9 +124,10 @@ def test_values_and_limits_are_those_of_a_loop_over_problems_left_out() -> None:
             variance += (angles(WEIGHTS, alignment, moment, SHARE) - phi) ** 2
         half = gram.quantile(0.9) * np.sqrt(variance)
         found = efficiencies(gram, 7 * SHARE, WEIGHTS, own=own, confidence=0.9)
-        for values, end in ((found.value, phi), (found.low, phi + half), (found.high, np.maximum(phi - half, 0))):
+        for values, end in ((found.value, phi), (found.high, np.maximum(phi - half, 0))):
             shrunk = np.sqrt(np.maximum(end**2 - np.maximum(bias, 0), 0))
             assert values == pytest.approx(np.cos(np.minimum(shrunk, np.pi / 2)) ** 2, rel=1e-6)
+        assert found.low == pytest.approx(np.cos(np.minimum(phi + half, np.pi / 2)) ** 2, rel=1e-6)
 
 
 @pytest.mark.parametrize(("spread", "n", "least"), [(0.0, 100, 0.9), (1.2, 200, 0.8)])
@@ -159,7 +160,7 @@ def test_a_weight_against_the_pool_has_no_efficiency_and_a_weight_of_zero_none_a
     mean = np.array([3.0, 0.0, 0.0])
     bins = [rng.standard_normal((50, 3)) + sign * mean for sign in (-1, 1, 1)]
     found = efficiencies(bin_gram(bins), [1, 1, 1], [[1.0, 0, 0], [0, 1.0, 1.0], [0, 0, 0]])
-    assert found.value[0] == pytest.approx(0, abs=1e-12) == found.high[0] and found.value[1] > 0.5 and np.isnan(found.value[2])
+    assert found.value[0] == found.low[0] == found.high[0] == 0 and found.value[1] > 0.5 and np.isnan(found.value[2])
 
 
 def test_a_sketchs_error_widens_the_interval() -> None:
