@@ -18,6 +18,7 @@ from paced_exp.probe.config import KIND, ProbeConfig
 from paced_exp.probe.curve import curve_record, estimate_curve
 from paced_exp.probe.earlier import EarlierRun
 from paced_exp.probe.fits import mixture_of
+from paced_exp.probe.gram import gram_record
 from paced_exp.probe.measurement import bin_data, bin_gradients, fill_bins
 from paced_exp.probe.responses import responses_for
 from paced_exp.rollouts.engines import Engines
@@ -55,7 +56,8 @@ def _run_probe(config: ProbeConfig, run: RunFolder) -> dict[str, Any]:
     with clock("gradients"):
         sums = bin_gradients(config, run, bins, problems, references, student, teacher)
     with clock("estimates"):
-        curve = curve_record(estimate_curve(bin_data(config, bins, references, sums), replicates=config.replicates, seed=config.seed))
+        data = bin_data(config, bins, references, sums)
+        curve = curve_record(estimate_curve(data, replicates=config.replicates, seed=config.seed)) | {"gram": gram_record(data, config.K)}
         curve["mixture"] = mixture_of({"config": configs.as_dict(config), "bins": curve["bins"], "rollouts": rollouts})
     if long.skipped:
         print(f"`skip_long`: {len(long.skipped)} problems were skipped, the first is {long.skipped[0]!r}", file=sys.stderr)

@@ -36,7 +36,7 @@ def ran(scale: Scale, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_record_and_figure_are_in_the_results_and_nothing_is_left(scale: Scale, ran: Path) -> None:
     (probe,) = probes_of(scale)
     there = {path.name for path in probe.folder(ran / "results").iterdir()}
-    assert there == {"record.json", *(f"snr_curve.{kind}" for kind in ("pdf", "png", "svg", "txt"))}
+    assert there == {"record.json", *(f"{name}.{kind}" for name in ("gram", "snr_curve") for kind in ("pdf", "png", "svg", "txt"))}
     assert probe.record(ran / "results") is not None and not [path for path in (ran / "work").rglob("*") if path.is_file()]
 
 
