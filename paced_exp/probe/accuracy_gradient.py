@@ -123,7 +123,7 @@ def kept_tensors(path: Path, make: Callable[[], Direction]) -> Direction:
         with atomic_file(path) as file:
             file.write(save({name: tensor.cpu().contiguous() for name, tensor in made.items()}))
     try:
-        return load(path.read_bytes())
+        return dict(sorted(load(path.read_bytes()).items()))  # safetensors gives them in any order, and sums depend on it
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} is corrupted ({error}); delete it and run the same command again") from error
 
