@@ -1,6 +1,6 @@
 """The SNR curve of every probe of a scale, drawn from its record into the record's own folder.
 
-python -m figures.snr_curves [--results results] [--scale desk]
+python -m figures.snr_curves [--results results] [--scale desk-v1]
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from paced_exp.reproduce.probes import PROBE_TABLES, probes_of
 from paced_exp.reproduce.records import readable
 
 
-def draw(results: Path, scale: str = "desk") -> list[Path]:
+def draw(results: Path, scale: str = "desk-v1") -> list[Path]:
     """Draw the curve of every probe that has run. Raises `UserError` for a damaged record."""
     chosen = scale_named(scale, results)
     paths = []

@@ -407,7 +407,7 @@ def test_a_fitted_kernel_has_the_exponents_of_the_probe_s_record(tmp_path: Path)
     record = a_record(tmp_path / "record.json", mixture={"fit": {"a": 0.25, "b": 1.5}}, fit={"a": 3.0, "b": 3.0})
     assert fitted(record) == Beta(0.25, 1.5) and fitted(str(record), "bins") == Beta(3, 3)
     assert_ratio(weights(k8, 8, fitted(record), "plugin").values, [p**0.25 * (1 - p) ** 1.5 for p in k8 / 8])
-    committed = ROOT / "results" / "desk" / "snr_verdict" / "qwen3" / "record.json"
+    committed = ROOT / "results" / "desk-v1" / "snr_verdict" / "qwen3" / "record.json"
     found = json.loads(committed.read_text())["fit"]
     assert fitted(committed, "bins") == Beta(found["a"], found["b"])
 
