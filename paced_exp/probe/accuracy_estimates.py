@@ -12,7 +12,8 @@ import numpy as np
 from paced_exp.data.problem_tables import Counts
 from paced_exp.probe.accuracy_utilities import BinUtilities
 from paced_exp.probe.two_way import Spread, ratio, weighted_mean
-from paced_exp.weighting import normalised
+from paced_exp.weighting import weights
+from paced_theory.curve import curve_text, parse_curve
 
 MINIMUM = 3  # problems of a bin, as for its SNR
 
@@ -88,28 +89,21 @@ def _plain(spread: Spread) -> dict[str, float]:
 
 
 def curve_of(rows: list[dict[str, Any]]) -> str | None:
-    """The weights as "p:w,p:w,...": at each bin's pass rate max(0, mean utility), scaled to mean one over the bins; None where all are zero.
+    """The weights as `parse_curve` and the option `curve` read them: at each bin's pass rate max(0, mean utility), of mean one over the bins.
 
-    Between the points the weight is linear, beyond them constant.
+    None where all are zero.
     """
-    weights = np.array([max(0.0, row["utility"]) for row in rows])
-    if not weights.any():
-        return None
-    return ",".join(f"{row['pass_rate']:.6g}:{weight:.6g}" for row, weight in zip(rows, weights / weights.mean(), strict=True))
-
-
-def curve_at(curve: str, pass_rates: np.ndarray) -> np.ndarray:
-    """The curve's weight at pass rates (n,), before normalising."""
-    points = np.array([[float(number) for number in point.split(":")] for point in curve.split(",")])
-    return np.asarray(np.interp(pass_rates, points[:, 0], points[:, 1]))
+    found = np.array([max(0.0, row["utility"]) for row in rows])
+    return curve_text([row["pass_rate"] for row in rows], (found / found.mean()).tolist()) if found.any() else None
 
 
 def weight_columns(curve: str, counts: Counts) -> dict[str, Any] | None:
-    """problem_id, k, K and weight of every problem counted, as `paced weights` writes them: mean one over the problems of positive weight.
+    """problem_id, k, K and weight of every problem counted, as `paced weights` writes them; None where the curve gives all of them zero.
 
-    None where the curve gives every one of them the weight zero.
+    The weight is the curve's at k/K, of mean one over the problems of positive weight.
     """
-    raw = curve_at(curve, counts.k / counts.K)
-    if not raw.any():
+    kernel = parse_curve(curve)
+    if not kernel(counts.k / counts.K).any():
         return None
-    return {"problem_id": counts.problem_id, "k": counts.k, "K": counts.K, "weight": normalised(raw).in_training}
+    made = weights(counts.k, counts.K, kernel, "plugin").in_training
+    return {"problem_id": counts.problem_id, "k": counts.k, "K": counts.K, "weight": made}

@@ -11,12 +11,12 @@ from safetensors.torch import load_file
 
 from paced_exp import distill, snr_probe
 from paced_exp.core.errors import UserError
-from paced_exp.data.problem_tables import read_counts, read_weights
+from paced_exp.data.problem_tables import Counts, read_counts, read_weights
 from paced_exp.data.prompts import prompt_ids
 from paced_exp.data.sources import load_problems
 from paced_exp.grading import grader as grading
 from paced_exp.models.loading import load_model
-from paced_exp.probe.accuracy_estimates import curve_at, curve_of
+from paced_exp.probe.accuracy_estimates import curve_of, weight_columns
 from paced_exp.probe.config import ProbeConfig
 from paced_exp.rollouts.references import read_references
 from paced_exp.rollouts.store import ChunkStore
@@ -158,10 +158,15 @@ def test_a_training_takes_the_weights(aligned: Path, models: Path, problems: Pat
     assert record["weights"]["dropped"] == (weights == 0).sum() and record["weights"]["problems"] == len(weights)
 
 
-def test_a_curve_is_linear_between_its_points_and_constant_beyond() -> None:
+def test_weights_are_linear_between_the_bins_and_constant_beyond() -> None:
     curve = curve_of([{"pass_rate": p, "utility": u} for p, u in ((0.1, -2.0), (0.5, 3.0), (0.9, 1.0))])
     assert curve == "0.1:0,0.5:2.25,0.9:0.75"
-    np.testing.assert_allclose(curve_at(curve, np.array([0.0, 0.2, 0.5, 0.8, 1.0])), [0, 0.5625, 2.25, 1.125, 0.75])
+    ids = list("abcde")
+    columns = weight_columns(curve, Counts(ids, np.array([0, 2, 5, 8, 10]), np.full(5, 10)))
+    expected = np.array([0, 0.5625, 2.25, 1.125, 0.75])
+    assert columns is not None and columns["problem_id"] == ids
+    np.testing.assert_allclose(columns["weight"], expected / expected[1:].mean())
+    assert weight_columns(curve, Counts(["a"], np.array([0]), np.array([10]))) is None
     assert curve_of([{"pass_rate": 0.0, "utility": -1.0}, {"pass_rate": 1.0, "utility": 0.0}]) is None
 
 
