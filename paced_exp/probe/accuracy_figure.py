@@ -84,6 +84,7 @@ def _size(rows: list[dict[str, Any]]) -> float:
 def _caption(record: dict[str, Any], probes: list[dict[str, Any]]) -> str:
     config, held_out = record["config"], probes[0]["accuracy"]
     counts = [row["count"] for probe in probes for row in probe["accuracy"]["metrics"]["sgd"]["bins"]]
+    sizes = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
     rows = (
         f" Rows: the student before each update named, trained with {config['method']} weights and its pass rates taken again."
         if "steps" in record
@@ -95,5 +96,5 @@ def _caption(record: dict[str, Any], probes: list[dict[str, Any]]) -> str:
         f"gradient of the expected accuracy on {held_out['problems']} held-out problems ({config['accuracy_problems']}; score function over "
         f"{config['accuracy_samples']} graded rollouts each), over the step's size: above zero a step on such a problem raises accuracy elsewhere. Both "
         "metrics are drawn in units of the mean size of their bins. "
-        f"Bins hold {min(counts)} to {max(counts)} problems; 95 % intervals, on the right over both the probed and the held-out problems.{rows}"
+        f"Bins hold {sizes} problems; 95 % intervals, on the right over both the probed and the held-out problems.{rows}"
     )
