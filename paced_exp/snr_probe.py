@@ -4,9 +4,11 @@
     python -m paced_exp.snr_probe --student Qwen/Qwen3-1.7B --teacher Qwen/Qwen3-8B --problems hub:open-r1/DAPO-Math-17k-Processed \\
         --teacher-prompt plain --fallback drop --max-new-tokens 8192 --device cuda   # the paper's pair, same code; no worked solutions there
     python -m paced_exp.snr_probe --at-steps 1,20 --method paced    # both panels of figure 2: before the first and the twentieth update
+    python -m paced_exp.snr_probe --against accuracy                # also what a step on each problem does to accuracy on other problems
 
 Stages, each resumable: roll out the student until every pass-rate bin is full, write the teacher's reference responses, take one gradient
-a problem, estimate. Writes record.json, the curve (snr_curve.pdf, .png) and the cosines of the bins' gradients (gram.pdf, .png) into --out.
+a problem, estimate. Writes record.json, the curve (snr_curve.pdf, .png) and the cosines of the bins' gradients (gram.pdf, .png) into --out;
+against accuracy also accuracy_curve and weights.jsonl, which `python -m paced_exp.distill --weights` takes.
 """
 
 from pathlib import Path
@@ -22,6 +24,8 @@ def probe(config: ProbeConfig) -> list[Path]:
 
     A probe whose bins are all empty has none. Raises `UserError` for anything the user can mend.
     """
+    from paced_exp.probe.accuracy_figure import plot_accuracy
+    from paced_exp.probe.accuracy_table import accuracy_table
     from paced_exp.probe.at_steps import run_at_steps
     from paced_exp.probe.figure import plot_snr
     from paced_exp.probe.gram_figure import plot_gram
@@ -36,7 +40,12 @@ def probe(config: ProbeConfig) -> list[Path]:
         panels = record["steps"]
         for panel in panels:
             print(f"before update {panel['step']}:\n{table(panel)}")
-    return plot_gram(record, config.out) + plot_snr(record, config.out) if all(panel["bins"] for panel in panels) else []
+    figures = plot_gram(record, config.out) + plot_snr(record, config.out) if all(panel["bins"] for panel in panels) else []
+    if config.against == "accuracy":
+        for panel in panels:
+            print((f"before update {panel['step']}, " if "step" in panel else "") + accuracy_table(panel))
+        figures += plot_accuracy(record, config.out)
+    return figures
 
 
 @configs.command(ProbeConfig, "paced_exp.snr_probe", "Gradient SNR against the student's pass rate.")
