@@ -174,7 +174,7 @@ def fit_lines(mixture: dict[str, Any], models_problem: str = "") -> list[str]:
         lines.append(f"fit SNR² = c p^a (1-p)^b through the mixture: {exponents}; {quality_words(fit)} (the paper's kernel: a = b = 1)")
     if (bounds := mixture.get("upper_bounds")) is not None:
         shown = ", ".join(f"{name} {'without bound' if bounds[name] is None else f'≤ {bounds[name]:.2f}'}" for name in ("a", "b"))
-        lines.append(f"one-sided {bounds['confidence']:.1%} upper bounds: {shown}")
+        lines.append(f"one-sided {100 * bounds['confidence']:g} % upper bounds: {shown}")
     return lines + [f"not fitted: {why}" for why in (mixture["problem"], models_problem) if why]
 
 

@@ -10,8 +10,9 @@ itself was chosen by f, so its mean p-hat is not its mean pass rate: none of F =
 of p = 0.08 passes the screen with 0.81, one of p = 0.005 with 0.999. Middle ranges hold problems by k/K alone, and mix more. The law of pass
 rates within a range takes all of this into account (`paced_exp.probe.range_law`).
 
-Families (metadata `family` of a problem) are capped: each has at most `family_share` of a range's places. Without it a quarter of the problems with
-p < 0.01 were decimal chains and hardly any of those with p > 0.99, so that two ranges differed in what they ask as much as in how hard they are.
+Families (metadata `family` of a problem) are capped: each has at most `family_share` of a range's places. As they come, half of the lab's problems
+in [0, 0.01) are products and a quarter decimal chains, of which (0.99, 1] has hardly any: two ranges would differ in what they ask as much as in
+how hard they are. A source needs 1/`family_share` families in each range for the ranges to fill up.
 """
 
 from dataclasses import dataclass, field

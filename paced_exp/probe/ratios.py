@@ -68,17 +68,3 @@ def ratios_of(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             result[name] = None if numbers is None else dict(zip(("ratio", "low", "high"), map(float, numbers), strict=True))
         found.append(result)
     return found
-
-
-def ratio_lines(record: dict[str, Any]) -> list[str]:
-    """The ratios of a record as a table, a line a range; none of a probe of bins."""
-    if not record.get("ratios"):
-        return []
-    lines = [f"{'over the middle':<15} {'n':>5}  " + "".join(f"{words:<24}" for words in ESTIMANDS.values()).rstrip()]
-    for row in record["ratios"]:
-        shown = [
-            "none" if row[name] is None else f"{row[name]['ratio']:.2f} [{row[name]['low']:.2f}, {row[name]['high']:.2f}]"
-            for name in ESTIMANDS
-        ]
-        lines.append(f"{row['range']:<15} {row['n']:>5d}  " + "".join(f"{text:<24}" for text in shown).rstrip())
-    return lines

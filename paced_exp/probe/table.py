@@ -4,7 +4,7 @@ from typing import Any
 
 from paced_exp.probe.fits import fit_lines, flat_words, mixture_of
 from paced_exp.probe.range_law import has_ranges
-from paced_exp.probe.ratios import ratio_lines
+from paced_exp.probe.range_table import range_lines
 from paced_exp.probe.verdict import ENDS, words
 
 
@@ -14,26 +14,6 @@ def _shown(value: float | None) -> str:
 
 def _rate(row: dict[str, Any]) -> str:
     return f"{row['pass_rate']:.3f}" if row.get("range") is None else str(row["range"]["label"])
-
-
-def _families(record: dict[str, Any]) -> list[str]:
-    """How many problems of each family a range holds, where they were told apart; and what became of the ends' problems."""
-    if not has_ranges(record):
-        return []
-    lines = []
-    names = sorted({name for row in record["bins"] for name in row["range"]["families"]})
-    if len(names) > 1:
-        lines.append(f"{'families':<15} {' '.join(names)}")
-        for row in record["bins"]:
-            counts = (f"{row['range']['families'].get(name, 0):>{len(name)}d}" for name in names)
-            lines.append(f"{row['range']['label']:<15} {' '.join(counts)}")
-    for side, ends in (("low", "k <= 1"), ("high", "k >= K - 1")):
-        found = record["rollouts"]["fresh"][side]
-        lines.append(
-            f"{ends}: {found['screened']} of {record['rollouts']['problems_drawn']} problems, {found['rolled_out']} rolled out again "
-            f"({record['config']['fresh_rollouts']} times), {found['dropped']} of them beyond the ranges of that end and dropped"
-        )
-    return lines
 
 
 def table(record: dict[str, Any]) -> str:
@@ -49,7 +29,7 @@ def table(record: dict[str, Any]) -> str:
             f"{row['floor']:>7.4f} [{_shown(row['null_low'])}, {_shown(row['null_high'])}]  {row['snr_squared']:>9.5f} {others}{' (clipped to SNR 0)' if row['clipped'] else ''}"
         )
     lines += [f"left out: pass rate {row['pass_rate']:.3f}, {row['n']} problems: {row['why']}" for row in record.get("left_out", [])]
-    lines += ratio_lines(record) + _families(record)
+    lines += range_lines(record)
     lines += fit_lines(mixture_of(record), record.get("models_problem", ""))
     lines += [f"test of a flat SNR: {flat_words(record['flat'])}"] if "flat" in record else []
     if unsure := [

@@ -30,7 +30,7 @@ def test_a_fresh_count_is_in_the_range_that_holds_its_exact_fraction(fresh: int)
         assert range_index("high", passes, fresh) == (None if high is None else 9 - high)
     for side in ("low", "high"):
         cells = cells_of_fresh(side, fresh)
-        assert sorted(sum(cells, [])) == list(range(fresh + 1)) and all(cells)
+        assert sorted(passes for cell in cells for passes in cell) == list(range(fresh + 1)) and all(cells)
         own = ranges_of(side)
         assert all(range_index(side, passes, fresh) == own[i] for i, cell in enumerate(cells[:-1]) for passes in cell)
         assert all(range_index(side, passes, fresh) is None for passes in cells[-1])
@@ -171,9 +171,7 @@ def test_families_of_unlike_difficulty_have_laws_of_their_own() -> None:
     """Where families are capped, a law of all together says a wrong pass rate of what is left of them; one a family does not."""
     hard = draw(9000, 0, alpha=0.2, beta=2.0, families=1)
     mild = draw(9000, 1, alpha=1.5, beta=2.0, families=1, name="m")
-    drawn = [
-        problem for pair in zip(hard, (Drawn(m.name, "mild", m.p, m.k, m.fresh) for m in mild), strict=True) for problem in pair
-    ]
+    drawn = [problem for pair in zip(hard, (Drawn(m.name, "mild", m.p, m.k, m.fresh) for m in mild), strict=True) for problem in pair]
     ranges, _ = fill(drawn, 400, 0.5)
     panel = panel_of(ranges)
     law, posterior = law_of_ranges(panel)
