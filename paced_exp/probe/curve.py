@@ -213,5 +213,8 @@ def _artefact(usable: list[BinData]) -> list[dict[str, Any]]:
 
 
 def curve_record(curve: Curve) -> dict[str, Any]:
-    """The curve as plain values for record.json; a number that is not finite (the null of three gradients of one direction) is None there."""
-    return {name: plain(value) for name, value in asdict(curve).items()}
+    """The curve as plain values for record.json; a number that is not finite (the null of three gradients of one direction) is None there.
+    Only the rows of ranges have a `range`."""
+    record = {name: plain(value) for name, value in asdict(curve).items()}
+    record["bins"] = [{name: value for name, value in row.items() if name != "range" or value is not None} for row in record["bins"]]
+    return record

@@ -148,6 +148,7 @@ def test_the_record_says_what_each_range_holds(screened: Path, capsys: pytest.Ca
     assert "from 100 fresh ones, which alone decide the outer ranges; at most 50% of a range are of one family" in caption
 
 
+@pytest.mark.slow
 def test_killed_between_screen_and_fresh_rollouts_the_run_ends_with_the_same_record(
     models: Path, families: Path, screened: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
