@@ -5,6 +5,7 @@
         --teacher-prompt plain --fallback drop --max-new-tokens 8192 --device cuda   # the paper's pair, same code; no worked solutions there
     python -m paced_exp.snr_probe --at-steps 1,20 --method paced    # both panels of figure 2: before the first and the twentieth update
     python -m paced_exp.snr_probe --against accuracy                # also what a step on each problem does to accuracy on other problems
+    python -m paced_exp.snr_probe --fresh-rollouts 100 --per-bin 1250 --family-share 0.25 --max-problems 45000   # ranges down to [0, 0.01)
 
 Stages, each resumable: roll out the student until every pass-rate bin is full, write the teacher's reference responses, take one gradient
 a problem, estimate. Writes record.json, the curve (snr_curve.pdf, .png) and the cosines of the bins' gradients (gram.pdf, .png) into --out;

@@ -117,11 +117,37 @@ def fit_through_mixture(
     cells = cells_of(passes, rollouts, cover=False)
     if len(cells) < _LEAST_BINS:
         raise ValueError(f"passes must name at least {_LEAST_BINS} bins to fit three parameters, got {len(cells)}")
+    return fit_through_posterior(
+        law, law.posterior(cells), snr_squared, standard_error, noise=noise, signal=signal, confidence=confidence
+    )  # fmt: skip
+
+
+def fit_through_posterior(
+    law: PassRateLaw,
+    posterior: FloatArray,
+    snr_squared: ArrayLike,
+    standard_error: ArrayLike,
+    *,
+    noise: ArrayLike | None = None,
+    signal: str = "common direction",
+    confidence: float = 0.95,
+) -> MixtureFit:
+    """`fit_through_mixture` where what each bin mixes is known in another way than by its counts of K.
+
+    posterior: (m, J) the law of the pass rates of each bin's problems over the nodes of `law`, rows summing to 1, m >= 4, such as means over
+    problems of `paced_theory.screened_law.outcome_posterior`. Raises ValueError as that function does.
+    """
+    check_choice("signal", signal, _SIGNALS)
+    bins = len(posterior)
+    if bins < _LEAST_BINS or posterior.shape != (bins, law.mass.size):
+        raise ValueError(
+            f"posterior must have at least {_LEAST_BINS} rows to fit three parameters, over the {law.mass.size} nodes of the law, got shape "
+            f"{posterior.shape}"
+        )
     y = check_array("snr_squared", snr_squared, ndim=1)
-    if y.shape != (len(cells),):
-        raise ValueError(f"snr_squared must have one entry for each of the {len(cells)} bins, got shape {y.shape}")
+    if y.shape != (bins,):
+        raise ValueError(f"snr_squared must have one entry for each of the {bins} bins, got shape {y.shape}")
     se = check_errors(standard_error, y.shape)
-    posterior = law.posterior(cells)
     noise_exponents = np.zeros(2) if noise is None else _noise_exponents(law, posterior, noise)
     family = _mixture_family(law, posterior, noise_exponents, signal)
     solution = solve(family, y, se)

@@ -14,7 +14,7 @@ Pass rates are summed on the logit scale over [e^-40, 1 - e^-40], with log p and
 Axes: m cells (bins), J nodes of the pass rate.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +35,8 @@ Cells = Sequence[Sequence[int]]
 class PassRateLaw:
     """A law of pass rates found in counts of passes: p^(alpha-1) (1-p)^(beta-1) exp(sum_j tilt_j T_j(2p - 1)), T_j Chebyshev's polynomials.
 
-    kind: "beta" (no tilt) or "tilted beta". chi_squared, degrees_of_freedom, chi_squared_p: Pearson's test of the law against the counts;
+    kind: "beta" (no tilt), "tilted beta", or "mixture" of several such laws (`paced_theory.screened_law.mixed_law`), whose alpha and beta are
+    nan. chi_squared, degrees_of_freedom, chi_squared_p: Pearson's test of the law against the counts;
     chi_squared_p is nan without degrees of freedom. beta_chi_squared, beta_degrees_of_freedom, beta_chi_squared_p: the same for the best
     Beta law, with which the search begins. logit, mass: (J,) nodes of log p/(1-p) and their probabilities, which sum to 1.
     """
@@ -105,15 +106,29 @@ def fit_pass_rate_law(offered: ArrayLike, rollouts: int, passes: Cells | None = 
         raise ValueError("offered must have problems in at least two cells to show a law of pass rates, got all in one; draw more problems")
     logit = law_nodes(rollouts)
     likelihood = bin_probabilities(logit, rollouts, cells)
-    freedom = counts.size - 3
+
+    def pearson(mass: FloatArray) -> float:
+        expected = np.maximum(counts.sum() * (likelihood @ mass), _TINY)
+        return float(np.sum((counts - expected) ** 2 / expected))
+
+    return law_by_terms(logit, likelihood, counts, rollouts, pearson, counts.size - 3)
+
+
+def law_by_terms(
+    logit: FloatArray, likelihood: FloatArray, counts: FloatArray, rollouts: int, pearson: Callable[[FloatArray], float], freedom: int
+) -> PassRateLaw:
+    """The law of largest likelihood, with as few polynomial terms as the test asks for (see `fit_pass_rate_law`).
+
+    likelihood: (m, J) probability of each cell of counts at the nodes; counts: (m,) problems there. pearson: chi-squared of masses (J,);
+    freedom: its degrees of freedom for a Beta law, one fewer with each term.
+    """
     start = np.log([0.5, 0.5])
     law, beta_law = None, None
     for tilts in range(max(0, min(_MOST_TILTS, freedom - 1)) + 1):
         parameters = _maximum_likelihood(logit, likelihood, counts, start, tilts)
         (alpha, beta), tilt = np.exp(parameters[:2]), parameters[2:]
         mass = tilted_beta(logit, alpha, beta, tilt)
-        expected = np.maximum(counts.sum() * (likelihood @ mass), _TINY)
-        chi_squared = float(np.sum((counts - expected) ** 2 / expected))
+        chi_squared = pearson(mass)
         left = freedom - tilts
         p_value = float(special.chdtrc(left, chi_squared)) if left > 0 else float("nan")
         if beta_law is None:

@@ -92,8 +92,13 @@ class SNRCurve(Result):
         return judged[0] if "steps" not in self.record else dict(zip((panel["step"] for panel in self.panels), judged, strict=True))
 
     def to_frame(self) -> pd.DataFrame:
-        """A row a bin: pass_rate, n, snr with its interval, snr_squared with its own, the naive estimate, its floor, the nulls; with `at_steps` also step."""
-        rows = [{**({"step": panel["step"]} if "step" in panel else {}), **row} for panel in self.panels for row in panel["bins"]]
+        """A row a bin: pass_rate, n, snr with its interval, snr_squared with its own, the naive estimate, its floor, the nulls; with `at_steps`
+        also step, with `fresh_rollouts` the range's name."""
+        rows = [
+            {**({"step": panel["step"]} if "step" in panel else {}), **row, **({"range": row["range"]["label"]} if "range" in row else {})}
+            for panel in self.panels
+            for row in panel["bins"]
+        ]
         return pd.DataFrame(rows)
 
     def plot(self) -> Any:

@@ -8,6 +8,7 @@ from paced_exp.core.options import RunOptions
 from paced_exp.data.options import ProblemOptions
 from paced_exp.losses.divergences import divergence
 from paced_exp.probe.accuracy_options import AccuracyOptions
+from paced_exp.probe.ranges import LEAST_FRESH, SCREENED
 from paced_exp.rollouts.options import EngineOptions, StudentOptions, TeacherOptions
 from paced_exp.training.config import DistillConfig, further_options
 
@@ -25,6 +26,8 @@ class ProbeConfig(StudentOptions, TeacherOptions, ProblemOptions, AccuracyOption
         bins: pass-rate bins of equal width; K + 1 of them give each k its own
         per_bin: problems wanted in each bin
         max_problems: budget of problems rolled out to fill the bins
+        fresh_rollouts: of each problem with k <= 1 or k >= K - 1, 100 or more, to fill ranges down to [0, 0.01) in place of bins; 0: none
+        family_share: with fresh rollouts, largest share of a range's problems that one family may have, such as 0.2; 1: as they come
         divergence: forward_kl, reverse_kl, cross_entropy, jsd or akl, on the response
         response: reference (the teacher's), solution (the worked one) or rollout (a fresh one of the student's own)
         reduction: of a response's tokens, mean or sum
@@ -44,6 +47,8 @@ class ProbeConfig(StudentOptions, TeacherOptions, ProblemOptions, AccuracyOption
     bins: int = 11
     per_bin: int = 100
     max_problems: int = 20_000
+    fresh_rollouts: int = 0
+    family_share: float = 1.0
     divergence: str = "forward_kl"
     response: Literal["reference", "solution", "rollout"] = "reference"
     reduction: Literal["mean", "sum"] = "mean"
@@ -74,6 +79,7 @@ class ProbeConfig(StudentOptions, TeacherOptions, ProblemOptions, AccuracyOption
             raise UserError(
                 f"`temperature` {self.temperature} with `against` accuracy must be 1: the gradient of accuracy is that of the distribution sampled from"
             )
+        self._check_ranges()
         steps = parse_steps(self.at_steps)
         if steps[-1] > 1:
             self.training_until(steps[-1])
@@ -81,6 +87,28 @@ class ProbeConfig(StudentOptions, TeacherOptions, ProblemOptions, AccuracyOption
             raise UserError(
                 "`method` and `training` only apply to the updates between probes: give `at_steps` beyond 1, such as `at_steps` 1,20"
             )
+
+    def _check_ranges(self) -> None:
+        if self.fresh_rollouts == 0:
+            if self.family_share != 1:
+                raise UserError(
+                    f"`family_share` {self.family_share} only applies to ranges: give `fresh_rollouts` too, such as {LEAST_FRESH}"
+                )
+            return
+        if self.fresh_rollouts < LEAST_FRESH:
+            raise UserError(
+                f"`fresh_rollouts` {self.fresh_rollouts} must be 0, or at least {LEAST_FRESH}: fewer cannot tell a pass rate of 0.01 from one of 0.03"
+            )
+        if self.K not in SCREENED:
+            raise UserError(
+                f"`K` {self.K} must be from {SCREENED[0]} to {SCREENED[-1]} with `fresh_rollouts`: a screen that tells both ends from a middle"
+            )
+        if self.bins != type(self).bins:
+            raise UserError(f"`bins` {self.bins} does not apply with `fresh_rollouts`, whose ranges are fixed; leave it out")
+        if self.against == "accuracy":
+            raise UserError(f"`against` {self.against} does not apply with `fresh_rollouts`, whose ranges mix rollout numbers; leave one of them out")
+        if not 0 < self.family_share <= 1:
+            raise UserError(f"`family_share` {self.family_share} must be above 0 and at most 1")
 
     def training_until(self, step: int) -> DistillConfig:
         """The training up to the probe of update `step` > 1: the probe's divergence and responses, a constant rate.

@@ -30,12 +30,14 @@ INTERVAL = "jackknife over problems, its lower limit moved down for the part of 
 
 @dataclass(frozen=True)
 class BinData:
-    """One bin's problems: mean p-hat, mean posterior pass rate (Jeffreys), gradients, and how many problems had fallen into the bin."""
+    """One bin's problems: mean p-hat, mean posterior pass rate (Jeffreys), gradients, and how many problems had fallen into the bin; of a
+    range of a screened probe also what its record says of it (`paced_exp.probe.screening.range_data`)."""
 
     pass_rate: float
     posterior_pass_rate: float
     sums: GradientSums
     offered: int
+    range: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class BinEstimate:
     unit_norm_low: float | None
     unit_norm_high: float | None
     unit_norm_covers: bool | None
+    range: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,7 @@ def estimate_curve(data: list[BinData], *, replicates: int, seed: int) -> Curve:
             tail_bias=estimate.tail_bias,
             effective_n=estimate.effective_n,
             snr_squared_covers=estimate.trusted,
+            range=bin_data.range,
             **other,
         )
         for bin_data, estimate, (low, high), zero, rank, other in zip(usable, estimates, null, zero_high, ranks, others, strict=True)
@@ -191,9 +195,10 @@ def _artefact(usable: list[BinData]) -> list[dict[str, Any]]:
     """What the naive estimate draws of the same gradients if bins keep the sizes in which random problems fall into them.
 
     The fullest bin keeps all of its gradients, the others their first n in proportion. ||sum g||^2 is that of the summed sketches, whose
-    relative error is about sqrt(2 / sketch size); where it exceeds what n vectors of these norms can sum to, `snr_naive` is None.
+    relative error is about sqrt(2 / sketch size); where it exceeds what n vectors of these norms can sum to, `snr_naive` is None. Ranges have
+    none: they are of unequal widths, and only some of the problems at the ends were rolled out again.
     """
-    if not usable:
+    if not usable or any(bin_data.range is not None for bin_data in usable):
         return []
     most = max(bin_data.offered for bin_data in usable)
     rows = []
@@ -208,5 +213,8 @@ def _artefact(usable: list[BinData]) -> list[dict[str, Any]]:
 
 
 def curve_record(curve: Curve) -> dict[str, Any]:
-    """The curve as plain values for record.json; a number that is not finite (the null of three gradients of one direction) is None there."""
-    return {name: plain(value) for name, value in asdict(curve).items()}
+    """The curve as plain values for record.json; a number that is not finite (the null of three gradients of one direction) is None there.
+    Only the rows of ranges have a `range`."""
+    record = {name: plain(value) for name, value in asdict(curve).items()}
+    record["bins"] = [{name: value for name, value in row.items() if name != "range" or value is not None} for row in record["bins"]]
+    return record

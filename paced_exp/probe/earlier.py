@@ -46,15 +46,19 @@ class EarlierRun:
         )
         self._rollouts = ChunkStore(folder.path, "rollouts")
         self._rollouts.check_samples(self._rollouts.done_ids(), config.K)
+        # A run without fresh rollouts, or with another number of them, has its screen to give.
+        self._fresh = ChunkStore(folder.path, "fresh_rollouts") if stored.get("fresh_rollouts", 0) == config.fresh_rollouts > 0 else None
+        if self._fresh is not None:
+            self._fresh.check_samples(self._fresh.done_ids(), config.fresh_rollouts)
 
     def give_rollouts(self, problems: list[Problem], store: ChunkStore) -> Iterator[list[dict[str, Any]]]:
         """Append to `store` what it lacks of these problems, as far as the earlier run has it; yields each problem's rows."""
-        wanted = self._rollouts.done_ids() - store.done_ids()
-        for problem in problems:
-            if problem.id in wanted:
-                rows = self._rollouts.rows_of(problem.id)
-                store.append(rows)
-                yield rows
+        yield from _give(self._rollouts, problems, store)
+
+    def give_fresh(self, problems: list[Problem], store: ChunkStore) -> Iterator[list[dict[str, Any]]]:
+        """The same of fresh rollouts."""
+        if self._fresh is not None:
+            yield from _give(self._fresh, problems, store)
 
     def give_references(self, problems: list[Problem], store: ChunkStore) -> None:
         """Append to `store` the references it lacks, where the earlier run's teacher was the same and was asked in the same way."""
@@ -65,3 +69,12 @@ class EarlierRun:
         for problem in problems:
             if problem.id in wanted:
                 store.append(earlier.rows_of(problem.id))
+
+
+def _give(earlier: ChunkStore, problems: list[Problem], store: ChunkStore) -> Iterator[list[dict[str, Any]]]:
+    wanted = earlier.done_ids() - store.done_ids()
+    for problem in problems:
+        if problem.id in wanted:
+            rows = earlier.rows_of(problem.id)
+            store.append(rows)
+            yield rows

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from paced_exp.losses.divergences import DIVERGENCES
 from paced_exp.plotting.style import COLORS, new_figure, save_figure
 from paced_exp.probe.fits import exponent_words, law_of, mixture_of, quality_words
+from paced_exp.probe.range_law import has_ranges
 from paced_exp.probe.verdict import ENDS, RULE, bin_name, by_rule, words
 
 RESPONSES = {
@@ -51,8 +52,22 @@ def _column(rows: list[dict[str, Any]], key: str) -> np.ndarray:
     return np.array([row[key] for row in rows], dtype=float)
 
 
+def _places(rows: list[dict[str, Any]], p: np.ndarray) -> np.ndarray:
+    """Where bins lie on the axis: at their pass rates `p`, and ranges side by side, or those below 0.1 would fall into one another."""
+    return np.arange(len(rows), dtype=float) if rows[0].get("range") is not None else p
+
+
+def _label(axes: Any, rows: list[dict[str, Any]], words: str) -> None:
+    """The axis of pass rates: a scale from 0 to 1, or the name of each range."""
+    if rows[0].get("range") is None:
+        axes.set(xlabel=words, xlim=(-0.03, 1.03))
+        return
+    axes.set_xticks(range(len(rows)), [row["range"]["label"] for row in rows], rotation=45, ha="right", rotation_mode="anchor")
+    axes.set(xlabel="range of pass rates", xlim=(-0.5, len(rows) - 0.5))
+
+
 def _draw_snr(axes: Any, rows: list[dict[str, Any]], artefact: list[dict[str, Any]]) -> None:
-    p, snr = _column(rows, "pass_rate"), _column(rows, "snr")
+    p, snr = _places(rows, _column(rows, "pass_rate")), _column(rows, "snr")
     axes.fill_between(
         p, _column(rows, "null_low"), _column(rows, "null_high"), color=COLORS["grey"], alpha=0.25, lw=0, label="pass rates shuffled (95 %)"
     )
@@ -64,14 +79,15 @@ def _draw_snr(axes: Any, rows: list[dict[str, Any]], artefact: list[dict[str, An
         axes.plot(p_random, naive, color=COLORS["purple"], lw=0.8, marker="x", label="naive estimate, bins as random problems fill them")
     errors = np.stack([snr - _column(rows, "snr_low"), _column(rows, "snr_high") - snr]).clip(0)
     axes.errorbar(p, snr, errors, color=COLORS["blue"], marker="o", capsize=2, label="unbiased estimate, 95 % interval")
-    axes.set(xlabel="pass rate of the student, k/K", ylabel="gradient SNR  ‖E g‖ / √tr Cov g", xlim=(-0.03, 1.03), ylim=(0, None))
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16))
+    _label(axes, rows, "pass rate of the student, k/K")
+    axes.set(ylabel="gradient SNR  ‖E g‖ / √tr Cov g", ylim=(0, None))
+    _legend(axes, rows)
 
 
 def _draw_squared(axes: Any, probe: dict[str, Any]) -> None:
     rows, mixture = probe["bins"], mixture_of(probe)
     known = mixture["posterior_pass_rate"] is not None
-    p = np.array(mixture["posterior_pass_rate"]) if known else _column(rows, "posterior_pass_rate")
+    p = _places(rows, np.array(mixture["posterior_pass_rate"]) if known else _column(rows, "posterior_pass_rate"))
     squared = _column(rows, "snr_squared")
     errors = np.stack([squared - _column(rows, "snr_squared_low"), _column(rows, "snr_squared_high") - squared]).clip(0)
     axes.errorbar(p, squared, errors, color=COLORS["blue"], marker="o", ls="none", capsize=2, label="unbiased SNR² of a bin, 95 % interval")
@@ -89,8 +105,14 @@ def _draw_squared(axes: Any, probe: dict[str, Any]) -> None:
     if (fit := mixture["fit"]) is not None:
         label = f"fit c pᵃ(1−p)ᵇ, as bins would show it:\n{exponent_words(fit, 'a')},\n{exponent_words(fit, 'b')},\n{quality_words(fit)}"
         axes.plot(p, fit["fitted"], color=COLORS["green"], marker="s", label=label)
-    axes.set(xlabel="mean pass rate of the bin's problems", ylabel="SNR²", xlim=(-0.03, 1.03))
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16))
+    _label(axes, rows, "mean pass rate of the bin's problems")
+    axes.set(ylabel="SNR²")
+    _legend(axes, rows)
+
+
+def _legend(axes: Any, rows: list[dict[str, Any]]) -> None:
+    """Below the axis, and below the names of ranges."""
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16 if rows[0].get("range") is None else -0.36))
 
 
 def _restriction(config: dict[str, Any]) -> str:
@@ -104,6 +126,12 @@ def _range(sizes: list[int]) -> str:
 
 def _caption(record: dict[str, Any], probes: list[dict[str, Any]]) -> str:
     config, sizes = record["config"], [row["n"] for probe in probes for row in probe["bins"]]
+    response = f"{RESPONSES[config.get('response', 'reference')]}{_restriction(config)}"
+    random = (
+        ""
+        if has_ranges(record)
+        else " (also with bins of the sizes in which random problems fall into them: a bell whatever the gradients do)"
+    )
     said = [" ".join(_sentence(words(probe, end)) for end in ENDS) for probe in probes]
     if "steps" in record:
         said = [f"Before update {probe['step']}: {text}" for probe, text in zip(probes, said, strict=True)]
@@ -112,13 +140,24 @@ def _caption(record: dict[str, Any], probes: list[dict[str, Any]]) -> str:
         )
     return (
         f"Gradient signal-to-noise ratio against the student's pass rate. Each problem gives one gradient of {DIVERGENCES[config['divergence']].label} "
-        f"({config['student']} against {config['teacher']} on {RESPONSES[config.get('response', 'reference')]}{_restriction(config)}); its pass rate is k/K from K = {config['K']} rollouts; "
+        f"({config['student']} against {config['teacher']} on {response}); its pass rate is k/K from K = {config['K']} rollouts{_fresh(config)}; "
         f"bins hold {_range(sizes)} problems. Left: the unbiased estimate with 95 % jackknife intervals over problems, the naive estimate "
-        "with its floor 1/√n (also with bins of the sizes in which random problems fall into them: a bell whatever the gradients do), "
+        f"with its floor 1/√n{random}, "
         "the band that shuffled pass rates give (it tests that gradients and pass rates are exchangeable, and not that SNR is flat), and what "
         "gradients without any common direction would reach. Right: unbiased SNR², and what the fit and the paper's shape p(1−p) at its best scale "
         f"would show in bins that mix pass rates as these do. {RULE[0].upper()}{RULE[1:]}; each bin's own 95 % interval, "
         f"not adjusted for testing both, or both updates. {' '.join(said)}"
+    )
+
+
+def _fresh(config: dict[str, Any]) -> str:
+    if not config.get("fresh_rollouts", 0):
+        return ""
+    share = config["family_share"]
+    capped = f"; at most {share:.0%} of a range are of one family" if share < 1 else ""
+    return (
+        f", and where k <= 1 or k >= K-1, from {config['fresh_rollouts']} fresh ones, which alone decide the outer ranges{capped}; "
+        "ranges are drawn side by side, not to scale"
     )
 
 

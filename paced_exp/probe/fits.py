@@ -1,6 +1,7 @@
 """The fit of SNR^2 = c p^a (1-p)^b to a probe's bins, through the pass rates that each bin mixes; from a record alone, old or new.
 
-The law of pass rates comes from the counts of all problems drawn, the fit from the bins' SNR^2 (`paced_theory.mixture`). Nothing here
+The law of pass rates comes from the counts of all problems drawn, the fit from the bins' SNR^2 (`paced_theory.mixture`); what the ranges of
+a screened probe mix follows from each problem's own counts (`paced_exp.probe.range_law`). Nothing here
 raises for numbers that cannot be fitted: the result says in words what could not be and why, so that a probe finishes its record.
 """
 
@@ -12,8 +13,9 @@ import numpy as np
 from scipy.special import ndtri
 
 from paced_exp.probe.binning import bin_index
+from paced_exp.probe.range_law import bounds_of, has_ranges, inside_of, law_of_ranges
 from paced_exp.probe.step_noise import noise_of
-from paced_theory.mixture import PassRateLaw, fit_pass_rate_law, fit_through_mixture
+from paced_theory.mixture import PassRateLaw, fit_pass_rate_law, fit_through_posterior
 from paced_theory.representation import compare_models
 
 CONFIDENCE = 0.95
@@ -65,6 +67,8 @@ def law_of(panel: dict[str, Any]) -> tuple[PassRateLaw, np.ndarray]:
 
     ValueError or ArithmeticError where the counts show no law.
     """
+    if has_ranges(panel):
+        return law_of_ranges(panel)
     counts = counts_of(panel)
     law = fit_pass_rate_law(counts.offered, panel["config"]["K"], counts.cells)
     return law, law.posterior(counts.cells)[counts.rows]
@@ -74,23 +78,24 @@ def mixture_of(panel: dict[str, Any]) -> dict[str, Any]:
     """The law of pass rates, the fit through it, and what could not be fitted, as plain values: the record's own or, for an old one, made now.
 
     panel: a probe's record (or one of its steps) with config and bins. The result holds `law`, `fit` (each None where there is none),
-    `posterior_pass_rate` (mean pass rate of the problems of each bin under the law) and `problem`, "" or the reason in words.
+    `posterior_pass_rate` (mean pass rate of the problems of each bin under the law) and `problem`, "" or the reason in words. Of ranges also
+    `inside` (what share of each range's problems has its pass rate within the edges, under the law) and `upper_bounds` on a and b.
     """
     if "mixture" in panel:
         return dict(panel["mixture"])
     try:
-        counts = counts_of(panel)
         law, posterior = law_of(panel)
     except _UNFIT as error:
         return {"law": None, "fit": None, "posterior_pass_rate": None, "problem": f"no law of pass rates: {error}"}
     found = {name: plain(getattr(law, name)) for name in _LAW}
     result = {"law": found, "fit": None, "posterior_pass_rate": (posterior @ law.pass_rate).tolist(), "problem": ""}
     rows = panel["bins"]
+    if has_ranges(panel):
+        result |= {"inside": inside_of(panel, law, posterior), "upper_bounds": None}
     try:
-        fit = fit_through_mixture(
-            [counts.cells[index] for index in counts.rows],
-            panel["config"]["K"],
+        fit = fit_through_posterior(
             law,
+            posterior,
             [row["snr_squared"] for row in rows],
             standard_errors(rows),
             noise=noise_of(panel),
@@ -98,7 +103,8 @@ def mixture_of(panel: dict[str, Any]) -> dict[str, Any]:
         )
     except _UNFIT as error:
         return {**result, "problem": f"no fit of c p^a (1-p)^b: {error}"}
-    return {**result, "fit": {field.name: plain(getattr(fit, field.name)) for field in fields(fit)}, "problem": fit.problem}
+    result |= {"fit": {field.name: plain(getattr(fit, field.name)) for field in fields(fit)}, "problem": fit.problem}
+    return result | ({"upper_bounds": bounds_of(fit)} if has_ranges(panel) else {})
 
 
 def standard_errors(rows: list[dict[str, Any]]) -> list[float]:
@@ -148,6 +154,9 @@ def flat_words(flat: dict[str, Any]) -> str:
 
 def law_words(law: dict[str, Any]) -> str:
     """The law of pass rates in words, with its test and the plain Beta law's."""
+    if law["kind"] == "mixture":
+        quality = f"χ² = {law['chi_squared']:.0f} on {law['degrees_of_freedom']} df"
+        return f"one a family, {quality} together (Beta laws {law['beta_chi_squared']:.0f} on {law['beta_degrees_of_freedom']})"
     beta = f"Beta law χ² = {law['beta_chi_squared']:.0f} on {law['beta_degrees_of_freedom']} df"
     if law["kind"] == "beta":
         return f"Beta({law['alpha']:.2f}, {law['beta']:.2f}): {beta}"
@@ -163,6 +172,9 @@ def fit_lines(mixture: dict[str, Any], models_problem: str = "") -> list[str]:
     if (fit := mixture["fit"]) is not None:
         exponents = "; ".join(exponent_words(fit, name) for name in ("a", "b"))
         lines.append(f"fit SNR² = c p^a (1-p)^b through the mixture: {exponents}; {quality_words(fit)} (the paper's kernel: a = b = 1)")
+    if (bounds := mixture.get("upper_bounds")) is not None:
+        shown = ", ".join(f"{name} {'without bound' if bounds[name] is None else f'≤ {bounds[name]:.2f}'}" for name in ("a", "b"))
+        lines.append(f"one-sided {100 * bounds['confidence']:g} % upper bounds: {shown}")
     return lines + [f"not fitted: {why}" for why in (mixture["problem"], models_problem) if why]
 
 

@@ -1,10 +1,8 @@
 """What the probe measures: bins filled by rollouts, then a gradient a problem; each goes on from what its files already hold."""
 
 import itertools
-import json
 import zipfile
 from collections.abc import Iterator
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,12 +26,10 @@ from paced_exp.probe.binning import Bins
 from paced_exp.probe.config import ProbeConfig
 from paced_exp.probe.curve import BinData
 from paced_exp.probe.earlier import EarlierRun
-from paced_exp.rollouts.collect import collect
-from paced_exp.rollouts.engine import Sampling
+from paced_exp.probe.ranges import Ranges
+from paced_exp.probe.rolling import Roller, screening
 from paced_exp.rollouts.engines import Engines
-from paced_exp.rollouts.pass_rates import Fingerprint, pass_rates, warn_of_truncation, write_pass_rates
 from paced_exp.rollouts.references import Reference
-from paced_exp.rollouts.store import ChunkStore
 from paced_exp.training.teachers import ModelTeacher, NoTeacher
 
 ROUND = 512  # problems drawn and rolled out at a time; whether the bins are full is looked at after each
@@ -52,68 +48,43 @@ def fill_bins(
 
     Returns the bins, the kept problems by id, and a summary of the rollouts for the record.
     """
-    store = ChunkStore(run.path, "rollouts")
-    stored = _passes_by_problem(store)
     engine = engines.of(student)
     bins = Bins(config.bins, config.per_bin, config.K)
     problems: dict[str, Problem] = {}
-    order: list[str] = []
     source = itertools.islice(source, config.max_problems)
     # Without a total: how many problems it takes to fill the bins is known when they are full.
     with progress(None, "rollouts", "rollouts") as bar:
+        give = None if earlier is None else earlier.give_rollouts
+        roller = Roller(run, "rollouts", screening(config), student, engine, grader, bar, give)
         while not bins.full:
             chunk = list(itertools.islice(source, ROUND))
             if not chunk:
                 break
-            order += [problem.id for problem in chunk]
-            if earlier is not None:
-                stored |= {rows[0]["problem_id"]: _passes(rows) for rows in earlier.give_rollouts(chunk, store)}
-            for rows in collect(
-                chunk,
-                student,
-                engine,
-                grader,
-                store,
-                Sampling(config.K, config.max_new_tokens, config.temperature, config.seed),
-                watch=bar.watch,
-            ):
-                stored[rows[0]["problem_id"]] = _passes(rows)
+            roller.roll(chunk)
             for problem in chunk:
-                if bins.offer(problem.id, stored[problem.id]):
+                if bins.offer(problem.id, roller.passes[problem.id]):
                     problems[problem.id] = problem
             kept = f"{bins.kept}/{len(bins.reachable) * config.per_bin}"
-            bar.set_postfix(drawn=len(order), kept=kept, emptiest=min(len(bins.members[index]) for index in bins.reachable))
+            bar.set_postfix(drawn=len(roller.order), kept=kept, emptiest=min(len(bins.members[index]) for index in bins.reachable))
     if bins.kept == 0:
         raise UserError(f"`problems` {config.problems} gave no problem to probe; name a source with problems in it")
     save_problems(list(problems.values()), run / "problems.parquet")
-    fingerprint = Fingerprint.of(student, temperature=config.temperature, max_new_tokens=config.max_new_tokens)
-    store.finalise(order=order, metadata={"paced_fingerprint": json.dumps(asdict(fingerprint), sort_keys=True)})
-    rates = pass_rates(store.outcomes()).set_index("problem_id").loc[order].reset_index()
-    write_pass_rates(run / "pass_rates.parquet", rates, fingerprint)
-    warn_of_truncation(rates, config.max_new_tokens)
+    roller.finish("pass_rates.parquet", warn=True)
     summary = {
-        "problems_drawn": len(order),
-        "rollouts": len(order) * config.K,
+        "problems_drawn": len(roller.order),
+        "rollouts": len(roller.order) * config.K,
         "offered": bins.offered,
         "kept": [len(members) for members in bins.members],
         "full": bins.full,
-        "mean_pass_rate": sum(stored.values()) / (len(stored) * config.K),
+        "mean_pass_rate": sum(roller.passes.values()) / (len(roller.passes) * config.K),
     }
     return bins, problems, summary
-
-
-def _passes(rows: list[dict[str, Any]]) -> int:
-    return sum(row["correct"] for row in rows)
-
-
-def _passes_by_problem(store: ChunkStore) -> dict[str, int]:
-    return {str(name): int(passes) for name, passes in store.outcomes().groupby("problem_id")["correct"].sum().items()}
 
 
 def bin_gradients(
     config: ProbeConfig,
     run: RunFolder,
-    bins: Bins,
+    bins: Bins | Ranges,
     problems: dict[str, Problem],
     references: dict[str, Reference],
     student: LoadedModel,

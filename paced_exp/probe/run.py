@@ -21,7 +21,10 @@ from paced_exp.probe.earlier import EarlierRun
 from paced_exp.probe.fits import mixture_of
 from paced_exp.probe.gram import gram_record
 from paced_exp.probe.measurement import bin_data, bin_gradients, fill_bins
+from paced_exp.probe.ranges import Ranges
+from paced_exp.probe.ratios import ratios_of
 from paced_exp.probe.responses import responses_for
+from paced_exp.probe.screening import fill_ranges, range_data, with_families
 from paced_exp.rollouts.engines import Engines
 
 
@@ -36,6 +39,7 @@ def _run_probe(config: ProbeConfig, run: RunFolder) -> dict[str, Any]:
     engines = Engines(config)
     needed = solutions_needed(teacher_prompt=config.teacher_prompt, reference=config.response, fallback=config.fallback)
     source = with_solutions(stream_problems(config.problems, seed=config.seed, columns=config.columns), needed)
+    source = with_families(source, config)
     source = itertools.chain([problem] if (problem := next(source, None)) is not None else [], source)
     student = load_model(config.student, device=config.device, dtype=config.dtype)
     teacher = load_model(config.teacher, device=config.device, dtype=config.dtype)
@@ -53,7 +57,8 @@ def _run_probe(config: ProbeConfig, run: RunFolder) -> dict[str, Any]:
     clock.add("load", time.perf_counter() - began)
     with grading.Grader() as grader:
         with clock("rollouts"):
-            bins, problems, rollouts = fill_bins(config, run, long.streamed(source), student, grader, engines, earlier)
+            fill = fill_ranges if config.fresh_rollouts else fill_bins
+            bins, problems, rollouts = fill(config, run, long.streamed(source), student, grader, engines, earlier)
         with clock("references"):
             kept = [problems[name] for members in bins.members for name, _ in members]
             references = responses_for(config, run, kept, student, teacher, grader, engines, earlier)
@@ -62,10 +67,12 @@ def _run_probe(config: ProbeConfig, run: RunFolder) -> dict[str, Any]:
                 accuracy.roll_out(run, student, grader, engines)
     with clock("gradients"):
         sums = bin_gradients(config, run, bins, problems, references, student, teacher)
-    aligned = None if accuracy is None else accuracy.record(run, bins, problems, references, sums, student, teacher, clock)
+    aligned = None if accuracy is None or isinstance(bins, Ranges) else accuracy.record(run, bins, problems, references, sums, student, teacher, clock)
     with clock("estimates"):
-        data = bin_data(config, bins, references, sums)
+        data = range_data(bins, references, sums) if isinstance(bins, Ranges) else bin_data(config, bins, references, sums)
         curve = curve_record(estimate_curve(data, replicates=config.replicates, seed=config.seed)) | {"gram": gram_record(data, config.K)}
+        if isinstance(bins, Ranges):
+            curve["ratios"] = ratios_of(curve["bins"])
         curve["mixture"] = mixture_of({"config": configs.as_dict(config), "bins": curve["bins"], "rollouts": rollouts})
     if long.skipped:
         print(f"`skip_long`: {len(long.skipped)} problems were skipped, the first is {long.skipped[0]!r}", file=sys.stderr)

@@ -6,20 +6,23 @@ itself cannot be told from zero. Half of SNR^2 is sqrt(1/2) = 0.71 of the SNR th
 
 The verdict is on a bin and not on a limit: the problems of k = 0 have pass rates above zero, and a curve p^a with a small a > 0, which does
 vanish as p -> 0, keeps more than half there. What the data say of the limit is the upper bound on the exponent (`paced_exp.probe.fits`).
+Of a screened probe the ends are the outermost ranges, [0, 0.01) and (0.99, 1] (`paced_exp.probe.ranges`), judged by the same rule.
 Records of before hold other words for the same rule ("collapses", "does not collapse"): they are read by their numbers alone.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from paced_theory.snr import Interval, SNREstimate, combine, problems_needed
 
+Of = TypeVar("Of")
 BinVerdict = Literal["keeps at least half", "has less than half", "not decided"]
 
 MIDDLE = (0.3, 0.7)
 SHARE = 0.5
 ENDS = ("low", "high")
+WANTED = 1000  # problems in an outermost range, fixed before any run of ranges
 NAMES = {"low": "p → 0", "high": "p → 1"}  # what the paper says of the end; the bin is called by `bin_name`
 RULE = (
     "an end bin is judged by the interval of SNR²(bin) − SNR²(middle)/2, the middle being the mean over bins from 0.3 to 0.7 "
@@ -30,11 +33,11 @@ RULE = (
 def judge(rows: list[Any], estimates: list[SNREstimate], end: str) -> dict[str, Any]:
     """The numbers behind one end's verdict for the record, with the verdict by the rule.
 
-    rows: bins in ascending pass rate with `pass_rate`, `n` and `effective_rank`; estimates: theirs. `difference` is None where the bins
-    there or in the middle hold too few problems.
+    rows: bins in ascending pass rate with `pass_rate`, `n`, `effective_rank` and `range`; estimates: theirs. `difference` is None where the
+    bins there or in the middle hold too few problems.
     """
     name = f"p -> {0 if end == 'low' else 1}"
-    numbers = end_numbers([row.pass_rate for row in rows], estimates, end)
+    numbers = end_numbers([row.pass_rate for row in rows], estimates, end, [row.range for row in rows])
     if numbers["difference"] is None:
         return {"end": name, "verdict": "not decided", "difference": None}
     edge = 0 if end == "low" else -1
@@ -46,15 +49,17 @@ def judge(rows: list[Any], estimates: list[SNREstimate], end: str) -> dict[str, 
     return result
 
 
-def end_numbers(pass_rates: Sequence[float], estimates: Sequence[Interval], end: str) -> dict[str, float | None]:
+def end_numbers(
+    pass_rates: Sequence[float], estimates: Sequence[Interval], end: str, ranges: Sequence[dict[str, Any] | None] | None = None
+) -> dict[str, float | None]:
     """SNR^2(end) - SNR^2(middle)/2 and the middle's SNR^2, each with its interval; only `difference`, None, where too few bins are there.
 
-    pass_rates: of the bins, ascending; estimates: theirs. Intervals of sums over bins are MOVER's (`paced_theory.snr.combine`).
+    pass_rates: of the bins, ascending; estimates: theirs; ranges: what a record says of each, of a screened probe. Intervals of sums over bins
+    are MOVER's (`paced_theory.snr.combine`).
     """
-    middle = [estimate for rate, estimate in zip(pass_rates, estimates, strict=True) if MIDDLE[0] <= rate <= MIDDLE[1]]
+    middle = middle_of(pass_rates, estimates)
     edge = 0 if end == "low" else -1
-    reached = bool(pass_rates) and (pass_rates[edge] <= 0.1 if end == "low" else pass_rates[edge] >= 0.9)
-    if not middle or not reached:
+    if not middle or not pass_rates or not _at_end(pass_rates[edge], None if ranges is None else ranges[edge], end):
         return {"difference": None}
     share = 1 / len(middle)
     value, value_low, value_high = combine(middle, [share] * len(middle))
@@ -69,6 +74,18 @@ def end_numbers(pass_rates: Sequence[float], estimates: Sequence[Interval], end:
     }
 
 
+def middle_of(pass_rates: Sequence[float], estimates: Sequence[Of]) -> list[Of]:
+    """What belongs to the bins that make up the middle."""
+    return [estimate for rate, estimate in zip(pass_rates, estimates, strict=True) if MIDDLE[0] <= rate <= MIDDLE[1]]
+
+
+def _at_end(pass_rate: float, range_: dict[str, Any] | None, end: str) -> bool:
+    """Whether the first (last) bin that has an estimate is at the end; of ranges, only the outermost is."""
+    if range_ is not None:
+        return bool(range_["low"] == 0 if end == "low" else range_["high"] == 1)
+    return pass_rate <= 0.1 if end == "low" else pass_rate >= 0.9
+
+
 def by_rule(judged: dict[str, Any]) -> BinVerdict:
     """The verdict from the numbers of one end of a record, old or new; what words the record stores for it does not matter."""
     if judged["difference"] is None or judged["middle_low"] <= 0:
@@ -79,10 +96,13 @@ def by_rule(judged: dict[str, Any]) -> BinVerdict:
 
 
 def bin_name(panel: dict[str, Any], end: str) -> str:
-    """How the end's bin is called: by its count where all its problems have the same, else by its mean pass rate."""
+    """How the end's bin is called: a range by its edges, a bin by its count where all its problems have the same, else by its mean pass rate."""
     if not panel["bins"]:
         return "the first bin" if end == "low" else "the last bin"
-    rate = panel["bins"][0 if end == "low" else -1]["pass_rate"]
+    row = panel["bins"][0 if end == "low" else -1]
+    if row.get("range") is not None:
+        return f"the range {row['range']['label']}"
+    rate = row["pass_rate"]
     return {0.0: "the bin k = 0", 1.0: "the bin k = K"}.get(rate, f"the bin of mean pass rate {rate:.3g}")
 
 
@@ -98,7 +118,7 @@ def words(panel: dict[str, Any], end: str) -> str:
     middle = f"{judged['middle']:.4f} [{judged['middle_low']:.4f}, {judged['middle_high']:.4f}]"
     numbers = (
         f"SNR² {row['snr_squared']:.4f} [{row['snr_squared_low']:.4f}, {row['snr_squared_high']:.4f}] against {middle}; "
-        f"SNR {_root(row['snr_squared']):.3f} against {_root(judged['middle']):.3f}; {row['n']} problems a bin"
+        f"SNR {_root(row['snr_squared']):.3f} against {_root(judged['middle']):.3f}; {_sample(row)}"
     )
     verdict = by_rule(judged)
     if verdict != "not decided":
@@ -108,6 +128,12 @@ def words(panel: dict[str, Any], end: str) -> str:
     needed = judged.get("problems_needed")
     more = "" if needed is None or needed <= row["n"] else f"; at least {needed} would be needed"
     return f"{name}: not decided whether it keeps half of the middle's SNR² ({numbers}{more})"
+
+
+def _sample(row: dict[str, Any]) -> str:
+    if row.get("range") is None:
+        return f"{row['n']} problems a bin"
+    return f"{row['n']} problems" + (f", of the {WANTED:,} wanted" if row["n"] < WANTED else "")
 
 
 def _root(value: float) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 from paced_exp.data.lab.splits import DEFAULT_SIZES
 from paced_exp.evaluation.config import EvaluateConfig
 from paced_exp.probe.config import ProbeConfig, parse_steps
+from paced_exp.probe.ranges import RANGES
 from paced_exp.reproduce.architectures import shape_of
 from paced_exp.reproduce.cells import Cell
 from paced_exp.reproduce.probes import Probe
@@ -32,6 +33,8 @@ _SOURCE_SIZES = {
     "hub:yentinglin/aime_2025": 30,
     "hub:cais/mmlu/all:test": 14_042,
 }
+# Of the problems of the lab's law, those whose screen of K = 10 is 0, 1, 9 or 10 passes; that many are rolled out again at most.
+_AT_AN_END = 0.61
 
 
 @dataclass(frozen=True)
@@ -98,9 +101,12 @@ def _references(config: ReferencesConfig, scale: Scale) -> Cost:
 def _probing(config: ProbeConfig, scale: Scale) -> Cost:
     """As if all problems that may be rolled out were, at every step; the training between steps is small beside it."""
     student, teacher = shape_of(config.student).matmul_parameters, shape_of(config.teacher).matmul_parameters
-    steps, kept = len(parse_steps(config.at_steps)), config.bins * config.per_bin
+    kept = (len(RANGES) if config.fresh_rollouts else config.bins) * config.per_bin
+    steps = len(parse_steps(config.at_steps))
     tokens = kept * (scale.prompt_tokens + scale.response_tokens)
     sampled = _sampling(config.student, config.max_problems, config.K, scale) + _sampling(config.teacher, kept, config.candidates, scale)
+    if config.fresh_rollouts:
+        sampled += _sampling(config.student, int(_AT_AN_END * config.max_problems), config.fresh_rollouts, scale)
     return Cost(steps * tokens * (6.0 * student + 2.0 * teacher), steps * sampled)
 
 

@@ -108,12 +108,21 @@ def _panel_problem(panel: dict[str, Any]) -> Problem:
             return f"bins[{number}] must have a finite SNR² within its interval"
         if not _is_number(row.get("tail_bias", 0.0), 0):
             return f"bins[{number}] has tail_bias {row['tail_bias']!r}, and must have a finite one that is not negative"
+        if not _is_range(row.get("range")):
+            return f"bins[{number}] must have no range, or an object with `label`, `low` and `high`"
+    rates, ranges = ([row.get(name) for row in panel["bins"]] for name in ("pass_rate", "range"))
     for end in ("low", "high"):
-        stored, ours = panel["verdict"][end], end_numbers([row["pass_rate"] for row in panel["bins"]], bin_estimates(panel["bins"]), end)
+        stored, ours = panel["verdict"][end], end_numbers(rates, bin_estimates(panel["bins"]), end, ranges)
         for name, value in ours.items():
             if not _agree(stored.get(name), value):
                 return f"verdict {end}: {name} is {stored.get(name)!r}, and {value!r} follows from its bins"
     return None
+
+
+def _is_range(value: Any) -> bool:
+    """Of a screened probe a bin says which range of pass rates it is."""
+    named = isinstance(value, dict) and isinstance(value.get("label"), str)
+    return value is None or (named and _is_number(value.get("low"), 0, 1) and _is_number(value.get("high"), 0, 1))
 
 
 def bin_estimates(bins: list[dict[str, Any]]) -> list[_Estimate]:

@@ -219,7 +219,7 @@ def test_a_training_weighs_as_weigh_does(weighting: Weighting, monkeypatch: pyte
 def test_a_training_refuses_the_counts_that_weigh_refuses(
     method: str, counts: tuple[list[float], list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = some_data(Weighting(method), (np.array(counts[0]), np.array(counts[1])), monkeypatch)
+    data = some_data(Weighting(method, **NEEDED.get(method, {})), (np.array(counts[0]), np.array(counts[1])), monkeypatch)
     with pytest.raises(ValueError, match="k and K must be vectors of whole numbers with 0 <= k <= K and K >= 1"):
         data.prepare(0)
 

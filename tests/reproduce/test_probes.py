@@ -1,5 +1,6 @@
 """The probes as part of the grids: declared once a scale, run once, killed at no loss, refused where a record has other options."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -142,6 +143,16 @@ def test_every_scale_probes_its_own_pair_with_its_own_training(name: str) -> Non
             trained = {**configs.defaults(DistillConfig), **(probe.config.training or {})}
             assert trained["learning_rate"] == setup.learning_rate and trained["batch"] == scale.shared["batch"]
         assert cost_of(probe, scale).seconds(scale) > 0
+
+
+def test_fresh_rollouts_are_part_of_the_cost() -> None:
+    """Of the problems screened six in ten are at an end, and rolled out again at most; ten ranges are filled in place of eleven bins."""
+    plain = probes_of(DESK)[0]
+    with_fresh = [cost_of(dataclasses.replace(plain, config=dataclasses.replace(plain.config, fresh_rollouts=f)), DESK) for f in (100, 200)]
+    without = cost_of(plain, DESK)
+    ratio = (with_fresh[1].sampling - without.sampling) / (with_fresh[0].sampling - without.sampling)
+    assert ratio == pytest.approx(2, abs=0.1) and with_fresh[0].sampling > 5 * without.sampling
+    assert with_fresh[0].training == pytest.approx(without.training * 10 / plain.config.bins)
 
 
 def test_a_dry_run_and_the_list_name_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,195 @@
+"""Pass-rate ranges down to [0, 0.01), filled by two samples of rollouts: a screen of all problems, and fresh rollouts of those at an end.
+
+A bin k = 0 of K = 10 mixes p = 0.001 with p = 0.1. So problems with k <= 1 or k >= K - 1 are rolled out F more times, and only the fresh
+rollouts decide their range: the screen chose these problems for its own luck, and the fresh ones know nothing of it. A problem whose fresh
+p-hat leaves its end, [0, 0.1) or (0.9, 1], is dropped: problems in the middle are those whose screen is, and one that got there in another way
+would make the middle another sample. Dropped problems are counted.
+
+What an outer range holds is thus: the first problems of the source with k at that end and fresh p-hat = f/F in the range. Two caveats. The range
+itself was chosen by f, so its mean p-hat is not its mean pass rate: none of F = 100 passed in [0, 0.01), and their p is about 0.3 %. And a problem
+of p = 0.08 passes the screen with 0.81, one of p = 0.005 with 0.999. Middle ranges hold problems by k/K alone, and mix more. The law of pass
+rates within a range takes all of this into account (`paced_exp.probe.range_law`).
+
+Families (metadata `family` of a problem) are capped: each has at most `family_share` of a range's places. As they come, half of the lab's problems
+in [0, 0.01) are products and a quarter decimal chains, of which (0.99, 1] has hardly any: two ranges would differ in what they ask as much as in
+how hard they are. A source needs 1/`family_share` families in each range for the ranges to fill up.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from paced_exp.core.errors import UserError
+
+Side = Literal["low", "middle", "high"]
+ALL = "all"  # the one group of problems where families are not told apart
+SCREENED = range(4, 21)  # K: below there is no middle, above k = 2 is an end too
+
+
+@dataclass(frozen=True)
+class Range:
+    """Pass rates between two edges in percent; `brackets` says which edges belong. side: whose rollouts decide, fresh ones at both ends."""
+
+    low: int
+    high: int
+    brackets: str
+    side: Side
+
+    def holds(self, passes: int, rollouts: int) -> bool:
+        """Whether passes / rollouts lies in the range. Exact integer arithmetic."""
+        at, low, high = 100 * passes, self.low * rollouts, self.high * rollouts
+        return low < at < high or (at == low and self.brackets[0] == "[") or (at == high and self.brackets[1] == "]")
+
+    @property
+    def label(self) -> str:
+        """Such as "[0, 0.01)"."""
+        return f"{self.brackets[0]}{self.low / 100:g}, {self.high / 100:g}{self.brackets[1]}"
+
+
+RANGES = (
+    Range(0, 1, "[)", "low"),
+    Range(1, 3, "[)", "low"),
+    Range(3, 10, "[)", "low"),
+    Range(10, 30, "[)", "middle"),
+    Range(30, 50, "[)", "middle"),
+    Range(50, 70, "[)", "middle"),
+    Range(70, 90, "[]", "middle"),
+    Range(90, 97, "(]", "high"),
+    Range(97, 99, "(]", "high"),
+    Range(99, 100, "(]", "high"),
+)
+LEAST_FRESH = 100  # with fewer no count falls between 0 and 0.01 but zero, and none into [0.01, 0.03) or its mirror
+
+
+def side_of(k: int, rollouts: int) -> Side:
+    """Where the screen puts a problem with k of K = `rollouts` passes. Raises `UserError` for a count outside [0, rollouts]."""
+    if not 0 <= k <= rollouts:
+        raise UserError(f"{k} passes of {rollouts} rollouts is no pass rate in [0, 1]; mend the rollouts file")
+    return "low" if k <= 1 else "high" if k >= rollouts - 1 else "middle"
+
+
+def ranges_of(side: Side) -> list[int]:
+    """Which of `RANGES` a side has, in order."""
+    return [index for index, one in enumerate(RANGES) if one.side == side]
+
+
+def range_index(side: Side, passes: int, rollouts: int) -> int | None:
+    """The range of that side in which passes / rollouts lies; None where it lies in none of them."""
+    return next((index for index in ranges_of(side) if RANGES[index].holds(passes, rollouts)), None)
+
+
+def cells_of_fresh(side: Side, fresh: int) -> list[list[int]]:
+    """The fresh counts of each range of an end, and in a last cell those that leave it: each of 0..F once."""
+    cells: list[list[int]] = [[] for _ in range(len(ranges_of(side)) + 1)]
+    for passes in range(fresh + 1):
+        index = range_index(side, passes, fresh)
+        cells[-1 if index is None else ranges_of(side).index(index)].append(passes)
+    return cells
+
+
+@dataclass
+class Ranges:
+    """The ranges being filled; `members`, `offered`, `full` and `kept` as those of `paced_exp.probe.binning.Bins`.
+
+    capacity: problems wanted in each range. rollouts: K. fresh: F. family_share: largest share of a range that one family may have.
+    members[r] holds (problem id, passes), passes being of the `trials[r]` rollouts that decide there; offered[r] counts every problem that fell
+    into r, kept or not. screened[group][k]: problems drawn. landed[group][k]: where those with k passes that were rolled out again fell, in
+    the cells of `cells_of_fresh`. outcomes[id]: (group, passes, rollouts) of all rollouts of a problem that is kept, the screen's and the fresh.
+    Groups are families, or `ALL` alone where they are not capped: given its group and k, a problem is rolled out again or not by its place in
+    the order and not by its p, which is what the law of pass rates needs.
+    """
+
+    capacity: int
+    rollouts: int
+    fresh: int
+    family_share: float = 1.0
+    members: list[list[tuple[str, int]]] = field(init=False)
+    offered: list[int] = field(init=False)
+    families: list[dict[str, int]] = field(init=False)
+    screened: dict[str, list[int]] = field(init=False, default_factory=dict)
+    landed: dict[str, dict[int, list[int]]] = field(init=False, default_factory=dict)
+    outcomes: dict[str, tuple[str, int, int]] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.members = [[] for _ in RANGES]
+        self.offered = [0] * len(RANGES)
+        self.families = [{} for _ in RANGES]
+
+    @property
+    def count(self) -> int:
+        """How many ranges there are."""
+        return len(RANGES)
+
+    @property
+    def trials(self) -> list[int]:
+        """Of how many rollouts the passes of each range's members are: F at both ends, K in the middle."""
+        return [self.rollouts if one.side == "middle" else self.fresh for one in RANGES]
+
+    @property
+    def cap(self) -> int:
+        """How many problems of one family a range takes."""
+        return max(1, round(self.family_share * self.capacity))
+
+    def group(self, family: str) -> str:
+        """The group whose law of pass rates a problem of this family has."""
+        return family if self.family_share < 1 else ALL
+
+    def screen(self, problem_id: str, family: str, k: int) -> bool:
+        """Count a screened problem; one in the middle goes to its range. Says whether it was kept."""
+        group = self.group(family)
+        self.screened.setdefault(group, [0] * (self.rollouts + 1))[k] += 1
+        if side_of(k, self.rollouts) != "middle":
+            return False
+        index = range_index("middle", k, self.rollouts)
+        assert index is not None, "2 <= k <= K - 2 is within 0.1 to 0.9 for K up to 20"
+        return self._offer(index, problem_id, group, k, (group, k, self.rollouts))
+
+    def wants(self, family: str, k: int) -> bool:
+        """Whether a problem with k passes at an end is to be rolled out again: some range there has room for its family."""
+        group, side = self.group(family), side_of(k, self.rollouts)
+        return side != "middle" and any(self._room(index, group) for index in ranges_of(side))
+
+    def settle(self, problem_id: str, family: str, k: int, fresh_passes: int) -> bool:
+        """Put a problem of an end into the range of its fresh passes, or count it as dropped. Says whether it was kept."""
+        group, side = self.group(family), side_of(k, self.rollouts)
+        index, own = range_index(side, fresh_passes, self.fresh), ranges_of(side)
+        counted = self.landed.setdefault(group, {}).setdefault(k, [0] * (len(own) + 1))
+        counted[-1 if index is None else own.index(index)] += 1
+        if index is None:
+            return False
+        return self._offer(index, problem_id, group, fresh_passes, (group, k + fresh_passes, self.rollouts + self.fresh))
+
+    def _room(self, index: int, group: str) -> bool:
+        return len(self.members[index]) < self.capacity and (group == ALL or self.families[index].get(group, 0) < self.cap)
+
+    def _offer(self, index: int, problem_id: str, group: str, passes: int, outcome: tuple[str, int, int]) -> bool:
+        self.offered[index] += 1
+        if not self._room(index, group):
+            return False
+        self.members[index].append((problem_id, passes))
+        self.families[index][group] = self.families[index].get(group, 0) + 1
+        self.outcomes[problem_id] = outcome
+        return True
+
+    @property
+    def reachable(self) -> list[int]:
+        """Ranges that some count falls into; with few rollouts a middle range may be empty for ever."""
+        middle = {range_index("middle", k, self.rollouts) for k in range(2, self.rollouts - 1)}
+        return [index for index, one in enumerate(RANGES) if one.side != "middle" or index in middle]
+
+    @property
+    def full(self) -> bool:
+        """Whether every reachable range is full."""
+        return all(len(self.members[index]) >= self.capacity for index in self.reachable)
+
+    @property
+    def kept(self) -> int:
+        """Problems kept in all ranges."""
+        return sum(len(members) for members in self.members)
+
+    def dropped(self, side: Side) -> int:
+        """Problems of an end that were rolled out again and left it."""
+        return sum(cells[-1] for by_k in self.landed.values() for k, cells in by_k.items() if side_of(k, self.rollouts) == side)
+
+    def again(self, side: Side) -> int:
+        """Problems of an end that were rolled out again."""
+        return sum(sum(cells) for by_k in self.landed.values() for k, cells in by_k.items() if side_of(k, self.rollouts) == side)

@@ -1,0 +1,163 @@
+"""Ranges filled: all problems screened with K rollouts, those at an end rolled out again while a range there still wants problems.
+
+Goes on from what the run's two journals hold, rollouts.jsonl and fresh_rollouts.jsonl. Which problems are rolled out again follows from the
+source's order and the counts alone, so a run that was killed between the two asks for the same ones.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from paced_exp.core.errors import UserError
+from paced_exp.core.progress import progress
+from paced_exp.core.run_folder import RunFolder
+from paced_exp.data.problem import Problem
+from paced_exp.data.sources import save_problems
+from paced_exp.gradients.engine import GradientSums
+from paced_exp.grading.grader import Grader
+from paced_exp.models.loading import LoadedModel
+from paced_exp.probe.config import ProbeConfig
+from paced_exp.probe.curve import BinData
+from paced_exp.probe.earlier import EarlierRun
+from paced_exp.probe.measurement import ROUND
+from paced_exp.probe.ranges import RANGES, Ranges, side_of
+from paced_exp.probe.rolling import Roller, screening
+from paced_exp.rollouts.engines import Engines
+from paced_exp.rollouts.references import Reference
+
+FRESH_ROUND = 64  # problems rolled out again at a time; whether a range still wants some is looked at after each
+
+
+def with_families(problems: Iterator[Problem], config: ProbeConfig) -> Iterator[Problem]:
+    """The problems; raises `UserError` at the first without a family where `family_share` needs one."""
+    for problem in problems:
+        if config.family_share < 1 and not isinstance(problem.metadata.get("family"), str):
+            raise UserError(
+                f"`family_share` {config.family_share} needs the family of every problem, and {problem.id!r} of {problem.source} has none "
+                "(metadata, or a column, `family`); leave the option out, or name the families"
+            )
+        yield problem
+
+
+def _family(problem: Problem) -> str:
+    return str(problem.metadata.get("family", ""))
+
+
+def fill_ranges(
+    config: ProbeConfig,
+    run: RunFolder,
+    source: Iterator[Problem],
+    student: LoadedModel,
+    grader: Grader,
+    engines: Engines,
+    earlier: EarlierRun | None = None,
+) -> tuple[Ranges, dict[str, Problem], dict[str, Any]]:
+    """Screen problems in the source's order, and roll those at the ends out again, until every range is full, the budget of screened
+    problems is spent or the source ends.
+
+    Returns the ranges, the kept problems by id, and a summary of the rollouts for the record.
+    """
+    engine = engines.of(student)
+    ranges = Ranges(config.per_bin, config.K, config.fresh_rollouts, config.family_share)
+    problems: dict[str, Problem] = {}
+    source = itertools.islice(source, config.max_problems)
+    first = screening(config)
+    # The seed is neither the screen's, nor the references', nor that of responses of the student's own.
+    again = replace(first, samples=config.fresh_rollouts, seed=config.seed + 3)
+    with progress(None, "rollouts", "rollouts") as bar:
+        screen = Roller(run, "rollouts", first, student, engine, grader, bar, None if earlier is None else earlier.give_rollouts)
+        fresh = Roller(run, "fresh_rollouts", again, student, engine, grader, bar, None if earlier is None else earlier.give_fresh)
+        while not ranges.full:
+            chunk = list(itertools.islice(source, ROUND))
+            if not chunk:
+                break
+            screen.roll(chunk)
+            for problem in chunk:
+                if ranges.screen(problem.id, _family(problem), screen.passes[problem.id]):
+                    problems[problem.id] = problem
+            ends = iter([problem for problem in chunk if side_of(screen.passes[problem.id], config.K) != "middle"])
+            while batch := list(
+                itertools.islice((one for one in ends if ranges.wants(_family(one), screen.passes[one.id])), FRESH_ROUND)
+            ):  # fmt: skip
+                fresh.roll(batch)
+                for problem in batch:
+                    if ranges.settle(problem.id, _family(problem), screen.passes[problem.id], fresh.passes[problem.id]):
+                        problems[problem.id] = problem
+                least = min(len(ranges.members[index]) for index in ranges.reachable)
+                bar.set_postfix(drawn=len(screen.order), again=len(fresh.order), kept=ranges.kept, emptiest=least)
+    if ranges.kept == 0:
+        raise UserError(f"`problems` {config.problems} gave no problem to probe; name a source with problems in it")
+    save_problems(list(problems.values()), run / "problems.parquet")
+    screen.finish("pass_rates.parquet", warn=True)
+    if fresh.order:
+        fresh.finish("fresh_pass_rates.parquet")
+    return ranges, problems, _summary(config, ranges, screen, fresh)
+
+
+def _summary(config: ProbeConfig, ranges: Ranges, screen: Roller, fresh: Roller) -> dict[str, Any]:
+    drawn, again = len(screen.order), len(fresh.order)
+    return {
+        "problems_drawn": drawn,
+        "rollouts": drawn * config.K + again * config.fresh_rollouts,
+        "offered": ranges.offered,
+        "kept": [len(members) for members in ranges.members],
+        "full": ranges.full,
+        "mean_pass_rate": sum(screen.passes[name] for name in screen.order) / (drawn * config.K),
+        "ranges": [one.label for one in RANGES],
+        # Of each end: problems of the screen there, those of them rolled out again, and those that then left the end and were dropped.
+        "fresh": {
+            side: {
+                "screened": sum(
+                    count for by_k in ranges.screened.values() for k, count in enumerate(by_k) if side_of(k, config.K) == side
+                ),
+                "rolled_out": ranges.again(side),
+                "dropped": ranges.dropped(side),
+            }
+            for side in ("low", "high")
+        },
+        "screened": ranges.screened,
+        "landed": {group: {str(k): cells for k, cells in sorted(by_k.items())} for group, by_k in ranges.landed.items()},
+        "families": ranges.families,
+    }  # fmt: skip
+
+
+def range_data(ranges: Ranges, references: dict[str, Reference], sums: list[GradientSums | None]) -> list[BinData]:
+    """What the estimates need of each range that has problems with a reference."""
+    data = []
+    for index, (members, range_sums) in enumerate(zip(ranges.members, sums, strict=True)):
+        if range_sums is None:
+            continue
+        used = [(name, passes) for name, passes in members if references[name].token_ids]
+        mean, trials = float(np.mean([passes for _, passes in used])), ranges.trials[index]
+        data.append(
+            BinData(
+                pass_rate=mean / trials,
+                posterior_pass_rate=(mean + 0.5) / (trials + 1),
+                sums=range_sums,
+                offered=ranges.offered[index],
+                range=_facts(ranges, index, [name for name, _ in used]),
+            )
+        )
+    return data
+
+
+def _facts(ranges: Ranges, index: int, names: list[str]) -> dict[str, Any]:
+    """What a record says of a range besides its estimates: edges, families, and [group, passes, rollouts, problems] of its problems' outcomes."""
+    one = RANGES[index]
+    counted: dict[tuple[str, int, int], int] = {}
+    for name in names:
+        counted[ranges.outcomes[name]] = counted.get(ranges.outcomes[name], 0) + 1
+    families: dict[str, int] = {}
+    for (group, _, _), count in counted.items():
+        families[group] = families.get(group, 0) + count
+    return {
+        "label": one.label,
+        "low": one.low / 100,
+        "high": one.high / 100,
+        "side": one.side,
+        "families": dict(sorted(families.items())),
+        "outcomes": [[*outcome, count] for outcome, count in sorted(counted.items())],
+    }
