@@ -67,7 +67,11 @@ def _run_probe(config: ProbeConfig, run: RunFolder) -> dict[str, Any]:
                 accuracy.roll_out(run, student, grader, engines)
     with clock("gradients"):
         sums = bin_gradients(config, run, bins, problems, references, student, teacher)
-    aligned = None if accuracy is None or isinstance(bins, Ranges) else accuracy.record(run, bins, problems, references, sums, student, teacher, clock)
+    aligned = (
+        None
+        if accuracy is None or isinstance(bins, Ranges)
+        else accuracy.record(run, bins, problems, references, sums, student, teacher, clock)
+    )
     with clock("estimates"):
         data = range_data(bins, references, sums) if isinstance(bins, Ranges) else bin_data(config, bins, references, sums)
         curve = curve_record(estimate_curve(data, replicates=config.replicates, seed=config.seed)) | {"gram": gram_record(data, config.K)}

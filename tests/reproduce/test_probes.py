@@ -148,7 +148,9 @@ def test_every_scale_probes_its_own_pair_with_its_own_training(name: str) -> Non
 def test_fresh_rollouts_are_part_of_the_cost() -> None:
     """Of the problems screened six in ten are at an end, and rolled out again at most; ten ranges are filled in place of eleven bins."""
     plain = probes_of(DESK_V1)[0]
-    with_fresh = [cost_of(dataclasses.replace(plain, config=dataclasses.replace(plain.config, fresh_rollouts=f)), DESK_V1) for f in (100, 200)]
+    with_fresh = [
+        cost_of(dataclasses.replace(plain, config=dataclasses.replace(plain.config, fresh_rollouts=f)), DESK_V1) for f in (100, 200)
+    ]
     without = cost_of(plain, DESK_V1)
     ratio = (with_fresh[1].sampling - without.sampling) / (with_fresh[0].sampling - without.sampling)
     assert ratio == pytest.approx(2, abs=0.1) and with_fresh[0].sampling > 5 * without.sampling
