@@ -45,8 +45,8 @@ class Scale:
     protocol: 1 (docs/protocol.md) or 2 (docs/protocol-v2.md); its tables are run and printed. first_seed: of every row. curves: measured kernels by
     name, from the records of probes.
     probes: the SNR probes behind figure 2 and claim C1. robustness: those that ask whether the answer holds for another loss, response, part of
-    the model or number of rollouts; no claim rests on them. alignment: those against accuracy; the first gives measured kernels. device: cpu (one thread a cell) or cuda. selected: whether records under results/NAME/selection decide the rates
-    (rates.py).
+    the model or number of rollouts; no claim rests on them. alignment: those against accuracy; the first gives measured kernels.
+    device: cpu (one thread a cell) or cuda. selected: whether records under results/NAME/selection decide the rates (learning_rates.py).
     """
 
     name: str

@@ -19,7 +19,7 @@ from paced_exp.training.da_kd import da_kd_weights
 from paced_exp.training.masks import parse_mask
 from paced_exp.training.options import DA_KD
 from paced_exp.training.row_builder import RowBuilder
-from paced_exp.training.segments import Passing, Plan, Segment, make_plan, make_segments
+from paced_exp.training.segments import Passing, Plan, Segment, make_plan, make_segments, unvisited
 from paced_exp.training.stages import parse_stages
 from paced_exp.training.student_rollouts import StudentRollouts
 from paced_exp.weighting import Weighting, Weights, normalised, weigh
@@ -126,16 +126,25 @@ class TrainingData:
     def _next(self, step: int) -> Prepared:
         segment, before, options = self.segments[len(self.prepared)], self.prepared[-1] if self.prepared else None, self.options
         counts = self._counts if before is None else before.counts
-        if segment.recompute and options.given is None and options.weighting.needs_pass_rates:
-            counts = counts_of(self._rollouts.graded(segment.start, step), self.problems)
-        weights, usable = self._weights(segment, counts)
         cursor = 0 if before is None else before.plan.cursor
+        ahead = np.arange(len(self.problems))
+        if segment.recompute and counts is not None and options.given is None and options.weighting.needs_pass_rates:
+            if options.passing.regime == "one-pass":  # what was visited, or passed over, does not come again
+                ahead = np.sort(unvisited(len(self.problems), options.seed, cursor))
+            fresh = counts_of(
+                self._rollouts.graded(segment.start, step, ahead.tolist()), [self.problems[index] for index in ahead.tolist()]
+            )
+            counts = _replaced(counts[0], ahead, fresh[0]), _replaced(counts[1], ahead, fresh[1])
+        weights, usable = self._weights(segment, counts, ahead)
         plan = make_plan(segment, weights, options.passing, options.seed, cursor, usable)
         self._check_contexts(segment, plan)
         return Prepared(counts, weights, plan)
 
-    def _weights(self, segment: Segment, counts: Counts | None) -> tuple[Weights, np.ndarray | None]:
-        """The weights of a segment, zero for what cannot be trained on; and whether each problem can be, None where all can."""
+    def _weights(self, segment: Segment, counts: Counts | None, ahead: np.ndarray) -> tuple[Weights, np.ndarray | None]:
+        """The weights of a segment, zero for what cannot be trained on; and whether each problem can be, None where all can.
+
+        ahead: the problems that may still come, whose counts are of one student; the others have weight zero.
+        """
         options, count = self.options, len(self.problems)
         if isinstance(options.given, Weights):
             weights = options.given
@@ -144,7 +153,9 @@ class TrainingData:
         else:
             # Without pass rates every weight is the same, whatever the counts.
             k, K = counts if counts is not None else (np.zeros(count, dtype=int), np.ones(count, dtype=int))
-            weights = weigh(options.weighting, k, K)
+            weights = weigh(options.weighting, k[ahead], K[ahead])
+            if len(ahead) < count:
+                weights = normalised(_replaced(np.zeros(count), ahead, weights.values))
         if segment.stage.source != "references":
             return weights, None
         asked = weights.kept if options.passing.accounting == "equal-updates" else np.arange(count)
@@ -184,6 +195,13 @@ class TrainingData:
             indices = plan.indices[(start - segment.start) * batch : (end - segment.start) * batch].tolist()
             self._block = start, self._rollouts.responses(indices, start, step)
         return self._block
+
+
+def _replaced(values: np.ndarray, places: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """A copy of `values` with `new` at `places`."""
+    found = values.copy()
+    found[places] = new
+    return found
 
 
 def make_training_data(

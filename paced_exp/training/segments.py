@@ -109,6 +109,11 @@ def make_plan(segment: Segment, weights: Weights, passing: Passing, seed: int, c
     return Plan(np.array(indices), weights.values * scale, cursor)
 
 
+def unvisited(count: int, seed: int, cursor: int) -> np.ndarray:
+    """The problems that one pass over `count` of them has not come to at `cursor`, in the order in which they come."""
+    return np.random.default_rng([seed, 1, 0]).permutation(count)[cursor:]
+
+
 def _too_few(size: int, found: int, kept: int, count: int, segment: Segment) -> UserError:
     more = math.ceil((size - found) * count / kept)
     return UserError(

@@ -36,12 +36,13 @@ class StudentRollouts:
         self.sampling = sampling
         self._whole = WholeStudent(student, context.processes)
 
-    def graded(self, made_at: int, now: int) -> ChunkStore:
+    def graded(self, made_at: int, now: int, indices: Sequence[int] | None = None) -> ChunkStore:
         """The K graded rollouts of every problem by the student at update `made_at`, asked for at update `now`.
 
-        Raises `UserError` where what is read back is damaged or incomplete.
+        indices: of these problems alone. Raises `UserError` where what is read back is damaged or incomplete.
         """
-        name, ids = f"pass_rate_rollouts-{made_at:06d}", [problem.id for problem in self.problems]
+        asked = self.problems if indices is None else [self.problems[index] for index in indices]
+        name, ids = f"pass_rate_rollouts-{made_at:06d}", [problem.id for problem in asked]
         self.require(name, ids, made_at, now)
         sampling = self.sampling if made_at == 0 else self._reseeded(name, self.sampling.samples)
         with self._engine() as (model, engine):
@@ -52,7 +53,7 @@ class StudentRollouts:
             store = made_once(
                 self.context,
                 name,
-                {problem.id: problem for problem in self.problems},
+                {problem.id: problem for problem in asked},
                 generate,
                 description=f"pass rates, update {made_at}",
                 samples=sampling.samples,

@@ -3,9 +3,11 @@
 import itertools
 from collections import Counter
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -230,3 +232,35 @@ def test_a_training_refuses_the_counts_that_weigh_refuses(
 def test_micro_batches_hold_rows_of_similar_length_and_lose_none() -> None:
     rows = [Row(str(n), [0] * n, [0], [1], [True], 1.0) for n in (5, 1, 4, 2, 3, 6)]
     assert [[row.problem_id for row in part] for part in by_length(rows, 3)] == [["1", "2"], ["3", "4"], ["5", "6"]]
+
+
+class GradedAgain:
+    """Rollouts of a student that has learnt: of the problems asked for, every second one is solved once in two, the others never."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+        self.context = self.student = None
+
+    def graded(self, made_at: int, now: int, indices: list[int] | None) -> Any:
+        assert indices is not None
+        self.asked = indices
+        rows = [{"problem_id": str(index), "correct": index % 2 == 0 and draw == 0} for index in indices for draw in range(2)]
+        return SimpleNamespace(outcomes=lambda: pd.DataFrame(rows))
+
+
+def test_one_pass_takes_pass_rates_again_only_of_what_is_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TrainingData, "_check_contexts", lambda *_: None)
+    rollouts: Any = GradedAgain()
+    problems: Any = [SimpleNamespace(id=str(index)) for index in range(30)]
+    rows = RowBuilder(problems, None, None, "plain", None)  # type: ignore[arg-type]
+    passing = Passing(2, regime="one-pass")
+    segments = [Segment(0, 4, REVERSE, False), Segment(4, 6, REVERSE, True)]
+    counts = np.full(30, 1), np.full(30, 2)
+    data = TrainingData(BatchOptions(Weighting(), None, passing, 1, 5), segments, rows, None, rollouts, counts)  # type: ignore[arg-type]
+    first, second = data.prepare(0), data.prepare(4)
+    visited = first.plan.indices.tolist()
+    assert len(visited) == 8 and sorted(rollouts.asked) == sorted(set(range(30)) - set(visited))
+    assert second.weights.kept.tolist() == [index for index in rollouts.asked if index % 2 == 0]
+    assert not set(second.plan.indices.tolist()) & set(visited)
+    assert second.plan.weights[second.plan.indices] == pytest.approx(1.0)
+    assert second.counts is not None and second.counts[0][visited].tolist() == [1] * 8
