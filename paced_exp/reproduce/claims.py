@@ -6,7 +6,9 @@ What a hypothesis is made of, and the claims of the first protocol; those of the
 from dataclasses import dataclass
 from typing import Literal
 
+from paced_exp.reproduce.cells import planned_seeds
 from paced_exp.reproduce.grids import BY_NAME
+from paced_exp.reproduce.scales import Scale
 
 Measure = Literal["primary", "retention", "hardest"]
 
@@ -35,6 +37,15 @@ class Contrast:
     def tables(self) -> tuple[str, ...]:
         """Its own table, and then the others of its terms."""
         return tuple(dict.fromkeys((self.table, *(table for _, table, _ in self.placed))))
+
+    def sources(self, scale: Scale) -> tuple[str, ...]:
+        """The evaluation sources over which its measure is the mean."""
+        by_measure = {"primary": scale.tiers, "retention": (scale.retention,), "hardest": scale.tiers[-1:]}
+        return by_measure[self.measure]
+
+    def planned_seeds(self, scale: Scale) -> int:
+        """The seeds that all its tables plan."""
+        return min(planned_seeds(scale, BY_NAME[table]) for table in self.tables)
 
 
 @dataclass(frozen=True)
