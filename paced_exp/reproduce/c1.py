@@ -1,12 +1,15 @@
-"""C1: what the probe's records say of both end bins of the pass-rate range, at each update that the claim names."""
+"""C1: what the probes' records say of both ends of the pass-rate range: of the end bins at each update that the claim names, or of the ranges."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from scipy.stats import norm
 
+from paced_exp.probe.verdict import bin_name
+from paced_exp.reproduce.claims import Hypothesis
 from paced_exp.reproduce.findings import Finding
 from paced_exp.reproduce.probes import Probe, probe_command, probes_of
 from paced_exp.reproduce.scales import Scale
@@ -61,6 +64,37 @@ def probe_findings(results: Path, scale: Scale) -> list[Finding]:
                 continue
             record, path = records[step]
             found.append(replace(_probe_finding(name, text, record, end), end=words, records=(path,), command=probe_command(scale)))
+    return found
+
+
+def range_findings(results: Path, scale: Scale, hypotheses: Sequence[Hypothesis]) -> list[Finding]:
+    """C1 in the second protocol: the same of the outermost ranges of each probe in `RANGE_PROBES`."""
+    probes = {probe.key: probe for probe in probes_of(scale)}
+    found = []
+    for hypothesis in hypotheses:
+        key, end = RANGE_PROBES[hypothesis.name]
+        probe = probes.get(key)
+        record = None if probe is None else probe.record(results)
+        if probe is None or record is None:
+            missing = f"not run: the probe {key}"
+            found.append(Finding(hypothesis.name, hypothesis.words, "SNR²", missing=missing, primary=hypothesis.primary))
+            continue
+        finding = _probe_finding(hypothesis.name, hypothesis.words, record, end)
+        edge = record["bins"][0 if end == "low" else -1] if record["bins"] else None
+        filled = ((edge or {}).get("range") or {}).get("label", "")
+        # A probe whose outermost range stayed empty has another range there.
+        other = "" if filled and filled in hypothesis.words else f"the outermost range that was filled is {filled or 'none'}"
+        found.append(
+            replace(
+                finding,
+                missing=finding.missing or other,
+                primary=hypothesis.primary,
+                end=bin_name(record, end),
+                n="" if edge is None else f"{edge['n']} problems in the range",
+                records=(probe.path(results),),
+                command=probe.command,
+            )
+        )
     return found
 
 

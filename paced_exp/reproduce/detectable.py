@@ -26,7 +26,7 @@ from scipy.stats import t as t_law
 
 from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError, exit_cleanly
-from paced_exp.core.json_files import read_checked, write_atomically, write_checked
+from paced_exp.core.json_files import write_atomically, write_checked
 from paced_exp.probe.ranges import RANGES
 from paced_exp.probe.verdict import MIDDLE, SHARE, middle_of
 from paced_exp.reproduce.c1 import RANGE_PROBES
@@ -34,18 +34,17 @@ from paced_exp.reproduce.claims import Contrast, Hypothesis
 from paced_exp.reproduce.components import Components, FirstRecords
 from paced_exp.reproduce.findings import LEVEL
 from paced_exp.reproduce.learning_rates import scale_named
+from paced_exp.reproduce.marked import between
 from paced_exp.reproduce.options import RecordsOptions
-from paced_exp.reproduce.printed_table import NONE, fixed
+from paced_exp.reproduce.planned import KIND, block, path_of, planned_effects
 from paced_exp.reproduce.probes import probes_of
-from paced_exp.reproduce.protocols import claims_of, hypotheses_of
-from paced_exp.reproduce.readme import replaced
+from paced_exp.reproduce.protocols import hypotheses_of
 from paced_exp.reproduce.records import readable
 from paced_exp.reproduce.scales import DESK_V1, Scale
 from paced_exp.reproduce.significance import CONFIDENCE, POWER, crossed
 
 SEED = 7
 DRAWS = 300  # each counts twice, with its sign turned: the MDE is known to 2 %
-KIND = "detectable"
 # Of a probe of ranges: the first protocol's probe of the same models.
 FIRST_PROBES = {"snr_ranges/qwen3": "snr_verdict/qwen3", "snr_ranges/llama": "snr_verdict/llama"}
 MIDDLE_RANGES = sum(MIDDLE[0] <= one.low / 100 and one.high / 100 <= MIDDLE[1] for one in RANGES)
@@ -195,36 +194,6 @@ def content_of(results: Path, scale: Scale, draws: int = DRAWS) -> dict[str, Any
     }
 
 
-def path_of(results: Path, scale: Scale) -> Path:
-    """Where the record of a scale's plan lies."""
-    return results / scale.name / "detectable.json"
-
-
-def planned_effects(results: Path, scale: Scale) -> dict[str, dict[str, Any]]:
-    """The rows of the record by hypothesis; none where it was not made, or where the protocol has no plan. Raises `UserError` for a damaged one."""
-    path = path_of(results, scale)
-    if scale.protocol == 1 or not path.exists():
-        return {}
-    return {row["hypothesis"]: row for row in read_checked(path, KIND)["hypotheses"]}
-
-
-def block(rows: dict[str, dict[str, Any]], protocol: int) -> str:
-    """The table of hypotheses with their MDE, in Markdown, and what was estimated where."""
-    lines = [
-        "| claim | hypothesis | contrast, claimed to be above zero | role | seeds | MDE alone | MDE corrected | MDE alone, cautious |",
-        "|---|---|---|---|---:|---:|---:|---:|",
-    ]
-    for claim in claims_of(protocol):
-        for hypothesis in claim.hypotheses:
-            row = rows[hypothesis.name]
-            digits = 1 if row["unit"] == "points" else 4
-            numbers = (NONE if (value := row.get(name)) is None else fixed(value, digits) for name in ("alone", "corrected", "cautious"))
-            words = f"{hypothesis.words}{'' if row['unit'] == 'points' else ', SNR²'}"
-            role = "**primary**" if hypothesis.primary else "exploratory"
-            lines.append(f"| {claim.id} | {hypothesis.name} | {words} | {role} | {row.get('seeds', NONE)} | {' | '.join(numbers)} |")
-    return "\n".join(lines)
-
-
 @configs.command(DetectableConfig, "paced_exp.reproduce.detectable", __doc__)
 def main(config: DetectableConfig) -> None:
     """Simulate, write record and page, say where."""
@@ -236,7 +205,7 @@ def main(config: DetectableConfig) -> None:
     path = path_of(config.results, scale)
     write_checked(path, content_of(config.results, scale))
     text = block(planned_effects(config.results, scale), scale.protocol)
-    write_atomically(config.page, replaced(config.page.read_text(encoding="utf-8"), text, f"`page` {config.page}", (BEGIN, END)))
+    write_atomically(config.page, between(config.page.read_text(encoding="utf-8"), text, f"`page` {config.page}", (BEGIN, END)))
     print(path)
     print(config.page)
 

@@ -1,6 +1,7 @@
-"""What was found of a hypothesis and of a claim, and what it is called. The words and their rule: docs/protocol.md.
+"""What was found of a hypothesis and of a claim, and what it is called. The words and their rule: docs/protocol.md, docs/protocol-v2.md.
 
-Every verdict is given twice: by the interval alone, and corrected by Holm's method for all hypotheses asked the same question.
+Every verdict is given twice: by the interval alone, and corrected by Holm's method for all primary hypotheses asked the same question. Exploratory
+ones are not corrected for, and leave the claim's verdict as it is.
 """
 
 from dataclasses import dataclass
@@ -54,8 +55,9 @@ class Finding:
     two-sided; holm: the same adjusted over the scale. towards: whether the evidence is in the claimed direction. n: seeds and problems,
     or the probe's. missing: why nothing can be decided, if so. seen, seen_holm: the effect that would have been seen with a chance of
     80 %, alone and at Holm's first step. size: against the paper's effect, where it gives one. p_equivalent, holm_equivalent: of "the
-    difference is not within a point", where that is asked. end: the bin of C1. estimate: with standard error and degrees of freedom. records, command: what it was computed from, and what
-    makes that.
+    difference is not within a point", where that is asked. end: the bin of C1. estimate: with standard error and degrees of freedom. records,
+    command: what it was computed from, and what makes that. primary: whether the claim rests on it. planned, planned_holm: the effects that the
+    plan said would be seen, before the runs.
     """
 
     hypothesis: str
@@ -78,10 +80,15 @@ class Finding:
     estimate: Estimate | None = None
     records: tuple[Path, ...] = ()
     command: str = ""
+    primary: bool = True
+    planned: float | None = None
+    planned_holm: float | None = None
 
     @property
     def verdict(self) -> Verdict:
-        """Corrected by Holm's method; `holm` must be set where there is an estimate."""
+        """Corrected by Holm's method; `holm` must be set where there is an estimate. Of an exploratory one, by the interval alone."""
+        if not self.primary:
+            return self.raw_verdict
         return self._judged(self.holm, self.size.holm if self.size else None, self.holm_equivalent)
 
     @property
@@ -131,19 +138,29 @@ class Outcome:
     findings: tuple[Finding, ...]
 
     @property
+    def primary(self) -> tuple[Finding, ...]:
+        """The findings that the claim rests on."""
+        return tuple(finding for finding in self.findings if finding.primary)
+
+    @property
+    def exploratory(self) -> tuple[Finding, ...]:
+        """The others."""
+        return tuple(finding for finding in self.findings if not finding.primary)
+
+    @property
     def verdict(self) -> Together:
-        """Of all findings together, corrected."""
-        return together([finding.verdict for finding in self.findings])
+        """Of all primary findings together, corrected; "not decided" where there are none."""
+        return together([finding.verdict for finding in self.primary])
 
     @property
     def raw_verdict(self) -> Together:
         """The same by intervals alone."""
-        return together([finding.raw_verdict for finding in self.findings])
+        return together([finding.raw_verdict for finding in self.primary])
 
     @property
     def first_verdict(self) -> FirstVerdict:
         """By the rule that was written before the runs: replicates where all findings do, does not where one does not."""
-        verdicts = [finding.first_verdict for finding in self.findings]
+        verdicts = [finding.first_verdict for finding in self.primary]
         if "does not replicate" in verdicts:
             return "does not replicate"
         return "replicates" if verdicts and all(verdict == "replicates" for verdict in verdicts) else "not decided"
@@ -151,12 +168,12 @@ class Outcome:
     @property
     def words(self) -> str:
         """The corrected verdict; of a claim whose hypotheses differ, what each of them is."""
-        return self._words(self.verdict, [finding.verdict for finding in self.findings])
+        return self._words(self.verdict, [finding.verdict for finding in self.primary])
 
     @property
     def raw_words(self) -> str:
         """The same by intervals alone."""
-        return self._words(self.raw_verdict, [finding.raw_verdict for finding in self.findings])
+        return self._words(self.raw_verdict, [finding.raw_verdict for finding in self.primary])
 
     @property
     def both(self) -> str:
@@ -168,7 +185,7 @@ class Outcome:
         if len(set(verdicts)) < 2:
             return verdict
         named = {
-            kind: ", ".join(f.hypothesis for f, found in zip(self.findings, verdicts, strict=True) if found == kind) for kind in verdicts
+            kind: ", ".join(f.hypothesis for f, found in zip(self.primary, verdicts, strict=True) if found == kind) for kind in verdicts
         }
         return f"{verdict} ({'; '.join(f'{kind}: {names}' for kind, names in named.items())})"
 

@@ -14,6 +14,7 @@ from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.core.json_files import write_atomically
 from paced_exp.reproduce.c1 import other_architecture
 from paced_exp.reproduce.findings import Finding, Outcome
+from paced_exp.reproduce.marked import between
 from paced_exp.reproduce.options import RecordsOptions
 from paced_exp.reproduce.records import Results, readable
 from paced_exp.reproduce.regime import sentence
@@ -111,12 +112,9 @@ def wrapped(text: str) -> str:
     return "\n".join(lines)
 
 
-def replaced(page: str, text: str, name: str, markers: tuple[str, str] = (BEGIN, END)) -> str:
+def replaced(page: str, text: str, name: str) -> str:
     """The page with `text` between its markers. Raises `UserError` where it does not have both once, in order."""
-    begin, end = markers
-    if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):
-        raise UserError(f"{name} must have {begin} and after it {end}, once each; put them where the text between them belongs")
-    return page[: page.index(begin) + len(begin)] + f"\n{text}\n" + page[page.index(end) :]
+    return between(page, text, name, (BEGIN, END))
 
 
 @configs.command(ReadmeConfig, "paced_exp.reproduce.readme", __doc__)

@@ -9,6 +9,15 @@ from paced_exp.reproduce.grids import Row, Table
 from paced_exp.reproduce.scales import BENCHMARKS
 
 _HEADS = {**{name: f"{name}, %" for name in BENCHMARKS}, "MMLU forgetting": "MMLU drop, points"}
+# A row that stands in several of the paper's tables, or with the loss of its table, has other names there.
+_NAMES = {
+    "self_distillation_accuracy": {
+        "Forward KL (unweighted)": "Reverse KL (unweighted)",
+        "Hard filter, forward KL": "Hard filter, reverse KL",
+        "PACED, forward KL": "PACED, reverse KL",
+    },
+    "stage_ratio_KL_to_RevKL": {"PACED KL -> PACED RevKL": "50%"},
+}
 DEFAULT = Path(__file__).resolve().parents[2] / "paper" / "reported.json"
 
 
@@ -43,7 +52,8 @@ class Reported:
         """(value, its ± or None) in each of these columns; None where the paper's row is not known."""
         if table.reported is None or row.reported is None:
             return None
-        values = self._content["tables"][table.reported]["rows"][row.reported]
+        name = _NAMES.get(table.reported, {}).get(row.reported, row.reported)
+        values = self._content["tables"][table.reported]["rows"][name]
         return None if values is None else [_pair(value) for value in values]
 
     def accuracies(self, table: Table, row: Row) -> list[tuple[float, float | None]] | None:

@@ -1,18 +1,17 @@
-"""Applying the rule of docs/protocol.md: from records to the verdict on every claim of a scale, alone and corrected for all hypotheses."""
+"""Applying the rules of docs/protocol.md and docs/protocol-v2.md: from records to the verdict on every claim of a scale, alone and corrected."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from paced_exp.reproduce.c1 import probe_findings
-from paced_exp.reproduce.cells import planned_seeds
-from paced_exp.reproduce.claims import CLAIMS, MARGIN, Claim, Contrast, Hypothesis
+from paced_exp.reproduce.c1 import probe_findings, range_findings
+from paced_exp.reproduce.claims import MARGIN, Claim, Contrast, Hypothesis
 from paced_exp.reproduce.findings import LEVEL, Finding, Outcome, Size
-from paced_exp.reproduce.grids import BY_NAME
-from paced_exp.reproduce.measures import Measured, common_seeds, row_named, strata_of
+from paced_exp.reproduce.measures import common_seeds, row_named, strata_of
+from paced_exp.reproduce.planned import planned_effects
+from paced_exp.reproduce.protocols import claims_of, hypotheses_of
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.reported_effects import ReportedEffect, reported_effect
 from paced_exp.reproduce.scales import Scale
@@ -25,29 +24,34 @@ def outcomes(results: Results, scale: Scale) -> list[Outcome]:
     """Every claim at a scale, its p-values adjusted together. Raises `UserError` for a record that is damaged.
 
     The hypotheses that are adjusted for are those written down, whatever records there are: one that cannot be decided yet counts with
-    p = 1, which can only make the others' adjusted p-values larger.
+    p = 1, which can only make the others' adjusted p-values larger. Exploratory ones are not among them.
     """
-    found = [(claim, finding) for claim in CLAIMS for finding in _findings(results, scale, claim)]
-    flat = [finding for _, finding in found]
-    first_step = LEVEL / len(flat)
-    adjusted = _adjusted(flat, lambda finding: True, lambda finding: finding.p)
-    smaller = _adjusted(flat, lambda finding: finding.hypothesis in _sized(), lambda finding: finding.size.p if finding.size else None)
-    equivalent = _adjusted(flat, lambda finding: finding.hypothesis in _equivalence(), lambda finding: finding.p_equivalent)
+    claims, hypotheses = claims_of(scale.protocol), hypotheses_of(scale.protocol)
+    sized, asked = ({one.name for one in hypotheses if holds(one)} for holds in (is_sized, is_asked))
+    found = [(claim, finding) for claim in claims for finding in _findings(results, scale, claim)]
+    family = [finding for _, finding in found if finding.primary]
+    first_step = LEVEL / len(family)
+    adjusted = _adjusted(family, lambda finding: True, lambda finding: finding.p)
+    smaller = _adjusted(family, lambda finding: finding.hypothesis in sized, lambda finding: finding.size.p if finding.size else None)
+    equivalent = _adjusted(family, lambda finding: finding.hypothesis in asked, lambda finding: finding.p_equivalent)
+    planned = planned_effects(results.folder, scale)
     judged = [
         (
             claim,
             replace(
                 finding,
-                holm=None if finding.p is None else adjusted[finding.hypothesis],
+                holm=None if finding.p is None else adjusted.get(finding.hypothesis),
                 seen=None if finding.estimate is None else finding.estimate.detectable(LEVEL),
-                seen_holm=None if finding.estimate is None else finding.estimate.detectable(first_step),
-                size=None if finding.size is None else replace(finding.size, holm=smaller[finding.hypothesis]),
-                holm_equivalent=None if finding.p_equivalent is None else equivalent[finding.hypothesis],
+                seen_holm=None if finding.estimate is None or not finding.primary else finding.estimate.detectable(first_step),
+                size=None if finding.size is None else replace(finding.size, holm=smaller.get(finding.hypothesis)),
+                holm_equivalent=None if finding.p_equivalent is None else equivalent.get(finding.hypothesis),
+                planned=planned.get(finding.hypothesis, {}).get("alone"),
+                planned_holm=planned.get(finding.hypothesis, {}).get("corrected"),
             ),
         )
         for claim, finding in found
     ]
-    return [Outcome(claim, tuple(finding for other, finding in judged if other is claim)) for claim in CLAIMS]
+    return [Outcome(claim, tuple(finding for other, finding in judged if other is claim)) for claim in claims]
 
 
 def findings_by_name(results: Path, scale: Scale) -> dict[str, Finding]:
@@ -64,7 +68,7 @@ def _adjusted(found: Sequence[Finding], asked: Callable[[Finding], bool], p_of: 
 
 def _findings(results: Results, scale: Scale, claim: Claim) -> list[Finding]:
     if claim.id == "C1":
-        return probe_findings(results.folder, scale)
+        return range_findings(results.folder, scale, claim.hypotheses) if claim.hypotheses else probe_findings(results.folder, scale)
     return [finding_of(hypothesis, results, scale) for hypothesis in claim.hypotheses]
 
 
@@ -86,7 +90,7 @@ def finding_of(hypothesis: Hypothesis, results: Results, scale: Scale) -> Findin
     for contrast in hypothesis.contrasts:
         found = _measure(contrast, results, scale)
         if isinstance(found, str):
-            return Finding(hypothesis.name, hypothesis.words, "points", missing=found)
+            return Finding(hypothesis.name, hypothesis.words, "points", missing=found, primary=hypothesis.primary)
         measured.append(found)
     estimates = [found.estimate for found in measured]
     claimed = max(estimate.p_greater for estimate in estimates)
@@ -106,38 +110,39 @@ def finding_of(hypothesis: Hypothesis, results: Results, scale: Scale) -> Findin
         f"{min(len(found.seeds) for found in measured)} seeds × {problems} problems",
         "; ".join(dict.fromkeys(found.lacking for found in measured if found.lacking)),
         estimate=shown,
-        size=_size(measured, results, scale) if hypothesis.name in _sized() else None,
-        p_equivalent=min(1.0, max(_p_equivalent(estimate) for estimate in estimates)) if hypothesis.name in _equivalence() else None,
+        size=_size(measured, results, scale) if is_sized(hypothesis) else None,
+        p_equivalent=min(1.0, max(_p_equivalent(estimate) for estimate in estimates)) if is_asked(hypothesis) else None,
         records=tuple(dict.fromkeys(path for found in measured for path in found.records)),
         command=" && ".join(
             dict.fromkeys(
-                f"python -m paced_exp.reproduce --scale {scale.name} --table {contrast.table}" for contrast in hypothesis.contrasts
+                f"python -m paced_exp.reproduce --scale {scale.name} --table {table}"
+                for contrast in hypothesis.contrasts
+                for table in contrast.tables
             )
         ),
+        primary=hypothesis.primary,
     )
-
-
-def _sources(contrast: Contrast, scale: Scale) -> Sequence[str]:
-    by_measure: Mapping[str, Sequence[str]] = {"primary": scale.tiers, "retention": (scale.retention,), "hardest": scale.tiers[-1:]}
-    return by_measure[contrast.measure]
 
 
 def _measure(contrast: Contrast, results: Results, scale: Scale) -> _Measurement | str:
     """The contrast over the planned seeds that its rows share, or why there is none."""
-    planned = planned_seeds(scale, BY_NAME[contrast.table])
-    rows = {name: row_named(results, scale, contrast.table, name).among(scale.seed_range(planned)) for _, name in contrast.terms}
+    planned = contrast.planned_seeds(scale)
+    rows = {
+        f"{table}/{name}": row_named(results, scale, table, name).among(scale.seed_range(planned)) for _, table, name in contrast.placed
+    }
     if empty := [name for name, measured in rows.items() if not measured.records]:
-        return f"not run: {', '.join(f'{contrast.table}/{name}' for name in empty)}"
+        return f"not run: {', '.join(empty)}"
     seeds = common_seeds(list(rows.values()))
     lacking = [
-        f"{contrast.table}/{name} lacks seed {', '.join(map(str, gone))}"
+        f"{name} lacks seed {', '.join(map(str, gone))}"
         for name, measured in rows.items()
         if not measured.untrained and (gone := sorted(set(scale.seed_range(planned)) - set(measured.seeds)))
     ]
     words = f"{len(seeds)} of {planned} planned seeds: {'; '.join(lacking)}" if lacking else ""
     if len(seeds) < LEAST_SEEDS:
         return f"{words}; {LEAST_SEEDS} are needed" if words else f"{len(seeds)} planned seeds, {LEAST_SEEDS} are needed"
-    strata = strata_of([(factor, rows[name]) for factor, name in contrast.terms], _sources(contrast, scale), seeds)
+    terms = [(factor, rows[f"{table}/{name}"]) for factor, table, name in contrast.placed]
+    strata = strata_of(terms, contrast.sources(scale), seeds)
     paths = [measured.of(seed).path for measured in rows.values() for seed in seeds]
     return _Measurement(contrast, strata, crossed(strata).shifted(contrast.margin), seeds, paths, words)
 
@@ -158,10 +163,10 @@ def _size(measured: Sequence[_Measurement], results: Results, scale: Scale) -> S
 
 
 def _size_of(found: _Measurement, effect: ReportedEffect, results: Results, scale: Scale) -> Size | None:
-    rows: dict[str, Measured] = {name: row_named(results, scale, effect.main, name) for name in ("uniform", "base")}
-    if not rows["base"].records or not set(found.seeds) <= set(rows["uniform"].seeds):
+    uniform, base = (row_named(results, scale, *place) for place in (effect.uniform, effect.base))
+    if not base.records or not set(found.seeds) <= set(uniform.seeds):
         return None
-    gains = strata_of([(1.0, rows["uniform"]), (-1.0, rows["base"])], _sources(found.contrast, scale), found.seeds)
+    gains = strata_of([(1.0, uniform), (-1.0, base)], found.contrast.sources(scale), found.seeds)
     gain = crossed(gains)
     if gain.low <= 0:  # nothing to be a share of
         return None
@@ -173,16 +178,11 @@ def _size_of(found: _Measurement, effect: ReportedEffect, results: Results, scal
     return Size(value, low, high, gain.value, effect.share, effect.error, effect.points, min(1.0, 2 * short.p_less))
 
 
-@cache
-def _sized() -> frozenset[str]:
-    """The hypotheses whose size is asked for: those of which the paper prints every effect, whatever records there are."""
-    return frozenset(h.name for h in _hypotheses() if all(reported_effect(contrast) is not None for contrast in h.contrasts))
+def is_sized(hypothesis: Hypothesis) -> bool:
+    """Whether its size is asked for: the paper prints every effect of it. Fixed by the paper's numbers, whatever records there are."""
+    return bool(hypothesis.contrasts) and all(reported_effect(contrast) is not None for contrast in hypothesis.contrasts)
 
 
-def _equivalence() -> frozenset[str]:
-    """Those that are asked whether they lie within a point. A margin makes "no worse by a point" the claim itself."""
-    return frozenset(h.name for h in _hypotheses() if not any(contrast.margin for contrast in h.contrasts))
-
-
-def _hypotheses() -> list[Hypothesis]:
-    return [hypothesis for claim in CLAIMS for hypothesis in claim.hypotheses]
+def is_asked(hypothesis: Hypothesis) -> bool:
+    """Whether it is asked if it lies within a point. A margin makes "no worse by a point" the claim itself."""
+    return bool(hypothesis.contrasts) and not any(contrast.margin for contrast in hypothesis.contrasts)
