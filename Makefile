@@ -71,7 +71,7 @@ reproduce-smoke: $(INSTALLED)  ## every grid at a tiny budget, end to end: minut
 
 bench: $(INSTALLED)  ## ratios to peers, each measured in one run: per-problem gradients; distillation steps; rollouts by hf and vllm, and beside other work; the store
 	$(PY) -m bench.gradients
-	$(PY) -m figures.bench_gradients --out results/desk/bench
+	$(PY) -m figures.bench_gradients --out results/bench
 	$(PY) -m bench.distill
 	$(PY) -m bench.store
 	$(PY) -m bench.busy

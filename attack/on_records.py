@@ -21,9 +21,9 @@ from paced_exp.training import selection
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 PARTS = ("distillation", "snr_verdict/qwen3", "snr_probe")  # enough for C1, C2 and C3
-CELL, OTHER, LATER = (f"desk/distillation/{name}.json" for name in ("paced-s0", "uniform-s0", "paced-s1"))
-PROBE, STEPS = "desk/snr_verdict/qwen3/record.json", "desk/snr_probe/record.json"
-PAIR = "desk/distill/selection/distillation-lr0.002-steps200-seed100.json"
+CELL, OTHER, LATER = (f"desk-v1/distillation/{name}.json" for name in ("paced-s0", "uniform-s0", "paced-s1"))
+PROBE, STEPS = "desk-v1/snr_verdict/qwen3/record.json", "desk-v1/snr_probe/record.json"
+PAIR = "desk-v1/distill/selection/distillation-lr0.002-steps200-seed100.json"
 
 Change = Callable[[dict[str, Any]], None]
 
@@ -31,7 +31,7 @@ Change = Callable[[dict[str, Any]], None]
 def copied(folder: Path, parts: tuple[str, ...] = PARTS) -> Path:
     """A copy of some of the committed records."""
     for part in parts:
-        shutil.copytree(RESULTS / "desk" / part, folder / "results" / "desk" / part, ignore=shutil.ignore_patterns("figure*", "snr_curve*"))
+        shutil.copytree(RESULTS / "desk-v1" / part, folder / "results" / "desk-v1" / part, ignore=shutil.ignore_patterns("figure*", "snr_curve*"))
     return folder / "results"
 
 
@@ -42,7 +42,7 @@ def judge(folder: Path) -> tuple[int, str, list[Path]]:
         "--results",
         str(folder / "results"),
         "--scale",
-        "desk",
+        "desk-v1",
         "--out",
         str(out / "claims.md"),
         "--latex",
@@ -165,11 +165,11 @@ def swapped(folder: Path, one: str, other: str) -> None:
 
 def lost_seed(folder: Path) -> None:
     """A seed that is not there decides nothing, is named, and leaves Holm's family as it was."""
-    (copied(folder) / "desk/distillation/akl-s3.json").unlink()
+    (copied(folder) / "desk-v1/distillation/akl-s3.json").unlink()
     status, said, _ = judge(folder)
     assert status == 0 and "C3.akl (4 of 5 planned seeds: distillation/akl lacks seed 3)" in said, said
-    content = json.loads((folder / "out" / "claims.json").read_text())["scales"]["desk"]
-    committed = json.loads((RESULTS / "claims.json").read_text())["scales"]["desk"]
+    content = json.loads((folder / "out" / "claims.json").read_text())["scales"]["desk-v1"]
+    committed = json.loads((RESULTS / "claims.json").read_text())["scales"]["desk-v1"]
     findings, before = ({f["hypothesis"]: f for claim in part for f in claim["findings"]} for part in (content, committed))
     assert findings.keys() == before.keys()
     assert findings["C3.akl"]["verdict"] == findings["C3.akl"]["verdict_alone"] == "not decided" and findings["C3.akl"]["p_holm"] == 1

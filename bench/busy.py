@@ -1,6 +1,6 @@
 """What other work on the machine costs: rollouts a second alone, beside one busy process, and beside two.
 
-    python -m bench.busy           # the lab's student, into results/desk/bench/busy.json: about three minutes on an idle machine
+    python -m bench.busy           # the lab's student, into results/bench/busy.json: about three minutes on an idle machine
 
 Every contender is a process of its own, since a thread's way of waiting is fixed when its library is loaded: the program as it is
 (threads that sleep), threads that spin as OpenMP's default has them, and one thread. They take turns within each load. `share` is the rate
@@ -21,7 +21,7 @@ from typing import Any
 
 from paced_exp.core.errors import UserError, exit_cleanly
 
-OUT = Path(__file__).resolve().parent.parent / "results" / "desk" / "bench" / "busy.json"
+OUT = Path(__file__).resolve().parent.parent / "results" / "desk-v1" / "bench" / "busy.json"
 CONTENDERS = {
     "as it is": {},
     "spinning": {"GOMP_SPINCOUNT": "300000"},  # libgomp's own default, which it takes where no policy is set

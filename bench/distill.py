@@ -1,6 +1,6 @@
 """A distillation step: forward KL with a live teacher and with a cached one, against TRL's two; and an epoch without its dropped problems.
 
-    python -m bench.distill                         # into results/desk/bench/distill.json; needs the bench extra (TRL)
+    python -m bench.distill                         # into results/bench/distill.json; needs the bench extra (TRL)
     python -m bench.distill --problems 64 --without-trl --out /tmp/distill.json
 
 Student and teacher have the lab models' shape and read the same prompts, which is all that TRL's GKD and distillation trainers do. A step
@@ -31,7 +31,7 @@ from paced_exp.training.teacher_cache import CachedTeacher
 from paced_exp.training.teachers import ModelTeacher, Teacher, frozen_copy
 from paced_exp.weighting import Weighting, weigh
 
-OUT = Path(__file__).resolve().parent.parent / "results" / "desk" / "bench" / "distill.json"
+OUT = Path(__file__).resolve().parent.parent / "results" / "desk-v1" / "bench" / "distill.json"
 SIZE = "0.8"  # of the lab models, among `subjects.SIZES`
 MICRO_BATCH = 16
 PAD = 0

@@ -1,6 +1,6 @@
 """Per-problem gradients: time and memory of the engine against a plain pass, Opacus, and a loop of single passes.
 
-    python -m bench.gradients                      # all of it, into results/desk/bench/gradients.json
+    python -m bench.gradients                      # all of it, into results/bench/gradients.json
     python -m bench.gradients --problems 250 --sizes 0.1 --out /tmp/gradients.json
 
 Time is processor time on one thread, the contenders in turn on every batch (`bench.timing`), as a ratio to the plain pass. The number of
@@ -23,7 +23,7 @@ from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.core.json_files import write_checked
 from paced_exp.core.run_folder import provenance
 
-OUT = Path(__file__).resolve().parent.parent / "results" / "desk" / "bench" / "gradients.json"
+OUT = Path(__file__).resolve().parent.parent / "results" / "desk-v1" / "bench" / "gradients.json"
 MIDDLE = "0.8"
 
 

@@ -1,6 +1,6 @@
 """Rollouts: how many a second the hf and the vllm engine make of the same problems, start-up apart.
 
-    python -m bench.rollouts                       # the lab's student on one core, into results/desk/bench/rollouts.json
+    python -m bench.rollouts                       # the lab's student on one core, into results/bench/rollouts.json
     python -m bench.rollouts --model Qwen/Qwen3-1.7B --problems hub:HuggingFaceH4/MATH-500 --max-new-tokens 4096 --device cuda
 
 The engines take turns, `--rounds` times each. On a CPU both have one thread, and processor seconds (of the engine's process too) say what
@@ -27,7 +27,7 @@ from paced_exp.rollouts.engines import Engines
 from paced_exp.rollouts.options import EngineOptions
 from paced_exp.rollouts.vllm import VLLMEngine
 
-OUT = Path(__file__).resolve().parent.parent / "results" / "desk" / "bench" / "rollouts.json"
+OUT = Path(__file__).resolve().parent.parent / "results" / "desk-v1" / "bench" / "rollouts.json"
 
 
 def processor_seconds(engine: RolloutEngine) -> float:

@@ -1,6 +1,6 @@
 """The store of rollouts at the paper's scale: seconds and memory to open, count and finish a journal.
 
-    python -m bench.store                       # 5,000 problems x 8 rollouts x 3,000 tokens (1.3 GB in a temporary folder), into results/desk/bench/store.json
+    python -m bench.store                       # 5,000 problems x 8 rollouts x 3,000 tokens (1.3 GB in a temporary folder), into results/bench/store.json
 
 Every stage is a process of its own; its memory is the peak of its resident set beyond what it held before the stage, the
 interpreter and all imports. The journal is read warm, as after writing it. `earlier` is a journal of the same rows without heads and
@@ -25,7 +25,7 @@ from paced_exp.core.run_folder import provenance
 from paced_exp.rollouts.pass_rates import pass_rates
 from paced_exp.rollouts.store import ChunkStore
 
-OUT = Path(__file__).resolve().parent.parent / "results" / "desk" / "bench" / "store.json"
+OUT = Path(__file__).resolve().parent.parent / "results" / "desk-v1" / "bench" / "store.json"
 STAGES = ("open", "open and count", "open and finish", "earlier: open and count")
 _VOCABULARY = 150_000
 

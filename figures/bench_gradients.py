@@ -1,6 +1,6 @@
 """Cost of exact per-problem gradients, from the committed record of `python -m bench.gradients`.
 
-python -m figures.bench_gradients --out figures/out [--record results/desk/bench/gradients.json]
+python -m figures.bench_gradients --out figures/out [--record results/bench/gradients.json]
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.plotting.style import COLORS, LINES, MARKERS, new_figure, save_figure
 from paced_exp.reproduce.records import read_sealed
 
-RECORD = RESULTS / "desk" / "bench" / "gradients.json"
+RECORD = RESULTS / "bench" / "gradients.json"
 STYLE = dict(
     zip(("plain", "engine", "engine with sketch", "Opacus fast gradient clipping", "loop of single passes"), COLORS.values(), strict=False)
 )

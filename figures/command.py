@@ -43,7 +43,7 @@ class ScaleOptions(Options):
     """
 
     results: Path = RESULTS
-    scale: str = "desk"
+    scale: str = "desk-v1"
 
 
 @dataclass(frozen=True, kw_only=True)

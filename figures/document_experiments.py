@@ -12,11 +12,11 @@ from paced_exp.core.errors import exit_cleanly
 from paced_exp.core.json_files import write_atomically
 from paced_exp.core.options import Options
 from paced_exp.reproduce.cells import planned_seeds
-from paced_exp.reproduce.grids import TABLES, Table
+from paced_exp.reproduce.grids import Table, tables_of
 from paced_exp.reproduce.printed_table import PrintedTable, Value
 from paced_exp.reproduce.printing import markdown
 from paced_exp.reproduce.probes import PROBE_TABLES, Probe, probes_of
-from paced_exp.reproduce.scales import DESK
+from paced_exp.reproduce.scales import DESK_V1
 
 HEAD = """# Experiments
 
@@ -29,15 +29,23 @@ and listed follows. Seeds, columns and probes are those of the desk scale; other
 
 def _table(table: Table) -> tuple[str, ...]:
     rows = "; ".join(row.label for row in table.rows) or "generated from the configurations"
-    columns = "; ".join(column.head for group in table.columns for column in group(DESK)) if table.rows else ""
+    columns = "; ".join(column.head for group in table.columns for column in group(DESK_V1)) if table.rows else ""
     baseline = "" if table.baseline is None else table.row(table.baseline).label
-    return f"{table.number}", f"`{table.name}`", table.title, rows, baseline, columns, f"{planned_seeds(DESK, table)}" if table.rows else ""
+    return (
+        f"{table.number}",
+        f"`{table.name}`",
+        table.title,
+        rows,
+        baseline,
+        columns,
+        f"{planned_seeds(DESK_V1, table)}" if table.rows else "",
+    )
 
 
 def _probe(probe: Probe) -> tuple[str, ...]:
-    declared = next(variant for variant in (*DESK.probes, *DESK.robustness) if variant.key == probe.key)
+    declared = next(variant for variant in (*DESK_V1.probes, *DESK_V1.robustness) if variant.key == probe.key)
     options = ", ".join(f"{name} {value}" for name, value in declared.options.items())
-    return f"`{probe.table}`", f"[{probe.key}](../results/{DESK.name}/{probe.key})", probe.words, declared.setup, f"`{options}`"
+    return f"`{probe.table}`", f"[{probe.key}](../results/{DESK_V1.name}/{probe.key})", probe.words, declared.setup, f"`{options}`"
 
 
 def document() -> str:
@@ -47,10 +55,13 @@ def document() -> str:
         for module in modules()
     ]
     listed = {
-        "Tables": (("number", "name", "table", "rows", "differences to", "columns", "seeds"), [_table(table) for table in TABLES]),
+        "Tables": (
+            ("number", "name", "table", "rows", "differences to", "columns", "seeds"),
+            [_table(table) for table in tables_of(DESK_V1.protocol)],
+        ),
         "Probes": (
             ("name", "record", "what is probed", "setup", "options"),
-            [_probe(probe) for name in PROBE_TABLES for probe in probes_of(DESK, name)],
+            [_probe(probe) for name in PROBE_TABLES for probe in probes_of(DESK_V1, name)],
         ),
         "Figures": (("figure", "what it shows", "command"), figures),
     }

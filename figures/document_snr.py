@@ -19,7 +19,7 @@ from paced_exp.reproduce.c1 import probe_records
 from paced_exp.reproduce.findings import Finding
 from paced_exp.reproduce.probes import ROBUSTNESS, Probe, probe_command, probes_of
 from paced_exp.reproduce.records import read_sealed
-from paced_exp.reproduce.scales import DESK
+from paced_exp.reproduce.scales import DESK_V1
 from paced_exp.reproduce.verdicts import findings_by_name
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,17 +61,17 @@ def _sentence(text: str) -> str:
 
 def _verdicts(records: dict[str, dict[str, Any]], results: Path) -> list[str]:
     """One row for each end bin of each record behind the claim: by its own interval, and after Holm's correction where it is in the family."""
-    findings = findings_by_name(results, DESK)
-    judging = probe_records(results, DESK)
+    findings = findings_by_name(results, DESK_V1)
+    judging = probe_records(results, DESK_V1)
     lines = []
     for key, record in records.items():
         for panel in record.get("steps", [record]):
             step = panel.get("step", 1)
             for end in ENDS:
                 finding = findings.get(f"C1.step{step}.{end}")
-                decides = step in judging and judging[step][1] == results / DESK.name / key / "record.json"
+                decides = step in judging and judging[step][1] == results / DESK_V1.name / key / "record.json"
                 corrected = _corrected(finding) if finding is not None and decides else "no hypothesis of a claim"
-                what = f"[{key}](../results/{DESK.name}/{key}/record.json), update {step}"
+                what = f"[{key}](../results/{DESK_V1.name}/{key}/record.json), update {step}"
                 exponent = _fit(panel, "a" if end == "low" else "b")
                 raw = by_rule(panel["verdict"][end])
                 lines.append(f"| {bin_name(panel, end)} | {what} | {panel['bins'][0]['n']} | {raw} | {corrected} | {exponent} |")
@@ -93,7 +93,7 @@ def _pair(probe: Probe, record: dict[str, Any]) -> list[str]:
         f"{record['rollouts']['problems_drawn']:,} problems drawn, {record['rollouts']['rollouts']:,} rollouts, {sum(r['n'] for r in rows):,} gradients; "
         f"{sum(seconds.values()) / 60:.0f} minutes of wall time on two shared cores ({', '.join(f'{k} {v / 60:.0f}' for k, v in seconds.items() if v >= 60)}).",
         "",
-        f"![SNR curve, {probe.words}](../results/{DESK.name}/{probe.key}/snr_curve.png)",
+        f"![SNR curve, {probe.words}](../results/{DESK_V1.name}/{probe.key}/snr_curve.png)",
         "",
         f"| pass rate | n | SNR², 95 % interval | {' | '.join(OTHERS.values())} | naive SNR | its floor | naive on unequal bins (n) |",
         "|---|---|---|" + "---|" * len(OTHERS) + "---|---|---|",
@@ -183,21 +183,21 @@ def _cost_rows(bench: dict[str, Any]) -> list[str]:
 
 def document(results: Path) -> str:
     """The whole page as Markdown. Raises `UserError` for a record that is missing or was made with other options than are declared."""
-    pairs = [(probe, _record(probe, results)) for probe in probes_of(DESK) if probe.config.at_steps == "1"]
-    stepped = next(probe for probe in probes_of(DESK) if probe.config.at_steps != "1")
+    pairs = [(probe, _record(probe, results)) for probe in probes_of(DESK_V1) if probe.config.at_steps == "1"]
+    stepped = next(probe for probe in probes_of(DESK_V1) if probe.config.at_steps != "1")
     steps = _record(stepped, results)
-    variants = {probe.words: _record(probe, results) for probe in probes_of(DESK, ROBUSTNESS)}
+    variants = {probe.words: _record(probe, results) for probe in probes_of(DESK_V1, ROBUSTNESS)}
     # Made by a command that no longer is: new records hold the estimand.
-    trimmed = read_sealed(results / DESK.name / TRIMMED / "record.json")
+    trimmed = read_sealed(results / DESK_V1.name / TRIMMED / "record.json")
     variants["forward KL, without the 1 % largest gradients of every bin"] = trimmed
-    bench = read_sealed(results / DESK.name / "bench" / "gradients.json")
+    bench = read_sealed(results / "bench" / "gradients.json")
     noisy = {f"{probe.words}, update 1": record for probe, record in pairs}
     noisy |= {f"{pairs[0][0].words}, update {panel['step']}": panel for panel in steps["steps"] if panel["step"] > 1}
     parts = {
         "verdicts": _verdicts({probe.key: record for probe, record in (*pairs, (stepped, steps))}, results),
         "pairs": [line for probe, record in pairs for line in _pair(probe, record)],
         "variants": [_variant_row(words, record) for words, record in variants.items()],
-        "robustness": [f"`{probe_command(DESK, ROBUSTNESS)}`"],
+        "robustness": [f"`{probe_command(DESK_V1, ROBUSTNESS)}`"],
         "steps": _steps(steps),
         "held": [_held(trimmed)],
         "noise": [_noise_row(name, panel) for name, panel in noisy.items()],

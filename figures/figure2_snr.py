@@ -2,7 +2,7 @@
 
 The only picture of that name; what every probe draws of itself is its SNR curve (figures/snr_curves.py).
 
-python -m figures.figure2_snr [--out figures/out] [--results results] [--scale desk]
+python -m figures.figure2_snr [--out figures/out] [--results results] [--scale desk-v1]
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ from paced_exp.reproduce.probes import probe_command
 NAME = "figure2_snr"
 
 
-def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
+def draw(out: Path, results: Path, scale: str = "desk-v1") -> list[Path]:
     """Draw the probe at several updates into out/, or the one there is, or that there is none. Raises `UserError` for a damaged record."""
     chosen = scale_named(scale, results)
     if found := figure_probe(results, chosen):

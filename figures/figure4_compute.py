@@ -1,6 +1,6 @@
 """Figure 4: accuracy against training compute, every method of the distillation and self-distillation tables, and more or fewer updates.
 
-python -m figures.figure4_compute [--out figures/out] [--results results] [--scale desk]
+python -m figures.figure4_compute [--out figures/out] [--results results] [--scale desk-v1]
 """
 
 from pathlib import Path
@@ -64,7 +64,7 @@ def draw_panel(axis: Any, results: Results, scale: Scale, title: str, tables: tu
     return bool(found)
 
 
-def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
+def draw(out: Path, results: Path, scale: str = "desk-v1") -> list[Path]:
     """Draw both setups into out/."""
     figure, axes = new_figure("double", 3.6, ncols=2)
     drawn = [

@@ -1,6 +1,6 @@
-"""The SNR curve of every probe of a scale, drawn from its record into the record's own folder.
+"""The SNR curve of every probe of a scale and the cosines of its bins, drawn from its record into the record's own folder.
 
-python -m figures.snr_curves [--results results] [--scale desk]
+python -m figures.snr_curves [--results results] [--scale desk-v1]
 """
 
 from pathlib import Path
@@ -9,18 +9,19 @@ from figures.command import ScaleOptions
 from paced_exp.core import config as configs
 from paced_exp.core.errors import exit_cleanly
 from paced_exp.probe.figure import plot_snr
+from paced_exp.probe.gram_figure import plot_gram
 from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.probes import PROBE_TABLES, probes_of
 from paced_exp.reproduce.records import readable
 
 
-def draw(results: Path, scale: str = "desk") -> list[Path]:
-    """Draw the curve of every probe that has run. Raises `UserError` for a damaged record."""
+def draw(results: Path, scale: str = "desk-v1") -> list[Path]:
+    """Draw the figures of every probe that has run; older records have no cosines. Raises `UserError` for a damaged record."""
     chosen = scale_named(scale, results)
     paths = []
     for probe in (probe for table in PROBE_TABLES for probe in probes_of(chosen, table)):
         if (record := probe.record(results)) is not None:
-            paths += plot_snr(record, probe.folder(results))
+            paths += plot_gram(record, probe.folder(results)) + plot_snr(record, probe.folder(results))
     return paths
 
 

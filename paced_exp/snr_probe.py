@@ -4,10 +4,12 @@
     python -m paced_exp.snr_probe --student Qwen/Qwen3-1.7B --teacher Qwen/Qwen3-8B --problems hub:open-r1/DAPO-Math-17k-Processed \\
         --teacher-prompt plain --fallback drop --max-new-tokens 8192 --device cuda   # the paper's pair, same code; no worked solutions there
     python -m paced_exp.snr_probe --at-steps 1,20 --method paced    # both panels of figure 2: before the first and the twentieth update
+    python -m paced_exp.snr_probe --against accuracy                # also what a step on each problem does to accuracy on other problems
     python -m paced_exp.snr_probe --fresh-rollouts 100 --per-bin 1250 --family-share 0.25 --max-problems 45000   # ranges down to [0, 0.01)
 
 Stages, each resumable: roll out the student until every pass-rate bin is full, write the teacher's reference responses, take one gradient
-a problem, estimate. Writes record.json, snr_curve.pdf and .png into --out.
+a problem, estimate. Writes record.json, the curve (snr_curve.pdf, .png) and the cosines of the bins' gradients (gram.pdf, .png) into --out;
+against accuracy also accuracy_curve and weights.jsonl, which `python -m paced_exp.distill --weights` takes.
 """
 
 from pathlib import Path
@@ -19,12 +21,15 @@ from paced_exp.probe.table import table
 
 
 def probe(config: ProbeConfig) -> list[Path]:
-    """Run (or resume) the probe before every update of `config.at_steps`, print the table, draw the figure; returns the figure's files.
+    """Run (or resume) the probe before every update of `config.at_steps`, print the table, draw the figures; returns their files.
 
-    A probe whose bins are all empty has no figure. Raises `UserError` for anything the user can mend.
+    A probe whose bins are all empty has none. Raises `UserError` for anything the user can mend.
     """
+    from paced_exp.probe.accuracy_figure import plot_accuracy
+    from paced_exp.probe.accuracy_table import accuracy_table
     from paced_exp.probe.at_steps import run_at_steps
     from paced_exp.probe.figure import plot_snr
+    from paced_exp.probe.gram_figure import plot_gram
     from paced_exp.probe.run import run_probe
 
     if config.at_steps == "1":
@@ -36,12 +41,17 @@ def probe(config: ProbeConfig) -> list[Path]:
         panels = record["steps"]
         for panel in panels:
             print(f"before update {panel['step']}:\n{table(panel)}")
-    return plot_snr(record, config.out) if all(panel["bins"] for panel in panels) else []
+    figures = plot_gram(record, config.out) + plot_snr(record, config.out) if all(panel["bins"] for panel in panels) else []
+    if config.against == "accuracy":
+        for panel in panels:
+            print((f"before update {panel['step']}, " if "step" in panel else "") + accuracy_table(panel))
+        figures += plot_accuracy(record, config.out)
+    return figures
 
 
 @configs.command(ProbeConfig, "paced_exp.snr_probe", "Gradient SNR against the student's pass rate.")
 def main(config: ProbeConfig) -> None:
-    """Probe, print the table, say where the figure is."""
+    """Probe, print the table, say where the figures are."""
     for path in probe(config):
         print(path)
 

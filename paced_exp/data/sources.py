@@ -76,18 +76,26 @@ def _parts(spec: str, seed: int) -> list[str]:
 
 def _load_one(part: str, limit: int | None, seed: int, columns: dict[str, str] | None) -> list[Problem]:
     if part.startswith("lab:"):
-        # Imported here because the lab itself is made of problems, and takes a second to import.
-        from paced_exp.data.lab.splits import DEFAULT_SIZES
-
-        stream = _lab(part, seed, columns)
-        first = next(stream)  # an unknown split is reported by the lab, with the known ones
-        size = DEFAULT_SIZES[part.removeprefix("lab:")] if limit is None else limit
-        return [first, *itertools.islice(stream, size - 1)]
+        return _first_of_lab(part, limit, seed, columns)
     problems = _read(part, columns)
     if limit is None or limit >= len(problems):
         return problems
     print(f"{part}: {limit} of {len(problems)} problems, drawn at random with seed {seed}", file=sys.stderr)
     return [problems[index] for index in np.sort(np.random.default_rng(seed).permutation(len(problems))[:limit])]
+
+
+def _first_of_lab(part: str, limit: int | None, seed: int, columns: dict[str, str] | None) -> list[Problem]:
+    # Imported here because the lab itself is made of problems, and takes a second to import.
+    from paced_exp.data.lab.splits import DEFAULT_SIZES
+    from paced_exp.data.lab.stored import first_problems
+
+    _without_columns(part, columns)
+    split = part.removeprefix("lab:")
+    size = limit or DEFAULT_SIZES.get(split, 1)  # an unknown split is reported by the lab, with the known ones
+    found = first_problems(split, seed, size, lambda path: _read(str(path), None), save_problems)
+    if len(found) < size:
+        raise UserError(f"`limit` {size}: {part} has {len(found)} problems; give at most that many, or another source")
+    return found
 
 
 def _stream_one(part: str, seed: int, columns: dict[str, str] | None) -> Iterator[Problem]:
@@ -98,11 +106,15 @@ def _stream_one(part: str, seed: int, columns: dict[str, str] | None) -> Iterato
 
 
 def _lab(part: str, seed: int, columns: dict[str, str] | None) -> Iterator[Problem]:
-    if columns:
-        raise UserError(f"`columns` {columns} cannot be given with {part}: only files and hub data sets have columns")
+    _without_columns(part, columns)
     from paced_exp.data.lab.splits import lab_problems
 
     return lab_problems(part.removeprefix("lab:"), seed)
+
+
+def _without_columns(part: str, columns: dict[str, str] | None) -> None:
+    if columns:
+        raise UserError(f"`columns` {columns} cannot be given with {part}: only files and hub data sets have columns")
 
 
 def _read(part: str, columns: dict[str, str] | None) -> list[Problem]:

@@ -12,7 +12,7 @@ gradients must be autograd's own gradient of the batch.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +26,7 @@ from torch.autograd.function import once_differentiable
 from paced_exp.core.errors import UserError
 from paced_exp.gradients.fold import Fold, Uses, wide
 from paced_exp.gradients.rules import Outer, Rows, Rule, rule_of
-from paced_exp.gradients.sketch import Sketch
+from paced_exp.gradients.sketch import Projection, Sketch
 
 __all__ = ["GradientSums", "PerProblemGradients", "Sketch"]
 
@@ -35,7 +35,7 @@ __all__ = ["GradientSums", "PerProblemGradients", "Sketch"]
 class GradientSums:
     """What a bin needs of its problems' gradients. norms_squared (n,), sketches (n, m) and the exact ||sum g||^2; n is len(norms_squared).
 
-    m is 0 where no sketch was asked for.
+    m is 0 where no sketch was asked for; with `InnerProducts` sketches are the inner products. Norms are in the engine's metric.
     """
 
     norms_squared: np.ndarray
@@ -55,20 +55,30 @@ _NOISE = 1e-6
 class PerProblemGradients:
     """Accumulates `GradientSums` over batches of one bin: `accumulate` runs a batch under hooks, `sums` gives the result.
 
-    sketch: the random projection of `GradientSums.sketches`; without one, norms and sums alone, which is cheaper where layers are wide and
-        texts short.
+    sketch: the projection of `GradientSums.sketches`, random (`Sketch`) or on given directions (`InnerProducts`); without one, norms and
+        sums alone, which is cheaper where layers are wide and texts short.
     only: names of parameters or modules ("model.layers.3", "lm_head") to which the gradient is restricted; by default all parameters count,
         whether they require a gradient or not.
+    metric: the positive diagonal of a metric D, a tensor of its shape for every counted parameter by name: squared norms are then g^T D g.
 
     Raises `UserError` naming the first counted parameter that no rule covers, a layer that joins the rows of a batch, or a name in `only`
     that the model does not have.
     """
 
-    def __init__(self, model: nn.Module, sketch: Sketch | None = None, only: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        sketch: Projection | None = None,
+        only: Sequence[str] | None = None,
+        metric: Mapping[str, torch.Tensor] | None = None,
+    ) -> None:
         self.model = model
         self.sketch = sketch
         self._names = counted(model, only)
         self._parameters = {id(p): p for p in model.parameters() if id(p) in self._names}
+        self._metric: dict[int, torch.Tensor] | None = None
+        if metric is not None:
+            self._metric = {key: metric[self._names[key]].to(p.device, wide(p.dtype)) for key, p in self._parameters.items()}
         self._totals = self._zeros()
         self._norms: list[torch.Tensor] = []
         self._sketches: list[torch.Tensor] = []
@@ -113,7 +123,7 @@ class PerProblemGradients:
                     self._rows = scaled
                     self._walk(values * scale, again=True)
                     self._rows = found
-                self._fold = fold = Fold(batch, self._uses, self._totals, self.sketch)
+                self._fold = fold = Fold(batch, self._uses, self._totals, self.sketch, self._metric)
                 gradients = self._walk(values, *(self._parameters.values() if check_sum else ()))
                 for key in fold.unfinished():
                     raise self._read_elsewhere(key)
@@ -130,10 +140,12 @@ class PerProblemGradients:
 
     def sums(self) -> GradientSums:
         """The sums so far."""
+        kept = torch.float32 if self.sketch is None else self.sketch.kept
+        squares = [total.double().square() * (1 if self._metric is None else self._metric[key]) for key, total in self._totals.items()]
         return GradientSums(
             norms_squared=torch.cat(self._norms).cpu().numpy(),
-            sketches=torch.cat(self._sketches).to(torch.float32).cpu().numpy(),
-            sum_norm_squared=float(sum(total.double().square().sum() for total in self._totals.values())),
+            sketches=torch.cat(self._sketches).to(kept).cpu().numpy(),
+            sum_norm_squared=float(sum(square.sum() for square in squares)),
         )
 
     def _zeros(self) -> dict[int, torch.Tensor]:

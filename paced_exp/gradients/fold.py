@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from paced_exp.gradients.rules import Contribution, Outer, Rows
-from paced_exp.gradients.sketch import Sketch
+from paced_exp.gradients.sketch import Projection
 
 # Multiplying one layer's gradients out reads and writes each of their elements a few times; the T x T form avoids that for T^2 (p + q)
 # multiplications a problem. The balance, in multiplications an element, was measured on AMD EPYC and AVX-512 (bench/README.md).
@@ -41,15 +41,24 @@ class Fold:
     """Receives the contributions of one backward pass. norms_squared (B,) float64, sketches (B, m), totals by parameter id.
 
     uses: of each counted parameter, known from the forward pass; a parameter's kind of use is folded once all of that kind are in.
+    metric: the diagonal of a metric D, a tensor of each parameter's shape by its id; norms_squared are then g^T D g.
     """
 
-    def __init__(self, batch: int, uses: dict[int, Uses], totals: dict[int, torch.Tensor], sketch: Sketch | None) -> None:
+    def __init__(
+        self,
+        batch: int,
+        uses: dict[int, Uses],
+        totals: dict[int, torch.Tensor],
+        sketch: Projection | None,
+        metric: dict[int, torch.Tensor] | None = None,
+    ) -> None:
         some = next(iter(totals.values()))
         self.norms_squared = torch.zeros(batch, dtype=torch.float64, device=some.device)
         self._sketches = sketch.buffer(batch, some.dtype, some.device) if sketch else None
         self._uses = uses
         self._totals = totals
         self._sketch = sketch
+        self._metric = metric
         self._outer: dict[int, list[Outer]] = {key: [] for key in uses}
         self._rows: dict[int, list[tuple[int, Rows]]] = {key: [] for key in uses}
         self._whole: dict[int, list[torch.Tensor]] = {key: [] for key in uses}
@@ -94,7 +103,7 @@ class Fold:
             at_tokens = [_gather(left, tokens) for tokens in self._uses[key].rows]
             self._head[key] = (at_tokens, right)
         (batch, length, p), q = left.shape, right.shape[-1]
-        if self._sketch is None and length * length * (p + q) < _ELEMENT_COST * p * q:
+        if self._sketch is None and self._metric is None and length * length * (p + q) < _ELEMENT_COST * p * q:
             left_gram, right_gram = (torch.bmm(f, f.mT) for f in (left.to(wide(left.dtype)), right.to(wide(right.dtype))))
             self.norms_squared += (left_gram * right_gram).sum((1, 2)).clamp(min=0)
             self._totals[key] += left.reshape(-1, p).T @ right.reshape(-1, q)
@@ -107,7 +116,8 @@ class Fold:
     def _fold_whole(self, parameter: nn.Parameter, problems: slice, gradients: torch.Tensor) -> None:
         """Fold the gradients (rows of the slice, parameter's size) of some of the problems."""
         gradients = gradients.to(wide(gradients.dtype))
-        self.norms_squared[problems] += torch.linalg.vector_norm(gradients, dim=1).double().square()
+        scaled = gradients if self._metric is None else gradients * self._metric[id(parameter)].reshape(-1).sqrt()
+        self.norms_squared[problems] += torch.linalg.vector_norm(scaled, dim=1).double().square()
         # A product with ones: half the time of a sum over the first dimension.
         self._totals[id(parameter)].view(-1).addmv_(gradients.T, gradients.new_ones(len(gradients)))
         if self._sketch is not None and self._sketches is not None:
@@ -123,16 +133,20 @@ class Fold:
         distinct, place = torch.unique(pairs, return_inverse=True)
         summed = values.new_zeros(len(distinct), values.shape[-1]).index_add_(0, place, values.reshape(-1, values.shape[-1]))
         problems, touched = distinct // rows, distinct % rows
-        self.norms_squared.index_add_(0, problems, summed.double().square().sum(1))
+        squares = summed.double().square() if self._metric is None else summed.double().square() * self._metric[key][touched]
+        self.norms_squared.index_add_(0, problems, squares.sum(1))
         self._totals[key].index_add_(0, touched, summed)
         if self._sketch is not None and self._sketches is not None:
             self._sketch.add_rows(self._sketches, parameter, problems, touched, summed)
 
     def _add_cross_term(self, key: int) -> None:
-        """2 <head's gradient, embedding's gradient> = 2 sum_{t,s} left[t, token[s]] (right[t] . values[s])."""
+        """2 <head's gradient, embedding's gradient> = 2 sum_{t,s} left[t, token[s]] (right[t] . values[s]); in a metric <head's, D embedding's>."""
         at_tokens, right = self._head.pop(key)
         for use, rows in self._rows.pop(key):
-            products = torch.bmm(right.to(wide(right.dtype)), rows.values.to(wide(rows.values.dtype)).mT)
+            values = rows.values.to(wide(rows.values.dtype))
+            if self._metric is not None:
+                values = values * self._metric[key][rows.tokens]
+            products = torch.bmm(right.to(wide(right.dtype)), values.mT)
             self.norms_squared += 2 * (at_tokens[use].to(products.dtype) * products).sum((1, 2))
 
 

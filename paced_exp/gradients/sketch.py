@@ -1,9 +1,38 @@
 """A seeded random projection of a gradient that keeps inner products, at the cost of reading the gradient once."""
 
+from typing import Protocol
+
 import torch
 from torch import nn
 
 from paced_exp.core.errors import UserError
+
+
+class Projection(Protocol):
+    """A linear map of a gradient to a few numbers, which the fold reads off each problem's gradient: a `Sketch`, or `InnerProducts`.
+
+    kept: the dtype in which `GradientSums` holds the results.
+    """
+
+    kept: torch.dtype
+
+    def buffer(self, batch: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        """Zeros, a row a problem, to add to."""
+        ...
+
+    def result(self, buffer: torch.Tensor) -> torch.Tensor:
+        """The numbers (batch, m) that were added up in a buffer."""
+        ...
+
+    def add(self, buffer: torch.Tensor, parameter: nn.Parameter, gradients: torch.Tensor) -> None:
+        """Add what `gradients` (batch, parameter's size) map to: one parameter's gradient of each problem."""
+        ...
+
+    def add_rows(
+        self, buffer: torch.Tensor, parameter: nn.Parameter, problems: torch.Tensor, rows: torch.Tensor, values: torch.Tensor
+    ) -> None:
+        """As `add`, of gradients that are zero but in rows: `values[n]` is row `rows[n]` of the parameter in the gradient of `problems[n]`."""
+        ...
 
 
 class Sketch:
@@ -18,6 +47,8 @@ class Sketch:
     Signs and starts depend on `seed` and on the model's parameters in their order; equal seeds give equal sketches on any device.
     Raises `UserError` for a size below 1.
     """
+
+    kept = torch.float32
 
     def __init__(self, model: nn.Module, size: int, seed: int) -> None:
         if size < 1:

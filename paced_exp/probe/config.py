@@ -7,6 +7,7 @@ from paced_exp.core.errors import UserError
 from paced_exp.core.options import RunOptions
 from paced_exp.data.options import ProblemOptions
 from paced_exp.losses.divergences import divergence
+from paced_exp.probe.accuracy_options import AccuracyOptions
 from paced_exp.probe.ranges import LEAST_FRESH, SCREENED
 from paced_exp.rollouts.options import EngineOptions, StudentOptions, TeacherOptions
 from paced_exp.training.config import DistillConfig, further_options
@@ -18,7 +19,7 @@ _DECIDED = (*_SHARED, "method", "stages", "reference", "steps", "evaluate", "out
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProbeConfig(StudentOptions, TeacherOptions, ProblemOptions, EngineOptions, RunOptions):
+class ProbeConfig(StudentOptions, TeacherOptions, ProblemOptions, AccuracyOptions, EngineOptions, RunOptions):
     """What to probe and how.
 
     Attributes:
@@ -74,6 +75,10 @@ class ProbeConfig(StudentOptions, TeacherOptions, ProblemOptions, EngineOptions,
         )  # below, what is drawn from inner products is noise of the sketch
         self.at_least(100, "replicates")
         divergence(self.divergence)
+        if self.against == "accuracy" and self.temperature != 1:
+            raise UserError(
+                f"`temperature` {self.temperature} with `against` accuracy must be 1: the gradient of accuracy is that of the distribution sampled from"
+            )
         self._check_ranges()
         steps = parse_steps(self.at_steps)
         if steps[-1] > 1:

@@ -14,7 +14,7 @@ from paced_exp.core.errors import UserError
 from paced_exp.core.progress import progress
 from paced_exp.core.run_folder import RunFolder
 from paced_exp.data.problem import Problem
-from paced_exp.data.prompts import PromptKind, prompt_ids
+from paced_exp.data.prompts import prompt_ids
 from paced_exp.data.sources import save_problems
 from paced_exp.gradients.engine import GradientSums, PerProblemGradients, Sketch
 from paced_exp.grading.grader import Grader
@@ -93,8 +93,7 @@ def bin_gradients(
     """Each bin's gradient sums, one bin in memory at a time, finished bins read back from their files; None for an empty bin."""
     folder = run / "gradients"
     sketch = Sketch(student.model, config.sketch_size, config.seed)
-    loss = ProblemLoss(divergence(config.divergence), reduction=config.reduction)
-    frozen = ModelTeacher(teacher.model) if loss.divergence.needs_teacher else NoTeacher()
+    loss, frozen = loss_of(config, teacher)
     results: list[GradientSums | None] = []
     with progress(sum(bool(reference.token_ids) for reference in references.values()), "gradients", "gradients") as bar:
         for index, members in enumerate(bins.members):
@@ -106,7 +105,7 @@ def bin_gradients(
             if not path.exists():
                 engine = PerProblemGradients(student.model, sketch, None if config.only is None else [config.only])
                 pairs = [(problems[name], references[name]) for name in names]
-                for batch in _batches(pairs, student, teacher, config.teacher_prompt, config.batch_tokens):
+                for batch in gradient_batches(config, pairs, student, teacher):
                     engine.accumulate(len(batch.rows), partial(loss, student.model, batch, frozen.targets(batch)))
                     bar.update(len(batch.rows))
                 _save(path, engine.sums())
@@ -116,16 +115,27 @@ def bin_gradients(
     return results
 
 
-def _batches(
-    pairs: list[tuple[Problem, Reference]], student: LoadedModel, teacher: LoadedModel, teacher_prompt: PromptKind, batch_tokens: int
+def loss_of(config: ProbeConfig, teacher: LoadedModel) -> tuple[ProblemLoss, ModelTeacher | NoTeacher]:
+    """The loss whose gradients are probed, and who predicts its targets."""
+    loss = ProblemLoss(divergence(config.divergence), reduction=config.reduction)
+    return loss, ModelTeacher(teacher.model) if loss.divergence.needs_teacher else NoTeacher()
+
+
+def gradient_batches(
+    config: ProbeConfig, pairs: list[tuple[Problem, Reference]], student: LoadedModel, teacher: LoadedModel
 ) -> Iterator[Batch]:
-    """Batches of similar length, at most `batch_tokens` padded student tokens each (one problem at least)."""
+    """The problems with their responses, in batches and in the order in which a bin's gradients are taken and stored."""
     rows = []
     for problem, reference in pairs:
-        plain, read = prompt_ids(student.tokenizer, problem), prompt_ids(teacher.tokenizer, problem, teacher_prompt)
+        plain, read = prompt_ids(student.tokenizer, problem), prompt_ids(teacher.tokenizer, problem, config.teacher_prompt)
         check_fits(student.model, plain, reference.token_ids, problem.id)
         check_fits(teacher.model, read, reference.token_ids, problem.id)
         rows.append(Row(problem.id, plain, read, reference.token_ids, [True] * len(reference.token_ids)))
+    return in_batches(rows, student, config.batch_tokens)
+
+
+def in_batches(rows: list[Row], student: LoadedModel, batch_tokens: int) -> Iterator[Batch]:
+    """Rows in batches of similar length, at most `batch_tokens` padded student tokens each (one row at least)."""
 
     def length(row: Row) -> int:
         return len(row.student_prompt) + len(row.response)
@@ -154,19 +164,21 @@ def load_sums(path: Path) -> GradientSums:
         raise UserError(f"{path} is corrupted ({error}); delete it and run the same command again") from error
 
 
-def bin_data(config: ProbeConfig, bins: Bins, references: dict[str, Reference], sums: list[GradientSums | None]) -> list[BinData]:
-    """What the estimates need of each bin that has problems with a reference."""
+def bin_data(bins: Bins | Ranges, references: dict[str, Reference], sums: list[GradientSums | None]) -> list[BinData]:
+    """What the estimates need of each bin, or range, that has problems with a reference."""
     data = []
-    for members, offered, bin_sums in zip(bins.members, bins.offered, sums, strict=True):
+    for index, (members, bin_sums) in enumerate(zip(bins.members, sums, strict=True)):
         if bin_sums is None:
             continue
-        passes = np.mean([count for name, count in members if references[name].token_ids])
+        used = [(name, count) for name, count in members if references[name].token_ids]
+        passes, trials = np.mean([count for _, count in used]), bins.trials[index]
         data.append(
             BinData(
-                pass_rate=float(passes / config.K),
-                posterior_pass_rate=float((passes + 0.5) / (config.K + 1)),
+                pass_rate=float(passes / trials),
+                posterior_pass_rate=float((passes + 0.5) / (trials + 1)),
                 sums=bin_sums,
-                offered=offered,
+                offered=bins.drawn[index],
+                range=bins.facts(index, [name for name, _ in used]),
             )
         )
     return data

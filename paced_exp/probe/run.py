@@ -14,15 +14,16 @@ from paced_exp.data.sources import source_fingerprint, stream_problems
 from paced_exp.gradients.engine import counted
 from paced_exp.grading import grader as grading
 from paced_exp.models.loading import check_same_vocabulary, load_model
+from paced_exp.probe.accuracy import AccuracyProbe
 from paced_exp.probe.config import KIND, ProbeConfig
 from paced_exp.probe.curve import curve_record, estimate_curve
 from paced_exp.probe.earlier import EarlierRun
 from paced_exp.probe.fits import mixture_of
+from paced_exp.probe.gram import gram_record
 from paced_exp.probe.measurement import bin_data, bin_gradients, fill_bins
-from paced_exp.probe.ranges import Ranges
 from paced_exp.probe.ratios import ratios_of
 from paced_exp.probe.responses import responses_for
-from paced_exp.probe.screening import fill_ranges, range_data, with_families
+from paced_exp.probe.screening import fill_ranges, with_families
 from paced_exp.rollouts.engines import Engines
 
 
@@ -44,8 +45,11 @@ def _run_probe(config: ProbeConfig, run: RunFolder) -> dict[str, Any]:
     check_same_vocabulary(student, teacher)
     long = LongPrompts([(student, "plain"), (teacher, config.teacher_prompt)], config.max_new_tokens, config.skip_long)
     counted(student.model, None if config.only is None else [config.only])
+    accuracy = AccuracyProbe(config, student) if config.against == "accuracy" else None
+    source = source if accuracy is None else accuracy.apart(source)
     # The folder is taken only now: a command that is refused leaves none behind to be in the way of its correction.
     inputs = {"problems": source_fingerprint(config.problems), "student": student.fingerprint, "teacher": teacher.fingerprint}
+    inputs |= {} if accuracy is None else accuracy.fingerprint
     earlier = None if config.rollouts_from is None else EarlierRun(config.rollouts_from, config, inputs)
     run.open().claim(inputs)
     clock = StageClock(run / "seconds.json")
@@ -57,12 +61,16 @@ def _run_probe(config: ProbeConfig, run: RunFolder) -> dict[str, Any]:
         with clock("references"):
             kept = [problems[name] for members in bins.members for name, _ in members]
             references = responses_for(config, run, kept, student, teacher, grader, engines, earlier)
+        if accuracy is not None:
+            with clock("held-out rollouts"):
+                accuracy.roll_out(run, student, grader, engines)
     with clock("gradients"):
         sums = bin_gradients(config, run, bins, problems, references, student, teacher)
+    aligned = None if accuracy is None else accuracy.record(run, bins, problems, references, sums, student, teacher, clock)
     with clock("estimates"):
-        data = range_data(bins, references, sums) if isinstance(bins, Ranges) else bin_data(config, bins, references, sums)
-        curve = curve_record(estimate_curve(data, replicates=config.replicates, seed=config.seed))
-        if isinstance(bins, Ranges):
+        data = bin_data(bins, references, sums)
+        curve = curve_record(estimate_curve(data, replicates=config.replicates, seed=config.seed)) | {"gram": gram_record(data, config.K)}
+        if config.fresh_rollouts:
             curve["ratios"] = ratios_of(curve["bins"])
         curve["mixture"] = mixture_of({"config": configs.as_dict(config), "bins": curve["bins"], "rollouts": rollouts})
     if long.skipped:
@@ -71,6 +79,7 @@ def _run_probe(config: ProbeConfig, run: RunFolder) -> dict[str, Any]:
         "kind": KIND,
         "config": configs.as_dict(config),
         **curve,
+        **({} if aligned is None else {"accuracy": aligned}),
         "rollouts": rollouts,
         "skipped_long": len(long.skipped),
         "references": {

@@ -3,6 +3,7 @@
 from typing import Any
 
 from paced_exp.probe.fits import fit_lines, flat_words, mixture_of
+from paced_exp.probe.gram import gram_lines
 from paced_exp.probe.range_law import has_ranges
 from paced_exp.probe.range_table import range_lines
 from paced_exp.probe.verdict import ENDS, words
@@ -39,6 +40,7 @@ def table(record: dict[str, Any]) -> str:
     ]:
         lines.append(f"intervals not known to cover, for few gradients carry the noise: pass rates {', '.join(unsure)}")
     lines += [text[0].upper() + text[1:] for text in (words(record, end) for end in ENDS)]
+    lines += gram_lines(record)
     spent = record["seconds"]
     lines.append(
         "seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in spent.items()) + f", total {sum(spent.values()):.1f}"

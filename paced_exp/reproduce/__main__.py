@@ -1,8 +1,8 @@
 """Run the grids behind the paper's tables.
 
     python -m paced_exp.reproduce --list                                     # the tables and their rows
-    python -m paced_exp.reproduce --table distillation --scale desk --seeds 5
-    python -m paced_exp.reproduce --all --scale desk --dry-run               # cells and estimated time, nothing is run
+    python -m paced_exp.reproduce --table distillation --scale desk-v1 --seeds 5
+    python -m paced_exp.reproduce --all --scale desk-v1 --dry-run               # cells and estimated time, nothing is run
     python -m paced_exp.reproduce --all --scale gpu --minutes 9              # stops in time; the same command goes on
 
 Cells that have a record are skipped. Killed at any moment, the same command continues. Exit status: 0 done, 2 something to mend, 3 time up
@@ -16,7 +16,7 @@ from pathlib import Path
 from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.reproduce.cells import all_cells, cells_of
-from paced_exp.reproduce.grids import TABLES, table_named
+from paced_exp.reproduce.grids import table_named, tables_of
 from paced_exp.reproduce.learning_rates import check_rates, scale_named
 from paced_exp.reproduce.options import RecordsOptions
 from paced_exp.reproduce.probes import FIGURE, PROBE_TABLES, ROBUSTNESS, probes_of
@@ -35,7 +35,7 @@ class GridConfig(RecordsOptions):
         all: every table, the main ones first, and all probes
         list: print the tables with their rows and stop
         scale: desk, gpu, paper or smoke
-        seeds: seeds 0 .. N-1 of every row (by default the scale's, 5 for main tables and 3 for others)
+        seeds: the first N seeds of every row (by default the scale's, more for main tables than for others)
         jobs: cells at a time (by default the cores, a thread a cell; one on a GPU)
         minutes: stop after so many minutes; the same command goes on
         dry_run: print the cells and the estimated time, and run nothing
@@ -46,7 +46,7 @@ class GridConfig(RecordsOptions):
     table: list[str] = field(default_factory=list)
     all: bool = False
     list: bool = False
-    scale: str = "desk"
+    scale: str = "desk-v1"
     seeds: int | None = None
     jobs: int | None = None
     minutes: float | None = None
@@ -76,7 +76,8 @@ def main(config: GridConfig) -> int:
     else:
         chosen = [cells_of(scale, table_named(name), config.seeds) for name in config.table if name not in PROBE_TABLES]
         asked = [name for name in PROBE_TABLES if name in config.table]
-        cells = list({cell.key: cell for part in chosen for cell in part}.values())
+        # Seed by seed, so that an early stop leaves whole seeds, and what the rows of a seed share is made once.
+        cells = sorted({cell.key: cell for part in chosen for cell in part}.values(), key=lambda cell: cell.seed)
     probes = [probe for name in asked for probe in probes_of(scale, name)]
     if not cells and not probes:
         why = (
@@ -109,7 +110,7 @@ def main(config: GridConfig) -> int:
 def listing(scale: Scale) -> str:
     """The tables with their rows, and how many cells each adds to those before it."""
     lines, seen = [], set()
-    for table in TABLES:
+    for table in tables_of(scale.protocol):
         cells = cells_of(scale, table)
         new = [cell for cell in cells if cell.key not in seen]
         seen |= {cell.key for cell in cells}

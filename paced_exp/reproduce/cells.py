@@ -4,7 +4,7 @@ Rows with equal options are one cell. Its home is the first table that holds it;
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError
 from paced_exp.evaluation.config import EvaluateConfig
-from paced_exp.reproduce.grids import BY_NAME, TABLES, Row, Table
+from paced_exp.reproduce.grids import BY_NAME, Row, Table, tables_of
 from paced_exp.reproduce.scales import SCALES, Scale
 from paced_exp.training.config import DistillConfig
 
@@ -61,12 +61,13 @@ class Cell:
     @property
     def command(self) -> str:
         """The command that makes the record."""
-        return f"python -m paced_exp.reproduce --scale {self.scale.name} --table {self.table} --seeds {self.seed + 1}"
+        count = self.seed - self.scale.first_seed + 1 if self.trained else 1
+        return f"python -m paced_exp.reproduce --scale {self.scale.name} --table {self.table} --seeds {count}"
 
 
 def cell_of(scale: Scale, table: Table, row: Row, seed: int) -> Cell:
     """The cell of a row with a seed, under its home."""
-    homes = _homes(scale.name, tuple(BY_NAME))
+    homes = _homes(scale.name, tuple(scale.curves.items()), tuple(BY_NAME))
     here = _make(scale, table, row, seed)
     home_table, home_row = homes[_seedless(here)]
     return Cell(scale, home_table, home_row, here.seed, here.setup, here.config)
@@ -75,7 +76,7 @@ def cell_of(scale: Scale, table: Table, row: Row, seed: int) -> Cell:
 def cells_of(scale: Scale, table: Table, seeds: int | None = None) -> list[Cell]:
     """All cells of a table, each once, seed by seed, so that an early stop leaves whole seeds; seeds: the scale's number when None."""
     count = seeds if seeds is not None else planned_seeds(scale, table)
-    found = [cell_of(scale, table, row, seed) for seed in range(count) for row in table.rows]
+    found = [cell_of(scale, table, row, seed) for seed in scale.seed_range(count) for row in table.rows if is_ready(scale, row)]
     return list({cell.key: cell for cell in found}.values())
 
 
@@ -84,32 +85,43 @@ def planned_seeds(scale: Scale, table: Table) -> int:
     return scale.seeds[0 if table.main else 1]
 
 
+def is_ready(scale: Scale, row: Row) -> bool:
+    """Whether a row can be run: the kernel that it weighs by has been measured."""
+    return row.curve is None or row.curve in scale.curves
+
+
 def row_cells(scale: Scale, table: Table, row: Row, seeds: int) -> list[Cell]:
-    """The cells of one row, by seed; of an untrained student the only one."""
-    return [cell_of(scale, table, row, 0)] if row.options is None else [cell_of(scale, table, row, seed) for seed in range(seeds)]
+    """The cells of one row, by seed; of an untrained student the only one; none of a row that is not ready."""
+    if not is_ready(scale, row):
+        return []
+    if row.options is None:
+        return [cell_of(scale, table, row, 0)]
+    return [cell_of(scale, table, row, seed) for seed in scale.seed_range(seeds)]
 
 
 def base_cell(scale: Scale, setup: str) -> Cell:
     """The evaluation of the untrained student of a setup."""
-    found = [(table, row) for table in TABLES for row in table.rows if row.options is None and row.setup == setup]
+    tables = tables_of(scale.protocol)
+    found = [(table, row) for table in tables for row in table.rows if row.options is None and row.setup == setup]
     if not found:
         raise UserError(f"no table evaluates the untrained student of setup {setup}; give one of its tables a row with `options` None")
     return cell_of(scale, *found[0], 0)
 
 
 def all_cells(scale: Scale, seeds: int | None = None) -> list[Cell]:
-    """The cells of all tables, each once, main tables first."""
-    ordered = sorted(TABLES, key=lambda table: not table.main)
+    """The cells of all tables of the scale's protocol, each once, main tables first."""
+    ordered = sorted(tables_of(scale.protocol), key=lambda table: not table.main)
     return list({cell.key: cell for table in ordered for cell in cells_of(scale, table, seeds)}.values())
 
 
 @cache
-def _homes(scale_name: str, declared: tuple[str, ...]) -> dict[str, tuple[str, str]]:
-    scale = SCALES[scale_name]
+def _homes(scale_name: str, curves: tuple[tuple[str, str], ...], declared: tuple[str, ...]) -> dict[str, tuple[str, str]]:
+    scale = replace(SCALES[scale_name], curves=dict(curves))
     homes: dict[str, tuple[str, str]] = {}
     for table in map(BY_NAME.__getitem__, declared):
-        for row in table.rows:
-            homes.setdefault(_seedless(_make(scale, table, row, 0)), (table.name, row.name))
+        for row in table.rows if table.protocol == scale.protocol else ():
+            if is_ready(scale, row):
+                homes.setdefault(_seedless(_make(scale, table, row, 0)), (table.name, row.name))
     return homes
 
 
@@ -157,5 +169,6 @@ def _make(scale: Scale, table: Table, row: Row, seed: int) -> Cell:
         **recompute,
         **setup.options,
         **row.options,
+        **({} if row.curve is None else {"curve": scale.curves[row.curve]}),
     }
     return Cell(scale, table.name, row.name, seed, row.setup, DistillConfig(**options))

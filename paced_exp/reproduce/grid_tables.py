@@ -18,7 +18,7 @@ from paced_exp.reproduce.significance import Estimate, mean_and_error
 
 def grid_tables(results: Results, scale: Scale, table: Table, reported: Reported) -> list[PrintedTable]:
     """What is printed of a table: values, and differences to its baseline."""
-    rows = _with_equal_seeds([measure_row(results, scale, table, row) for row in table.rows], planned_seeds(scale, table))
+    rows = _with_equal_seeds([measure_row(results, scale, table, row) for row in table.rows], scale, planned_seeds(scale, table))
     columns = [column for group in table.columns for column in group(scale)]
     return [_values(scale, table, rows, columns, reported), _differences(scale, table, rows, columns)]
 
@@ -28,14 +28,14 @@ def table_command(scale: Scale, table: Table) -> str:
     return f"python -m paced_exp.reproduce --scale {scale.name} --table {table.name}"
 
 
-def _with_equal_seeds(rows: Sequence[Measured], planned: int) -> list[Measured]:
+def _with_equal_seeds(rows: Sequence[Measured], scale: Scale, planned: int) -> list[Measured]:
     """The rows over equal seeds: those planned, or more where all rows have more.
 
     A row that another table shares may have been run with more seeds than the rest of this table.
     """
     trained = [measured for measured in rows if measured.records and not measured.untrained]
-    count = max([planned, *([min(max(measured.seeds) + 1 for measured in trained)] if trained else [])])
-    return [measured if measured.untrained else measured.first(count) for measured in rows]
+    count = max([planned, *([min(max(measured.seeds) + 1 - scale.first_seed for measured in trained)] if trained else [])])
+    return [measured.among(scale.seed_range(count)) for measured in rows]
 
 
 def _values(scale: Scale, table: Table, rows: Sequence[Measured], columns: Sequence[Column], reported: Reported) -> PrintedTable:

@@ -17,13 +17,13 @@ from paced_exp.reproduce.c1 import figure_probe, probe_records
 from paced_exp.reproduce.cells import all_cells, cell_of
 from paced_exp.reproduce.claims import CLAIMS, MARGIN
 from paced_exp.reproduce.findings import LEVEL, VERDICTS
-from paced_exp.reproduce.grids import BY_NAME, TABLES
+from paced_exp.reproduce.grids import BY_NAME, tables_of
 from paced_exp.reproduce.measures import combined, primaries, row_named
 from paced_exp.reproduce.options import RecordsOptions
 from paced_exp.reproduce.printed_table import NOT_RUN, fixed, with_interval
 from paced_exp.reproduce.printing import filled
 from paced_exp.reproduce.records import Results, readable
-from paced_exp.reproduce.scales import DESK, PAPER, Scale
+from paced_exp.reproduce.scales import DESK_V1, PAPER, Scale
 from paced_exp.reproduce.significance import CONFIDENCE, mean_and_error
 from paced_exp.reproduce.verdict_tables import finding_text
 from paced_exp.reproduce.verdicts import LEAST_SEEDS, outcomes
@@ -52,7 +52,7 @@ def _protocol(scale: Scale) -> dict[str, str]:
     paper = cell_of(PAPER, BY_NAME["distillation"], BY_NAME["distillation"].row("paced"), 0).config
     assert isinstance(paced, DistillConfig) and isinstance(own, DistillConfig) and isinstance(paper, DistillConfig)
     return {
-        "NumTables": str(sum(bool(table.rows) for table in TABLES)),
+        "NumTables": str(sum(bool(table.rows) for table in tables_of(scale.protocol))),
         "NumCells": str(len(all_cells(scale))),
         "NumMainSeeds": str(scale.seeds[0]),
         "NumOtherSeeds": str(scale.seeds[1]),
@@ -129,7 +129,7 @@ def _probe(results: Results, scale: Scale) -> dict[str, str]:
 @configs.command(MacrosConfig, "paced_exp.reproduce.macros", __doc__)
 def main(config: MacrosConfig) -> None:
     """Write the file and say where."""
-    write_atomically(config.out, filled("numbers.tex", macros=macros(readable(config.results), DESK)))
+    write_atomically(config.out, filled("numbers.tex", macros=macros(readable(config.results), DESK_V1)))
     print(config.out)
 
 

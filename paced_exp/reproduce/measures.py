@@ -28,9 +28,9 @@ class Measured:
         """The seeds that were run."""
         return sorted(self.records)
 
-    def first(self, count: int) -> "Measured":
-        """The same with the seeds below `count` alone."""
-        return replace(self, records={seed: record for seed, record in self.records.items() if seed < count})
+    def among(self, seeds: range) -> "Measured":
+        """The same with these seeds alone; an untrained student, whose record stands for every seed, keeps it."""
+        return self if self.untrained else replace(self, records={seed: self.records[seed] for seed in seeds if seed in self.records})
 
     def of(self, seed: int) -> Record:
         """The record of a seed."""

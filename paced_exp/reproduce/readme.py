@@ -17,7 +17,7 @@ from paced_exp.reproduce.findings import Finding, Outcome
 from paced_exp.reproduce.options import RecordsOptions
 from paced_exp.reproduce.records import Results, readable
 from paced_exp.reproduce.regime import sentence
-from paced_exp.reproduce.scales import DESK, Scale
+from paced_exp.reproduce.scales import DESK_V1, Scale
 from paced_exp.reproduce.verdict_tables import finding_text, untested
 from paced_exp.reproduce.verdicts import outcomes
 
@@ -121,7 +121,7 @@ def replaced(page: str, text: str, name: str) -> str:
 @configs.command(ReadmeConfig, "paced_exp.reproduce.readme", __doc__)
 def main(config: ReadmeConfig) -> None:
     """Replace the block and say where."""
-    text = block(readable(config.results), DESK)
+    text = block(readable(config.results), DESK_V1)
     if not config.page.is_file():
         raise UserError(f"`page` {config.page} is not a file; name the page that has the markers {BEGIN} and {END}")
     write_atomically(config.page, replaced(config.page.read_text(encoding="utf-8"), text, f"`page` {config.page}"))

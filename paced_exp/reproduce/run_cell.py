@@ -98,7 +98,7 @@ def _flops(config: DistillConfig, made: dict[str, Any], folder: Path, needed: di
     """Floating-point operations by purpose; 6 a parameter and token trained on, 2 a parameter and token read or sampled.
 
     training: forward, backward, and a live teacher. rollouts: on-policy responses and recomputed pass rates. pass_rates: those before
-    training, where the method needs them, shared or not. teacher: cached statistics on the references of positive weight, once for every
+    training, of the problems passed over or visited, where the method needs them, shared or not. teacher: cached statistics on the references of positive weight, once for every
     time that weights are made anew. Sampling the references, the same for all methods, is not counted.
     """
     student = _matmul_parameters(folder / "model")
@@ -113,7 +113,9 @@ def _flops(config: DistillConfig, made: dict[str, Any], folder: Path, needed: di
     if "pass_rates" in needed:
         rates = read_pass_rates(str(needed["pass_rates"].folder / "pass_rates.parquet"), None)
         responses = float((rates["mean_tokens"] * rates["K"]).sum())
-        spent["pass_rates"] = 2.0 * student * (responses + prompts * float(rates["K"].sum()))
+        # What was not reached in one pass need not have been rolled out.
+        reached = min(1.0, made["segments"][-1]["scanned"] / len(rates)) if config.weight_by == "loss" else 1.0
+        spent["pass_rates"] = reached * 2.0 * student * (responses + prompts * float(rates["K"].sum()))
     return {name: float(f"{value:.6g}") for name, value in spent.items()}
 
 

@@ -1,9 +1,10 @@
 """The scales: which models, problems and budget the grids run with. Nothing else in this package knows which scale it is."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-MOST_SEEDS = 20  # of a row that are read; a record of a higher seed is not
+MOST_SEEDS = 20  # of a row that are read; a record of a later seed is not
+SHARE_OF_POOL = 2048  # problems of the control that passes over them again and again, a random subset of the pool
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Scale:
     setups: by name: distillation, self-distillation, llama, concise. tiers: three evaluation sources, easiest first, with the paper's
     benchmark each stands for. seeds: of main tables, and of the others. shared: options of every run. prompt_tokens, response_tokens:
     typical lengths, for estimates alone. flops_per_second: of one device or CPU thread, (training, sampling), for estimates.
+    protocol: 1 (docs/protocol.md) or 2 (docs/protocol-v2.md); its tables are run and printed. first_seed: of every row. curves: measured kernels by
+    name, from the records of probes.
     probes: the SNR probes behind figure 2 and claim C1. robustness: those that ask whether the answer holds for another loss, response, part of
     the model or number of rollouts; no claim rests on them. device: cpu (one thread a cell) or cuda. selected: whether records under results/NAME/selection decide the rates
     (rates.py).
@@ -65,6 +68,13 @@ class Scale:
     selected: bool = False
     notes: tuple[str, ...] = ()
     robustness: tuple[ProbeVariant, ...] = ()
+    protocol: int = 2
+    first_seed: int = 0
+    curves: dict[str, str] = field(default_factory=dict)
+
+    def seed_range(self, count: int) -> range:
+        """The first `count` seeds."""
+        return range(self.first_seed, self.first_seed + count)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -80,9 +90,10 @@ _LAB_SHARED = {"K": 8, "candidates": 2, "batch": 32, "micro_batch": 16, "max_new
 _BEFORE = "before updates 1 and 20"
 _SMALLER = {"per_bin": 500, "max_problems": 200_000}  # a probe of robustness, beside 2,000 a bin where the claim is judged
 
-# Rates and updates are those that the selection on the unweighted baseline chose (docs/distillation.md, results/desk/distill/selection).
-DESK = Scale(
-    name="desk",
+# Rates and updates are those that the selection on the unweighted baseline chose (docs/distillation.md, results/desk-v1/distill/selection).
+DESK_V1 = Scale(
+    name="desk-v1",
+    protocol=1,
     setups={
         "distillation": Setup("lab:student", "lab:teacher", 200, 2e-3),
         "self-distillation": Setup("lab:student", "self", 100, 1e-3),
@@ -122,11 +133,25 @@ DESK = Scale(
     ),
 )
 
+# The second protocol. Rates are those of the table `rates`, chosen by the rule of docs/protocol-v2.md.
+DESK = replace(
+    DESK_V1,
+    name="desk",
+    protocol=2,
+    first_seed=100,
+    problems="lab:pool",
+    limit=16_384,
+    evaluation={"samples": 4, "evaluate_limit": 1834},
+    seeds=(10, 5),
+    probes=(),
+    robustness=(),
+)
+
 SMOKE = Scale(
     name="smoke",
     setups={name: Setup(setup.student, setup.teacher, 4, setup.learning_rate) for name, setup in DESK.setups.items()},
-    problems="lab:train",
-    limit=24,
+    problems="lab:pool",
+    limit=64,
     tiers=_LAB_TIERS,
     retention="lab:retention",
     evaluation={"samples": 2, "evaluate_limit": 6},
@@ -148,6 +173,7 @@ SMOKE = Scale(
 
 GPU = Scale(
     name="gpu",
+    protocol=1,
     setups={
         "distillation": Setup("runs/gpu-scale/student/checkpoint", "runs/gpu-scale/teacher/checkpoint", 300, 3e-4),
         "self-distillation": Setup("runs/gpu-scale/student/checkpoint", "self", 150, 3e-4),
@@ -179,6 +205,7 @@ _UNAIDED = {"teacher_prompt": "plain", "fallback": "drop"}
 _SOLVED = {"problems": "hub:knoveleng/open-s1"}
 PAPER = Scale(
     name="paper",
+    protocol=1,
     setups={
         "distillation": Setup("Qwen/Qwen3-1.7B", "Qwen/Qwen3-8B", 200, _PAPER_RATE, _UNAIDED),
         "self-distillation": Setup("Qwen/Qwen2.5-Math-7B-Instruct", "self", 200, _PAPER_RATE, _SOLVED),
@@ -219,4 +246,4 @@ PAPER = Scale(
     ),
 )
 
-SCALES = {scale.name: scale for scale in (DESK, GPU, PAPER, SMOKE)}
+SCALES = {scale.name: scale for scale in (DESK, DESK_V1, GPU, PAPER, SMOKE)}

@@ -125,14 +125,14 @@ def _sources(contrast: Contrast, scale: Scale) -> Sequence[str]:
 def _measure(contrast: Contrast, results: Results, scale: Scale) -> _Measurement | str:
     """The contrast over the planned seeds that its rows share, or why there is none."""
     planned = planned_seeds(scale, BY_NAME[contrast.table])
-    rows = {name: row_named(results, scale, contrast.table, name).first(planned) for _, name in contrast.terms}
+    rows = {name: row_named(results, scale, contrast.table, name).among(scale.seed_range(planned)) for _, name in contrast.terms}
     if empty := [name for name, measured in rows.items() if not measured.records]:
         return f"not run: {', '.join(f'{contrast.table}/{name}' for name in empty)}"
     seeds = common_seeds(list(rows.values()))
     lacking = [
         f"{contrast.table}/{name} lacks seed {', '.join(map(str, gone))}"
         for name, measured in rows.items()
-        if not measured.untrained and (gone := sorted(set(range(planned)) - set(measured.seeds)))
+        if not measured.untrained and (gone := sorted(set(scale.seed_range(planned)) - set(measured.seeds)))
     ]
     words = f"{len(seeds)} of {planned} planned seeds: {'; '.join(lacking)}" if lacking else ""
     if len(seeds) < LEAST_SEEDS:

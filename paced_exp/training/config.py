@@ -8,7 +8,15 @@ from paced_exp.core.errors import UserError
 from paced_exp.core.options import RunOptions
 from paced_exp.data.options import LimitedProblemOptions
 from paced_exp.rollouts.options import EngineOptions, StudentOptions
-from paced_exp.training.options import FinalEvaluationOptions, LossOptions, TrainingTeacherOptions, UpdateOptions, WeightingOptions
+from paced_exp.training.options import (
+    DA_KD,
+    FinalEvaluationOptions,
+    LossOptions,
+    TrainingTeacherOptions,
+    UpdateOptions,
+    WeightingOptions,
+)
+from paced_exp.training.stages import parse_stages
 
 KIND = "distillation"
 
@@ -41,6 +49,15 @@ class DistillConfig(
     def __post_init__(self) -> None:
         self.positive("temperature")
         super().__post_init__()
+        if self.weight_by == "sampling":
+            for name, allowed in (("regime", "multi-pass"), ("accounting", "equal-updates")):
+                if (value := getattr(self, name)) != allowed:
+                    raise UserError(
+                        f"`{name}` {value} cannot be with `weight_by` sampling, which draws problems again and again; take {allowed}"
+                    )
+        on_rollouts = any(stage.source != "references" for stage in parse_stages(self.stages))
+        if self.weights == DA_KD and (self.reference != "teacher" or on_rollouts):
+            raise UserError(f"`weights` {DA_KD} compares cross-entropies on the teacher's references; all `stages` must train on those")
 
 
 def further_options(training: dict[str, Any] | None, decided: Collection[str], decider: str) -> dict[str, Any]:

@@ -15,9 +15,11 @@ from paced_exp.rollouts.reference_sources import ReferenceSource, SampledReferen
 from paced_exp.rollouts.references import ReferenceRecipe
 from paced_exp.training.config import STEPS, DistillConfig
 from paced_exp.training.counts import Counts, counts_of
+from paced_exp.training.da_kd import da_kd_weights
 from paced_exp.training.masks import parse_mask
+from paced_exp.training.options import DA_KD
 from paced_exp.training.row_builder import RowBuilder
-from paced_exp.training.segments import Plan, Segment, make_plan, make_segments
+from paced_exp.training.segments import Passing, Plan, Segment, make_plan, make_segments
 from paced_exp.training.stages import parse_stages
 from paced_exp.training.student_rollouts import StudentRollouts
 from paced_exp.weighting import Weighting, Weights, normalised, weigh
@@ -27,16 +29,20 @@ from paced_exp.weighting import Weighting, Weights, normalised, weigh
 class BatchOptions:
     """What decides which problems an update trains on, and what each counts for.
 
-    given: the weights of all segments, where they do not come from pass rates by `weighting`. weight_by: see `make_plan`. batch: problems an
-    update. rollout_every: updates that share one set of on-policy rollouts.
+    given: the weights of all segments, where they do not come from pass rates by `weighting`; DA_KD where they come from the references.
+    rollout_every: updates that share one set of on-policy rollouts.
     """
 
     weighting: Weighting
-    given: Weights | None
-    weight_by: str
-    batch: int
+    given: Weights | str | None
+    passing: Passing
     rollout_every: int
     seed: int
+
+    @property
+    def batch(self) -> int:
+        """Problems an update."""
+        return self.passing.batch
 
 
 @dataclass(frozen=True)
@@ -111,8 +117,8 @@ class TrainingData:
         return [self._rows.row(index, response, float(plan.weights[index])) for index, response in zip(chosen, responses, strict=True)]
 
     def reference_rows(self, step: int) -> list[Row]:
-        """A row for every problem that may be trained on in the segment of `step`: what a teacher cache must hold."""
-        return [self._rows.row(index, self._reference(index), 1.0) for index in self.prepare(step).weights.kept.tolist()]
+        """A row for every problem that is trained on in the segment of `step`: what a teacher cache must hold."""
+        return [self._rows.row(index, self._reference(index), 1.0) for index in np.unique(self.prepare(step).plan.indices).tolist()]
 
     def _reference(self, index: int) -> list[int]:
         return self.references.by_id[self.problems[index].id].token_ids
@@ -122,34 +128,51 @@ class TrainingData:
         counts = self._counts if before is None else before.counts
         if segment.recompute and options.given is None and options.weighting.needs_pass_rates:
             counts = counts_of(self._rollouts.graded(segment.start, step), self.problems)
-        # Without pass rates every weight is the same, whatever the counts.
-        k, K = counts if counts is not None else (np.zeros(len(self.problems), dtype=int), np.ones(len(self.problems), dtype=int))
-        weights = weigh(options.weighting, k, K) if options.given is None else options.given
-        if segment.stage.source == "references":
-            weights = self._with_references(segment, weights)
-        self._check_contexts(segment, weights)
+        weights, usable = self._weights(segment, counts)
         cursor = 0 if before is None else before.plan.cursor
-        return Prepared(counts, weights, make_plan(segment, weights, options.batch, options.weight_by, options.seed, cursor))
+        plan = make_plan(segment, weights, options.passing, options.seed, cursor, usable)
+        self._check_contexts(segment, plan)
+        return Prepared(counts, weights, plan)
 
-    def _with_references(self, segment: Segment, weights: Weights) -> Weights:
-        """`weights` without the problems that have no reference, or none with a supervised token; makes the references not made yet."""
-        self.references.add([self.problems[index] for index in weights.kept], segment.start)
-        lacking = [index for index in weights.kept.tolist() if not any(self._rows.mask(self._reference(index)))]
-        if not lacking:
-            return weights
-        if len(lacking) == len(weights.kept):
-            raise UserError(
-                "no problem of positive weight has a correct reference with a supervised token; raise `candidates`, take `fallback` solution, "
-                "or check `supervise`"
-            )
-        values = weights.values.copy()
-        values[lacking] = 0
-        return normalised(values)
+    def _weights(self, segment: Segment, counts: Counts | None) -> tuple[Weights, np.ndarray | None]:
+        """The weights of a segment, zero for what cannot be trained on; and whether each problem can be, None where all can."""
+        options, count = self.options, len(self.problems)
+        if isinstance(options.given, Weights):
+            weights = options.given
+        elif options.given == DA_KD:
+            weights = normalised(np.ones(count))
+        else:
+            # Without pass rates every weight is the same, whatever the counts.
+            k, K = counts if counts is not None else (np.zeros(count, dtype=int), np.ones(count, dtype=int))
+            weights = weigh(options.weighting, k, K)
+        if segment.stage.source != "references":
+            return weights, None
+        asked = weights.kept if options.passing.accounting == "equal-updates" else np.arange(count)
+        usable = self._with_references(segment, asked)
+        if options.given == DA_KD:
+            places = np.flatnonzero(usable).tolist()
+            rows = [self._rows.row(index, self._reference(index), 1.0) for index in places]
+            return da_kd_weights(rows, places, count, self.student, self._rows.teacher), usable
+        if not usable[weights.kept].all():
+            if not usable[weights.kept].any():
+                raise UserError(
+                    "no problem of positive weight has a correct reference with a supervised token; raise `candidates`, take `fallback` solution, "
+                    "or check `supervise`"
+                )
+            weights = normalised(np.where(usable, weights.values, 0.0))
+        return weights, usable
 
-    def _check_contexts(self, segment: Segment, weights: Weights) -> None:
+    def _with_references(self, segment: Segment, asked: np.ndarray) -> np.ndarray:
+        """Of each problem, whether it was `asked` for and has a reference with a supervised token; makes the references not made yet."""
+        self.references.add([self.problems[index] for index in asked], segment.start)
+        usable = np.zeros(len(self.problems), dtype=bool)
+        usable[[index for index in asked.tolist() if any(self._rows.mask(self._reference(index)))]] = True
+        return usable
+
+    def _check_contexts(self, segment: Segment, plan: Plan) -> None:
         """Raise `UserError` naming a problem whose reference, or longest possible rollout, exceeds a model's context: now, not updates later."""
         longest = [0] * self._rollouts.sampling.max_new_tokens
-        for index in weights.kept.tolist():
+        for index in np.unique(plan.indices).tolist():
             self._rows.check_fits(index, self._reference(index) if segment.stage.source == "references" else longest)
 
     def _on_policy(self, step: int, plan: Plan, segment: Segment) -> tuple[int, list[list[int]]]:
@@ -164,7 +187,7 @@ class TrainingData:
 
 
 def make_training_data(
-    config: DistillConfig, rollouts: StudentRollouts, teacher: LoadedModel, counts: Counts | None, given: Weights | None = None
+    config: DistillConfig, rollouts: StudentRollouts, teacher: LoadedModel, counts: Counts | None, given: Weights | str | None = None
 ) -> TrainingData:
     """The training data of `config`. With `epochs` the number of updates follows from how many problems have a positive weight.
 
@@ -172,7 +195,7 @@ def make_training_data(
     run do not suit.
     """
     student, problems, weighting = rollouts.student, rollouts.problems, config.weighting()
-    kept = len(given.kept) if given is not None else len(problems) if counts is None else len(weigh(weighting, *counts).kept)
+    kept = len(given.kept) if isinstance(given, Weights) else len(problems) if counts is None else len(weigh(weighting, *counts).kept)
     steps = config.steps or (STEPS if config.epochs is None else max(1, math.ceil(config.epochs * kept / config.batch)))
     references: ReferenceSource = WorkedSolutions(student)
     if config.reference == "teacher":
@@ -181,7 +204,13 @@ def make_training_data(
         )
         references = SampledReferences(rollouts.context, recipe, teacher, student, config.references)
     return TrainingData(
-        BatchOptions(weighting, given, config.weight_by, config.batch, config.rollout_every, config.seed),
+        BatchOptions(
+            weighting,
+            given,
+            Passing(config.batch, config.weight_by, config.regime, config.accounting),
+            config.rollout_every,
+            config.seed,
+        ),
         make_segments(parse_stages(config.stages), steps, config.recompute),
         RowBuilder(problems, student, teacher, config.teacher_prompt, parse_mask(config.supervise, student.tokenizer.decode)),
         references,

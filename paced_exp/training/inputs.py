@@ -13,6 +13,7 @@ from paced_exp.data.prompts import solutions_needed, with_solutions
 from paced_exp.data.sources import load_problems, source_fingerprint
 from paced_exp.models.loading import LoadedModel, check_same_vocabulary, load_model
 from paced_exp.training.config import DistillConfig
+from paced_exp.training.options import DA_KD
 from paced_exp.training.references_config import ReferencesConfig
 from paced_exp.training.stages import parse_stages
 from paced_exp.training.teachers import frozen_copy
@@ -23,7 +24,7 @@ from paced_exp.weighting import Weights, normalised
 class Inputs:
     """The problems that fit, the models as they are before training, and how many problems were left out as too long.
 
-    fingerprints: of all that is read, for `RunFolder.claim`. weights: of the problems, where a file gives them.
+    fingerprints: of all that is read, for `RunFolder.claim`. weights: of the problems, where a file gives them, or the name of another source.
     """
 
     problems: Sequence[Problem]
@@ -31,7 +32,7 @@ class Inputs:
     teacher: LoadedModel
     skipped_long: int
     fingerprints: dict[str, str]
-    weights: Weights | None
+    weights: Weights | str | None
 
 
 def load_inputs(config: DistillConfig | ReferencesConfig) -> Inputs:
@@ -53,14 +54,14 @@ def load_inputs(config: DistillConfig | ReferencesConfig) -> Inputs:
         "student": student.fingerprint,
         "teacher": teacher.fingerprint,
     }
-    weights = None
-    if isinstance(config, DistillConfig) and config.weights is not None:
+    weights: Weights | str | None = config.weights if isinstance(config, DistillConfig) else None
+    if isinstance(config, DistillConfig) and config.weights not in (None, DA_KD):
         try:
-            given = read_weights(config.weights)
+            given = read_weights(str(config.weights))
         except UserError as error:
             raise UserError(f"`weights`: {error}") from error
-        weights = weights_in(given, problems, config.weights)
-        fingerprints["weights"] = source_fingerprint(config.weights)
+        weights = weights_in(given, problems, str(config.weights))
+        fingerprints["weights"] = source_fingerprint(str(config.weights))
     return Inputs(problems, student, teacher, len(long.skipped), fingerprints, weights)
 
 

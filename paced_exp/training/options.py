@@ -14,13 +14,15 @@ from paced_exp.training.segments import parse_recompute
 from paced_exp.training.stages import parse_stages
 from paced_exp.weighting import Weighting
 
+DA_KD = "da-kd"  # in place of a file of weights
+
 
 @dataclass(frozen=True, kw_only=True)
 class WeightingOptions(Weighting):
     """The weights.
 
     Attributes:
-        weights: file of the weight of each problem (.jsonl, .csv or .parquet with problem_id and weight, such as paced weights writes), in place of method and its options
+        weights: file of the weight of each problem (.jsonl, .csv or .parquet, as paced weights writes), in place of method; or da-kd: student's over teacher's cross-entropy on the reference
         weight_by: loss (weighted in it) or sampling (problems drawn in proportion to their weights)
         pass_rates: pass_rates.parquet of the same student, or counts of your own (.jsonl or .csv with problem_id, k and K); rolled out here when left out
         recompute: pass rates again: never, stages (at their boundaries), or a number of updates
@@ -126,6 +128,8 @@ class UpdateOptions(Options):
     Attributes:
         steps: updates; 200 when neither this nor epochs is given
         epochs: passes over the problems of positive weight, instead of steps
+        regime: multi-pass (problems come again when all were visited) or one-pass (no problem is visited twice; refused where they do not suffice)
+        accounting: of updates: equal-updates (problems of weight zero are passed over) or as-published (they stay in the batch, without a loss)
         batch: problems an update
         micro_batch: problems in memory at once on each device, a divisor of the batch
         learning_rate: peak, of AdamW; the default was chosen for the lab's models (docs/distillation.md), billions of parameters want about 1e-6
@@ -142,6 +146,8 @@ class UpdateOptions(Options):
 
     steps: int | None = None
     epochs: float | None = None
+    regime: Literal["multi-pass", "one-pass"] = "multi-pass"
+    accounting: Literal["equal-updates", "as-published"] = "equal-updates"
     batch: int = 32
     micro_batch: int = 16
     learning_rate: float = 2e-3
@@ -162,6 +168,10 @@ class UpdateOptions(Options):
         self.positive("epochs", "learning_rate", "max_grad_norm")
         if self.steps is not None and self.epochs is not None:
             raise UserError(f"`steps` {self.steps} and `epochs` {self.epochs:g} both say how long to train; give one of them")
+        if self.regime == "one-pass" and self.epochs is not None and self.epochs > 1:
+            raise UserError(
+                f"`epochs` {self.epochs:g} visits problems again, which `regime` one-pass does not; give at most 1, or multi-pass"
+            )
         if self.batch % self.micro_batch:
             raise UserError(f"`micro_batch` {self.micro_batch} must divide `batch` {self.batch}")
         if self.report_to != "none" and find_spec(self.report_to) is None:

@@ -9,6 +9,7 @@ import numpy as np
 from paced_exp.models.loading import LoadedModel
 from paced_exp.rollouts.store import ChunkStore
 from paced_exp.training.config import DistillConfig
+from paced_exp.training.segments import Plan
 from paced_exp.training.teacher_cache import CachedTeacher
 from paced_exp.training.teachers import matmul_parameters
 from paced_exp.training.trainer import PacedTrainer
@@ -41,6 +42,7 @@ def training_record(config: DistillConfig, trainer: PacedTrainer, teacher: Loade
                 "stage": segment.stage.name,
                 "pass_rate": None if prepared.counts is None else float(np.mean(prepared.counts[0] / prepared.counts[1])),
                 **prepared.weights.summary(),
+                **_visits(prepared.plan),
             }
             for segment, prepared in zip(data.segments, data.prepared, strict=True)
         ],
@@ -56,6 +58,12 @@ def training_record(config: DistillConfig, trainer: PacedTrainer, teacher: Loade
             "seconds": sum(line["seconds"] for line in lines),
         },
     }
+
+
+def _visits(plan: Plan) -> dict[str, int]:
+    """How a segment visits problems: how many, the most visits of one, and how many had been passed over, or visited, by its end."""
+    _, visits = np.unique(plan.indices, return_counts=True)
+    return {"visited": len(visits), "most_visits": int(visits.max()), "scanned": plan.cursor}
 
 
 def _generated(folder: Path) -> dict[str, int]:

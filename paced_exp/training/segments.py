@@ -1,10 +1,11 @@
 """Segments of a run: stretches of updates with one stage and one set of weights; and which problem each update trains on.
 
 Every choice is a function of the update's number and the seed, so that processes, restarts and methods agree: an epoch is one permutation
-of all problems, the same for every method, in which problems of weight zero are passed over.
+of all problems, the same for every method, in which problems of weight zero are passed over unless the accounting is `as-published`.
 """
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +53,21 @@ def make_segments(stages: list[Stage], steps: int, recompute: str) -> list[Segme
 
 
 @dataclass(frozen=True)
+class Passing:
+    """How updates pass over the problems.
+
+    batch: problems an update. weight_by: `loss`: the problems in the order of the permutations, weighted in the loss; `sampling`: problems drawn
+    in proportion to their weights, each with weight one in the loss. regime: `one-pass` visits no problem twice; `multi-pass` begins again.
+    accounting: `equal-updates` passes over problems of weight zero; `as-published` leaves them in the batch, where they have no loss.
+    """
+
+    batch: int
+    weight_by: str = "loss"
+    regime: str = "multi-pass"
+    accounting: str = "equal-updates"
+
+
+@dataclass(frozen=True)
 class Plan:
     """The problems that a segment trains on.
 
@@ -64,24 +80,39 @@ class Plan:
     cursor: int
 
 
-def make_plan(segment: Segment, weights: Weights, batch: int, weight_by: str, seed: int, cursor: int) -> Plan:
-    """The plan of `segment` for updates of `batch` problems.
+def make_plan(segment: Segment, weights: Weights, passing: Passing, seed: int, cursor: int, usable: np.ndarray | None = None) -> Plan:
+    """The plan of `segment`.
 
-    weight_by `loss`: the problems of positive weight in the order of the permutations, weighted in the loss; `sampling`: problems drawn in
-    proportion to their weights, each with weight one in the loss.
+    usable (problems,): whether a problem can be trained on at all; all can where it is None. A problem of positive weight must be usable.
+    Raises `UserError` where one pass does not suffice, naming how many more problems it takes.
     """
-    size = (segment.end - segment.start) * batch
+    size = (segment.end - segment.start) * passing.batch
     count = len(weights.values)
-    if weight_by == "sampling":
+    if passing.weight_by == "sampling":
         rng = np.random.default_rng([seed, 2, segment.start])
         return Plan(sample_in_proportion(weights, size, rng), np.ones(count), cursor)
     kept = weights.values > 0
+    if passing.accounting == "as-published":
+        kept = np.ones(count, dtype=bool) if usable is None else usable
     indices: list[int] = []
     while len(indices) < size:
         epoch, offset = divmod(cursor, count)
+        if passing.regime == "one-pass" and epoch > 0:
+            raise _too_few(size, len(indices), int(kept.sum()), count, segment)
         order = np.random.default_rng([seed, 1, epoch]).permutation(count)[offset:]
         chosen = np.flatnonzero(kept[order])[: size - len(indices)]
         indices += order[chosen].tolist()
         # Past the last problem taken; an epoch that is used up is left for the next one.
         cursor += int(chosen[-1]) + 1 if len(indices) == size else len(order)
-    return Plan(np.array(indices), weights.in_training, cursor)
+    # In the loss, weights have mean one over what the batches are drawn from.
+    scale = kept.sum() / count
+    return Plan(np.array(indices), weights.values * scale, cursor)
+
+
+def _too_few(size: int, found: int, kept: int, count: int, segment: Segment) -> UserError:
+    more = math.ceil((size - found) * count / kept)
+    return UserError(
+        f"`regime` one-pass: updates {segment.start + 1} to {segment.end} need {size} problems that were not visited before, and {found} are left "
+        f"of the {kept} that can be trained on among {count}; at that share {more} more `problems` are needed: raise `limit`, lower `steps`, or "
+        "take `regime` multi-pass"
+    )

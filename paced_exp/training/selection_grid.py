@@ -40,7 +40,7 @@ class SelectionConfig(RunOptions):
     samples: int = 2
     seed: int = 100
     out: str = "runs/selection"
-    records: str = "results/desk/distill/selection"
+    records: str = "results/desk-v1/distill/selection"
 
     def __post_init__(self) -> None:
         super().__post_init__()

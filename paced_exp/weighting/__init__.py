@@ -56,7 +56,7 @@ class Weighting(Options):
 
     The kernel `method` names w(p): `uniform` 1; `paced` p^alpha (1-p)^beta; `hard_filter` 1 on [lo, hi], else 0; `gaussian`
     exp(-(p-1/2)^2 / (2 sigma^2)), sigma matched to PACED's second moment when None; `grpo` sqrt(p(1-p)); `maxrl` (1-(1-p)^order) / p, order
-    the rollouts a problem when None; `focal` (1-p)^gamma. `estimate` says how it is estimated from k of K, for every method but uniform:
+    the rollouts a problem when None; `focal` (1-p)^gamma; `curve` straight lines between the points of `curve`. `estimate` says how it is estimated from k of K, for every method but uniform:
     `plugin` puts in k/K (the paper's); `unbiased` has the kernel as its expectation; `posterior` is the kernel's mean under a uniform
     prior; `empirical_bayes` the same under the Beta prior fitted once to all counts. The default is the paper's, for its reproduction; for
     a training of your own docs/weights.md recommends `empirical_bayes`.
@@ -65,7 +65,7 @@ class Weighting(Options):
     estimate of a kernel that has none.
 
     Attributes:
-        method: of weighting: uniform, paced, hard_filter, gaussian, grpo, maxrl or focal
+        method: of weighting: uniform, paced, hard_filter, gaussian, grpo, maxrl, focal or curve
         alpha: exponent of the pass rate in paced
         beta: exponent of the failure rate in paced
         estimate: of the weight from k of K: plugin (the paper's), unbiased (paced, maxrl and focal), posterior or empirical_bayes (recommended: docs/weights.md)
@@ -74,6 +74,7 @@ class Weighting(Options):
         sigma: width of the gaussian; matched to paced's spread when left out
         gamma: exponent of the failure rate in focal
         order: rollouts at which maxrl truncates the likelihood; K when left out
+        curve: points of method curve, PASS_RATE:WEIGHT joined by commas, such as 0:0.2,0.5:1.5,1:0.4; a probe's record holds measured ones
     """
 
     method: str = "paced"
@@ -85,6 +86,7 @@ class Weighting(Options):
     sigma: float | None = None
     gamma: float = 2.0
     order: int | None = None
+    curve: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -107,6 +109,8 @@ class Weighting(Options):
             raise UserError(f"`sigma` {self.sigma} must be positive, from 1e-6 to 1e6; leave it out to match PACED's spread")
         if self.order is not None and self.order < 1:
             raise UserError(f"`order` {self.order} must be at least 1; leave it out for the number of rollouts a problem")
+        if self.method == "curve":
+            self.kernel(np.ones(1))
         if self.estimate == "unbiased":
             Unbiased.degree(self.kernel(np.ones(1)))
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_checked
+from paced_theory.curve import Curve, parse_curve
 from paced_theory.kernel import FunctionKernel, Kernel
 from paced_theory.kernels import BetaKernel, Focal, GaussianBump, HardFilter, MaxRL, SqrtVariance, Uniform
 
@@ -58,6 +59,18 @@ register("gaussian", "Gaussian", "exp(-(p-1/2)^2 / (2 sigma^2))", ("sigma",))(Ga
 register("grpo", "GRPO", "sqrt(p(1-p))")(GRPO)
 register("maxrl", "MaxRL", "(1-(1-p)^order) / p", ("order",))(MaxRL)
 register("focal", "focal", "(1-p)^gamma", ("gamma",))(Focal)
+
+
+def _curve(curve: str | None) -> Curve:
+    if curve is None:
+        raise UserError("`method` curve needs `curve`: PASS_RATE:WEIGHT joined by commas, such as a probe's record holds")
+    try:
+        return parse_curve(curve)
+    except ValueError as error:
+        raise UserError(f"`curve` {curve}: {error}") from error
+
+
+METHODS["curve"] = Method("measured curve", "straight lines between the points of curve", _curve, ("curve",))
 
 
 def method_of(name: str, argument: str = "method") -> Method:

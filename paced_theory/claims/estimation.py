@@ -19,7 +19,7 @@ from paced_theory.estimation import (
 
 section = Section("estimation", "Finite rollouts", "paced_theory/estimation.py")
 
-#: The Beta law fitted to the 46,592 problems that the lab's model was offered (results/desk/snr_verdict/qwen3/record.json, rollouts.offered).
+#: The Beta law fitted to the 46,592 problems that the lab's model was offered (results/desk-v1/snr_verdict/qwen3/record.json, rollouts.offered).
 _MEASURED = (0.35, 0.43)
 
 

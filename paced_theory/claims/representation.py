@@ -24,7 +24,7 @@ from paced_theory.representation import (
 section = Section("representation", "Representation and leading-order fit", "paced_theory/representation.py")
 
 
-#: alpha, beta and tilt of the lab's measured law of pass rates (the probe of results/desk/snr_robustness/sum).
+#: alpha, beta and tilt of the lab's measured law of pass rates (the probe of results/desk-v1/snr_robustness/sum).
 _LAB_LAW = (0.513, 0.263, (-0.675,))
 
 

@@ -3,7 +3,7 @@
 One data set: the counts of all problems drawn, K = 10 rollouts each; n problems a bin, their pass rates from the law given k; gradients in
 200 dimensions r (s(p) u + e), with e of norm about 1 and r log-normal, so that norms are heavy-tailed and signal and noise share them;
 SNR^2 with its interval by the package's estimator; the law of pass rates fitted to the counts; the exponents fitted through it. The law is
-the measured one (that of results/desk/snr_robustness/sum), the peak of SNR^2 is 0.003, about what the probe found, and 200 is about the
+the measured one (that of results/desk-v1/snr_robustness/sum), the peak of SNR^2 is 0.003, about what the probe found, and 200 is about the
 effective rank that it found.
 
 A row counts the data sets in which the interval held the truth, for the exponent that fares worse; `extra` has both, the median widths and

@@ -17,7 +17,7 @@ def rows(first: str) -> list[list[str]]:
 
 
 def test_the_selection_is_the_records_and_the_best_is_marked() -> None:
-    records = [read_json(path) for path in (ROOT / "results" / "desk" / "distill" / "selection").glob("*.json")]
+    records = [read_json(path) for path in (ROOT / "results" / "desk-v1" / "distill" / "selection").glob("*.json")]
     wanted = []
     for record in records:
         best = max(other["mean_of_tiers"] for other in records if other["setting"] == record["setting"])
@@ -28,7 +28,7 @@ def test_the_selection_is_the_records_and_the_best_is_marked() -> None:
 
 
 def test_what_the_rate_cost_is_the_records() -> None:
-    records = [read_json(path) for path in (ROOT / "results" / "desk" / "distill" / "selection").glob("*.json")]
+    records = [read_json(path) for path in (ROOT / "results" / "desk-v1" / "distill" / "selection").glob("*.json")]
     high, low = (next(r for r in records if r["setting"] == "distillation" and r["learning_rate"] == rate) for rate in (2e-3, 1e-3))
     gained = 100 * (high["mean_of_tiers"] - low["mean_of_tiers"])
     lost = 100 * (low["difference_to_base"]["lab:retention"]["value"] - high["difference_to_base"]["lab:retention"]["value"])
@@ -37,7 +37,7 @@ def test_what_the_rate_cost_is_the_records() -> None:
 
 
 def test_how_often_methods_repeat_their_data_is_the_records() -> None:
-    records = [read_json(path)["training"]["weights"] for path in (ROOT / "results" / "desk" / "distillation").glob("paced-s*.json")]
+    records = [read_json(path)["training"]["weights"] for path in (ROOT / "results" / "desk-v1" / "distillation").glob("paced-s*.json")]
     kept = sum(record["problems"] - record["dropped"] for record in records) / len(records)
     assert len(records) == 5 and {record["problems"] for record in records} == {2000}
     said = f"200 updates of 32 visit each {200 * 32 / 2000:.1f} times without weights or with posterior ones, "
@@ -45,7 +45,7 @@ def test_how_often_methods_repeat_their_data_is_the_records() -> None:
 
 
 def test_the_benchmark_is_the_records() -> None:
-    record = read_json(ROOT / "results" / "desk" / "bench" / "distill.json")
+    record = read_json(ROOT / "results" / "desk-v1" / "bench" / "distill.json")
     for step in record["step"]:
         quartiles = f"{step['quartile_low']:.2f}, {step['quartile_high']:.2f}"
         assert rows(step["contender"]) == [[step["contender"], f"{step['total']:.2f}", quartiles]]

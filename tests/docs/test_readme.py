@@ -15,7 +15,7 @@ from paced_exp.core.errors import UserError
 from paced_exp.probe.fits import mixture_of
 from paced_exp.reproduce import readme
 from paced_exp.reproduce.records import Results
-from paced_exp.reproduce.scales import DESK
+from paced_exp.reproduce.scales import DESK_V1
 from paced_theory.claims import counts_by_source
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,7 +74,7 @@ def in_the_middle(verdict: dict[str, Any]) -> str:
 
 
 def test_the_answer_at_the_top_is_that_of_the_records() -> None:
-    desk = ROOT / "results" / "desk"
+    desk = ROOT / "results" / "desk-v1"
     record = json.loads((desk / "snr_verdict" / "qwen3" / "record.json").read_text())
     fit = mixture_of(record)["fit"]
     said = [squared(record["bins"][0]), squared(record["bins"][-1]), in_the_middle(record["verdict"]["low"])]
@@ -89,8 +89,8 @@ def test_the_answer_at_the_top_is_that_of_the_records() -> None:
 def test_the_verdicts_are_those_of_the_records() -> None:
     """Whatever they are: the block is written by make claims, and a new result changes both."""
     text = (ROOT / "README.md").read_text()
-    assert readme.replaced(text, readme.block(Results(ROOT / "results"), DESK), "README.md") == text, "run: make claims"
-    judged = {claim["id"]: claim for claim in json.loads((ROOT / "results" / "claims.json").read_text())["scales"]["desk"]}
+    assert readme.replaced(text, readme.block(Results(ROOT / "results"), DESK_V1), "README.md") == text, "run: make claims"
+    judged = {claim["id"]: claim for claim in json.loads((ROOT / "results" / "claims.json").read_text())["scales"]["desk-v1"]}
     rows = re.findall(r"^\| (C\d+): [^|]+ \| ([^|]+) \| ([^|]+) \|$", text.split(readme.BEGIN)[1].split(readme.END)[0], re.M)
     assert rows == [(name, claim["verdict"], claim["verdict_alone"]) for name, claim in judged.items()]
 
@@ -113,7 +113,7 @@ def test_a_page_without_its_markers_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_the_engines_speeds_are_the_records() -> None:
-    rows = json.loads((ROOT / "results" / "desk" / "bench" / "rollouts.json").read_text())["rows"]
+    rows = json.loads((ROOT / "results" / "desk-v1" / "bench" / "rollouts.json").read_text())["rows"]
     hf, vllm = (next(row for row in rows if row["engine"] == name) for name in ("hf", "vllm"))
     rates = [row["rollouts_per_processor_second"] for row in (hf, vllm)]
     text = f"hf {rates[0]:.0f} rollouts a second of processor time, vllm {rates[1]:.0f} ({rates[1] / rates[0]:.2f} of it), "

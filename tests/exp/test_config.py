@@ -332,7 +332,7 @@ class Makes(config_options.Options):
 
     name: Literal["cake", "bread"]
     table: list[str] | None = None
-    scale: Literal["desk", "paper"] | None = None
+    scale: Literal["desk-v1", "paper"] | None = None
     out: Path = Path("runs")
     dry_run: bool = False
 
@@ -344,7 +344,7 @@ class Makes(config_options.Options):
         (["--dry-run", "cake"], Makes("cake", dry_run=True)),
         (["bread", "--table", "a", "--table=b"], Makes("bread", table=["a", "b"])),
         (["bread", "--table", "[a, b]"], Makes("bread", table=["a", "b"])),
-        (["cake", "--scale", "desk", "--out", "a/b"], Makes("cake", scale="desk", out=Path("a/b"))),
+        (["cake", "--scale", "desk-v1", "--out", "a/b"], Makes("cake", scale="desk-v1", out=Path("a/b"))),
     ],
 )
 def test_positional_repeated_and_path_options(argv: list[str], expected: Makes) -> None:

@@ -16,48 +16,8 @@ from torch import nn
 
 from paced_exp.gradients import fold
 from paced_exp.gradients.engine import GradientSums, PerProblemGradients, Sketch
-from paced_exp.losses.alignment import Row, collate
-from paced_exp.losses.cross_entropy import CrossEntropy
-from paced_exp.losses.kl import ForwardKL
-from paced_exp.losses.problem_loss import ProblemLoss
-from paced_exp.training.teachers import ModelTeacher
+from tests.support.gradients import ALL, KINDS, PROMPTS, RESPONSES, SIZE, losses_of, losses_on, model_of, single_gradients
 from tests.support.tiny_models import tiny_model
-
-PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13], [0, 1, 2], [17, 18, 18]]
-RESPONSES = [[20, 21, 22, 23, 1], [30, 1], [31], [0, 0, 1], [40, 40, 40, 1]]
-SIZE = 256
-KINDS = ["qwen3", "qwen3-untied", "llama", "gpt2"]
-
-
-def model_of(kind: str, dtype: torch.dtype = torch.float64) -> Any:
-    model = tiny_model(kind.removesuffix("-untied"), dtype=dtype)
-    if kind.endswith("-untied"):
-        generator = torch.Generator().manual_seed(9)
-        model.lm_head.weight = nn.Parameter(torch.randn(model.lm_head.weight.shape, generator=generator).to(dtype) * 0.3)
-    return model
-
-
-def losses_of(model: Any, teacher: Any, rows: list[int]) -> torch.Tensor:
-    """Per-problem losses (rows,) of some of the problems, in one forward pass; forward KL, or cross-entropy without a teacher."""
-    prompts, responses = [PROMPTS[row] for row in rows], [RESPONSES[row] for row in rows]
-    return losses_on(model, teacher, prompts, prompts, responses)
-
-
-def losses_on(model: Any, teacher: Any, prompts: list[list[int]], read: list[list[int]], responses: list[list[int]]) -> torch.Tensor:
-    rows = [Row("", own, theirs, response, [True] * len(response)) for own, theirs, response in zip(prompts, read, responses, strict=True)]
-    batch = collate(rows, 0, positions=True)
-    if teacher is None:
-        return ProblemLoss(CrossEntropy())(model, batch, None)
-    return ProblemLoss(ForwardKL())(model, batch, ModelTeacher(teacher).targets(batch))
-
-
-def single_gradients(model: Any, teacher: Any) -> torch.Tensor:
-    """Each problem's gradient from its own backward pass, (problems, parameters), in float64."""
-    made = []
-    for row in range(len(PROMPTS)):
-        gradients = torch.autograd.grad(losses_of(model, teacher, [row]).sum(), list(model.parameters()))
-        made.append(torch.cat([gradient.double().flatten() for gradient in gradients]))
-    return torch.stack(made)
 
 
 def accumulated(model: Any, teacher: Any, batches: list[list[int]], seed: int = 0) -> GradientSums:
@@ -75,9 +35,6 @@ def sketched(model: Any, gradients: torch.Tensor, seed: int = 0) -> np.ndarray:
         sketch.add(buffer, parameter, gradients[:, start : start + parameter.numel()])
         start += parameter.numel()
     return sketch.result(buffer).numpy()
-
-
-ALL = [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5), (torch.bfloat16, 3e-2)])

@@ -11,7 +11,8 @@ from torch import nn
 from bench.memory import peak_bytes
 from paced_exp.core.errors import UserError
 from paced_exp.gradients.engine import PerProblemGradients, Sketch
-from tests.exp.test_gradients import ALL, INPUT, SIZE, losses_of, model_of
+from tests.exp.test_gradients import INPUT
+from tests.support.gradients import ALL, SIZE, losses_of, model_of
 
 # ---- the model is left as it was
 

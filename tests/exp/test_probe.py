@@ -38,7 +38,7 @@ def test_the_record_says_what_the_issue_asks_for(whole: Path) -> None:
     assert {verdict["verdict"] for verdict in record["verdict"].values()} <= known
     assert record["kind"] == "snr_probe" and record["provenance"]["seed"] == 5 and record["config"]["per_bin"] == PER_BIN
     assert all(seconds > 0 for seconds in record["seconds"].values())
-    assert {path.name for path in whole.iterdir()} >= {"snr_curve.pdf", "snr_curve.png", "config.yaml", "problems.parquet"}
+    assert {path.name for path in whole.iterdir()} >= {"snr_curve.pdf", "snr_curve.png", "gram.png", "config.yaml", "problems.parquet"}
     assert not [path for path in whole.rglob("*.tmp")]
 
 
@@ -105,7 +105,9 @@ def test_the_table_shows_every_bin_and_the_words_of_the_verdict(
         assert line.split()[:2] == [f"{row['pass_rate']:.3f}", str(row["n"])] and f"{row['snr']:.4f}" in line
     assert {words(record, end)[1:] for end in ("low", "high")} <= {line[1:] for line in lines}
     assert any(line.startswith("seconds: load ") and "total" in line for line in lines)
-    assert [Path(line).name for line in lines[-4:]] == [f"snr_curve.{suffix}" for suffix in ("pdf", "png", "svg", "txt")]
+    figures = [f"{name}.{suffix}" for name in ("gram", "snr_curve") for suffix in ("pdf", "png", "svg", "txt")]
+    assert [Path(line).name for line in lines[-8:]] == figures
+    assert any(line.startswith("cosine of mean gradients: lowest bin with the middle") for line in lines)
 
 
 # ---- the same again

@@ -126,7 +126,7 @@ def test_bounds_of_the_search_are_not_printed_as_numbers() -> None:
 
 
 def test_the_laws_counts_of_committed_records_are_those_drawn() -> None:
-    record = json.loads((ROOT / "results" / "desk" / "snr_verdict" / "qwen3" / "record.json").read_text())
+    record = json.loads((ROOT / "results" / "desk-v1" / "snr_verdict" / "qwen3" / "record.json").read_text())
     law, posterior = law_of(record)
     assert posterior.shape == (11, law.mass.size) and posterior.sum(axis=1) == pytest.approx(np.ones(11))
     # The law's own probabilities of k, summed here over its nodes by scipy's binomial.

@@ -84,7 +84,7 @@ def test_a_record_that_cannot_be_decides_nothing(tmp_path: Path, change: dict[st
 @pytest.mark.parametrize(("setting", "steps"), [("distillation", 200), ("self-distillation", 100)])
 def test_the_committed_records_are_whole(setting: Any, steps: int) -> None:
     assert (
-        len(finished(SelectionConfig(setting=setting, steps=(steps,), records=str(ROOT / "results" / "desk" / "distill" / "selection"))))
+        len(finished(SelectionConfig(setting=setting, steps=(steps,), records=str(ROOT / "results" / "desk-v1" / "distill" / "selection"))))
         >= 3
     )
 

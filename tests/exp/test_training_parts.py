@@ -15,7 +15,7 @@ from paced_exp.losses.alignment import Row
 from paced_exp.training.data import BatchOptions, TrainingData
 from paced_exp.training.masks import parse_mask
 from paced_exp.training.row_builder import RowBuilder
-from paced_exp.training.segments import Segment, make_plan, make_segments
+from paced_exp.training.segments import Passing, Segment, make_plan, make_segments
 from paced_exp.training.stages import Stage, parse_stages, stage_ends
 from paced_exp.training.trainer import by_length
 from paced_exp.weighting import ESTIMATES, METHODS, Weighting, Weights, normalised, weigh
@@ -122,8 +122,8 @@ def test_plans_pass_over_dropped_problems_and_go_on_where_the_last_one_ended() -
     count, batch = 11, 4
     first, second = normalised(np.array([0, 1.0] * 5 + [3.0])), normalised(np.array([1.0] * 8 + [0, 0, 0]))
     segments = make_segments([FORWARD, REVERSE], 10, "stages")
-    one = make_plan(segments[0], first, batch, "loss", 7, 0)
-    two = make_plan(segments[1], second, batch, "loss", 7, one.cursor)
+    one = make_plan(segments[0], first, Passing(batch), 7, 0)
+    two = make_plan(segments[1], second, Passing(batch), 7, one.cursor)
     stream = (int(index) for epoch in itertools.count() for index in np.random.default_rng([7, 1, epoch]).permutation(count))
     expected = []
     for weights in (first, second):
@@ -136,8 +136,8 @@ def test_plans_pass_over_dropped_problems_and_go_on_where_the_last_one_ended() -
 def test_every_method_sees_the_kept_problems_in_the_same_order() -> None:
     segment = make_segments([Stage("akl", "references", 1.0)], 6, "never")[0]
     weights = normalised(np.array([0, 1.0, 1, 0, 1, 1, 1, 0]))
-    every = make_plan(segment, normalised(np.ones(8)), 4, "loss", 3, 0).indices
-    some = make_plan(segment, weights, 4, "loss", 3, 0).indices
+    every = make_plan(segment, normalised(np.ones(8)), Passing(4), 3, 0).indices
+    some = make_plan(segment, weights, Passing(4), 3, 0).indices
     kept = [index for index in every.tolist() if weights.values[index] > 0]
     assert some.tolist()[: len(kept)] == kept
 
@@ -145,13 +145,41 @@ def test_every_method_sees_the_kept_problems_in_the_same_order() -> None:
 def test_an_epoch_has_every_kept_problem_once() -> None:
     segment = make_segments([Stage("akl", "references", 1.0)], 5, "never")[0]
     weights = normalised(np.array([1.0, 0.0] * 10))
-    counts = Counter(make_plan(segment, weights, 4, "loss", 0, 0).indices.tolist())
+    counts = Counter(make_plan(segment, weights, Passing(4), 0, 0).indices.tolist())
     assert counts == {index: 2 for index in range(0, 20, 2)}
+
+
+def test_one_pass_visits_no_problem_twice_and_says_what_is_lacking() -> None:
+    """Half of 40 problems have weight zero: 20 visits are there, over both segments together, and not one more."""
+    weights = normalised(np.array([1.0, 0.0] * 20))
+    first, second = make_segments([FORWARD, REVERSE], 5, "never")
+    passing = Passing(4, regime="one-pass")
+    one = make_plan(first, weights, passing, 0, 0)
+    two = make_plan(second, weights, passing, 0, one.cursor)
+    assert sorted([*one.indices.tolist(), *two.indices.tolist()]) == list(range(0, 40, 2))
+    again = make_plan(first, weights, Passing(4), 0, 0)
+    assert one.indices.tolist() == again.indices.tolist() and one.weights == pytest.approx(again.weights)
+    longer = make_segments([FORWARD], 6, "never")[0]
+    with pytest.raises(UserError, match="updates 1 to 6 need 24 problems .* 20 are left of the 20 .* among 40; at that share 8 more"):
+        make_plan(longer, weights, passing, 0, 0)
+
+
+def test_as_published_leaves_weight_zero_in_the_batch() -> None:
+    """The same problems as without weights, in the same order; the mean weight over all of them is one."""
+    segment = make_segments([FORWARD], 5, "never")[0]
+    weights = normalised(np.array([1.0, 0.0, 3.0, 0.0] * 5))
+    plan = make_plan(segment, weights, Passing(4, accounting="as-published"), 3, 0)
+    every = make_plan(segment, normalised(np.ones(20)), Passing(4), 3, 0)
+    assert plan.indices.tolist() == every.indices.tolist()
+    assert plan.weights.mean() == pytest.approx(1.0) and (plan.weights == 0).sum() == 10
+    usable = np.array([True] * 10 + [False] * 10)
+    some = make_plan(segment, normalised(np.where(usable, weights.values, 0)), Passing(4, accounting="as-published"), 3, 0, usable)
+    assert set(some.indices.tolist()) == set(range(10)) and some.weights[usable].mean() == pytest.approx(1.0)
 
 
 def test_sampling_draws_in_proportion_and_weighs_alike() -> None:
     segment = Segment(0, 5000, Stage("akl", "references", 1.0), False)
-    plan = make_plan(segment, Weights(np.array([0.0, 1.0, 2.0])), 4, "sampling", 0, 0)
+    plan = make_plan(segment, Weights(np.array([0.0, 1.0, 2.0])), Passing(4, "sampling"), 0, 0)
     counts = np.bincount(plan.indices, minlength=3)
     assert counts[0] == 0 and counts[2] / counts[1] == pytest.approx(2, rel=0.1)
     assert plan.weights.tolist() == [1.0, 1.0, 1.0]
@@ -162,17 +190,20 @@ def test_sampling_draws_in_proportion_and_weighs_alike() -> None:
 
 def some_data(weighting: Weighting, counts: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> TrainingData:
     """The data of one stage on the student's rollouts, of problems that no model ever sees."""
-    options = BatchOptions(weighting, None, "loss", batch=2, rollout_every=1, seed=0)
+    options = BatchOptions(weighting, None, Passing(2), rollout_every=1, seed=0)
     monkeypatch.setattr(TrainingData, "_check_contexts", lambda *_: None)
     nothing: Any = None
     rows = RowBuilder([nothing] * len(counts[0]), nothing, nothing, "plain", nothing)
     return TrainingData(options, [Segment(0, 3, REVERSE, False)], rows, nothing, nothing, counts)
 
 
+NEEDED: dict[str, dict[str, Any]] = {"maxrl": {"order": 4}, "curve": {"curve": "0:0.2,0.5:1,1:0"}}  # options without a default
+
+
 @pytest.mark.parametrize(
     "weighting",
     [
-        *(Weighting(method, order=4 if method == "maxrl" else None) for method in METHODS),
+        *(Weighting(method, **NEEDED.get(method, {})) for method in METHODS),
         *(Weighting(estimate=estimate) for estimate in ESTIMATES),
     ],
     ids=lambda w: f"{w.method}-{w.estimate}",

@@ -53,12 +53,14 @@ k8 = np.arange(9)
 
 
 def without_whole_exponents(method: str, estimate: str) -> bool:
-    return estimate == "unbiased" and method in ("hard_filter", "gaussian", "grpo")
+    return estimate == "unbiased" and method in ("hard_filter", "gaussian", "grpo", "curve")
 
+
+NEEDED: dict[str, dict[str, Any]] = {"curve": {"curve": "0:0.2,0.5:1,1:0"}}  # options without a default
 
 #: Every pair that exists with default options; no weighting has no pass rate to estimate.
 PAIRS = [
-    Weighting(method, estimate=estimate)
+    Weighting(method, estimate=estimate, **NEEDED.get(method, {}))
     for method, estimate in itertools.product(METHODS, ESTIMATES)
     if not without_whole_exponents(method, estimate) and (method != "uniform" or estimate == "plugin")
 ]
@@ -160,7 +162,16 @@ def test_options_that_do_not_apply_are_refused(method: str, name: str, value: fl
 
 
 def test_every_declared_option_has_a_case_above() -> None:
-    assert {option for method in METHODS.values() for option in method.options} == {"alpha", "beta", "lo", "hi", "sigma", "order", "gamma"}
+    assert {option for method in METHODS.values() for option in method.options} == {
+        "alpha",
+        "beta",
+        "lo",
+        "hi",
+        "sigma",
+        "order",
+        "gamma",
+        "curve",
+    }
 
 
 @pytest.mark.parametrize(
@@ -407,7 +418,7 @@ def test_a_fitted_kernel_has_the_exponents_of_the_probe_s_record(tmp_path: Path)
     record = a_record(tmp_path / "record.json", mixture={"fit": {"a": 0.25, "b": 1.5}}, fit={"a": 3.0, "b": 3.0})
     assert fitted(record) == Beta(0.25, 1.5) and fitted(str(record), "bins") == Beta(3, 3)
     assert_ratio(weights(k8, 8, fitted(record), "plugin").values, [p**0.25 * (1 - p) ** 1.5 for p in k8 / 8])
-    committed = ROOT / "results" / "desk" / "snr_verdict" / "qwen3" / "record.json"
+    committed = ROOT / "results" / "desk-v1" / "snr_verdict" / "qwen3" / "record.json"
     found = json.loads(committed.read_text())["fit"]
     assert fitted(committed, "bins") == Beta(found["a"], found["b"])
 

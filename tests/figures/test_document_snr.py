@@ -11,12 +11,12 @@ import pytest
 from figures import document_snr
 from paced_exp.core.errors import UserError
 from paced_exp.reproduce.probes import probes_of
-from paced_exp.reproduce.scales import DESK
+from paced_exp.reproduce.scales import DESK_V1
 from paced_exp.reproduce.verdicts import findings_by_name
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "snr.md").read_text(encoding="utf-8")
-PROBE = next(probe for probe in probes_of(DESK) if probe.key == "snr_verdict/qwen3")
+PROBE = next(probe for probe in probes_of(DESK_V1) if probe.key == "snr_verdict/qwen3")
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def page() -> str:
 
 
 def record(key: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((ROOT / "results" / "desk" / key / "record.json").read_text())
+    found: dict[str, Any] = json.loads((ROOT / "results" / "desk-v1" / key / "record.json").read_text())
     return found
 
 
@@ -39,7 +39,7 @@ def test_make_writes_it() -> None:
 
 
 def test_verdicts_stand_raw_and_corrected_side_by_side(page: str) -> None:
-    findings = findings_by_name(ROOT / "results", DESK)
+    findings = findings_by_name(ROOT / "results", DESK_V1)
     rows = [line for line in page.splitlines() if line.startswith("| the bin k = ")]
     assert len(rows) == 8
     for name in ("C1.step1.low", "C1.step1.high", "C1.step20.low", "C1.step20.high"):
@@ -97,8 +97,8 @@ def test_what_an_old_record_lacks_is_said_and_what_a_new_one_holds_is_printed() 
 def test_a_missing_record_is_named_with_its_command(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"qwen3/record\.json does not exist; run: .*--table figure2"):
         document_snr.document(tmp_path)
-    shutil.copytree(ROOT / "results" / "desk", tmp_path / "desk", ignore=shutil.ignore_patterns("*.pdf", "*.png", "*.svg"))
-    (tmp_path / "desk" / "snr_robustness" / "sum" / "record.json").unlink()
+    shutil.copytree(ROOT / "results" / "desk-v1", tmp_path / "desk-v1", ignore=shutil.ignore_patterns("*.pdf", "*.png", "*.svg"))
+    (tmp_path / "desk-v1" / "snr_robustness" / "sum" / "record.json").unlink()
     with pytest.raises(UserError, match=r"sum/record\.json does not exist; run: .*--table robustness"):
         document_snr.document(tmp_path)
 

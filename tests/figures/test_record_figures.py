@@ -11,7 +11,7 @@ from figures import figure1_overview, figure3_prompts, figure4_compute, figure5_
 from paced_exp.data.prompts import user_message
 from paced_exp.reproduce.measures import primaries, row_named
 from paced_exp.reproduce.records import Results
-from paced_exp.reproduce.scales import DESK
+from paced_exp.reproduce.scales import DESK_V1
 from paced_exp.reproduce.verdicts import outcomes
 from tests.support.synthetic import write_base, write_row
 
@@ -60,8 +60,8 @@ def test_without_records_no_point_is_drawn(module, tmp_path: Path, monkeypatch: 
 def test_accuracy_against_compute(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     axis = drawn(figure4_compute, filled, monkeypatch).axes[0]
     points = {container.get_label(): container.lines[0].get_xydata() for container in axis.containers}
-    paced = row_named(Results(filled), DESK, "distillation", "paced")
-    np.testing.assert_allclose(points["PACED, forward KL"], [[3.0, np.mean(primaries(paced, DESK))]])
+    paced = row_named(Results(filled), DESK_V1, "distillation", "paced")
+    np.testing.assert_allclose(points["PACED, forward KL"], [[3.0, np.mean(primaries(paced, DESK_V1))]])
     assert set(points) == {"Forward KL (unweighted)", "PACED, forward KL"}
 
 
@@ -75,7 +75,7 @@ def test_histogram_shares_sum_to_one(filled: Path, monkeypatch: pytest.MonkeyPat
 
 def test_the_forest_holds_every_hypothesis_and_the_measured_ones_as_points(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     left, right = drawn(figure6_claims, filled, monkeypatch).axes
-    found = [finding for outcome in outcomes(Results(filled), DESK) for finding in outcome.findings]
+    found = [finding for outcome in outcomes(Results(filled), DESK_V1) for finding in outcome.findings]
     names = [label.get_text() for axis in (left, right) for label in axis.get_yticklabels()]
     assert sorted(names) == sorted(finding.hypothesis for finding in found)
     measured = [finding for finding in found if finding.value is not None]

@@ -11,7 +11,7 @@ from paced_exp.reproduce.claims import CLAIMS
 from paced_exp.reproduce.grids import BY_NAME, TABLES, table_named
 from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.reported import Reported
-from paced_exp.reproduce.scales import DESK, SCALES
+from paced_exp.reproduce.scales import DESK_V1, SCALES
 from paced_exp.reproduce.verdicts import LEAST_SEEDS
 from paced_exp.training.config import DistillConfig
 
@@ -27,7 +27,7 @@ def test_every_cell_has_a_valid_configuration_and_a_record_of_its_own(name: str)
 
 def test_rows_of_equal_options_are_one_cell_with_one_home() -> None:
     paced = [
-        cell_of(DESK, BY_NAME[table], BY_NAME[table].row(row), 2)
+        cell_of(DESK_V1, BY_NAME[table], BY_NAME[table].row(row), 2)
         for table, row in (
             ("distillation", "paced"),
             ("forgetting-distillation", "paced"),
@@ -46,11 +46,11 @@ def test_rows_of_equal_options_are_one_cell_with_one_home() -> None:
 
 def test_no_exponents_are_no_weighting() -> None:
     table = BY_NAME["exponents"]
-    assert cell_of(DESK, table, table.row("a0-b0"), 0).name == "distillation/uniform-s0"
+    assert cell_of(DESK_V1, table, table.row("a0-b0"), 0).name == "distillation/uniform-s0"
 
 
 def test_the_exponents_are_the_square_and_the_moved_peak() -> None:
-    configs = [cell_of(DESK, BY_NAME["exponents"], row, 0).config for row in BY_NAME["exponents"].rows[1:]]
+    configs = [cell_of(DESK_V1, BY_NAME["exponents"], row, 0).config for row in BY_NAME["exponents"].rows[1:]]
     pairs = {(config.alpha, config.beta) for config in configs if isinstance(config, DistillConfig)}
     square = {(a, b) for a in (0, 0.5, 1, 2) for b in (0, 0.5, 1, 2)} - {(0, 0)}
     assert pairs == square | {(0.5, 1.5), (1.5, 0.5)}
@@ -78,13 +78,13 @@ def test_every_row_says_where_the_papers_value_is() -> None:
 
 
 def test_stages_and_recomputation_follow_the_scale() -> None:
-    steps = DESK.setups["distillation"].updates
+    steps = DESK_V1.setups["distillation"].updates
     table = BY_NAME["recomputation"]
-    found = {row.name: cell_of(DESK, table, row, 0).config for row in table.rows}
+    found = {row.name: cell_of(DESK_V1, table, row, 0).config for row in table.rows}
     assert found["half"].recompute == str(steps // 2) and found["eighth"].recompute == str(steps // 8)
-    doubled = cell_of(DESK, BY_NAME["compute"], BY_NAME["compute"].row("paced-double"), 0).config
+    doubled = cell_of(DESK_V1, BY_NAME["compute"], BY_NAME["compute"].row("paced-double"), 0).config
     assert isinstance(doubled, DistillConfig) and doubled.steps == 2 * steps
-    assert {cell.config.stages for cell in cells_of(DESK, BY_NAME["stage-ratio"], 1)} == {
+    assert {cell.config.stages for cell in cells_of(DESK_V1, BY_NAME["stage-ratio"], 1)} == {
         "forward_kl:0.25,reverse_kl:0.75",
         "forward_kl:0.5,reverse_kl:0.5",
         "forward_kl:0.75,reverse_kl:0.25",
@@ -92,14 +92,14 @@ def test_stages_and_recomputation_follow_the_scale() -> None:
 
 
 def test_options_leave_out_where_a_run_lies() -> None:
-    cell = base_cell(DESK, "llama")
+    cell = base_cell(DESK_V1, "llama")
     assert not cell.trained and cell.config.model == "lab:student-llama" and not set(NEUTRAL_OPTIONS) & set(cell.options)
 
 
 def test_seeds_come_whole_and_main_tables_first() -> None:
-    seeds = [cell.seed for cell in cells_of(DESK, BY_NAME["kernels"])]
-    assert seeds == sorted(seeds) and set(seeds) == set(range(DESK.seeds[1]))
-    names = [cell.table for cell in all_cells(DESK)]
+    seeds = [cell.seed for cell in cells_of(DESK_V1, BY_NAME["kernels"])]
+    assert seeds == sorted(seeds) and set(seeds) == set(range(DESK_V1.seeds[1]))
+    names = [cell.table for cell in all_cells(DESK_V1)]
     others = {table.name for table in TABLES if not table.main}
     assert min(index for index, name in enumerate(names) if name in others) > max(
         index for index, name in enumerate(names) if name not in others
@@ -108,7 +108,7 @@ def test_seeds_come_whole_and_main_tables_first() -> None:
 
 def test_every_table_that_a_claim_rests_on_has_the_most_seeds() -> None:
     judged = {contrast.table for claim in CLAIMS for hypothesis in claim.hypotheses for contrast in hypothesis.contrasts}
-    assert judged and all(BY_NAME[name].main for name in judged) and DESK.seeds[0] >= LEAST_SEEDS
+    assert judged and all(BY_NAME[name].main for name in judged) and DESK_V1.seeds[0] >= LEAST_SEEDS
 
 
 def test_unknown_names_list_the_known() -> None:
@@ -122,8 +122,8 @@ def test_unknown_names_list_the_known() -> None:
 @pytest.mark.parametrize("setup", ["distillation", "self-distillation"])
 def test_the_desks_rate_and_updates_are_those_chosen_on_the_unweighted_baseline(setup: str) -> None:
     """The selection's records, made with a seed that no cell has: the best mean of the tiers is what every method runs with."""
-    folder = Path(__file__).resolve().parents[2] / "results" / "desk" / "distill" / "selection"
+    folder = Path(__file__).resolve().parents[2] / "results" / "desk-v1" / "distill" / "selection"
     records = [read_json(path) for path in sorted(folder.glob(f"{setup}-lr*.json"))]
     best = max(records, key=lambda record: record["mean_of_tiers"])
-    assert (best["learning_rate"], best["steps"]) == (DESK.setups[setup].learning_rate, DESK.setups[setup].updates)
-    assert best["config"]["method"] == "uniform" and {record["seed"] for record in records}.isdisjoint(range(DESK.seeds[0]))
+    assert (best["learning_rate"], best["steps"]) == (DESK_V1.setups[setup].learning_rate, DESK_V1.setups[setup].updates)
+    assert best["config"]["method"] == "uniform" and {record["seed"] for record in records}.isdisjoint(range(DESK_V1.seeds[0]))

@@ -18,7 +18,7 @@ from paced_exp.reproduce.budget import correction, cost_of, memory_bytes
 from paced_exp.reproduce.cells import all_cells, cells_of
 from paced_exp.reproduce.grids import BY_NAME, TABLES
 from paced_exp.reproduce.records import Results
-from paced_exp.reproduce.scales import DESK, PAPER, SCALES
+from paced_exp.reproduce.scales import DESK_V1, PAPER, SCALES
 from paced_exp.reproduce.scheduler import Task
 from tests.support.synthetic import write_base, write_row
 
@@ -33,7 +33,7 @@ def test_the_list_has_every_table_and_row(capsys: pytest.CaptureFixture[str]) ->
     for table in TABLES:
         assert f"{table.number:>2} {table.name}: {table.title}" in text
         assert all(f"      {row.name:<24} {row.label}" in text for row in table.rows)
-    assert f"{len(all_cells(DESK))} cells at desk scale" in text
+    assert f"{len(all_cells(DESK_V1))} cells at desk scale" in text
 
 
 def test_a_dry_run_counts_what_is_left_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,11 +50,11 @@ def test_a_dry_run_counts_what_is_left_and_writes_nothing(tmp_path: Path, capsys
 
 def test_what_is_done_is_not_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for row in BY_NAME["kernels"].rows:
-        cell = cells_of(DESK, BY_NAME["kernels"], 1)
+        cell = cells_of(DESK_V1, BY_NAME["kernels"], 1)
         home = next(c for c in cell if c.row == row.name or (c.table == "distillation" and c.row == row.name))
         write_row(tmp_path / "results", home.table, home.row, 0.5, seeds=1)
     text = said(capsys, "--table", "kernels", "--seeds", "1", "--results", str(tmp_path / "results"), "--work", str(tmp_path / "work"))
-    assert text == f"all 5 cells have their records under {tmp_path / 'results' / 'desk'}\n" and not (tmp_path / "work").exists()
+    assert text == f"all 5 cells have their records under {tmp_path / 'results' / 'desk-v1'}\n" and not (tmp_path / "work").exists()
 
 
 def test_a_folder_of_runs_is_the_same_however_it_is_spelt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,7 @@ def test_a_folder_of_runs_is_the_same_however_it_is_spelt(tmp_path: Path, monkey
 
 def test_a_damaged_record_stops_the_command_before_anything_runs(tmp_path: Path) -> None:
     write_row(tmp_path, "distillation", "paced", 0.5, seeds=1)
-    path = tmp_path / "desk" / "distillation" / "paced-s0.json"
+    path = tmp_path / "desk-v1" / "distillation" / "paced-s0.json"
     path.write_text(path.read_text().replace('"seed": 0', '"seed": 1', 1))
     with pytest.raises(UserError, match=r"paced-s0\.json is damaged"):
         main(["--table", "1", "--results", str(tmp_path), "--work", str(tmp_path / "work")])
@@ -200,11 +200,11 @@ def test_paper_scale_prints_gpu_hours_and_memory(capsys: pytest.CaptureFixture[s
 
 
 def test_estimates_learn_from_what_was_measured(tmp_path: Path) -> None:
-    cells = [cell for cell in cells_of(DESK, BY_NAME["distillation"]) if cell.row == "paced"]
-    assert correction(DESK, cells, Results(tmp_path)) == 1.0
+    cells = [cell for cell in cells_of(DESK_V1, BY_NAME["distillation"]) if cell.row == "paced"]
+    assert correction(DESK_V1, cells, Results(tmp_path)) == 1.0
     write_row(tmp_path, "distillation", "paced", 0.5)
-    expected = (2 + 2**2 + 1) / cost_of(cells[0], DESK).seconds(DESK)  # the median seed: 2
-    assert correction(DESK, cells, Results(tmp_path)) == pytest.approx(expected)
+    expected = (2 + 2**2 + 1) / cost_of(cells[0], DESK_V1).seconds(DESK_V1)  # the median seed: 2
+    assert correction(DESK_V1, cells, Results(tmp_path)) == pytest.approx(expected)
 
 
 def test_cells_keep_their_order_and_shared_work_comes_just_before_its_first_user(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_cells_keep_their_order_and_shared_work_comes_just_before_its_first_user
 
 
 def test_jobs_follow_the_machine() -> None:
-    assert run_grid.default_jobs(PAPER) == 1 and run_grid.default_jobs(DESK) >= 1
+    assert run_grid.default_jobs(PAPER) == 1 and run_grid.default_jobs(DESK_V1) >= 1
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(42, "42 s"), (450, "7.5 min"), (11_160, "3.1 h")])

@@ -14,7 +14,7 @@ from paced_exp.reproduce.__main__ import main as reproduce
 from paced_exp.reproduce.grids import BY_NAME, TABLES, Row, Table, declare
 from paced_exp.reproduce.measures import accuracies, measure_row
 from paced_exp.reproduce.records import Results
-from paced_exp.reproduce.scales import DESK
+from paced_exp.reproduce.scales import DESK_V1
 from tests.support.synthetic import write_base, write_row
 
 DECLARATION = """
@@ -56,17 +56,17 @@ def test_it_is_printed_from_its_records(declared: Table, tmp_path: Path) -> None
     write_base(results, 0.3)
     write_row(results, "temperatures", "uniform", 0.4, seeds=3)  # the cell of table 1, whose record it is
     write_row(results, "temperatures", "cool", lambda seed: 0.7 + 0.1 * seed, seeds=3)
-    assert sorted(path.name for path in (results / "desk" / "temperatures").iterdir()) == [f"cool-s{seed}.json" for seed in range(3)]
+    assert sorted(path.name for path in (results / "desk-v1" / "temperatures").iterdir()) == [f"cool-s{seed}.json" for seed in range(3)]
     tables.main(["--results", str(results), "--markdown", str(tmp_path / "page.md"), "--latex", str(tmp_path / "tex")])
     page = (tmp_path / "page.md").read_text()
     own = page.split("### Table 99. Temperature of the rollouts\n")[1].split("###")[0]
     head, *rows = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in own.splitlines() if re.match(r"\| \w", line)]
     assert head == ["method", "mean of tiers, %", "hardest, %", "forgetting, points", "TFLOPs", "seconds", "seeds"]
-    cool = measure_row(Results(results), DESK, declared, declared.row("cool"))
-    hardest = accuracies(cool, DESK.tiers[-1])
+    cool = measure_row(Results(results), DESK_V1, declared, declared.row("cool"))
+    hardest = accuracies(cool, DESK_V1.tiers[-1])
     assert rows[1][0] == "PACED at 0.7" and rows[1][2] == f"{np.mean(hardest):.1f} ± {np.std(hardest, ddof=1) / np.sqrt(3):.2f}"
     assert rows[1][-1] == "3" and "### Table 99, differences" in page
-    assert (tmp_path / "tex" / "desk-temperatures.tex").exists() and (tmp_path / "tex" / "desk-temperatures-differences.tex").exists()
+    assert (tmp_path / "tex" / "desk-v1-temperatures.tex").exists() and (tmp_path / "tex" / "desk-v1-temperatures-differences.tex").exists()
 
 
 def test_it_is_listed_and_planned(declared: Table, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -112,9 +112,9 @@ def test_nothing_is_run_at_rates_that_were_not_selected(tmp_path: Path, capsys: 
 
 
 def test_fixed_rates_are_left_alone(tmp_path: Path) -> None:
-    assert scale_named("desk", tmp_path) is scale_named("desk", tmp_path / "other")
-    with pytest.raises(UserError, match="--scale desk has fixed learning rates; selected are those of: gpu"):
-        learning_rates.main(["--scale", "desk"])
+    assert scale_named("desk-v1", tmp_path) is scale_named("desk-v1", tmp_path / "other")
+    with pytest.raises(UserError, match="--scale desk-v1 has fixed learning rates; selected are those of: gpu"):
+        learning_rates.main(["--scale", "desk-v1"])
 
 
 def test_the_command_prints_every_pair(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from paced_exp.reproduce.grids import TABLES
 from paced_exp.reproduce.printing import filled
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.reported import Reported
-from paced_exp.reproduce.scales import DESK
+from paced_exp.reproduce.scales import DESK_V1
 from tests.support.synthetic import write_base, write_row
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +30,7 @@ def defined(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     for row in ("uniform", "paced"):
         write_row(results, "distillation", row, 0.5)
     write_json(results / "claims.json", {"theory": [{"verdict": verdict} for verdict in ("holds", "holds", "conditional", "refuted")]})
-    return macros.macros(Results(results), DESK)
+    return macros.macros(Results(results), DESK_V1)
 
 
 def prose() -> str:
@@ -63,20 +63,20 @@ def test_every_macro_is_generated_and_used(defined: dict[str, str]) -> None:
 def test_macros_are_what_was_measured(defined: dict[str, str]) -> None:
     assert defined["NumSPaced"] == "not run" and defined["NumClaims"] == str(len(Reported().claims))
     assert float(defined["NumDPaced"]) == pytest.approx(50, abs=3) and "[" in defined["NumDDifference"]
-    assert defined["NumUpdates"] == str(DESK.setups["distillation"].updates)
+    assert defined["NumUpdates"] == str(DESK_V1.setups["distillation"].updates)
     assert int(defined["NumTheory"]) == 4 == sum(int(defined[f"NumTheory{name}"]) for name in ("Holds", "Conditional", "Refuted"))
     text = filled("numbers.tex", macros=defined)
     assert text.isascii() and text.count("\n") == len(defined) + 1
 
 
 def test_every_input_is_one_that_the_commands_write() -> None:
-    tables = {f"desk-{table.name}{suffix}" for table in TABLES if table.rows for suffix in ("", "-differences")}
-    tables |= {"desk-hyper-parameters", "paper-hyper-parameters", "desk-claims", "desk-findings", "desk-sizes", "theory"}
-    tables |= {"desk-passes", "desk-interaction"}
+    tables = {f"desk-v1-{table.name}{suffix}" for table in TABLES if table.rows for suffix in ("", "-differences")}
+    tables |= {"desk-v1-hyper-parameters", "paper-hyper-parameters", "desk-v1-claims", "desk-v1-findings", "desk-v1-sizes", "theory"}
+    tables |= {"desk-v1-passes", "desk-v1-interaction"}
     figures = {f"figure-{module.NAME}" for module in modules()}
     inputs = set(re.findall(r"\\input\{tables/([^}]+)\}", BODY))
     assert inputs <= tables | figures and figures <= inputs
-    not_shown = {f"desk-{table.name}{suffix}" for table in TABLES if not table.main for suffix in ("", "-differences")}
+    not_shown = {f"desk-v1-{table.name}{suffix}" for table in TABLES if not table.main for suffix in ("", "-differences")}
     assert tables - inputs <= not_shown, "the paper shows what its claims rest on"
     labels = {f"fig:{name.removeprefix('figure-')}" for name in figures} | {f"tab:{name}" for name in tables}
     assert set(re.findall(r"\\ref\{([^}]+)\}", BODY)) <= labels

@@ -19,7 +19,7 @@ from paced_exp.reproduce.cells import cell_of
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.probes import ROBUSTNESS, probes_of
 from paced_exp.reproduce.run_cell import run_task
-from paced_exp.reproduce.scales import DESK, SCALES, Scale
+from paced_exp.reproduce.scales import DESK_V1, SCALES, Scale
 from paced_exp.training.config import DistillConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +37,7 @@ def ran(scale: Scale, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_record_and_figure_are_in_the_results_and_nothing_is_left(scale: Scale, ran: Path) -> None:
     (probe,) = probes_of(scale)
     there = {path.name for path in probe.folder(ran / "results").iterdir()}
-    assert there == {"record.json", *(f"snr_curve.{kind}" for kind in ("pdf", "png", "svg", "txt"))}
+    assert there == {"record.json", *(f"{name}.{kind}" for name in ("gram", "snr_curve") for kind in ("pdf", "png", "svg", "txt"))}
     assert probe.record(ran / "results") is not None and not [path for path in (ran / "work").rglob("*") if path.is_file()]
 
 
@@ -123,13 +123,13 @@ def test_numbers_that_cannot_be_are_refused_whatever_their_checksum(
 
 
 def test_the_committed_records_are_those_that_the_desk_declares() -> None:
-    declared, others = probes_of(DESK), probes_of(DESK, ROBUSTNESS)
+    declared, others = probes_of(DESK_V1), probes_of(DESK_V1, ROBUSTNESS)
     assert all(probe.record(ROOT / "results") is not None for probe in declared + others)
     assert {probe.path(ROOT / "results").parent.name for probe in others} == {"reverse-kl", "cross-entropy", "last-layer", "sum", "k40"}
-    assert {probe.command for probe in others} == {"python -m paced_exp.reproduce --scale desk --table robustness"}
+    assert {probe.command for probe in others} == {"python -m paced_exp.reproduce --scale desk-v1 --table robustness"}
     assert set(DECIDING) <= {probe.key for probe in declared}
-    assert set(PROBE_STEPS) <= set(probe_records(ROOT / "results", DESK))
-    assert {finding.command for finding in probe_findings(ROOT / "results", DESK)} == {declared[0].command}
+    assert set(PROBE_STEPS) <= set(probe_records(ROOT / "results", DESK_V1))
+    assert {finding.command for finding in probe_findings(ROOT / "results", DESK_V1)} == {declared[0].command}
 
 
 @pytest.mark.parametrize("name", [name for name in SCALES if name != "tiny"])
@@ -147,9 +147,11 @@ def test_every_scale_probes_its_own_pair_with_its_own_training(name: str) -> Non
 
 def test_fresh_rollouts_are_part_of_the_cost() -> None:
     """Of the problems screened six in ten are at an end, and rolled out again at most; ten ranges are filled in place of eleven bins."""
-    plain = probes_of(DESK)[0]
-    with_fresh = [cost_of(dataclasses.replace(plain, config=dataclasses.replace(plain.config, fresh_rollouts=f)), DESK) for f in (100, 200)]
-    without = cost_of(plain, DESK)
+    plain = probes_of(DESK_V1)[0]
+    with_fresh = [
+        cost_of(dataclasses.replace(plain, config=dataclasses.replace(plain.config, fresh_rollouts=f)), DESK_V1) for f in (100, 200)
+    ]
+    without = cost_of(plain, DESK_V1)
     ratio = (with_fresh[1].sampling - without.sampling) / (with_fresh[0].sampling - without.sampling)
     assert ratio == pytest.approx(2, abs=0.1) and with_fresh[0].sampling > 5 * without.sampling
     assert with_fresh[0].training == pytest.approx(without.training * 10 / plain.config.bins)
@@ -162,8 +164,8 @@ def test_a_dry_run_and_the_list_name_them(tmp_path: Path, capsys: pytest.Capture
     assert "5 cells and 3 probes to run" in text and "probe snr_verdict/llama" in text
     assert main(["--list"]) == 0
     assert "figure2: gradient SNR against the pass rate" in capsys.readouterr().out
-    assert json.dumps(sorted(variant.key for variant in SCALES["desk"].probes)) == json.dumps(
-        sorted(probe.key for probe in probes_of(DESK))
+    assert json.dumps(sorted(variant.key for variant in SCALES["desk-v1"].probes)) == json.dumps(
+        sorted(probe.key for probe in probes_of(DESK_V1))
     )
 
 

@@ -15,25 +15,25 @@ from paced_exp.reproduce import seal
 from paced_exp.reproduce.cells import all_cells, cell_of
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.records import Results, read_record, read_sealed, without_circumstances, write_record
-from paced_exp.reproduce.scales import DESK
+from paced_exp.reproduce.scales import DESK_V1
 from tests.support.synthetic import content_of, scores, write_base, write_row
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = BY_NAME["distillation"]
-CELL = cell_of(DESK, TABLE, TABLE.row("paced"), 1)
+CELL = cell_of(DESK_V1, TABLE, TABLE.row("paced"), 1)
 
 
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
     path = CELL.path(tmp_path)
-    write_record(path, content_of(CELL, scores(DESK, 0.5, 1)))
+    write_record(path, content_of(CELL, scores(DESK_V1, 0.5, 1)))
     return path
 
 
 def test_what_is_written_is_read(written: Path, tmp_path: Path) -> None:
     record = Results(tmp_path).get(CELL)
-    assert record is not None and record.path == written == tmp_path / "desk" / "distillation" / "paced-s1.json"
-    expected = scores(DESK, 0.5, 1)["lab:mid"]
+    assert record is not None and record.path == written == tmp_path / "desk-v1" / "distillation" / "paced-s1.json"
+    expected = scores(DESK_V1, 0.5, 1)["lab:mid"]
     np.testing.assert_array_equal(record.accuracy("lab:mid"), expected / 4)
     np.testing.assert_array_equal(record.tokens("lab:mid"), 20 + expected / 4)
     assert (record.flops, record.training_seconds, record.seconds) == (3e12, 3.0, 4.0)
@@ -115,8 +115,8 @@ def test_what_cannot_have_been_measured_is_refused_whatever_its_checksum(written
 
 def test_a_record_that_lost_problems_is_told_by_the_others(written: Path, tmp_path: Path) -> None:
     """The hash of the problems' ids is that of 60 and the counts are of 59: any other record says so."""
-    other = cell_of(DESK, TABLE, TABLE.row("paced"), 2)
-    content = content_of(other, scores(DESK, 0.5, 2))
+    other = cell_of(DESK_V1, TABLE, TABLE.row("paced"), 2)
+    content = content_of(other, scores(DESK_V1, 0.5, 2))
     for name in ("correct", "tokens"):
         content["scores"]["lab:hard-b"][name].pop()
     write_record(other.path(tmp_path), content)
@@ -159,12 +159,12 @@ def test_every_committed_record_carries_its_checksum(capsys: pytest.CaptureFixtu
     assert "records under" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("source", DESK.sources)
+@pytest.mark.parametrize("source", DESK_V1.sources)
 def test_committed_counts_are_of_the_problems_that_the_source_has(source: str) -> None:
     ids = [problem.id for problem in load_problems(source)]
     digest = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
     results = Results(ROOT / "results")
-    records = [record for record in results.of(all_cells(DESK)) if source in record.content["scores"]]
+    records = [record for record in results.of(all_cells(DESK_V1)) if source in record.content["scores"]]
     assert records and {record.problems(source) for record in records} == {digest}
     assert {len(record.accuracy(source)) for record in records} == {len(ids)}
 
@@ -193,11 +193,11 @@ def test_a_base_stands_for_every_seed(tmp_path: Path) -> None:
     write_base(tmp_path, 0.3)
     write_row(tmp_path, "distillation", "paced", 0.6)
     results = Results(tmp_path)
-    base, paced = (row_named(results, DESK, "distillation", name) for name in ("base", "paced"))
-    found = combined([(1.0, paced), (-1.0, base)], DESK.tiers)
+    base, paced = (row_named(results, DESK_V1, "distillation", name) for name in ("base", "paced"))
+    found = combined([(1.0, paced), (-1.0, base)], DESK_V1.tiers)
     assert found is not None
     by_hand = np.mean(
-        [paced.of(seed).accuracy(tier).mean() - base.of(seed).accuracy(tier).mean() for seed in range(5) for tier in DESK.tiers]
+        [paced.of(seed).accuracy(tier).mean() - base.of(seed).accuracy(tier).mean() for seed in range(5) for tier in DESK_V1.tiers]
     )
     assert found.value == pytest.approx(100 * by_hand) and found.low > 20
 
@@ -207,9 +207,9 @@ def test_records_of_different_problems_are_not_compared(tmp_path: Path) -> None:
 
     write_row(tmp_path, "distillation", "paced", 0.6, seeds=3)
     write_row(tmp_path, "distillation", "uniform", 0.6, seeds=3)
-    cell = cell_of(DESK, TABLE, TABLE.row("uniform"), 2)
-    write_record(cell.path(tmp_path), content_of(cell, scores(DESK, 0.5, 1), problems="others"))
+    cell = cell_of(DESK_V1, TABLE, TABLE.row("uniform"), 2)
+    write_record(cell.path(tmp_path), content_of(cell, scores(DESK_V1, 0.5, 1), problems="others"))
     results = Results(tmp_path)
-    rows = [row_named(results, DESK, "distillation", name) for name in ("paced", "uniform")]
+    rows = [row_named(results, DESK_V1, "distillation", name) for name in ("paced", "uniform")]
     with pytest.raises(UserError, match="answer different problems of lab:mid"):
-        combined([(1.0, rows[0]), (-1.0, rows[1])], DESK.tiers)
+        combined([(1.0, rows[0]), (-1.0, rows[1])], DESK_V1.tiers)

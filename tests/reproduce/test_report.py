@@ -69,7 +69,7 @@ def test_every_record_link_leads_to_a_record_and_every_number_to_its_sources(pag
     assert len(set(anchors)) == len(anchors)
     assert set(re.findall(r'href="#([^"]+)"', text)) <= set(anchors)
     for cell in re.findall(r"<td[^>]*data-number[^>]*>.*?</td>", text):
-        if "seeds" not in cell and "desk-distillation" in cell:
+        if "seeds" not in cell and "desk-v1-distillation" in cell:
             assert 'title="python -m paced_exp.reproduce' in cell
 
 

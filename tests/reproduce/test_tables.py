@@ -18,7 +18,7 @@ from paced_exp.reproduce.printed_table import NOT_RUN, PrintedTable, fixed, sign
 from paced_exp.reproduce.printing import escape, latex, markdown
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.reported import Reported
-from paced_exp.reproduce.scales import DESK, SCALES
+from paced_exp.reproduce.scales import DESK_V1, SCALES
 from paced_exp.training.config import DistillConfig
 from tests.support.synthetic import write_base, write_row
 
@@ -43,18 +43,18 @@ def texts(printed: PrintedTable, row: str) -> dict[str, str]:
 
 def test_values_are_the_records_and_the_papers(filled: Path) -> None:
     results = Results(filled)
-    values, differences = grid_tables(results, DESK, TABLE, Reported())
-    paced = measure_row(results, DESK, TABLE, TABLE.row("paced"))
+    values, differences = grid_tables(results, DESK_V1, TABLE, Reported())
+    paced = measure_row(results, DESK_V1, TABLE, TABLE.row("paced"))
     expected = accuracies(paced, "lab:hard-a")
     row = texts(values, "paced")
     assert row["hard-a, %"] == f"{np.mean(expected):.1f} ± {np.std(expected, ddof=1) / np.sqrt(5):.2f}"
-    by_hand = [np.mean([accuracies(paced, tier)[seed] for tier in DESK.tiers]) for seed in range(5)]
-    assert primaries(paced, DESK) == pytest.approx(by_hand)
+    by_hand = [np.mean([accuracies(paced, tier)[seed] for tier in DESK_V1.tiers]) for seed in range(5)]
+    assert primaries(paced, DESK_V1) == pytest.approx(by_hand)
     assert row["mean of tiers, %"].startswith(f"{np.mean(by_hand):.1f} ±")
     assert (row["seeds"], row["TFLOPs"], row["seconds"], row["paper: AIME 2024, %"]) == ("5", "3", "6", "25.1 ± 1.0")
     assert texts(values, "akl")["mid, %"].count("±") == 0
     assert texts(values, "paced-posterior")["mid, %"] == NOT_RUN and texts(values, "paced-posterior")["paper: MATH-500, %"] == "–"
-    uniform = measure_row(results, DESK, TABLE, TABLE.row("uniform"))
+    uniform = measure_row(results, DESK_V1, TABLE, TABLE.row("uniform"))
     found = combined([(1.0, paced), (-1.0, uniform)], ["lab:mid"])
     assert found is not None
     assert texts(differences, "paced")["mid, points"] == f"+{found.value:.1f} [+{found.low:.1f}, +{found.high:.1f}]"
@@ -62,29 +62,29 @@ def test_values_are_the_records_and_the_papers(filled: Path) -> None:
 
 
 def test_bold_is_the_best_and_what_is_not_told_from_it(filled: Path) -> None:
-    printed = grid_tables(Results(filled), DESK, BY_NAME["kernels"], Reported())[0]
+    printed = grid_tables(Results(filled), DESK_V1, BY_NAME["kernels"], Reported())[0]
     column = printed.head.index("mean of tiers, %")
     bold = {row[0].text: row[column].bold for row in printed.rows}
     assert bold == {"uniform": False, "hard filter on [0.2, 0.8]": True, "Gaussian": False, "GRPO, √(p(1−p))": False, "PACED, p(1−p)": True}
 
 
 def test_a_single_seed_in_the_table_leaves_nothing_bold(filled: Path) -> None:
-    printed = grid_tables(Results(filled), DESK, TABLE, Reported())[0]
+    printed = grid_tables(Results(filled), DESK_V1, TABLE, Reported())[0]
     assert not any(value.bold for row in printed.rows for value in row)
 
 
 def test_forgetting_is_the_drop_from_the_base(filled: Path) -> None:
     results = Results(filled)
     table = BY_NAME["forgetting-distillation"]
-    paced, base = (measure_row(results, DESK, table, table.row(name)) for name in ("paced", "base"))
-    drops = forgettings(paced, DESK.retention)
+    paced, base = (measure_row(results, DESK_V1, table, table.row(name)) for name in ("paced", "base"))
+    drops = forgettings(paced, DESK_V1.retention)
     assert drops[2] == pytest.approx(accuracies(base, "lab:retention")[0] - accuracies(paced, "lab:retention")[2])
-    row = next(row for row in grid_tables(results, DESK, table, Reported())[0].rows if row[0].text == "PACED, forward KL")
+    row = next(row for row in grid_tables(results, DESK_V1, table, Reported())[0].rows if row[0].text == "PACED, forward KL")
     assert row[2].text.startswith(fixed(float(np.mean(drops)), 1)) and row[-1].text == "1.4"
 
 
 def test_every_number_knows_its_records_and_their_command(filled: Path) -> None:
-    printed = grid_tables(Results(filled), DESK, TABLE, Reported())[0]
+    printed = grid_tables(Results(filled), DESK_V1, TABLE, Reported())[0]
     for row in printed.rows:
         for head, value in zip(printed.head[1:-3], row[1:-3], strict=True):
             if value.number is not None and head != "seeds":
@@ -127,7 +127,7 @@ def test_the_rows_of_a_table_have_equal_seeds(tmp_path: Path) -> None:
         write_row(tmp_path, "distillation", row, lambda seed: 0.4 + 0.1 * (seed > 2), 5)
 
     def seeds_of() -> list[str]:
-        printed = grid_tables(Results(tmp_path), DESK, BY_NAME["kernels"], Reported())[0]
+        printed = grid_tables(Results(tmp_path), DESK_V1, BY_NAME["kernels"], Reported())[0]
         return [row[printed.head.index("seeds")].text for row in printed.rows]
 
     assert seeds_of() == ["3"] * 5
@@ -138,14 +138,14 @@ def test_the_rows_of_a_table_have_equal_seeds(tmp_path: Path) -> None:
 
 def test_markdown_tables_are_rectangular(filled: Path) -> None:
     for table in TABLES:
-        for printed in grid_tables(Results(filled), DESK, table, Reported()) if table.rows else []:
+        for printed in grid_tables(Results(filled), DESK_V1, table, Reported()) if table.rows else []:
             lines = [line for line in markdown(printed).splitlines() if line.startswith("|")]
             assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {len(printed.head) + 1}
 
 
 def test_latex_is_ascii_and_balanced(filled: Path) -> None:
     for table in TABLES:
-        for printed in grid_tables(Results(filled), DESK, table, Reported()) if table.rows else []:
+        for printed in grid_tables(Results(filled), DESK_V1, table, Reported()) if table.rows else []:
             for text in (latex(printed), latex(replace(printed, widths=(0.1,) * len(printed.head)))):
                 assert text.isascii(), [character for character in text if not character.isascii()]
                 plain = text.replace(r"\{", "").replace(r"\}", "")

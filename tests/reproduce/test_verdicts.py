@@ -18,7 +18,7 @@ from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.records import Results, read_sealed, write_record
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.reported_effects import reported_effect
-from paced_exp.reproduce.scales import DESK
+from paced_exp.reproduce.scales import DESK_V1
 from paced_exp.reproduce.significance import Estimate, crossed, holm
 from paced_exp.reproduce.verdict_tables import untested
 from paced_exp.reproduce.verdicts import finding_of, findings_by_name, outcomes
@@ -28,7 +28,7 @@ BETTER = Hypothesis("X", "paced - uniform", (Contrast("distillation", ((1.0, "pa
 
 
 def judged(results: Path, hypothesis: Hypothesis = BETTER) -> Finding:
-    finding = finding_of(hypothesis, Results(results), DESK)
+    finding = finding_of(hypothesis, Results(results), DESK_V1)
     return dataclasses.replace(finding, holm=finding.p)
 
 
@@ -57,7 +57,7 @@ def test_two_seeds_decide_nothing(tmp_path: Path) -> None:
 
 def test_planned_seeds_decide_neither_fewer_nor_more(tmp_path: Path) -> None:
     """Three seeds of five show the effect and decide nothing; a sixth and seventh that would turn it round are not read."""
-    write_row(tmp_path, "distillation", "paced", lambda seed: 0.9 if seed < DESK.seeds[0] else 0.0, seeds=3)
+    write_row(tmp_path, "distillation", "paced", lambda seed: 0.9 if seed < DESK_V1.seeds[0] else 0.0, seeds=3)
     write_row(tmp_path, "distillation", "uniform", 0.4)
     early = judged(tmp_path)
     assert (
@@ -65,11 +65,11 @@ def test_planned_seeds_decide_neither_fewer_nor_more(tmp_path: Path) -> None:
         and early.missing == "3 of 5 planned seeds: distillation/paced lacks seed 3, 4"
         and early.value == pytest.approx(50, abs=4)
     )
-    family = {finding.hypothesis: finding for outcome in outcomes(Results(tmp_path), DESK) for finding in outcome.findings}
+    family = {finding.hypothesis: finding for outcome in outcomes(Results(tmp_path), DESK_V1) for finding in outcome.findings}
     assert family["C2.distillation"].holm == 1.0
-    write_row(tmp_path, "distillation", "paced", lambda seed: 0.9 if seed < DESK.seeds[0] else 0.0, seeds=5)
+    write_row(tmp_path, "distillation", "paced", lambda seed: 0.9 if seed < DESK_V1.seeds[0] else 0.0, seeds=5)
     planned = judged(tmp_path)
-    write_row(tmp_path, "distillation", "paced", lambda seed: 0.9 if seed < DESK.seeds[0] else 0.0, seeds=7)
+    write_row(tmp_path, "distillation", "paced", lambda seed: 0.9 if seed < DESK_V1.seeds[0] else 0.0, seeds=7)
     write_row(tmp_path, "distillation", "uniform", 0.4, seeds=7)
     assert planned.verdict == "replicates" and judged(tmp_path) == planned
 
@@ -91,9 +91,9 @@ def test_a_margin_turns_no_better_into_a_claim(tmp_path: Path, k16: float, verdi
     """Equal counts but for a shift of all problems: the seeds agree exactly, so one point is clear."""
     suffices = next(hypothesis for claim in CLAIMS for hypothesis in claim.hypotheses if hypothesis.name == "C8.suffices")
     rng = np.random.default_rng(0)
-    same = {source: rng.binomial(4, 0.5, 400) for source in DESK.sources}
+    same = {source: rng.binomial(4, 0.5, 400) for source in DESK_V1.sources}
     for table, row, gain in (("distillation", "paced", 0.0), ("rollouts", "k16-plugin", k16 - 0.5)):
-        for cell in row_cells(DESK, BY_NAME[table], BY_NAME[table].row(row), DESK.seeds[0]):
+        for cell in row_cells(DESK_V1, BY_NAME[table], BY_NAME[table].row(row), DESK_V1.seeds[0]):
             flips = np.random.default_rng([1, cell.seed])
             counts = {s: np.where((flips.random(400) < 4 * gain) & (values < 4), values + 1, values) for s, values in same.items()}
             write_record(cell.path(tmp_path), content_of(cell, counts))
@@ -118,9 +118,9 @@ def test_all_contrasts_must_hold(tmp_path: Path) -> None:
 
 def test_retention_and_the_hardest_tier_are_taken_alone(tmp_path: Path) -> None:
     for row, retention, hardest in (("paced", 0.9, 0.2), ("uniform", 0.5, 0.6)):
-        for cell in row_cells(DESK, BY_NAME["distillation"], BY_NAME["distillation"].row(row), 4):
-            levels = dict(zip(DESK.sources, (0.5, 0.5, hardest, retention), strict=True))
-            counts = {source: scores(DESK, level, cell.seed)[source] for source, level in levels.items()}
+        for cell in row_cells(DESK_V1, BY_NAME["distillation"], BY_NAME["distillation"].row(row), 4):
+            levels = dict(zip(DESK_V1.sources, (0.5, 0.5, hardest, retention), strict=True))
+            counts = {source: scores(DESK_V1, level, cell.seed)[source] for source, level in levels.items()}
             write_record(cell.path(tmp_path), content_of(cell, counts))
     terms = ((1.0, "paced"), (-1.0, "uniform"))
     assert judged(tmp_path, Hypothesis("r", "", (Contrast("distillation", terms, "retention"),))).value == pytest.approx(40, abs=6)
@@ -219,11 +219,11 @@ def test_missing_seeds_are_said_and_the_family_stays(tmp_path: Path) -> None:
     """Without one seed of one row its hypotheses decide nothing, say which seed is lacking, and count in Holm's family as before."""
     for row, accuracy in (("paced", 0.7), ("uniform", 0.4), ("akl", 0.2), ("hard-filter", 0.3)):
         write_row(tmp_path, "distillation", row, accuracy)
-    before = findings_by_name(tmp_path, DESK)
+    before = findings_by_name(tmp_path, DESK_V1)
     assert before["C3.akl"].verdict == "replicates"
-    (tmp_path / "desk" / "distillation" / "akl-s3.json").unlink()
-    found = outcomes(Results(tmp_path), DESK)
-    after = findings_by_name(tmp_path, DESK)
+    (tmp_path / "desk-v1" / "distillation" / "akl-s3.json").unlink()
+    found = outcomes(Results(tmp_path), DESK_V1)
+    after = findings_by_name(tmp_path, DESK_V1)
     assert after["C3.akl"].missing == "4 of 5 planned seeds: distillation/akl lacks seed 3"
     assert (after["C3.akl"].verdict, after["C3.akl"].raw_verdict, after["C3.akl"].holm) == ("not decided", "not decided", 1.0)
     assert before.keys() == after.keys()
@@ -239,7 +239,7 @@ def filled(tmp_path: Path, uniform: float, paced: float, base: float = 0.3) -> F
     write_base(tmp_path, base)
     write_row(tmp_path, "distillation", "uniform", uniform)
     write_row(tmp_path, "distillation", "paced", paced)
-    return findings_by_name(tmp_path, DESK)["C2.distillation"]
+    return findings_by_name(tmp_path, DESK_V1)["C2.distillation"]
 
 
 def test_an_effect_is_sized_as_a_share_of_what_uniform_gains(tmp_path: Path) -> None:
@@ -308,7 +308,7 @@ def test_the_papers_shares_are_those_of_its_tables() -> None:
 def test_holm_is_over_every_hypothesis_written_down(tmp_path: Path) -> None:
     write_row(tmp_path, "distillation", "paced", 0.7)
     write_row(tmp_path, "distillation", "uniform", 0.4)
-    found = outcomes(Results(tmp_path), DESK)
+    found = outcomes(Results(tmp_path), DESK_V1)
     assert [outcome.claim.id for outcome in found] == list(Reported().claims)
     family = [finding for outcome in found for finding in outcome.findings]
     tested = {finding.hypothesis: finding for finding in family if finding.p is not None}
@@ -343,7 +343,7 @@ def test_every_contrast_names_rows_that_exist() -> None:
 def test_the_probe_decides_c1(tmp_path: Path, difference: tuple[float, float, float], middle_low: float, verdict: str) -> None:
     """Claimed: SNR^2 at the end is below half of the middle's, so a negative difference is a positive effect."""
     write_probe(tmp_path, difference, middle_low)
-    low, high, *later = probe_findings(tmp_path, DESK)
+    low, high, *later = probe_findings(tmp_path, DESK_V1)
     assert dataclasses.replace(low, holm=low.p).verdict == dataclasses.replace(high, holm=high.p).verdict == verdict
     assert low.value == pytest.approx(-difference[0]) and low.n == "40 problems a bin"
     assert [finding.missing for finding in later] == ["not run: the probe at step 20"] * 2
@@ -352,16 +352,16 @@ def test_the_probe_decides_c1(tmp_path: Path, difference: tuple[float, float, fl
 def test_the_verdict_with_more_problems_a_bin_goes_before_the_quick_probe(tmp_path: Path) -> None:
     write_probe(tmp_path, (-0.1, -0.5, 0.3))
     write_probe(tmp_path, (0.4, 0.3, 0.5), folder="snr_verdict/qwen3")
-    low = probe_findings(tmp_path, DESK)[0]
+    low = probe_findings(tmp_path, DESK_V1)[0]
     assert low.value == pytest.approx(-0.4) and [path.parent.name for path in low.records] == ["qwen3"]
-    assert low.command == "python -m paced_exp.reproduce --scale desk --table figure2"
+    assert low.command == "python -m paced_exp.reproduce --scale desk-v1 --table figure2"
 
 
 def test_a_probe_at_several_updates_decides_each(tmp_path: Path) -> None:
     write_probe(tmp_path, (-0.4, -0.5, -0.3), steps=(1, 20))
-    findings = probe_findings(tmp_path, DESK)
+    findings = probe_findings(tmp_path, DESK_V1)
     assert [dataclasses.replace(finding, holm=finding.p).verdict for finding in findings] == ["replicates"] * 4
-    assert findings[-1].command == "python -m paced_exp.reproduce --scale desk --table figure2"
+    assert findings[-1].command == "python -m paced_exp.reproduce --scale desk-v1 --table figure2"
 
 
 def test_a_probe_record_of_other_options_decides_nothing(tmp_path: Path) -> None:
@@ -369,10 +369,10 @@ def test_a_probe_record_of_other_options_decides_nothing(tmp_path: Path) -> None
     record = read_sealed(path)
     write_checked(path, record | {"config": record["config"] | {"K": 2}})
     with pytest.raises(UserError, match=r"K \(2 there, 10 now\)"):
-        probe_findings(tmp_path, DESK)
+        probe_findings(tmp_path, DESK_V1)
     path.write_text("{}")
     with pytest.raises(UserError, match="is no record of a probe"):
-        outcomes(Results(tmp_path), DESK)
+        outcomes(Results(tmp_path), DESK_V1)
 
 
 def test_the_verdict_in_a_probe_record_is_not_believed(tmp_path: Path) -> None:
@@ -383,4 +383,4 @@ def test_the_verdict_in_a_probe_record_is_not_believed(tmp_path: Path) -> None:
         record["verdict"]["low"][name] *= -1
     write_checked(path, record)
     with pytest.raises(UserError, match=r"verdict low: difference is -0.4\d*, and 0.4\d* follows from its bins"):
-        outcomes(Results(tmp_path), DESK)
+        outcomes(Results(tmp_path), DESK_V1)

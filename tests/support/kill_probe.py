@@ -55,17 +55,33 @@ def before_renaming(name: str) -> Callable[[], None]:
     return patch
 
 
-POINTS = {
+# In the order in which a run comes to them: what a child finds finished, it cannot be killed in.
+BEFORE_GRADIENTS = {
     "configuration": before_renaming("config.yaml"),
     "provenance": before_renaming("provenance.json"),
     "inputs": before_renaming("inputs.json"),
     "first rollouts": in_a_line("rollouts.jsonl", 1),
     "rollouts": in_a_line("rollouts.jsonl", 17),
     "references": in_a_line("references.jsonl", 3),
+}
+GRADIENTS = {
     "first gradients": before_renaming("bin-000.npz"),
     "gradients": before_renaming("bin-003.npz"),
+}
+AT_THE_END = {
     "seconds": before_renaming("seconds.json"),
     "record": before_renaming("record.json"),
+}
+POINTS = {**BEFORE_GRADIENTS, **GRADIENTS, **AT_THE_END}
+ACCURACY_POINTS = {
+    **BEFORE_GRADIENTS,
+    "held-out rollouts": in_a_line("accuracy_rollouts.jsonl", 3),
+    **GRADIENTS,
+    "a group": before_renaming("group-003.safetensors"),
+    "second moment": before_renaming("second_moment.safetensors"),
+    "utilities": before_renaming("bin-002.npz"),
+    "weights": before_renaming("weights.jsonl"),
+    **AT_THE_END,
 }
 
 
@@ -87,4 +103,4 @@ def kill_at_each(
 
 
 if __name__ == "__main__":
-    kill_at_each(POINTS, snr_probe.main, sys.argv[1:])
+    kill_at_each(ACCURACY_POINTS if "--against" in sys.argv else POINTS, snr_probe.main, sys.argv[1:])

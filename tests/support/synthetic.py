@@ -14,7 +14,7 @@ from paced_exp.reproduce.checks import bin_estimates
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.probes import probes_of
 from paced_exp.reproduce.records import write_record
-from paced_exp.reproduce.scales import DESK, Scale
+from paced_exp.reproduce.scales import DESK_V1, Scale
 
 PROBLEMS = 60
 SAMPLES = 4
@@ -54,14 +54,16 @@ def scores(scale: Scale, accuracy: float, seed: int, problems: int = PROBLEMS) -
     return {source: rng.binomial(SAMPLES, accuracy, problems) for source in scale.sources}
 
 
-def write_row(results: Path, table: str, row: str, accuracy: Callable[[int], float] | float, seeds: int = 5, scale: Scale = DESK) -> None:
+def write_row(
+    results: Path, table: str, row: str, accuracy: Callable[[int], float] | float, seeds: int = 5, scale: Scale = DESK_V1
+) -> None:
     """Records of a row for the first `seeds` seeds, around accuracy(seed)."""
     for cell in row_cells(scale, BY_NAME[table], BY_NAME[table].row(row), seeds):
         level = accuracy(cell.seed) if callable(accuracy) else accuracy
         write_record(cell.path(results), content_of(cell, scores(scale, level, cell.seed)))
 
 
-def write_base(results: Path, accuracy: float, scale: Scale = DESK) -> Path:
+def write_base(results: Path, accuracy: float, scale: Scale = DESK_V1) -> Path:
     """The record of the untrained student."""
     cell = base_cell(scale, "distillation")
     path = cell.path(results)
@@ -94,8 +96,8 @@ def write_probe(
         "bins": bins,
         "verdict": {end: end_numbers([row["pass_rate"] for row in bins], bin_estimates(bins), end) for end in ("low", "high")},
     }
-    config = configs.as_dict(next(probe.config for probe in probes_of(DESK) if probe.key == folder))
+    config = configs.as_dict(next(probe.config for probe in probes_of(DESK_V1) if probe.key == folder))
     curves: dict[str, Any] = {"steps": [panel | {"step": step} for step in steps]} if steps else panel
-    path = results / "desk" / folder / "record.json"
+    path = results / "desk-v1" / folder / "record.json"
     write_checked(path, {"kind": "snr_probe", "config": config, **curves})
     return path

@@ -7,7 +7,7 @@ buckets of the split it is a harder form of, for the models of the gpu scale, wh
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from paced_exp.core.errors import UserError
@@ -20,17 +20,32 @@ BUCKETS = 100
 
 @dataclass(frozen=True)
 class Split:
-    """families: where its problems come from. levels: drawn uniformly. buckets: the hash buckets that are its own. size: the default count."""
+    """families: where its problems come from. levels: drawn uniformly. buckets: the hash buckets that are its own. size: the default count.
+
+    quotas: problems of each family at each level (1 first), where the mix is fixed; such a split ends after them, and `size` is their number.
+    """
 
     families: dict[str, Family]
     levels: tuple[int, ...]
     buckets: range
     size: int
+    quotas: Mapping[str, tuple[int, ...]] | None = None
 
 
+# A pool that is passed over once. Levels with few distinct prompts give at most half of what harder levels, which may draw the same prompts,
+# leave of them in the split's buckets, so that the mix does not drift from easy to hard as they run dry; the others give equally many.
+_POOL = {
+    "chain_sum": (45, 607, 912, 912, 912),
+    "products": (20, 230, 912, 912, 912),
+    "gcd": (0, 0, 60, 250, 500),
+    "simple_equations": (912, 912, 912, 912, 912),
+    "fraction_simplification": (0, 0, 0, 20, 60),
+    "decimal_chain_sum": (912, 912, 912, 912, 912),
+}
 SPLITS: dict[str, Split] = {
     "pretrain": Split(FAMILIES, (1, 2, 3, 4, 5), range(0, 60), 100_000),  # what the lab's models were pretrained on
     "train": Split(MATHEMATICS, (1, 2, 3, 4, 5), range(60, 85), 2_000),  # distillation (the role of DAPO-Math-17k)
+    "pool": Split(MATHEMATICS, (1, 2, 3, 4, 5), range(60, 85), 16_384, _POOL),  # distillation that visits no problem twice
     "mid": Split(MATHEMATICS, (2, 3), range(85, 90), 500),  # evaluation, medium (the role of MATH-500)
     "hard-a": Split(MATHEMATICS, (4,), range(90, 95), 300),  # evaluation, hard (the role of AIME 2024)
     "hard-b": Split(MATHEMATICS, (5,), range(95, 100), 300),  # evaluation, hardest (the role of AIME 2025)
@@ -52,12 +67,16 @@ def bucket(prompt: str) -> int:
     return int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:8], "big") % BUCKETS
 
 
-def draw(split: Split, rng: random.Random, families: dict[str, Family] | None = None) -> tuple[str, int, solutions.Entry]:
-    """One problem of `split`, as (family, level, reasoning-gym entry): family and level uniform, prompt within the split's buckets."""
+def draw(
+    split: Split, rng: random.Random, families: dict[str, Family] | None = None, cell: tuple[str, int] | None = None
+) -> tuple[str, int, solutions.Entry]:
+    """One problem of `split`, as (family, level, reasoning-gym entry), its prompt within the split's buckets.
+
+    families: other ones than the split's. cell: family and level; both uniform when left out.
+    """
     choices = split.families if families is None else families
-    name = rng.choice(list(choices))
-    levels = [level for level in split.levels if level <= len(choices[name].levels)]
-    level = rng.choice(levels)
+    name = cell[0] if cell else rng.choice(list(choices))
+    level = cell[1] if cell else rng.choice([level for level in split.levels if level <= len(choices[name].levels)])
     while True:
         entry = generator(name, level)[rng.getrandbits(INDEX_BITS)]
         # reasoning-gym now and then cancels the unknown of an equation ("0 = 0"): nothing to solve, so it is drawn again.
@@ -67,23 +86,36 @@ def draw(split: Split, rng: random.Random, families: dict[str, Family] | None = 
 
 
 def lab_problems(split: str, seed: int = 0) -> Iterator[Problem]:
-    """The endless stream of a split's problems, each prompt once, the same for the same seed.
+    """The stream of a split's problems, each prompt once, the same for the same seed; endless, unless the split has quotas.
 
-    Raises `UserError` for an unknown split, naming the known ones.
+    Of a split with quotas, any number of first problems is a random subset of them all. Raises `UserError` for an unknown split, naming the
+    known ones.
     """
     if split not in SPLITS:
         raise UserError(f"lab:{split} is not a lab split; known: {', '.join(f'lab:{name}' for name in SPLITS)}")
     rng = random.Random(f"{split}/{seed}")
     seen: set[str] = set()
     number = 0
-    while True:
-        name, level, entry = draw(SPLITS[split], rng)
-        # Every draw counts, or a small family's rarity would be hidden; a repeated prompt is dropped, so easy levels run dry first.
+    for cell in _cells(SPLITS[split], rng):
+        name, level, entry = draw(SPLITS[split], rng, cell=cell)
+        # Without quotas every draw counts, or a small family's rarity would be hidden; a repeated prompt is dropped, so easy levels run dry.
+        while cell is not None and entry["question"] in seen:
+            name, level, entry = draw(SPLITS[split], rng, cell=cell)
         if entry["question"] in seen:
             continue
         seen.add(entry["question"])
         yield to_problem(f"{split}-{seed}-{number:07d}", split, name, level, entry)
         number += 1
+
+
+def _cells(split: Split, rng: random.Random) -> Iterator[tuple[str, int] | None]:
+    """The family and level of each problem, in random order; None, for ever, where the split leaves them open."""
+    if split.quotas is None:
+        while True:
+            yield None
+    cells = [(name, level) for name, counts in split.quotas.items() for level, count in enumerate(counts, 1) for _ in range(count)]
+    rng.shuffle(cells)
+    yield from cells
 
 
 def to_problem(identifier: str, split: str, name: str, level: int, entry: solutions.Entry) -> Problem:

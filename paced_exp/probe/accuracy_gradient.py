@@ -1,0 +1,141 @@
+"""The gradient of the expected accuracy on held-out problems, from graded rollouts, in disjoint groups of problems.
+
+For problem j with rollouts y_1, ..., y_S of rewards r_s in {0, 1} (REINFORCE with a leave-one-out baseline, Kool, van Hoof and Welling 2019):
+
+    G_j = 1/S sum_s (r_s - mean of the other rewards) grad log pi(y_s | x_j),    log pi summed over the response's tokens.
+
+It is unbiased for the gradient of E r, the accuracy on j: the baseline of y_s is made of other rollouts, so that given x_j it is independent
+of y_s, and E grad log pi = 0 takes it out; what stays is E r grad log pi = grad E r. The distribution sampled from must be the one whose
+log-probability is taken: temperature 1, all tokens up to the end or the limit. A rollout that was cut counts as failed, as everywhere.
+
+The groups' gradients are independent estimates of one direction. So whatever is linear in it, such as an inner product, has an interval that
+carries the sampling of held-out problems and of their rollouts.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from paced_exp.core.atomic import atomic_file
+from paced_exp.core.errors import UserError
+from paced_exp.core.progress import progress
+from paced_exp.data.problem import Problem
+from paced_exp.data.prompts import prompt_ids
+from paced_exp.gradients.engine import counted
+from paced_exp.gradients.fold import wide
+from paced_exp.losses.alignment import Batch, Row, check_fits
+from paced_exp.losses.cross_entropy import CrossEntropy
+from paced_exp.losses.problem_loss import ProblemLoss
+from paced_exp.models.loading import LoadedModel
+from paced_exp.probe.measurement import in_batches
+from paced_exp.rollouts.store import ChunkStore
+
+GROUPS = 8  # disjoint groups of held-out problems: enough for an interval, few enough to hold their gradients beside the model
+Direction = dict[str, torch.Tensor]  # a gradient by parameter
+
+
+def advantages(rewards: np.ndarray) -> np.ndarray:
+    """(r_s - mean of the other rewards) / S of rewards (S,), S >= 2: what each rollout's grad log pi is multiplied with.
+
+    >>> advantages(np.array([1, 0, 0, 0])) * 4
+    array([ 1.        , -0.33333333, -0.33333333, -0.33333333])
+    """
+    count, values = len(rewards), rewards.astype(np.float64)
+    return np.asarray((values - (values.sum() - values) / (count - 1)) / count)
+
+
+def in_groups(problems: list[Problem]) -> list[list[Problem]]:
+    """The problems dealt out to `GROUPS` groups one by one, so that every group has its share of each source."""
+    return [problems[start::GROUPS] for start in range(GROUPS)]
+
+
+def accuracy_gradients(
+    problems: list[Problem], store: ChunkStore, student: LoadedModel, only: str | None, batch_tokens: int, folder: Path
+) -> list[Direction]:
+    """GROUPS / N times the sum of G_j over each group of the N problems: their mean is the gradient of the expected accuracy.
+
+    store: graded rollouts of every problem. only: module or parameter to which the gradient is restricted. batch_tokens: as of the probe.
+    Finished groups are kept in `folder`.
+    """
+    names = counted(student.model, None if only is None else [only])
+    found = []
+    with progress(GROUPS, "groups", "gradient of accuracy") as bar:
+        for number, group in enumerate(in_groups(problems)):
+
+            def make(group: list[Problem] = group) -> Direction:
+                rows = [row for problem in group for row in rows_of(problem, store.rows_of(problem.id), student)]
+                total = _weighted_gradient(student.model, names, in_batches(rows, student, batch_tokens))
+                return {name: -GROUPS / len(problems) * gradient for name, gradient in total.items()}
+
+            found.append(kept_tensors(folder / f"group-{number:03d}.safetensors", make))
+            bar.update()
+    return found
+
+
+def rows_of(problem: Problem, rollouts: list[dict[str, Any]], student: LoadedModel) -> list[Row]:
+    """A row for each distinct response, weighted with the advantages of its rollouts; none where all are correct or all wrong: no advantage."""
+    found = advantages(np.array([rollout["correct"] for rollout in rollouts]))
+    if not found.any():
+        return []
+    weights: dict[tuple[int, ...], float] = {}  # short answers recur: one backward pass for all rollouts that are alike
+    for rollout, advantage in zip(rollouts, found, strict=True):
+        tokens = tuple(map(int, rollout["token_ids"]))
+        weights[tokens] = weights.get(tokens, 0.0) + float(advantage)
+    prompt = prompt_ids(student.tokenizer, problem)
+    rows = []
+    for response, weight in weights.items():
+        check_fits(student.model, prompt, response, problem.id)
+        rows.append(Row(problem.id, prompt, prompt, list(response), [True] * len(response), weight))
+    return rows
+
+
+def _weighted_gradient(model: Any, names: dict[int, str], batches: Any) -> Direction:
+    """The gradient of sum w * (-log pi(response)) over the rows of `batches`, in the counted parameters `names` (name by id)."""
+    loss = ProblemLoss(CrossEntropy(), reduction="sum")
+
+    def losses(batch: Batch) -> torch.Tensor:
+        values = loss(model, batch, None)
+        return (batch.weights.to(values.dtype) * values).sum()
+
+    return summed_gradient(model, names, batches, losses)
+
+
+def summed_gradient(model: Any, names: dict[int, str], batches: Any, loss: Callable[[Batch], torch.Tensor]) -> Direction:
+    """The gradient of `loss` summed over `batches`, in the counted parameters `names` (name by id); zero without a batch."""
+    parameters = {names[id(parameter)]: parameter for parameter in model.parameters() if id(parameter) in names}
+    total = {name: torch.zeros(p.shape, dtype=wide(p.dtype), device=p.device) for name, p in parameters.items()}
+    for batch in batches:
+        gradients = torch.autograd.grad(loss(batch), list(parameters.values()), materialize_grads=True)
+        for name, gradient in zip(parameters, gradients, strict=True):
+            total[name] += gradient
+    return total
+
+
+def kept_tensors(path: Path, make: Callable[[], Direction]) -> Direction:
+    """The tensors in the file `path`, which `make` makes where there is none. Raises `UserError` for a damaged file."""
+    if not path.exists():
+        made = make()
+        with atomic_file(path) as file:
+            file.write(save({name: tensor.cpu().contiguous() for name, tensor in made.items()}))
+    try:
+        return dict(sorted(load(path.read_bytes()).items()))  # safetensors gives them in any order, and sums depend on it
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} is corrupted ({error}); delete it and run the same command again") from error
+
+
+def norm_squared(directions: list[Direction], metric: Direction | None = None) -> float:
+    """||E G||^2 without bias, from independent estimates of G: the mean of <G_a, G_b> over a != b; in a diagonal metric, <G_a, D G_b>."""
+    squares = 0.0
+    total: Direction = {}
+    for direction in directions:
+        for name, values in direction.items():
+            scale = 1.0 if metric is None else metric[name].double()
+            squares += float((values.double().square() * scale).sum())
+            total[name] = total[name] + values.double() if name in total else values.double()
+    whole = sum(float((values.square() * (1.0 if metric is None else metric[name].double())).sum()) for name, values in total.items())
+    return (whole - squares) / (len(directions) * (len(directions) - 1))

@@ -1,0 +1,84 @@
+"""What a table is: one declaration, the same at every scale.
+
+A row is a set of `DistillConfig` options on a setup of the scale. Rows of different tables with equal options are the same cell. What is
+run, printed, listed and (where it is a `main` table) asked of the paper follows from the declaration alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from paced_exp.core.errors import UserError
+from paced_exp.reproduce.columns import ColumnGroup, mean_of_tiers, tiers
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table.
+
+    name: unique in its table; names the record. setup: of the scale. options: of `DistillConfig`; None is the untrained student. updates:
+    factor on the setup's. recompute_every: pass rates again after this share of the updates. reported: the row's name in the paper's table.
+    curve: name of the measured kernel that it weighs by, among the scale's.
+    """
+
+    name: str
+    label: str
+    options: Mapping[str, Any] | None = field(default_factory=dict)
+    setup: str = "distillation"
+    updates: float = 1.0
+    recompute_every: float | None = None
+    reported: str | None = None
+    curve: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    rows: without any, it is generated from the configurations and has no records. baseline: the row that differences are taken to.
+    columns: the groups that it shows, in order. reported: the table of paper/reported.json whose values stand beside ours. main: one of
+    tables 1 to 5, or another that a claim rests on; main tables get more seeds. protocol: that of the scales which run it.
+    """
+
+    number: int
+    name: str
+    title: str
+    rows: tuple[Row, ...]
+    baseline: str | None
+    columns: tuple[ColumnGroup, ...] = (tiers, mean_of_tiers)
+    reported: str | None = None
+    main: bool = False
+    protocol: int = 2
+
+    def row(self, name: str) -> Row:
+        """The row of that name; `KeyError` for an unknown one."""
+        return {row.name: row for row in self.rows}[name]
+
+
+BY_NAME: dict[str, Table] = {}
+TABLES = BY_NAME.values()  # a view: it holds what is declared later, too
+
+
+def tables_of(protocol: int) -> list[Table]:
+    """The tables of a protocol, as declared."""
+    return [table for table in TABLES if table.protocol == protocol]
+
+
+def declare(table: Table) -> Table:
+    """Add a table to those that are run, printed and listed. Raises `ValueError` for a number or a name that another table has."""
+    if any(table.number == other.number or table.name == other.name for other in TABLES):
+        raise ValueError(f"table {table.number} {table.name}: another table has its number or its name; give it one of its own")
+    if table.rows and table.baseline not in {row.name for row in table.rows}:
+        raise ValueError(
+            f"table {table.name}: `baseline` {table.baseline} is none of its rows: {', '.join(row.name for row in table.rows)}"
+        )
+    BY_NAME[table.name] = table
+    return table
+
+
+def table_named(name: str) -> Table:
+    """A table by name or number. Raises `UserError` listing the known ones."""
+    found = BY_NAME.get(name) or next((table for table in TABLES if str(table.number) == name), None)
+    if found is None:
+        raise UserError(f"`table` {name} is not known; known: {', '.join(f'{table.number} {table.name}' for table in TABLES)}, figure2")
+    return found

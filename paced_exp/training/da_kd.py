@@ -1,0 +1,51 @@
+"""The weights of difficulty-aware distillation (DA-KD): how much worse than the teacher the student predicts the reference response."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from paced_exp.core.progress import progress
+from paced_exp.losses.alignment import Batch, ModelInput, Row, collate, supervised_logits
+from paced_exp.models.loading import LoadedModel
+from paced_exp.weighting import Weights, normalised
+
+_BATCH = 32
+_TAILS = (1.0, 99.0)  # percentiles
+
+
+def da_kd_weights(rows: Sequence[Row], places: Sequence[int], count: int, student: LoadedModel, teacher: LoadedModel) -> Weights:
+    """Weights of `count` problems, proportional to CE_student / CE_teacher on the reference; those without a row have weight zero.
+
+    CE is the mean negative log-probability of the reference's supervised tokens, in nats, after the prompt that each model reads. rows: of the
+    problems at `places`. The ratio has no bound where the teacher is nearly certain, so it is cut at its 1st and 99th percentiles.
+
+    Source: the distillation difficulty score of DA-KD (He et al., ICML 2025), which draws problems by it; as a weight in the loss, and cut, ours.
+    """
+    with progress(2 * len(rows), "references", "cross-entropies") as bar:
+        of_student = _cross_entropies(rows, student, lambda batch: batch.student, bar.update)
+        of_teacher = _cross_entropies(rows, teacher, lambda batch: batch.teacher, bar.update)
+    ratios = of_student / np.maximum(of_teacher, np.finfo(np.float64).tiny)
+    values = np.zeros(count)
+    values[list(places)] = np.clip(ratios, *np.percentile(ratios, _TAILS))
+    return normalised(values)
+
+
+@torch.no_grad()
+def _cross_entropies(
+    rows: Sequence[Row], model: LoadedModel, read: Callable[[Batch], ModelInput], done: Callable[[int], object]
+) -> np.ndarray:
+    """Of each row, (n,) in nats a token."""
+    training = model.model.training
+    model.model.eval()
+    found = np.zeros(len(rows))
+    order = sorted(range(len(rows)), key=lambda index: (rows[index].student_tokens, index))  # little padding
+    for start in range(0, len(order), _BATCH):
+        chosen = order[start : start + _BATCH]
+        batch = collate([rows[index] for index in chosen], model.pad_id).to(model.model.device)
+        logits = supervised_logits(model.model, read(batch)).double()
+        losses = torch.nn.functional.cross_entropy(logits, batch.tokens, reduction="none")
+        found[chosen] = [float(part.mean()) for part in losses.split([sum(rows[index].supervised) for index in chosen])]
+        done(len(chosen))
+    model.model.train(training)
+    return found
