@@ -472,7 +472,7 @@ def test_bad_saved_problems(tmp_path, change, message):
         ({"spec": "data.csv"}, r"source 'data\.csv': must be lab:SPLIT, hub:OWNER/NAME, or a path that ends in \.jsonl or \.parquet"),
         ({"spec": ""}, "has an empty name"),
         ({"spec": "lab:mid,"}, "has an empty name"),
-        ({"spec": "lab:easy"}, "lab:easy is not a lab split; known: .*lab:train, lab:mid"),
+        ({"spec": "lab:easy"}, "lab:easy is not a lab split; known: .*lab:train, lab:pool, lab:mid"),
         ({"spec": "lab:mid,lab:mid", "limit": 2}, "problem id 'mid-0-0000000' occurs twice"),
         ({"spec": "lab:mid", "limit": 0}, "`limit` 0 must be at least 1"),
         ({"spec": "lab:mid", "seed": -1}, "`seed` -1 must be at least 0"),

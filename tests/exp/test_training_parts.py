@@ -159,14 +159,14 @@ def test_one_pass_visits_no_problem_twice_and_says_what_is_lacking() -> None:
     assert sorted([*one.indices.tolist(), *two.indices.tolist()]) == list(range(0, 40, 2))
     again = make_plan(first, weights, Passing(4), 0, 0)
     assert one.indices.tolist() == again.indices.tolist() and one.weights == pytest.approx(again.weights)
-    longer = make_segments([FORWARD], 6, "never")[0]
-    with pytest.raises(UserError, match="updates 1 to 6 need 24 problems .* 20 are left of the 20 .* among 40; at that share 8 more"):
+    longer = make_segments([Stage("akl", "references", 1.0)], 6, "never")[0]
+    with pytest.raises(UserError, match=r"updates 1 to 6 need 24 problems .* 20 are left of the 20 .* among 40; at that share 8 more"):
         make_plan(longer, weights, passing, 0, 0)
 
 
 def test_as_published_leaves_weight_zero_in_the_batch() -> None:
     """The same problems as without weights, in the same order; the mean weight over all of them is one."""
-    segment = make_segments([FORWARD], 5, "never")[0]
+    segment = make_segments([Stage("akl", "references", 1.0)], 5, "never")[0]
     weights = normalised(np.array([1.0, 0.0, 3.0, 0.0] * 5))
     plan = make_plan(segment, weights, Passing(4, accounting="as-published"), 3, 0)
     every = make_plan(segment, normalised(np.ones(20)), Passing(4), 3, 0)
@@ -219,7 +219,7 @@ def test_a_training_weighs_as_weigh_does(weighting: Weighting, monkeypatch: pyte
 def test_a_training_refuses_the_counts_that_weigh_refuses(
     method: str, counts: tuple[list[float], list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = some_data(Weighting(method), (np.array(counts[0]), np.array(counts[1])), monkeypatch)
+    data = some_data(Weighting(method, **NEEDED.get(method, {})), (np.array(counts[0]), np.array(counts[1])), monkeypatch)
     with pytest.raises(ValueError, match="k and K must be vectors of whole numbers with 0 <= k <= K and K >= 1"):
         data.prepare(0)
 

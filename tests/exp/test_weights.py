@@ -180,7 +180,7 @@ def test_every_declared_option_has_a_case_above() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_counts_that_cannot_be_are_refused(method: str, k: list[float], K: list[int]) -> None:
     with pytest.raises(ValueError, match="whole numbers with 0 <= k <= K"):
-        weigh(Weighting(method), np.array(k), np.array(K))
+        weigh(Weighting(method, **NEEDED.get(method, {})), np.array(k), np.array(K))
 
 
 def test_what_is_dropped_is_reported() -> None:
@@ -469,7 +469,7 @@ def test_a_kernel_is_added_in_one_file(tmp_path: Path, monkeypatch: pytest.Monke
     assert_ratio(weigh(Weighting("tilted", estimate="posterior"), k8, K8).values, [1 - (k + 1) / 20 for k in range(9)])
     assert_ratio(weigh(Weighting("plateau", lo=0.5), k8, K8).values, [min(1, p / 0.5) for p in k8 / 8])
     assert known["tilted"].label == "tilted" and "tilted" not in METHODS
-    with pytest.raises(UserError, match=r"`method` pace is not known; known: uniform, .*, focal, tilted, plateau"):
+    with pytest.raises(UserError, match=r"`method` pace is not known; known: uniform, .*, focal, curve, tilted, plateau"):
         Weighting("pace")
     with pytest.raises(UserError, match=r"`lo` 0.5 only applies to `method` hard_filter and plateau; leave it out with `method` tilted"):
         Weighting("tilted", lo=0.5)
