@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.special import betainc, betaincc
@@ -27,7 +28,7 @@ class Curve(Kernel):
             raise ValueError(f"points must be pairs of a pass rate and a weight, at least one, got {self.points!r}")
         rates = [float(check_pass_rate("points", np.asarray(p))) for p, _ in self.points]
         weights = [check_nonnegative("points", w) for _, w in self.points]
-        if any(left >= right for left, right in zip(rates, rates[1:], strict=False)):
+        if any(left >= right for left, right in pairwise(rates)):
             raise ValueError(f"points must have ascending pass rates, got {rates}")
         if not any(weights):
             raise ValueError("points must have at least one positive weight, got only zeros: the kernel would vanish everywhere")

@@ -19,7 +19,7 @@ from paced_exp.reproduce.cells import all_cells, cells_of
 from paced_exp.reproduce.grids import table_named, tables_of
 from paced_exp.reproduce.learning_rates import check_rates, scale_named
 from paced_exp.reproduce.options import RecordsOptions
-from paced_exp.reproduce.probes import FIGURE, PROBE_TABLES, ROBUSTNESS, probes_of
+from paced_exp.reproduce.probes import ALIGNMENT, FIGURE, PROBE_TABLES, ROBUSTNESS, probes_of
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import MOST_SEEDS, Scale
 
@@ -31,7 +31,7 @@ class GridConfig(RecordsOptions):
     """Grids.
 
     Attributes:
-        table: a table by name or number, figure2 or robustness (the probes); may be repeated
+        table: a table by name or number, figure2, robustness or alignment (the probes); may be repeated
         all: every table, the main ones first, and all probes
         list: print the tables with their rows and stop
         scale: desk, gpu, paper or smoke
@@ -120,6 +120,7 @@ def listing(scale: Scale) -> str:
     keys = {table: ", ".join(probe.key for probe in probes_of(scale, table)) for table in PROBE_TABLES}
     lines.append(f"   {FIGURE}: gradient SNR against the pass rate, and claim C1 ({len(scale.probes)} probes: {keys[FIGURE]})")
     lines.append(f"   {ROBUSTNESS}: the same for other losses, responses and parts of the model ({keys[ROBUSTNESS] or 'none'})")
+    lines.append(f"   {ALIGNMENT}: what a step on each problem does to accuracy, and the weights from it ({keys[ALIGNMENT] or 'none'})")
     lines.append(f"{len(seen)} cells at {scale.name} scale")
     return "\n".join(lines)
 

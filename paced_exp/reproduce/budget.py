@@ -86,7 +86,10 @@ def _sampling(model: str, problems: int, samples: int, scale: Scale) -> float:
 
 
 def _evaluation(model: str, sources: str, limit: int | None, samples: int, scale: Scale) -> float:
-    count = sum(min(limit or math.inf, _SOURCE_SIZES[source]) for source in sources.split(","))
+    # The lab draws as many as are asked for.
+    count = sum(
+        limit if limit and source.startswith("lab:") else min(limit or math.inf, _SOURCE_SIZES[source]) for source in sources.split(",")
+    )
     return _sampling(model, int(count), samples, scale)
 
 

@@ -158,7 +158,7 @@ def _make(scale: Scale, table: Table, row: Row, seed: int) -> Cell:
         "student": setup.student,
         "teacher": setup.teacher,
         "problems": scale.problems,
-        "limit": scale.limit,
+        "limit": round(scale.limit * row.pool),
         "steps": steps,
         "learning_rate": setup.learning_rate,
         "evaluate": problems,

@@ -18,7 +18,7 @@ class Row:
 
     name: unique in its table; names the record. setup: of the scale. options: of `DistillConfig`; None is the untrained student. updates:
     factor on the setup's. recompute_every: pass rates again after this share of the updates. reported: the row's name in the paper's table.
-    curve: name of the measured kernel that it weighs by, among the scale's.
+    pool: share of the scale's problems, the first ones. curve: name of the measured kernel that it weighs by, among the scale's.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Row:
     recompute_every: float | None = None
     reported: str | None = None
     curve: str | None = None
+    pool: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Any
 from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.reproduce.cells import cell_of
+from paced_exp.reproduce.curves import with_curves
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.options import RecordsOptions
 from paced_exp.reproduce.scales import SCALES, Scale
@@ -39,13 +40,13 @@ class RatesConfig(RecordsOptions):
 
 
 def scale_named(name: str, results: Path) -> Scale:
-    """A scale by name, with the rates that the records under `results` have selected where it leaves them open.
+    """A scale by name, with the rates and the measured kernels that the records under `results` give where it leaves them open.
 
-    While they have not, its notes say so and `rates_are_known` is False. Raises `UserError` listing the scales for an unknown one.
+    While they do not, its notes say so. Raises `UserError` listing the scales for an unknown one.
     """
     if name not in SCALES:
         raise UserError(f"`scale` {name} is not known; known: {', '.join(SCALES)}")
-    scale = SCALES[name]
+    scale = with_curves(SCALES[name], results)
     if not scale.selected:
         return scale
     chosen = selected_rates(scale, results)

@@ -23,8 +23,9 @@ from paced_exp.reproduce.scales import ProbeVariant, Scale
 from paced_exp.snr_probe import probe
 from paced_exp.training.config import DistillConfig
 
-FIGURE, ROBUSTNESS = "figure2", "robustness"  # what --table calls the probes behind figure 2 and claim C1, and the others
-PROBE_TABLES = (FIGURE, ROBUSTNESS)
+# What --table calls the probes behind figure 2 and claim C1, those of robustness, and those against accuracy.
+FIGURE, ROBUSTNESS, ALIGNMENT = "figure2", "robustness", "alignment"
+PROBE_TABLES = (FIGURE, ROBUSTNESS, ALIGNMENT)
 # Where and how a probe is run, not what comes out of it.
 _NEUTRAL_OPTIONS = ("out", "device", "rollouts_from")
 # What the training between two probes has from the cells of the scale.
@@ -116,8 +117,8 @@ def probe_command(scale: Scale, table: str = FIGURE) -> str:
 
 
 def probes_of(scale: Scale, table: str = FIGURE) -> list[Probe]:
-    """The probes of a scale behind figure 2 and claim C1, or those of robustness, in its order."""
-    declared = scale.robustness if table == ROBUSTNESS else scale.probes
+    """The probes of a scale behind figure 2 and claim C1, or of another of `PROBE_TABLES`, in its order."""
+    declared = {FIGURE: scale.probes, ROBUSTNESS: scale.robustness, ALIGNMENT: scale.alignment}[table]
     return [Probe(scale, variant.key, variant.words, _config(scale, variant), table) for variant in declared]
 
 
@@ -129,12 +130,5 @@ def _config(scale: Scale, variant: ProbeVariant) -> ProbeConfig:
     if "at_steps" in variant.options:
         asked = {name: scale.shared[name] for name in _TRAINING if name in scale.shared} | {"learning_rate": setup.learning_rate}
         training = {name: value for name, value in asked.items() if value != getattr(DistillConfig, name)} or None
-    return ProbeConfig(
-        student=setup.student,
-        teacher=setup.teacher,
-        problems=scale.problems,
-        device=scale.device,
-        training=training,
-        **shared,
-        **variant.options,
-    )
+    options: dict[str, Any] = {"problems": scale.problems, **shared, **variant.options}
+    return ProbeConfig(student=setup.student, teacher=setup.teacher, device=scale.device, training=training, **options)

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 MOST_SEEDS = 20  # of a row that are read; a record of a later seed is not
-SHARE_OF_POOL = 2048  # problems of the control that passes over them again and again, a random subset of the pool
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Scale:
     protocol: 1 (docs/protocol.md) or 2 (docs/protocol-v2.md); its tables are run and printed. first_seed: of every row. curves: measured kernels by
     name, from the records of probes.
     probes: the SNR probes behind figure 2 and claim C1. robustness: those that ask whether the answer holds for another loss, response, part of
-    the model or number of rollouts; no claim rests on them. device: cpu (one thread a cell) or cuda. selected: whether records under results/NAME/selection decide the rates
+    the model or number of rollouts; no claim rests on them. alignment: those against accuracy; the first gives measured kernels. device: cpu (one thread a cell) or cuda. selected: whether records under results/NAME/selection decide the rates
     (rates.py).
     """
 
@@ -68,6 +67,7 @@ class Scale:
     selected: bool = False
     notes: tuple[str, ...] = ()
     robustness: tuple[ProbeVariant, ...] = ()
+    alignment: tuple[ProbeVariant, ...] = ()
     protocol: int = 2
     first_seed: int = 0
     curves: dict[str, str] = field(default_factory=dict)
@@ -133,6 +133,11 @@ DESK_V1 = Scale(
     ),
 )
 
+# A seed of their own: the grids' problems are not probed.
+_RANGES = {"problems": "lab:train", "seed": 99, "fresh_rollouts": 100, "per_bin": 1250, "family_share": 0.25, "max_problems": 45_000}
+_ALIGNED = {"against": "accuracy", "seed": 99, "max_problems": 16_384}
+_LATER = {"at_steps": "101,201", "method": "uniform"}
+
 # The second protocol. Rates are those of the table `rates`, chosen by the rule of docs/protocol-v2.md.
 DESK = replace(
     DESK_V1,
@@ -143,8 +148,17 @@ DESK = replace(
     limit=16_384,
     evaluation={"samples": 4, "evaluate_limit": 1834},
     seeds=(10, 5),
-    probes=(),
+    # Both architectures by ranges of the pass rate.
+    probes=(
+        ProbeVariant("snr_ranges/qwen3", "Qwen3 architecture, ranges down to [0, 0.01)", _RANGES),
+        ProbeVariant("snr_ranges/llama", "Llama architecture, ranges down to [0, 0.01)", _RANGES, "llama"),
+    ),
     robustness=(),
+    # The first gives the rows `aligned` and `fitted` their weights, so it is of the student before training, and of the pool.
+    alignment=(
+        ProbeVariant("aligned", "before training", {**_ALIGNED, "per_bin": 600}),
+        ProbeVariant("aligned_later", "before updates 101 and 201 of unweighted training", {**_ALIGNED, "per_bin": 300, **_LATER}),
+    ),
 )
 
 SMOKE = Scale(
@@ -166,6 +180,23 @@ SMOKE = Scale(
             "snr_probe",
             "before updates 1 and 3",
             {"at_steps": "1,3", "K": 4, "bins": 5, "per_bin": 4, "max_problems": 200, "candidates": 1, "replicates": 200},
+        ),
+    ),
+    alignment=(
+        ProbeVariant(
+            "aligned",
+            "before training",
+            {
+                **_ALIGNED,
+                "K": 4,
+                "bins": 5,
+                "per_bin": 4,
+                "max_problems": 200,
+                "candidates": 1,
+                "replicates": 200,
+                "accuracy_limit": 8,
+                "accuracy_samples": 4,
+            },
         ),
     ),
     notes=("a budget that shows that everything runs, and measures nothing",),

@@ -9,7 +9,6 @@ from typing import Any
 
 from paced_exp.reproduce.columns import forgetting, mean_of_tiers, retention, tiers
 from paced_exp.reproduce.declared import Row, Table, declare
-from paced_exp.reproduce.scales import SHARE_OF_POOL
 
 ONE_PASS = {"regime": "one-pass"}
 UNIFORM = {"method": "uniform"}
@@ -37,9 +36,11 @@ _METHODS: dict[str, tuple[str, Mapping[str, Any], str | None, str | None]] = {
 }
 
 
-def _row(method: str, ending: str = "", words: str = "", updates: float = 1.0, setup: str = "distillation", **options: Any) -> Row:
+def _row(
+    method: str, ending: str = "", words: str = "", updates: float = 1.0, setup: str = "distillation", pool: float = 1.0, **options: Any
+) -> Row:
     label, own, curve, reported = _METHODS[method]
-    return Row(f"{method}{ending}", f"{label}{words}", {**ONE_PASS, **own, **options}, setup, updates, reported=reported, curve=curve)
+    return Row(f"{method}{ending}", f"{label}{words}", {**ONE_PASS, **own, **options}, setup, updates, None, reported, curve, pool)
 
 
 def _base(setup: str = "distillation") -> Row:
@@ -51,7 +52,7 @@ def _published(method: str) -> Row:
 
 
 def _control(method: str, updates: float) -> Row:
-    return _row(method, f"-{updates:g}", f", {updates:g} × the updates", updates, regime="multi-pass", limit=SHARE_OF_POOL)
+    return _row(method, f"-{updates:g}", f", {updates:g} × the updates", updates, pool=1 / 8, regime="multi-pass")
 
 
 _SELF = "self-distillation"
@@ -63,12 +64,12 @@ def _self(method: str, ending: str = "", words: str = "", **options: Any) -> Row
 
 
 # Stages and numbers of rollouts make pass rates anew or many: half the pool, and half the updates.
-_HALF = {"limit": 8192}
+_HALF = 0.5
 _FORWARD, _BACKWARD = "forward_kl", "reverse_kl"
 
 
 def _staged(name: str, words: str, stages: str, reported: str | None = None) -> Row:
-    return Row(name, words, {**ONE_PASS, **PACED, **_HALF, "stages": stages}, updates=0.5, reported=reported)
+    return Row(name, words, {**ONE_PASS, **PACED, "stages": stages}, updates=0.5, reported=reported, pool=_HALF)
 
 
 _TWO = _staged("forward-reverse", "PACED KL → PACED RevKL", "forward_kl:0.5,reverse_kl:0.5", "PACED KL -> PACED RevKL")
@@ -76,7 +77,7 @@ _TWO = _staged("forward-reverse", "PACED KL → PACED RevKL", "forward_kl:0.5,re
 
 def _rollouts() -> tuple[Row, ...]:
     return tuple(
-        Row(f"k{K}-{name}", f"K = {K}, {words}", {**ONE_PASS, **_HALF, **weighting, "K": K}, updates=0.5)
+        Row(f"k{K}-{name}", f"K = {K}, {words}", {**ONE_PASS, **weighting, "K": K}, updates=0.5, pool=_HALF)
         for K in (2, 4, 8, 16)
         for name, words, weighting in (("plugin", "plug-in", PACED), ("eb", "empirical Bayes", BAYES))
         # Two rollouts and a plug-in weight drop four problems in five: more than one pass has.
@@ -205,8 +206,8 @@ for _table in (
         "recomputation-one-pass",
         "Recomputing the pass rates, one pass, half the updates",
         (
-            Row("never", "never", {**ONE_PASS, **PACED, **_HALF}, updates=0.5),
-            Row("quarter", "every quarter of the updates", {**ONE_PASS, **PACED, **_HALF}, updates=0.5, recompute_every=1 / 4),
+            Row("never", "never", {**ONE_PASS, **PACED}, updates=0.5, pool=_HALF),
+            Row("quarter", "every quarter of the updates", {**ONE_PASS, **PACED}, updates=0.5, recompute_every=1 / 4, pool=_HALF),
         ),
         "never",
         _MEASURED,

@@ -78,7 +78,9 @@ def test_interleaved_streams_do_not_disturb_each_other() -> None:
 
 
 def test_names_that_are_not_known_list_the_known() -> None:
-    with pytest.raises(UserError, match="lab:test is not a lab split; known: lab:pretrain, lab:train, lab:pool, lab:mid, lab:hard-a, lab:hard-b"):
+    with pytest.raises(
+        UserError, match="lab:test is not a lab split; known: lab:pretrain, lab:train, lab:pool, lab:mid, lab:hard-a, lab:hard-b"
+    ):
         next(lab_problems("test"))
     with pytest.raises(UserError, match="lab:professor is not a lab model; known: lab:student, lab:teacher"):
         checkpoint_path("professor")

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from paced_exp.gradients.engine import GradientSums
 from paced_exp.losses.divergences import divergence
 from paced_exp.losses.problem_loss import ProblemLoss
 from paced_exp.models.loading import load_model
-from paced_exp.probe.config import ProbeConfig
 from paced_exp.probe.curve import BinData
 from paced_exp.probe.gram import GROUPS, gram_lines, gram_record
 from paced_exp.probe.gram_figure import gram_figure, plot_gram
@@ -69,10 +69,11 @@ def test_a_run_stores_the_inner_products_of_its_gradients(whole: Path, models: P
     passes = ChunkStore(whole, "rollouts").rows().groupby("problem_id")["correct"].sum()
     references = read_references(ChunkStore(whole, "references"))
     loss, targets = ProblemLoss(divergence("forward_kl"), reduction="mean"), ModelTeacher(teacher.model)
+    config: Any = SimpleNamespace(teacher_prompt="privileged", batch_tokens=10**6)
     means = []
     for k in range(5):
         pairs = [(p, references[p.id]) for p in load_problems(str(whole / "problems.parquet")) if passes[p.id] == k]
-        (batch,) = gradient_batches(ProbeConfig(batch_tokens=10**6), pairs, student, teacher)
+        (batch,) = gradient_batches(config, pairs, student, teacher)
         total = loss(student.model, batch, targets.targets(batch)).mean()
         means.append(torch.cat([g.flatten() for g in torch.autograd.grad(total, list(student.model.parameters()))]))
     exact = (torch.stack(means) @ torch.stack(means).T).numpy()

@@ -1,5 +1,7 @@
 """The kernel through measured points, against plain interpolation and quadrature."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -34,7 +36,7 @@ def test_integrals_are_those_of_quadrature(points: list[tuple[int, float]], a: f
     law = beta(a, b)
     # The mass of each piece is taken from the law itself, since its density has no bound at an end where a or b is below one.
     expected = 0.0
-    for left, right in zip(edges[:-1], edges[1:], strict=True):
+    for left, right in pairwise(edges):
         low, high = float(curve(left)), float(curve(right))
         slope = (high - low) / (right - left)
         inner = quad(lambda p: law.cdf(p), left, right, epsabs=1e-12)[0]  # by parts: E[p; piece] = right F(right) - left F(left) - int F
