@@ -17,6 +17,13 @@ PROBE_STEPS = (1, 20)
 
 
 OTHER = "snr_verdict/llama"
+# The second protocol's hypotheses: the probe of ranges behind each, and the end.
+RANGE_PROBES = {
+    "C1.low": ("snr_ranges/qwen3", "low"),
+    "C1.high": ("snr_ranges/qwen3", "high"),
+    "C1.llama-low": ("snr_ranges/llama", "low"),
+    "C1.llama-high": ("snr_ranges/llama", "high"),
+}
 DECIDING = ("snr_verdict/qwen3", "snr_probe")  # the probes behind C1, the one with the most problems a bin first
 
 

@@ -1,9 +1,14 @@
-"""The paper's claims as hypotheses about rows' measures, each oriented so that the claim says "greater than zero". Written before any run."""
+"""The paper's claims as hypotheses about rows' measures, each oriented so that the claim says "greater than zero". Written before any run.
+
+What a hypothesis is made of, and the claims of the first protocol; those of the second are in `second_claims`.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
 
+from paced_exp.reproduce.cells import planned_seeds
 from paced_exp.reproduce.grids import BY_NAME
+from paced_exp.reproduce.scales import Scale
 
 Measure = Literal["primary", "retention", "hardest"]
 
@@ -12,37 +17,72 @@ MARGIN = 1.0  # points: what "suffices" and "is not sensitive" allow
 
 @dataclass(frozen=True)
 class Contrast:
-    """sum of coefficient x row of `table`, plus `margin`; claimed to be greater than zero. terms: (coefficient, row's name)."""
+    """sum of coefficient x row of `table`, plus `margin`; claimed to be greater than zero.
+
+    terms: (coefficient, row's name); TABLE/ROW for the row of another table.
+    """
 
     table: str
     terms: tuple[tuple[float, str], ...]
     measure: Measure = "primary"
     margin: float = 0.0
 
+    @property
+    def placed(self) -> tuple[tuple[float, str, str], ...]:
+        """The terms as (coefficient, table, row)."""
+        split = ((factor, name.rpartition("/")) for factor, name in self.terms)
+        return tuple((factor, table or self.table, row) for factor, (table, _, row) in split)
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Its own table, and then the others of its terms."""
+        return tuple(dict.fromkeys((self.table, *(table for _, table, _ in self.placed))))
+
+    def sources(self, scale: Scale) -> tuple[str, ...]:
+        """The evaluation sources over which its measure is the mean."""
+        by_measure = {"primary": scale.tiers, "retention": (scale.retention,), "hardest": scale.tiers[-1:]}
+        return by_measure[self.measure]
+
+    def planned_seeds(self, scale: Scale) -> int:
+        """The seeds that all its tables plan."""
+        return min(planned_seeds(scale, BY_NAME[table]) for table in self.tables)
+
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """Says that all its contrasts are greater than zero. name: unique. words: in plain language, with what is subtracted from what."""
+    """Says that all its contrasts are greater than zero. name: unique in its protocol. words: in plain language, with what is subtracted from what.
+
+    contrasts: none where a probe decides. primary: whether its claim rests on it, and Holm's method corrects for it; else it is exploratory.
+    """
 
     name: str
     words: str
     contrasts: tuple[Contrast, ...]
+    primary: bool = True
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the paper: its id in paper/reported.json, a short name, its hypotheses (none: decided by the probe), and its table."""
+    """A claim: its id in paper/reported.json, a short name, its hypotheses (none: decided by the probe), and its protocol.
+
+    statement: of a claim of ours, which the paper does not make.
+    """
 
     id: str
     short: str
     hypotheses: tuple[Hypothesis, ...]
+    protocol: int = 1
+    statement: str = ""
 
 
-def _difference(name: str, words: str, table: str, better: str, worse: str, measure: Measure = "primary") -> Hypothesis:
-    return Hypothesis(name, words, (Contrast(table, ((1.0, better), (-1.0, worse)), measure),))
+def difference(
+    name: str, words: str, table: str, better: str, worse: str, measure: Measure = "primary", *, primary: bool = True
+) -> Hypothesis:
+    """One row is better than another of the same table."""
+    return Hypothesis(name, words, (Contrast(table, ((1.0, better), (-1.0, worse)), measure),), primary)
 
 
-def _within_margin(table: str, default: str, others: tuple[str, ...]) -> tuple[Contrast, ...]:
+def within_margin(table: str, default: str, others: tuple[str, ...]) -> tuple[Contrast, ...]:
     """No other row is better than the default by `MARGIN` or more."""
     return tuple(Contrast(table, ((1.0, default), (-1.0, other)), margin=MARGIN) for other in others)
 
@@ -59,26 +99,26 @@ CLAIMS = (
         "C2",
         "PACED beats no weighting",
         (
-            _difference("C2.distillation", "distillation: PACED − unweighted", _D, "paced", "uniform"),
-            _difference("C2.self", "self-distillation: PACED − unweighted", _S, "paced", "uniform"),
+            difference("C2.distillation", "distillation: PACED − unweighted", _D, "paced", "uniform"),
+            difference("C2.self", "self-distillation: PACED − unweighted", _S, "paced", "uniform"),
         ),
     ),
     Claim(
         "C3",
         "PACED beats AKL and the hard filter",
         (
-            _difference("C3.akl", "distillation: PACED − AKL", _D, "paced", "akl"),
-            _difference("C3.filter", "distillation: PACED − hard filter", _D, "paced", "hard-filter"),
-            _difference("C3.akl-self", "self-distillation: PACED − AKL", _S, "paced", "akl"),
-            _difference("C3.filter-self", "self-distillation: PACED − hard filter", _S, "paced", "hard-filter"),
+            difference("C3.akl", "distillation: PACED − AKL", _D, "paced", "akl"),
+            difference("C3.filter", "distillation: PACED − hard filter", _D, "paced", "hard-filter"),
+            difference("C3.akl-self", "self-distillation: PACED − AKL", _S, "paced", "akl"),
+            difference("C3.filter-self", "self-distillation: PACED − hard filter", _S, "paced", "hard-filter"),
         ),
     ),
     Claim(
         "C4",
         "PACED forgets less",
         (
-            _difference("C4.distillation", "distillation, retention: PACED − unweighted", _D, "paced", "uniform", "retention"),
-            _difference("C4.self", "self-distillation, retention: PACED − unweighted", _S, "paced", "uniform", "retention"),
+            difference("C4.distillation", "distillation, retention: PACED − unweighted", _D, "paced", "uniform", "retention"),
+            difference("C4.self", "self-distillation, retention: PACED − unweighted", _S, "paced", "uniform", "retention"),
         ),
     ),
     Claim(
@@ -93,7 +133,7 @@ CLAIMS = (
                     Contrast(_ORDER, ((1.0, "forward-reverse"), (-1.0, "reverse-reverse"))),
                 ),
             ),
-            _difference(
+            difference(
                 "C5.hardest", "hardest tier: forward–reverse − unweighted forward KL", "two-stage", "forward-reverse", "uniform", "hardest"
             ),
         ),
@@ -101,7 +141,7 @@ CLAIMS = (
     Claim(
         "C6",
         "reverse, then forward is worse",
-        (_difference("C6.order", "forward–reverse − reverse–forward", _ORDER, "forward-reverse", "reverse-forward"),),
+        (difference("C6.order", "forward–reverse − reverse–forward", _ORDER, "forward-reverse", "reverse-forward"),),
     ),
     Claim(
         "C7",
@@ -121,7 +161,7 @@ CLAIMS = (
         "C8",
         "eight rollouts suffice",
         (
-            Hypothesis("C8.suffices", "K = 8 − K = 16 + 1 point", _within_margin("rollouts", "k8-plugin", ("k16-plugin",))),
+            Hypothesis("C8.suffices", "K = 8 − K = 16 + 1 point", within_margin("rollouts", "k8-plugin", ("k16-plugin",))),
             Hypothesis(
                 "C8.diminishing",
                 "(K = 4 − K = 2) − (K = 16 − K = 8)",
@@ -134,7 +174,7 @@ CLAIMS = (
         "α = β = 1 is a good default",
         (
             Hypothesis(
-                "C9.default", "α = β = 1 − any other pair + 1 point (the smallest)", _within_margin("exponents", "a1-b1", _OTHER_EXPONENTS)
+                "C9.default", "α = β = 1 − any other pair + 1 point (the smallest)", within_margin("exponents", "a1-b1", _OTHER_EXPONENTS)
             ),
             Hypothesis(
                 "C9.insensitive",
@@ -143,8 +183,6 @@ CLAIMS = (
             ),
         ),
     ),
-    Claim(
-        "C10", "recomputing pass rates helps", (_difference("C10.half", "recomputed at half − never", "recomputation", "half", "never"),)
-    ),
-    Claim("C11", "it holds for another family", (_difference("C11.llama", "Llama: PACED − unweighted", "llama", "paced", "uniform"),)),
+    Claim("C10", "recomputing pass rates helps", (difference("C10.half", "recomputed at half − never", "recomputation", "half", "never"),)),
+    Claim("C11", "it holds for another family", (difference("C11.llama", "Llama: PACED − unweighted", "llama", "paced", "uniform"),)),
 )

@@ -111,11 +111,12 @@ def wrapped(text: str) -> str:
     return "\n".join(lines)
 
 
-def replaced(page: str, text: str, name: str) -> str:
+def replaced(page: str, text: str, name: str, markers: tuple[str, str] = (BEGIN, END)) -> str:
     """The page with `text` between its markers. Raises `UserError` where it does not have both once, in order."""
-    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
-        raise UserError(f"{name} must have {BEGIN} and after it {END}, once each; put them where the verdicts belong")
-    return page[: page.index(BEGIN) + len(BEGIN)] + f"\n{text}\n" + page[page.index(END) :]
+    begin, end = markers
+    if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):
+        raise UserError(f"{name} must have {begin} and after it {end}, once each; put them where the text between them belongs")
+    return page[: page.index(begin) + len(begin)] + f"\n{text}\n" + page[page.index(end) :]
 
 
 @configs.command(ReadmeConfig, "paced_exp.reproduce.readme", __doc__)
