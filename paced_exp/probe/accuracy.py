@@ -27,6 +27,7 @@ from paced_exp.probe.accuracy_metric import SecondMoment, second_moment
 from paced_exp.probe.accuracy_utilities import METRICS, utilities_of
 from paced_exp.probe.binning import Bins
 from paced_exp.probe.config import ProbeConfig
+from paced_exp.probe.ranges import Ranges
 from paced_exp.rollouts.collect import collect
 from paced_exp.rollouts.engine import Sampling
 from paced_exp.rollouts.engines import Engines
@@ -85,7 +86,7 @@ class AccuracyProbe:
     def record(
         self,
         run: RunFolder,
-        bins: Bins,
+        bins: Bins | Ranges,
         problems: dict[str, Problem],
         references: dict[str, Reference],
         sums: list[GradientSums | None],
@@ -102,7 +103,7 @@ class AccuracyProbe:
             gradients = accuracy_gradients(self.problems, ChunkStore(run.path, STORE), student, config.only, config.batch_tokens, folder)
         members = [[(problems[name], references[name]) for name, _ in own if references[name].token_ids] for own in bins.members]
         with clock("second moment"):
-            pools = [(float(offered), pairs) for offered, pairs in zip(bins.offered, members, strict=True) if pairs]
+            pools = [(float(offered), pairs) for offered, pairs in zip(bins.drawn, members, strict=True) if pairs]
             moment = second_moment(config, pools, student, teacher, folder)
             metric = moment.metric()
         aligned: list[AlignedBin] = []
@@ -121,7 +122,8 @@ class AccuracyProbe:
                     teacher,
                     folder / f"bin-{index:03d}.npz",
                 )
-                aligned.append(AlignedBin(passes / config.K, passes, bins.offered[index], utilities))
+                trials = bins.trials[index]
+                aligned.append(AlignedBin(passes / trials, passes * (config.K / trials), bins.drawn[index], utilities))
                 bar.update(len(pairs))
         return self._about(run) | self._estimated(run, aligned, gradients, moment)
 

@@ -20,7 +20,8 @@ MINIMUM = 3  # problems of a bin, as for its SNR
 
 @dataclass(frozen=True)
 class AlignedBin:
-    """The problems of one bin that were measured: mean p-hat and passes k of K, how many had fallen into the bin, and utilities by metric."""
+    """The problems of one bin that were measured: mean p-hat, the same as passes k of K, how many problems drawn belong to the bin, and
+    utilities by metric."""
 
     pass_rate: float
     k: float

@@ -5,6 +5,7 @@ budget is spent. Which problems a bin keeps depends on nothing but p-hat and the
 sample of the source's problems with that p-hat.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from paced_exp.core.errors import UserError
@@ -42,6 +43,20 @@ class Bins:
             return False
         self.members[index].append((problem_id, passes))
         return True
+
+    @property
+    def trials(self) -> list[int]:
+        """Of how many rollouts the passes of each bin's members are."""
+        return [self.rollouts] * self.count
+
+    @property
+    def drawn(self) -> list[int]:
+        """How many of all problems drawn belong to each bin."""
+        return list(self.offered)
+
+    def facts(self, index: int, names: Sequence[str]) -> None:
+        """What a record says of a bin besides its estimates: nothing, where it is not a range (`paced_exp.probe.ranges`)."""
+        return None
 
     @property
     def reachable(self) -> list[int]:

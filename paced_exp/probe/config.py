@@ -105,10 +105,6 @@ class ProbeConfig(StudentOptions, TeacherOptions, ProblemOptions, AccuracyOption
             )
         if self.bins != type(self).bins:
             raise UserError(f"`bins` {self.bins} does not apply with `fresh_rollouts`, whose ranges are fixed; leave it out")
-        if self.against == "accuracy":
-            raise UserError(
-                f"`against` {self.against} does not apply with `fresh_rollouts`, whose ranges mix rollout numbers; leave one of them out"
-            )
         if not 0 < self.family_share <= 1:
             raise UserError(f"`family_share` {self.family_share} must be above 0 and at most 1")
 

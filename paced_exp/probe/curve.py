@@ -30,8 +30,8 @@ INTERVAL = "jackknife over problems, its lower limit moved down for the part of 
 
 @dataclass(frozen=True)
 class BinData:
-    """One bin's problems: mean p-hat, mean posterior pass rate (Jeffreys), gradients, and how many problems had fallen into the bin; of a
-    range of a screened probe also what its record says of it (`paced_exp.probe.screening.range_data`)."""
+    """One bin's problems: mean p-hat, mean posterior pass rate (Jeffreys), gradients, and how many problems drawn belong to the bin; of a
+    range of a screened probe also what its record says of it (`paced_exp.probe.ranges.Ranges.facts`)."""
 
     pass_rate: float
     posterior_pass_rate: float

@@ -164,19 +164,21 @@ def load_sums(path: Path) -> GradientSums:
         raise UserError(f"{path} is corrupted ({error}); delete it and run the same command again") from error
 
 
-def bin_data(config: ProbeConfig, bins: Bins, references: dict[str, Reference], sums: list[GradientSums | None]) -> list[BinData]:
-    """What the estimates need of each bin that has problems with a reference."""
+def bin_data(bins: Bins | Ranges, references: dict[str, Reference], sums: list[GradientSums | None]) -> list[BinData]:
+    """What the estimates need of each bin, or range, that has problems with a reference."""
     data = []
-    for members, offered, bin_sums in zip(bins.members, bins.offered, sums, strict=True):
+    for index, (members, bin_sums) in enumerate(zip(bins.members, sums, strict=True)):
         if bin_sums is None:
             continue
-        passes = np.mean([count for name, count in members if references[name].token_ids])
+        used = [(name, count) for name, count in members if references[name].token_ids]
+        passes, trials = np.mean([count for _, count in used]), bins.trials[index]
         data.append(
             BinData(
-                pass_rate=float(passes / config.K),
-                posterior_pass_rate=float((passes + 0.5) / (config.K + 1)),
+                pass_rate=float(passes / trials),
+                posterior_pass_rate=float((passes + 0.5) / (trials + 1)),
                 sums=bin_sums,
-                offered=offered,
+                offered=bins.drawn[index],
+                range=bins.facts(index, [name for name, _ in used]),
             )
         )
     return data

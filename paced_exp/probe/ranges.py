@@ -15,8 +15,9 @@ in [0, 0.01) are products and a quarter decimal chains, of which (0.99, 1] has h
 how hard they are. A source needs 1/`family_share` families in each range for the ranges to fill up.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from paced_exp.core.errors import UserError
 
@@ -123,6 +124,37 @@ class Ranges:
     def trials(self) -> list[int]:
         """Of how many rollouts the passes of each range's members are: F at both ends, K in the middle."""
         return [self.rollouts if one.side == "middle" else self.fresh for one in RANGES]
+
+    @property
+    def drawn(self) -> list[int]:
+        """How many of all problems drawn belong to each range, dropped ones to none: counted in the middle, and at an end estimated, since only
+        some were rolled out again. Those of a group with k passes that were not are taken to fall as those that were."""
+        found = [float(count) if one.side == "middle" else 0.0 for one, count in zip(RANGES, self.offered, strict=True)]
+        for group, by_k in self.landed.items():
+            for k, cells in by_k.items():
+                scale = self.screened[group][k] / sum(cells)
+                for index, count in zip(ranges_of(side_of(k, self.rollouts)), cells, strict=False):  # the last cell is of the dropped
+                    found[index] += scale * count
+        return [round(count) for count in found]
+
+    def facts(self, index: int, names: Sequence[str]) -> dict[str, Any]:
+        """What a record says of a range besides its estimates: its edges, and of these problems in it the families and the outcomes,
+        [group, passes, rollouts, problems]."""
+        counted: dict[tuple[str, int, int], int] = {}
+        families: dict[str, int] = {}
+        for name in names:
+            outcome = self.outcomes[name]
+            counted[outcome] = counted.get(outcome, 0) + 1
+            families[outcome[0]] = families.get(outcome[0], 0) + 1
+        one = RANGES[index]
+        return {
+            "label": one.label,
+            "low": one.low / 100,
+            "high": one.high / 100,
+            "side": one.side,
+            "families": dict(sorted(families.items())),
+            "outcomes": [[*outcome, count] for outcome, count in sorted(counted.items())],
+        }
 
     @property
     def cap(self) -> int:

@@ -21,10 +21,9 @@ from paced_exp.probe.earlier import EarlierRun
 from paced_exp.probe.fits import mixture_of
 from paced_exp.probe.gram import gram_record
 from paced_exp.probe.measurement import bin_data, bin_gradients, fill_bins
-from paced_exp.probe.ranges import Ranges
 from paced_exp.probe.ratios import ratios_of
 from paced_exp.probe.responses import responses_for
-from paced_exp.probe.screening import fill_ranges, range_data, with_families
+from paced_exp.probe.screening import fill_ranges, with_families
 from paced_exp.rollouts.engines import Engines
 
 
@@ -67,15 +66,11 @@ def _run_probe(config: ProbeConfig, run: RunFolder) -> dict[str, Any]:
                 accuracy.roll_out(run, student, grader, engines)
     with clock("gradients"):
         sums = bin_gradients(config, run, bins, problems, references, student, teacher)
-    aligned = (
-        None
-        if accuracy is None or isinstance(bins, Ranges)
-        else accuracy.record(run, bins, problems, references, sums, student, teacher, clock)
-    )
+    aligned = None if accuracy is None else accuracy.record(run, bins, problems, references, sums, student, teacher, clock)
     with clock("estimates"):
-        data = range_data(bins, references, sums) if isinstance(bins, Ranges) else bin_data(config, bins, references, sums)
+        data = bin_data(bins, references, sums)
         curve = curve_record(estimate_curve(data, replicates=config.replicates, seed=config.seed)) | {"gram": gram_record(data, config.K)}
-        if isinstance(bins, Ranges):
+        if config.fresh_rollouts:
             curve["ratios"] = ratios_of(curve["bins"])
         curve["mixture"] = mixture_of({"config": configs.as_dict(config), "bins": curve["bins"], "rollouts": rollouts})
     if long.skipped:

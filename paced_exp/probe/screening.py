@@ -9,24 +9,19 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from paced_exp.core.errors import UserError
 from paced_exp.core.progress import progress
 from paced_exp.core.run_folder import RunFolder
 from paced_exp.data.problem import Problem
 from paced_exp.data.sources import save_problems
-from paced_exp.gradients.engine import GradientSums
 from paced_exp.grading.grader import Grader
 from paced_exp.models.loading import LoadedModel
 from paced_exp.probe.config import ProbeConfig
-from paced_exp.probe.curve import BinData
 from paced_exp.probe.earlier import EarlierRun
 from paced_exp.probe.measurement import ROUND
 from paced_exp.probe.ranges import RANGES, Ranges, side_of
 from paced_exp.probe.rolling import Roller, screening
 from paced_exp.rollouts.engines import Engines
-from paced_exp.rollouts.references import Reference
 
 FRESH_ROUND = 64  # problems rolled out again at a time; whether a range still wants some is looked at after each
 
@@ -122,42 +117,3 @@ def _summary(config: ProbeConfig, ranges: Ranges, screen: Roller, fresh: Roller)
         "landed": {group: {str(k): cells for k, cells in sorted(by_k.items())} for group, by_k in ranges.landed.items()},
         "families": ranges.families,
     }  # fmt: skip
-
-
-def range_data(ranges: Ranges, references: dict[str, Reference], sums: list[GradientSums | None]) -> list[BinData]:
-    """What the estimates need of each range that has problems with a reference."""
-    data = []
-    for index, (members, range_sums) in enumerate(zip(ranges.members, sums, strict=True)):
-        if range_sums is None:
-            continue
-        used = [(name, passes) for name, passes in members if references[name].token_ids]
-        mean, trials = float(np.mean([passes for _, passes in used])), ranges.trials[index]
-        data.append(
-            BinData(
-                pass_rate=mean / trials,
-                posterior_pass_rate=(mean + 0.5) / (trials + 1),
-                sums=range_sums,
-                offered=ranges.offered[index],
-                range=_facts(ranges, index, [name for name, _ in used]),
-            )
-        )
-    return data
-
-
-def _facts(ranges: Ranges, index: int, names: list[str]) -> dict[str, Any]:
-    """What a record says of a range besides its estimates: edges, families, and [group, passes, rollouts, problems] of its problems' outcomes."""
-    one = RANGES[index]
-    counted: dict[tuple[str, int, int], int] = {}
-    for name in names:
-        counted[ranges.outcomes[name]] = counted.get(ranges.outcomes[name], 0) + 1
-    families: dict[str, int] = {}
-    for (group, _, _), count in counted.items():
-        families[group] = families.get(group, 0) + count
-    return {
-        "label": one.label,
-        "low": one.low / 100,
-        "high": one.high / 100,
-        "side": one.side,
-        "families": dict(sorted(families.items())),
-        "outcomes": [[*outcome, count] for outcome, count in sorted(counted.items())],
-    }

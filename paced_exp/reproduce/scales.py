@@ -163,9 +163,9 @@ DESK = replace(
 
 SMOKE = Scale(
     name="smoke",
-    setups={name: Setup(setup.student, setup.teacher, 4, setup.learning_rate) for name, setup in DESK.setups.items()},
+    setups={name: Setup(setup.student, setup.teacher, 8, setup.learning_rate) for name, setup in DESK.setups.items()},
     problems="lab:pool",
-    limit=64,
+    limit=192,
     tiers=_LAB_TIERS,
     retention="lab:retention",
     evaluation={"samples": 2, "evaluate_limit": 6},

@@ -63,7 +63,7 @@ def _self(method: str, ending: str = "", words: str = "", **options: Any) -> Row
     return _row(method, ending, words, setup=_SELF, **{**_REVERSE, **options})
 
 
-# Stages and numbers of rollouts make pass rates anew or many: half the pool, and half the updates.
+# Stages make pass rates anew: half the pool, and half the updates.
 _HALF = 0.5
 _FORWARD, _BACKWARD = "forward_kl", "reverse_kl"
 
@@ -77,7 +77,7 @@ _TWO = _staged("forward-reverse", "PACED KL → PACED RevKL", "forward_kl:0.5,re
 
 def _rollouts() -> tuple[Row, ...]:
     return tuple(
-        Row(f"k{K}-{name}", f"K = {K}, {words}", {**ONE_PASS, **weighting, "K": K}, updates=0.5, pool=_HALF)
+        Row(f"k{K}-{name}", f"K = {K}, {words}", {**ONE_PASS, **weighting, "K": K}, updates=0.5)
         for K in (2, 4, 8, 16)
         for name, words, weighting in (("plugin", "plug-in", PACED), ("eb", "empirical Bayes", BAYES))
         # Two rollouts and a plug-in weight drop four problems in five: more than one pass has.

@@ -15,9 +15,9 @@ from paced_exp.gradients.engine import GradientSums
 from paced_exp.probe.curve import curve_record, estimate_curve
 from paced_exp.probe.figure import plot_snr, snr_figure
 from paced_exp.probe.fits import exponent_words, mixture_of
+from paced_exp.probe.measurement import bin_data
 from paced_exp.probe.ranges import RANGES, Ranges
 from paced_exp.probe.ratios import _Estimate, ratio, ratios_of
-from paced_exp.probe.screening import range_data
 from paced_exp.probe.table import table
 from paced_exp.probe.verdict import bin_name, by_rule, end_numbers, words
 from paced_exp.reproduce.checks import check_probe
@@ -89,7 +89,7 @@ def record_of(a: float, b: float, *, capacity: int = 400, seed: int = 0, share: 
 def estimated(ranges: Ranges, sums: list[GradientSums | None], share: float = 1.0) -> dict[str, Any]:
     """The record that a run would write of these gradients."""
     references = {name: Reference(name, [1], "teacher", 1, 1) for members in ranges.members for name, _ in members}
-    curve = curve_record(estimate_curve(range_data(ranges, references, sums), replicates=200, seed=0))
+    curve = curve_record(estimate_curve(bin_data(ranges, references, sums), replicates=200, seed=0))
     rollouts = {
         "problems_drawn": 16_000,
         "screened": ranges.screened,

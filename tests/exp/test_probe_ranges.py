@@ -13,7 +13,6 @@ from paced_exp.core.errors import UserError
 from paced_exp.probe.config import ProbeConfig
 from paced_exp.probe.range_law import inside_of, law_of_ranges
 from paced_exp.probe.ranges import ALL, RANGES, Ranges, cells_of_fresh, range_index, ranges_of, side_of
-from paced_exp.probe.screening import _facts
 from tests.support.screened import Drawn, draw, fill
 
 # ---- edges
@@ -112,6 +111,20 @@ def test_nobody_is_rolled_out_again_for_ranges_that_want_no_more() -> None:
     assert not ranges.settle("late", "c", 0, 50) and ranges.dropped("low") == 1 and ranges.dropped("high") == 0
 
 
+def test_how_many_of_all_problems_belong_to_a_range_is_estimated_from_those_rolled_out() -> None:
+    drawn = draw(40_000, 7, alpha=0.35, beta=0.43, families=3)
+    for share in (1.0, 0.5):
+        ranges, rolled = fill(drawn, 60, share)
+        assert len(rolled) < 2000
+        for index, (one, found) in enumerate(zip(RANGES, ranges.drawn, strict=True)):
+            trials = 10 if one.side == "middle" else 100
+            counts = [problem.k if trials == 10 else problem.fresh for problem in drawn if side_of(problem.k, 10) == one.side]
+            true = sum(range_index(one.side, count, trials) == index for count in counts)
+            # A binomial share of those rolled out, scaled up: its standard error is true / sqrt(landed).
+            assert found == true if trials == 10 else abs(found - true) < 4 * true / np.sqrt(ranges.offered[index]), one.label
+            assert found >= ranges.offered[index]
+
+
 # ---- no winner's curse
 
 
@@ -184,7 +197,7 @@ def test_families_of_unlike_difficulty_have_laws_of_their_own() -> None:
 
 def panel_of(ranges: Ranges) -> dict[str, object]:
     """What a record says of ranges, without estimates."""
-    rows = [{"range": _facts(ranges, index, [name for name, _ in members])} for index, members in enumerate(ranges.members)]
+    rows = [{"range": ranges.facts(index, [name for name, _ in members])} for index, members in enumerate(ranges.members)]
     landed = {group: {str(k): cells for k, cells in by_k.items()} for group, by_k in ranges.landed.items()}
     return {
         "config": {"K": ranges.rollouts, "fresh_rollouts": ranges.fresh},

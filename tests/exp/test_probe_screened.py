@@ -176,3 +176,21 @@ def test_problems_without_a_family_are_refused_before_any_work(
     line = refused(lambda: snr_probe.main(screened_arguments(models, problems, tmp_path / "run")), capsys)
     assert "--family-share 0.5 needs the family of every problem" in line and "has none" in line
     assert not (tmp_path / "run").exists()
+
+
+def test_other_questions_are_asked_of_ranges_too(models: Path, families: Path, screened: Path, tmp_path: Path) -> None:
+    """The Gram matrix and the utilities of ranges stand at the fresh pass rates, and weigh ranges by all problems drawn."""
+    record = record_of(screened)
+    rates = [row["pass_rate"] for row in record["bins"]]
+    assert record["gram"]["pass_rate"] == pytest.approx(rates)
+    offered = [row["offered"] for row in record["bins"]]
+    assert record["gram"]["share"] == pytest.approx([count / sum(offered) for count in offered])
+    held = write_rows(tmp_path / "held.jsonl", [row | {"id": f"held{row['id']}", "prompt": f"1+{row['prompt']}"} for row in rows()[:12]])
+    # Gradients of accuracy are of the distribution at temperature 1.
+    options = {"against": "accuracy", "accuracy-problems": held, "accuracy-limit": 12, "accuracy-samples": 4, "temperature": 1.0}
+    snr_probe.main(screened_arguments(models, families, tmp_path / "run", **options, **{"max-problems": 30, "max-new-tokens": 60}))
+    found = record_of(tmp_path / "run")
+    rows_of = found["accuracy"]["metrics"]["sgd"]["bins"]
+    assert [row["pass_rate"] for row in rows_of] == [row["pass_rate"] for row in found["bins"]] and len(rows_of) >= 2
+    assert [row["k"] for row in rows_of] == pytest.approx([4 * row["pass_rate"] for row in found["bins"]])
+    assert [row["offered"] for row in rows_of] == [row["offered"] for row in found["bins"]]
