@@ -19,7 +19,8 @@ from paced_exp.reproduce.printing import latex, markdown
 from paced_exp.reproduce.records import readable
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.tables import scales_to_print
-from paced_exp.reproduce.verdict_tables import untested, verdict_tables
+from paced_exp.reproduce.verdict_parts import untested
+from paced_exp.reproduce.verdict_tables import verdict_tables
 from paced_exp.reproduce.verdicts import outcomes
 from paced_theory.claims import Outcome as TheoryOutcome
 from paced_theory.claims import ledger, run
@@ -32,6 +33,9 @@ it excludes the paper's effect from below, both as shares of what uniform gains 
 *Not decided*: none of these, or not all planned seeds were run. *Mixed*: the claim's hypotheses are decided differently. Every verdict is given twice: by the
 interval alone, and corrected by Holm's method for all hypotheses that are asked the same question. *First rule*: the verdict in the words that were written
 before the runs, corrected.
+"""
+SECOND_HEAD = """The rule of this scale: [protocol-v2.md](protocol-v2.md). A claim's verdict is that of its primary hypothesis, and Holm's method corrects for primary ones alone.
+*Planned to be seen*: the smallest effect that the planned runs see with a chance of 80 %, computed before them. R, A and E are our own claims.
 """
 THEORY_HEAD = """## The theory's ledger
 
@@ -73,25 +77,28 @@ def theory_table(found: Sequence[TheoryOutcome]) -> PrintedTable:
 
 
 def as_json(found: Sequence[Outcome], reported: Reported) -> list[dict[str, Any]]:
-    """The outcomes of a scale as plain values."""
+    """The outcomes of a scale as plain values. The first rule is of the first protocol, roles and plans of the second. A claim
+    without primary hypotheses has no verdict."""
     return [
         {
             "id": outcome.claim.id,
-            "statement": reported.claims[outcome.claim.id],
-            "verdict": outcome.verdict,
-            "verdict_alone": outcome.raw_verdict,
-            "verdict_first_rule": outcome.first_verdict,
-            "findings": [_finding_json(finding) for finding in outcome.findings],
+            "statement": outcome.claim.statement or reported.claims[outcome.claim.id],
+            "verdict": outcome.verdict if outcome.primary else None,
+            "verdict_alone": outcome.raw_verdict if outcome.primary else None,
+            **({"verdict_first_rule": outcome.first_verdict} if outcome.claim.protocol == 1 else {}),
+            "findings": [_finding_json(finding, outcome.claim.protocol) for finding in outcome.findings],
         }
         for outcome in found
     ]
 
 
-def _finding_json(finding: Finding) -> dict[str, Any]:
+def _finding_json(finding: Finding, protocol: int) -> dict[str, Any]:
+    own = {"primary": finding.primary, "planned": finding.planned, "planned_holm": finding.planned_holm}
     return {
         "hypothesis": finding.hypothesis,
         "contrast": finding.words,
         "unit": finding.unit,
+        **({} if protocol == 1 else own),
         "value": finding.value,
         "low": finding.low,
         "high": finding.high,
@@ -106,7 +113,7 @@ def _finding_json(finding: Finding) -> dict[str, Any]:
         "missing": finding.missing,
         "verdict": finding.verdict,
         "verdict_alone": finding.raw_verdict,
-        "verdict_first_rule": finding.first_verdict,
+        **({"verdict_first_rule": finding.first_verdict} if protocol == 1 else {}),
     }
 
 
@@ -123,10 +130,12 @@ def main(config: ClaimsConfig) -> None:
     printed: list[PrintedTable] = []
     # Every record is read before anything is written, and before the ledger takes its time.
     for scale_name in scales_to_print(config.results, config.scale):
-        found = outcomes(results, scale_named(scale_name, config.results))
+        scale = scale_named(scale_name, config.results)
+        found = outcomes(results, scale)
         tables = verdict_tables(scale_name, found, reported)
         printed += tables
-        parts += [f"## {scale_name.capitalize()} scale\n", *map(markdown, tables)]
+        second = [SECOND_HEAD] if scale.protocol == 2 else []
+        parts += [f"## {scale_name.capitalize()} scale\n", *second, *map(markdown, tables)]
         content[scale_name] = as_json(found, reported)
         said += [f"{scale_name}: {note}" for note in untested(found)]
     theory = theory_outcomes()

@@ -25,7 +25,7 @@ from paced_exp.reproduce.printing import filled
 from paced_exp.reproduce.records import Results, readable
 from paced_exp.reproduce.scales import DESK_V1, PAPER, Scale
 from paced_exp.reproduce.significance import CONFIDENCE, mean_and_error
-from paced_exp.reproduce.verdict_tables import finding_text
+from paced_exp.reproduce.verdict_parts import finding_text
 from paced_exp.reproduce.verdicts import LEAST_SEEDS, outcomes
 from paced_exp.training.config import DistillConfig
 

@@ -19,7 +19,7 @@ from paced_exp.reproduce.options import RecordsOptions
 from paced_exp.reproduce.records import Results, readable
 from paced_exp.reproduce.regime import sentence
 from paced_exp.reproduce.scales import DESK_V1, Scale
-from paced_exp.reproduce.verdict_tables import finding_text, untested
+from paced_exp.reproduce.verdict_parts import finding_text, untested
 from paced_exp.reproduce.verdicts import outcomes
 
 BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"

@@ -20,7 +20,7 @@ from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.reported_effects import reported_effect
 from paced_exp.reproduce.scales import DESK_V1
 from paced_exp.reproduce.significance import Estimate, crossed, holm
-from paced_exp.reproduce.verdict_tables import untested
+from paced_exp.reproduce.verdict_parts import untested
 from paced_exp.reproduce.verdicts import finding_of, findings_by_name, outcomes
 from tests.support.synthetic import content_of, scores, write_base, write_probe, write_row
 
