@@ -81,13 +81,9 @@ def range_findings(results: Path, scale: Scale, hypotheses: Sequence[Hypothesis]
             continue
         finding = _probe_finding(hypothesis.name, hypothesis.words, record, end)
         edge = record["bins"][0 if end == "low" else -1] if record["bins"] else None
-        filled = ((edge or {}).get("range") or {}).get("label", "")
-        # A probe whose outermost range stayed empty has another range there.
-        other = "" if filled and filled in hypothesis.words else f"the outermost range that was filled is {filled or 'none'}"
         found.append(
             replace(
                 finding,
-                missing=finding.missing or other,
                 primary=hypothesis.primary,
                 end=bin_name(record, end),
                 n="" if edge is None else f"{edge['n']} problems in the range",

@@ -30,7 +30,10 @@ LENGTHS = (("half", "-half"), ("planned", ""), ("twice", "-double"))  # rows of 
 
 
 def regime_tables(results: Results, scale: Scale) -> list[PrintedTable]:
-    """Passes over the data by method, and PACED less uniform by the number of updates."""
+    """Passes over the data by method, and PACED less uniform by the number of updates: of the first protocol. In the second the regime is planned, and
+    a factor of the tables themselves."""
+    if scale.protocol == 2:
+        return []
     return [passes_table(results, scale), interaction_table(results, scale)]
 
 
