@@ -138,10 +138,15 @@ _RANGES = {"problems": "lab:train", "seed": 99, "fresh_rollouts": 100, "per_bin"
 _ALIGNED = {"against": "accuracy", "seed": 99, "max_problems": 16_384}
 _LATER = {"at_steps": "101,201", "method": "uniform"}
 
-# The second protocol. Rates are those of the table `rates`, chosen by the rule of docs/protocol-v2.md.
+# The second protocol. Rates are chosen by the rule of docs/protocol-v2.md, from the records under results/desk/selection.
 DESK = replace(
     DESK_V1,
     name="desk",
+    setups={
+        "distillation": Setup("lab:student", "lab:teacher", 200, 5e-4),
+        "self-distillation": Setup("lab:student", "self", 100, 2e-3),
+        "llama": Setup("lab:student-llama", "lab:teacher-llama", 200, 5e-4),
+    },
     protocol=2,
     first_seed=100,
     problems="lab:pool",
