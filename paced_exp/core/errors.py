@@ -3,7 +3,8 @@
 import errno
 import re
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 
 
 class UserError(ValueError):
@@ -17,11 +18,20 @@ class UserError(ValueError):
 
     def in_flags(self, options: Collection[str]) -> "UserError":
         """The same error with every argument of `options` named as people type it: --max-new-tokens for `max_new_tokens`, and -K for `K`."""
+        return self.renamed({name: flag_of(name) for name in options})
 
-        def flag(name: re.Match[str]) -> str:
-            return flag_of(name[1]) if name[1] in options else name[0]
+    def renamed(self, names: Mapping[str, str]) -> "UserError":
+        """The same error with the text `names[name]` in place of every argument `name` in backticks."""
+        return UserError(re.sub(r"`([A-Za-z]\w*)`", lambda name: names.get(name[1], name[0]), str(self)))
 
-        return UserError(re.sub(r"`([A-Za-z]\w*)`", flag, str(self)))
+
+@contextmanager
+def renaming(names: Mapping[str, str]) -> Iterator[None]:
+    """Rename the arguments in a `UserError` from within (`UserError.renamed`): for options that the user gave under other names."""
+    try:
+        yield
+    except UserError as error:
+        raise error.renamed(names) from error
 
 
 def flag_of(name: str) -> str:
