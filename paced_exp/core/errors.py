@@ -1,4 +1,4 @@
-"""Errors that a user can mend: one clear line, exit status 2, no traceback."""
+"""Errors that the user can mend: a command prints one line without a traceback and ends with exit status 2."""
 
 import errno
 import re
@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 
 class UserError(ValueError):
-    """Something the user can mend. The message is one line: which argument or file, its value, what is allowed, the fix.
+    """An error that the user can mend. Its message is one line: the argument or file, its value, what is allowed, and the fix.
 
-    Arguments are named in backticks, as a caller in Python writes them: `max_new_tokens`. A command says them as its flags (`in_flags`).
+    Arguments are named in backticks as in Python, for example `max_new_tokens`. Commands name them as flags (`in_flags`).
     """
 
     def __init__(self, message: str) -> None:
@@ -40,7 +40,7 @@ def flag_of(name: str) -> str:
 
 
 def exit_cleanly(main: Callable[[], None]) -> None:
-    """Run an entry point: a `UserError` or a full disk becomes one line on stderr and exit status 2; Ctrl-C exits 130.
+    """Run an entry point. A `UserError` or a full disk gives one line on stderr and exit status 2, Ctrl-C exit status 130.
 
     Any other exception is a defect of this package and keeps its traceback.
     """

@@ -1,4 +1,4 @@
-"""An evaluation put together: sample, grade, score, and compare with another model's finished evaluation."""
+"""The command of an evaluation: sample, grade, score, and compare with another model's finished evaluation."""
 
 import dataclasses
 import hashlib
@@ -31,7 +31,7 @@ from paced_exp.rollouts.store import ChunkStore
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
-    """Run (or resume) the evaluation and return its record. Raises `UserError` for anything the user can mend."""
+    """Run or resume the evaluation and return its record. Raises `UserError` for anything the user can mend."""
     run = RunFolder(config.out, config)
     return run.recorded(KIND, lambda: _evaluate(config, run))
 
@@ -57,7 +57,7 @@ def _evaluate(config: EvaluateConfig, run: RunFolder) -> dict[str, Any]:
 
 
 def check_evaluation(config: EvaluateConfig) -> None:
-    """Raise the `UserError` that `evaluate` would raise for its problems or for the evaluation to compare with, before hours of training."""
+    """Check the problems and the finished evaluation to compare with, before hours of training. Raises `UserError` as `evaluate` would."""
     ids = [problem.id for part in _by_source(config).values() for problem in part]
     if config.against is not None and is_finished(config.against):
         base = _base_scores(_base_folder(config, config.against))
@@ -73,7 +73,7 @@ def is_finished(folder: str) -> bool:
     return record.exists() and read_object(record).get("kind") == KIND
 
 
-# Options that decide what is compared: two evaluations that differ in any of them are not paired.
+# Two evaluations can only be compared if these options are equal.
 _PAIRED = ("problems", "samples", "limit", "columns", "temperature", "max_new_tokens", "seed")
 
 
@@ -82,7 +82,7 @@ def _base_folder(config: EvaluateConfig, against: str) -> Path:
     folder = Path(against)
     if not is_finished(against):
         out = Path(config.out)
-        # Beside the folder, however it was spelt: ev/ and ev/. are ev, and . has its name from where it lies.
+        # The name beside the folder must not depend on the spelling: ev/ and ev/. are ev, and . has the working folder's name.
         out = out if out.name not in ("", "..") else Path(os.path.abspath(out))
         folder = out.with_name(f"{out.name}-against")
         evaluate(dataclasses.replace(config, model=against, against=None, out=str(folder)))
@@ -122,7 +122,7 @@ def _scores(config: EvaluateConfig, run: RunFolder) -> tuple[pd.DataFrame, int]:
             Sampling(config.samples, config.max_new_tokens, config.temperature, config.seed),
             watch=lambda finished, sampled: bar.watch(finished, sampled),
         )
-        # The folder is taken only now: a command that is refused leaves none behind to be in the way of its correction.
+        # The folder is created only now: a refused command leaves none, so the corrected command can use the same name.
         run.open().claim({"model": model.fingerprint, "problems": _content(problems)})
         save_problems(problems, run / "problems.parquet")
         stored = len(store.done_ids()) * config.samples

@@ -1,4 +1,4 @@
-"""Scores of an evaluation: a row a problem; their summary by source, and the paired comparison with another model's scores."""
+"""Scores of an evaluation, with a row for each problem; their summary by source; the paired comparison with another model's scores."""
 
 from typing import Any
 
@@ -11,7 +11,10 @@ from paced_exp.evaluation.metrics import pass_at_k
 
 
 def scores(rollouts: pd.DataFrame, sources: dict[str, str]) -> pd.DataFrame:
-    """A row a problem from its rollouts (with token_ids or their number `tokens`), in the order of `sources` (problem id -> the source it was asked for under)."""
+    """A row for each problem, in the order of `sources`.
+
+    rollouts: with token_ids or their number `tokens`. sources: for each problem id, the source that the user named.
+    """
     frame = pd.DataFrame(
         {
             "problem_id": rollouts["problem_id"],
@@ -60,7 +63,7 @@ def summary(table: pd.DataFrame, *, replicates: int, seed: int) -> list[dict[str
 
 
 def comparison(table: pd.DataFrame, base: pd.DataFrame, *, replicates: int, seed: int, retention: list[str]) -> dict[str, Any]:
-    """Paired differences model - base by source: the same draws of problems on both sides. forgetting: base - model on the retention sources.
+    """Paired differences model - base by source: problems are resampled in pairs. forgetting: base - model on the retention sources.
 
     Raises `UserError` as `check_same_problems` does.
     """
