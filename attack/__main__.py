@@ -1,4 +1,4 @@
-"""Try the hostile inputs and print how many were tried, survived and failed.
+"""Run the attacks and print how many were tried, withstood, and got through.
 
 python -m attack [--quick] [--area AREA]
 """
@@ -15,14 +15,14 @@ from attack.suite import attacks
 
 
 def main() -> int:
-    """Exit status 1 where an attack got through."""
+    """Run the chosen attacks. Returns 1 if one got through."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="leave out the attacks that take over two seconds")
-    parser.add_argument("--area", help="only those of one area")
+    parser.add_argument("--area", help="run the attacks of one area only")
     arguments = parser.parse_args()
     chosen = [a for a in attacks() if (arguments.area in (None, a.area)) and not (arguments.quick and a.slow)]
     if not chosen:
-        parser.error(f"--area {arguments.area}: there is none; areas: {', '.join(dict.fromkeys(a.area for a in attacks()))}")
+        parser.error(f"--area {arguments.area} is not known; areas: {', '.join(dict.fromkeys(a.area for a in attacks()))}")
     with tempfile.TemporaryDirectory() as folder:
         outcomes = [try_attack(attack, Path(folder) / str(number)) for number, attack in enumerate(tqdm(chosen, unit="attack"))]
     for outcome in outcomes:

@@ -1,4 +1,4 @@
-"""What an attack is, and how attacks are run and counted."""
+"""Attacks: how they are declared, run and counted."""
 
 import traceback
 from collections.abc import Callable, Iterable
@@ -12,9 +12,9 @@ from paced_exp.core.errors import UserError
 class Attack:
     """One hostile input.
 
-    area: grading, templates, configuration, folders, checkpoints or records. name: unique within the area.
-    run: given an empty folder, raises AssertionError (or anything else) when the attack gets through, and returns when the program
-    withstands it. slow: left out of the quick suite, over two seconds on one core.
+    area: grading, templates, configuration, folders, checkpoints, probe or records. name: unique within the area.
+    run: takes an empty folder. It returns if the program withstands the attack and raises (AssertionError or another error) if it does not.
+    slow: takes over two seconds on one core, and is left out of the quick suite.
     """
 
     area: str
@@ -25,26 +25,26 @@ class Attack:
 
 @dataclass(frozen=True)
 class Outcome:
-    """An attack with what came of it; `failure` is empty where it was withstood."""
+    """The result of an attack. failure: the traceback; empty if the attack was withstood."""
 
     attack: Attack
     failure: str = ""
 
 
 def try_attack(attack: Attack, folder: Path) -> Outcome:
-    """Run one attack in `folder`, which is created."""
+    """Create `folder` and run the attack in it."""
     folder.mkdir(parents=True)
     try:
         attack.run(folder)
     except KeyboardInterrupt:
         raise
-    except BaseException:  # SystemExit of a command counts as much as an assertion
+    except BaseException:  # a command's SystemExit counts as a failure too
         return Outcome(attack, traceback.format_exc(limit=-3))
     return Outcome(attack)
 
 
 def refused(run: Callable[[], object], *named: str, most: int = 1000) -> None:
-    """Assert that `run` ends in a `UserError` of one line, shorter than `most` characters, that names all of `named`."""
+    """Assert that `run` raises a `UserError` of one line, with fewer than `most` characters, that names all of `named`."""
     try:
         run()
     except UserError as error:
@@ -52,11 +52,11 @@ def refused(run: Callable[[], object], *named: str, most: int = 1000) -> None:
         assert "\n" not in message and len(message) < most, message
         assert all(name in message for name in named), f"{message!r} does not name {named}"
     else:
-        raise AssertionError("it was believed")
+        raise AssertionError("the input was accepted")
 
 
 def summary(outcomes: Iterable[Outcome]) -> str:
-    """A line an area: how many attacks were tried, withstood, and got through."""
+    """A line for each area: how many attacks were tried, withstood (survived), and got through (failed)."""
     found = list(outcomes)
     lines = []
     for area in dict.fromkeys(outcome.attack.area for outcome in found):

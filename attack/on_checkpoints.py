@@ -1,4 +1,4 @@
-"""Checkpoints that were damaged, cut off or made up: none is read, and a run ends with the weights of one that nothing happened to."""
+"""Damaged, cut off and forged checkpoints. None is read, and a run ends with the same weights as an undisturbed one."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from paced_exp.core.errors import UserError
 FILES = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "config.json", "manifest.json")
 
 
-# ---- what may happen to a file
+# ---- damage to a file
 
 
 def _delete(path: Path) -> None:
@@ -72,7 +72,7 @@ DAMAGES = {
 MANIFESTS: dict[str, str | bytes] = {
     "{}": "{}",
     "a list": "[]",
-    "of another update": '{"step": 4, "files": {"a": "b"}}',
+    "that of another update": '{"step": 4, "files": {"a": "b"}}',
     "a list of files": '{"step": 6, "files": ["optimizer.pt"]}',
     "no files": '{"step": 6, "files": {}}',
     "numbers for digests": '{"step": 6, "files": {"optimizer.pt": 3}}',
@@ -82,7 +82,7 @@ MANIFESTS: dict[str, str | bytes] = {
 }
 
 
-# ---- made-up checkpoints: whether they are believed
+# ---- checkpoints of made-up files
 
 
 def _made_up(folder: Path) -> Path:
@@ -101,7 +101,7 @@ def _not_believed(damage: Callable[[Path], object], folder: Path) -> None:
     damage(damaged)
     found: list[Path | None] = []
     printed = said(lambda: found.append(last_whole(folder)))
-    assert found == [folder / "checkpoint-4"], f"{found} was believed"
+    assert found == [folder / "checkpoint-4"], f"{found} was taken for whole"
     assert printed.count("\n") == 1 and f"{damaged} is damaged: " in printed and "goes on from checkpoint-4" in printed, printed
 
 
@@ -145,7 +145,7 @@ def _none_whole(folder: Path) -> None:
 
 
 def _resumed(damage: Callable[[Path], object], folder: Path) -> None:
-    """A run whose training folder was damaged before its record was written ends with the same weights, and says what was wrong."""
+    """A run's training folder is damaged before the record is written. The run says so and ends with the same weights."""
     done, expected = whole_run()
     out = folder / "run"
     shutil.copytree(done, out)
@@ -169,7 +169,7 @@ def _no_manifests(training: Path) -> None:
 
 
 def _a_damaged_model(folder: Path) -> None:
-    """The trained model, damaged between the training and its evaluation."""
+    """The trained model is damaged between the training and the evaluation."""
     done, expected = whole_run()
     out = folder / "run"
     shutil.copytree(done, out)
@@ -207,7 +207,7 @@ distill.main(sys.argv[2:])
 
 
 def _killed_at(name: str, folder: Path) -> None:
-    """SIGKILL when a checkpoint's file of that name is about to get its name."""
+    """The run is killed just before the finished file or folder `name` is renamed to its name."""
     _, expected = whole_run()
     with python(_KILLED, name, *argv(folder / "run")) as process:
         _, errors = process.communicate(timeout=300)
@@ -219,7 +219,7 @@ def _killed_at(name: str, folder: Path) -> None:
 
 
 def _unfinished(out: Path) -> None:
-    """A run that has its checkpoint of update 4 and not the next."""
+    """A run with the checkpoint of update 4 and without the next one."""
     shutil.copytree(whole_run()[0], out, ignore=shutil.ignore_patterns("checkpoint-6", "record.json", "trained.json", "model", "*.parquet"))
 
 
@@ -240,12 +240,12 @@ def _small_file_limit(folder: Path) -> None:
 def _full(out: Path) -> None:
     try:
         train(out)
-    except OSError as error:  # an entry point makes one line of it: errors.exit_cleanly
+    except OSError as error:  # a command prints it in one line (errors.exit_cleanly)
         raise UserError(str(error)) from error
 
 
 def _full_disk(folder: Path) -> None:
-    """A filesystem of 3 MB with a little free; where none can be mounted, the limit on a file's size stands for it."""
+    """A file system of 3 MB that is nearly full. If none can be mounted, file sizes are limited instead."""
     _, expected = whole_run()
     disk = folder / "disk"
     disk.mkdir()
@@ -276,10 +276,10 @@ ATTACKS = [
     *(Attack("checkpoints", f"{name} is {what}", _in(name, damage)) for name in FILES for what, damage in DAMAGES.items()),
     *(Attack("checkpoints", f"the manifest is {what}", _with_manifest(text)) for what, text in MANIFESTS.items()),
     Attack("checkpoints", "a checkpoint has another one's name", _of_another_update),
-    Attack("checkpoints", "a pickle lies in a checkpoint", _a_pickle_beside),
-    Attack("checkpoints", "folders are named nearly like checkpoints", _strange_names),
+    Attack("checkpoints", "a checkpoint holds a pickle", _a_pickle_beside),
+    Attack("checkpoints", "folders have names like those of checkpoints", _strange_names),
     Attack("checkpoints", "no checkpoint is whole", _none_whole),
-    Attack("checkpoints", "a run looks for pickles in its own folder", _nothing_pickled, slow=True),
+    Attack("checkpoints", "a run writes no pickles", _nothing_pickled, slow=True),
     *(
         Attack("checkpoints", f"a training goes on with {name} {what}", partial(_resumed, damage), slow=True)
         for name, what, damage in (
@@ -292,7 +292,7 @@ ATTACKS = [
         )
     ),
     Attack("checkpoints", "the trained model changes before its evaluation", _a_damaged_model, slow=True),
-    Attack("checkpoints", "lines of another run in metrics.jsonl", _foreign_metrics, slow=True),
+    Attack("checkpoints", "metrics.jsonl has lines of another run", _foreign_metrics, slow=True),
     *(
         Attack("checkpoints", f"killed before {name} has its name", partial(_killed_at, name), slow=True)
         for name in ("manifest.json", "checkpoint-2", "checkpoint-6", "model", "trained.json")

@@ -1,4 +1,4 @@
-"""Configuration files, files of problems and models' config.json made by strangers: each is one line and exit status 2, within seconds."""
+"""Hostile configuration files, files of problems and models' config.json. Each is refused in one line, within seconds."""
 
 import itertools
 import json
@@ -12,7 +12,7 @@ from paced_exp.core import config
 from paced_exp.core.errors import UserError
 from paced_exp.data.sources import load_problems
 
-SECONDS = 20  # of CPU; every one of these takes well under a second
+SECONDS = 20  # of CPU time; each attack takes well under a second
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Options:
 
 
 def one_line(attempt: Callable[[Path], object]) -> Callable[[Path], None]:
-    """The attempt ends in a `UserError` of one line, soon."""
+    """Assert that the attempt soon raises a `UserError` of one line."""
 
     def run(folder: Path) -> None:
         began = time.process_time()
@@ -48,7 +48,7 @@ def one_line(attempt: Callable[[Path], object]) -> Callable[[Path], None]:
 
 
 def yaml_file(text: str | bytes) -> Callable[[Path], None]:
-    """A file given with --config, and the same as a stored configuration."""
+    """A file given with --config, and the same file as a run folder's configuration."""
 
     def attempt(folder: Path) -> None:
         path = folder / "config.yaml"
@@ -56,7 +56,7 @@ def yaml_file(text: str | bytes) -> Callable[[Path], None]:
         try:
             config.parse(Options, ["--config", str(path)], "paced_exp.command", "A command.")
         except UserError:
-            found = config.read_yaml(path)  # raises too, or holds what no command would take
+            found = config.read_yaml(path)  # raises too, or returns values that no command accepts
             Options(**found)
             raise
 
@@ -133,7 +133,7 @@ PROBLEMS = {
         id="i", solution=None, source="s", split="s", grader="math", metadata="[" * 100_000
     ),
     "a lab problem without its entry": row(id="i", solution=None, source="s", split="s", grader="lab", metadata="{}"),
-    "a grader of its own": row(grader="eval"),
+    "an unknown grader": row(grader="eval"),
     "a lone surrogate": row(prompt="\ud800"),
     "not UTF-8": b'{"prompt": "\xff", "answer": "1"}',
     "UTF-16": row().encode("utf-16"),
@@ -145,14 +145,14 @@ PROBLEMS = {
     "no answer": row(answer=None),
     "an answer that is a list": row(answer=["1"]),
     "a prompt that is a number": row(prompt=3),
-    "a truth for an answer": row(answer=True),
+    "a boolean for an answer": row(answer=True),
     "one id twice": row(id="a") + "\n" + row(id="a"),
     "an unknown column": row(),
 }  # fmt: skip
 
 
 def model(**changes: object) -> Callable[[Path], None]:
-    """A model folder of which config.json says what cannot be."""
+    """A model folder with impossible values in config.json."""
 
     def attempt(folder: Path) -> None:
         import shutil
@@ -180,10 +180,10 @@ MODELS: dict[str, dict[str, object]] = {
     "a list for a number": {"num_hidden_layers": [2]},
     "null heads": {"num_attention_heads": None, "num_key_value_heads": "x"},
     "an unknown activation": {"hidden_act": "__import__('os').system('touch ran')"},
-    "another kind": {"model_type": "../../etc/passwd"},
-    "code of its own": {"auto_map": {"AutoModelForCausalLM": "evil.Model"}},
+    "an unknown type of model": {"model_type": "../../etc/passwd"},
+    "its own code": {"auto_map": {"AutoModelForCausalLM": "evil.Model"}},
     "an unknown dtype": {"dtype": "float3"},
-    "an unknown end": {"eos_token_id": 10**9},
+    "an end-of-sequence token outside the vocabulary": {"eos_token_id": 10**9},
 }
 
 ATTACKS = [

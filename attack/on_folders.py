@@ -1,4 +1,4 @@
-"""Run folders and pass-rate files that were damaged or made up: each is one line, or what is left of the run goes on without what is wrong."""
+"""Damaged and forged journals and files of pass rates. Each is refused in one line, or the run goes on without the damaged part."""
 
 import json
 import subprocess
@@ -41,7 +41,7 @@ def _reference(index: int, **changes: Any) -> dict[str, Any]:
 
 
 def _read_all(folder: Path, name: str = "rollouts") -> None:
-    """What a resumed run does with a journal: opens it, checks K, counts, and makes the finished file."""
+    """Do with a journal what a resumed run does: open it, check K, count, and write the finished file."""
     store = ChunkStore(folder, name)
     if name == "references":
         read_references(store, VOCABULARY)
@@ -52,7 +52,7 @@ def _read_all(folder: Path, name: str = "rollouts") -> None:
 
 
 def _journal(folder: Path, rows: list[list[dict[str, Any]]], *, checksums: bool, name: str = "rollouts") -> Path:
-    """A journal of these chunks, as this version writes it or, without checksums, as versions before it did."""
+    """Write a journal of these chunks. checksums: as this version writes it; otherwise as earlier versions did."""
     if checksums:
         store = ChunkStore(folder, name)
         for chunk in rows:
@@ -84,7 +84,7 @@ def _bad_line(line: bytes, checksums: bool) -> Callable[[Path], None]:
 
 
 def _torn(folder: Path) -> None:
-    """A kill's half line is done again, and nothing else."""
+    """After a kill only the half line is made again."""
     journal = _journal(folder, [_rows(0), _rows(1), _rows(2)], checksums=True)
     content = journal.read_bytes()
     journal.write_bytes(content[:-40])
@@ -95,13 +95,13 @@ def _torn(folder: Path) -> None:
 
 
 def _flips(checksums_of: Callable[[Path], Path], read: Callable[[Path], Any], step: int) -> Callable[[Path], None]:
-    """One bit in every `step`-th byte of a file: refused in one line, or what is read is part of what was written."""
+    """Flip one bit in every `step`-th byte of a file. It is refused in one line, or the rows read are a beginning of those written."""
 
     def run(folder: Path) -> None:
         path = checksums_of(folder)
         good, rng = path.read_bytes(), np.random.default_rng(0)
         whole = read(folder)
-        stores.logger.addFilter(silent := lambda _: False)  # a warning a flip in the last line
+        stores.logger.addFilter(silent := lambda _: False)  # every flip in the last line gives a warning
         for place in range(0, len(good), step):
             bad = bytearray(good)
             bad[place] ^= 1 << int(rng.integers(8))
@@ -118,7 +118,7 @@ def _flips(checksums_of: Callable[[Path], Path], read: Callable[[Path], Any], st
 
 
 def _command_in_the_message(folder: Path) -> None:
-    """The message's own command takes the damaged line out and nothing else, whatever the folder is called."""
+    """The command in the message deletes the damaged line and nothing else, whatever the folder's name is."""
     odd = folder / "it's $(touch x) here"
     odd.mkdir()
     journal = _journal(odd, [_rows(0), _rows(1), _rows(2)], checksums=True)
@@ -176,7 +176,7 @@ def _own(text: str, *named: str) -> Callable[[Path], None]:
 
 
 def _marked(folder: Path) -> None:
-    """A byte-order mark is no part of the text."""
+    """A byte-order mark is skipped."""
     path = folder / "mine.jsonl"
     path.write_text('{"problem_id": "a", "k": 1, "K": 8}\n', encoding="utf-8-sig")
     assert read_pass_rates(path, None).to_dict("records") == [{"problem_id": "a", "k": 1, "K": 8}]
@@ -236,12 +236,12 @@ _CHANGES: dict[str, dict[str, Any]] = {
     "tokens as text": {"token_ids": "1 2 3"},
     "tokens nested": {"token_ids": [[1]]},
     "tokens as fractions": {"token_ids": [1.5]},
-    "tokens true and false": {"token_ids": [True]},
+    "tokens as booleans": {"token_ids": [True]},
     "a token negative": {"token_ids": [-1]},
     "a token of 30 digits": {"token_ids": [10**30]},
     "response as an object": {"response": {}},
-    "half a surrogate pair": {"response": "\ud800"},
-    "a column more": {"extra": 1},
+    "a lone surrogate": {"response": "\ud800"},
+    "an extra column": {"extra": 1},
 }
 _REFERENCES: dict[str, tuple[dict[str, Any], bool]] = {
     "an id outside the vocabulary": ({"token_ids": [VOCABULARY]}, True),
@@ -273,7 +273,7 @@ _COLUMNS: dict[str, dict[str, Any]] = {
     "ids as lists": {"problem_id": [["p0"], ["p1"], ["p2"], ["p3"]]},
     "an id null": {"problem_id": ["p0", None, "p2", "p3"]},
     "an id twice": {"problem_id": ["p0", "p0", "p2", "p3"]},
-    "k true and false": {"k": [False, True, True, True]},
+    "k as booleans": {"k": [False, True, True, True]},
     "k null": {"k": [0, None, 2, 3]},
     "k above K": {"k": [0, 1, 2, 9]},
     "K infinite": {"K": [8.0, 8.0, 8.0, float("inf")]},
@@ -315,8 +315,8 @@ ATTACKS = [
         for checksums in (True, False)
     ),
     *(Attack("folders", f"a reference: {name}", _bad_reference(*change)) for name, change in _REFERENCES.items()),
-    Attack("folders", "pass rates of one's own with a byte-order mark", _marked),
-    *(Attack("folders", f"pass rates of one's own: {name}", _own(text)) for name, text in _OWN.items()),
+    Attack("folders", "the user's own pass rates with a byte-order mark", _marked),
+    *(Attack("folders", f"the user's own pass rates: {name}", _own(text)) for name, text in _OWN.items()),
     *(Attack("folders", f"pass rates in parquet: {name}", _columns(**values)) for name, values in _COLUMNS.items()),
     *(Attack("folders", f"pass rates with a fingerprint {text[:5]}", _metadata(text)) for text in ("[1]", "{", "[" * 200_000)),
     Attack(

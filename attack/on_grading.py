@@ -1,7 +1,7 @@
-r"""Responses of a model that would be graded right without being so: each family is graded at once, in bounded time, and none passes.
+r"""Wrong responses that are made to be graded as correct. None passes, grading them takes bounded time, and none of their code runs.
 
-A family is a list of answers (each put in a box) or of whole responses, and the gold answer they must not pass for. The grader must still
-grade right answers afterwards, and nothing may have run.
+An attack is a list of answers (each is put in a box) or of whole responses, and a gold answer that they are wrong for. Afterwards the grader
+must still grade a correct answer.
 """
 
 import random
@@ -14,8 +14,8 @@ from paced_exp.data.problem import Problem
 from paced_exp.grading.grader import Grader
 from paced_exp.grading.pool import WALL_FACTOR
 
-LIMIT = 0.5  # seconds of CPU for a grading
-# A busy machine may need so long to start workers; only hangs are longer.
+LIMIT = 0.5  # seconds of CPU time for a grading
+# Time to start the workers on a busy machine. Only a hang takes longer.
 SLACK_SECONDS = 60
 
 
@@ -29,7 +29,7 @@ def problem(gold: str, grader: str = "math", **entry: object) -> Problem:
 
 
 def fails(responses: Sequence[str], gold: str = "4", grader: str = "math", limit: float = LIMIT) -> Callable[[Path], None]:
-    """None of the responses passes, within the limits, and the grader still works."""
+    """Assert that none of the responses passes, within the limits, and that the grader still works."""
 
     def run(folder: Path) -> None:
         item, right = problem(gold, grader), boxed(gold)
@@ -40,7 +40,7 @@ def fails(responses: Sequence[str], gold: str = "4", grader: str = "math", limit
             seconds = time.monotonic() - began
             assert graded.grade([item], [right]) == [True], "the gold answer, afterwards"
         through = [response[:200] for response, correct in zip(responses, passed, strict=True) if correct]
-        assert not through, f"{len(through)} of {len(responses)} pass for {gold}: {through[:5]}"
+        assert not through, f"{len(through)} of {len(responses)} pass as {gold}: {through[:5]}"
         assert seconds < len(responses) * limit * WALL_FACTOR + SLACK_SECONDS, f"{seconds:.0f} s"
         assert not (Path("ran").exists() or (folder / "ran").exists()), "something ran"
 
@@ -152,9 +152,9 @@ BOMBS = {
 }  # fmt: skip
 SHAPES = {
     "a megabyte of digits": ["1" * 1_000_000, "4" + "0" * 1_000_000, "0." + "4" * 1_000_000],
-    "as long as is read": ["4" * 999, "-" * 998 + "5", "+" * 999, "(" * 499 + ")" * 499, "{" * 490 + "}" * 490, "5" + r"\cdot 1" * 142, "5+" * 490 + "5"],
+    "the longest answers that are read": ["4" * 999, "-" * 998 + "5", "+" * 999, "(" * 499 + ")" * 499, "{" * 490 + "}" * 490, "5" + r"\cdot 1" * 142, "5+" * 490 + "5"],
     "braces that do not match": ["{" * 900, "5{" * 300, r"\{" * 400, r"\left(" * 150, "[" * 900, r"\}" * 450, "5}" + "{" * 400],
-    "a text that a regular expression may try in many ways": ["a" * 900 + "!", "(a+)+" * 190, " " * 990 + "5", "5" + " " * 990 + "!", ",5" * 450, "1 " * 480 + "x", "=" * 900, "1=" * 450, "$" * 900, "and " * 240, r"\text{" * 150 + "}" * 150, r"\ " * 480 + "5", "5%" * 450, "1,000," * 150 + "x", "$,$" * 300, "\\(" * 450, "-" * 400 + "5" + "-" * 400, r"\frac" * 180, "1/" * 480],
+    "texts that make regular expressions backtrack": ["a" * 900 + "!", "(a+)+" * 190, " " * 990 + "5", "5" + " " * 990 + "!", ",5" * 450, "1 " * 480 + "x", "=" * 900, "1=" * 450, "$" * 900, "and " * 240, r"\text{" * 150 + "}" * 150, r"\ " * 480 + "5", "5%" * 450, "1,000," * 150 + "x", "$,$" * 300, "\\(" * 450, "-" * 400 + "5" + "-" * 400, r"\frac" * 180, "1/" * 480],
     "control characters": [f"4{chr(code)}" for code in (*range(1, 9), *range(14, 32), 127)],
     "invisible characters": ["4\u200b5", "4\u202e5", "\u202e4\u202d5", "4\ufeff5", "4\u20605", "4\u00ad5", "-\u200b4", "4\ue000", "4\uffff", "4\U000e0035"],
     "digits of other scripts": ["٤", "४", "４", "4̸", "④", "⁴", "₄", "Ⅳ", "𝟒", "𝟜", "四", "៤", "໔", "᠔", "፬", "４．０", "٤٫٠", "५", "߄", "𝟺"],
@@ -205,7 +205,7 @@ RIGHT = {
 
 
 def all_right(folder: Path) -> None:
-    """The rules refuse nothing that is right: a grader that fails every attack by failing everything is no grader."""
+    """Correct answers pass: a grader that fails everything would withstand every attack."""
     pairs = [(gold, answer) for gold, found in RIGHT.items() for answer in found]
     with Grader(workers=1) as grader:
         passed = grader.grade([problem(gold) for gold, _ in pairs], [boxed(answer) for _, answer in pairs])
@@ -213,7 +213,7 @@ def all_right(folder: Path) -> None:
 
 
 def fuzz(seed: int, count: int) -> list[str]:
-    """Random texts of the pieces that parsers stumble over, none of which has a 4 or makes one."""
+    """Random texts of pieces that are hard to parse. No piece contains a 4, and together they cannot make one."""
     pieces = [
         *"0.,-+*/^_(){}[]=<>!|&$%;:~'\" \n\t\\",
         "\\frac",
@@ -287,11 +287,11 @@ ATTACKS = [
     Attack("grading", "code, against a text", answers(*CODE, gold=r"\text{none}")),
     Attack("grading", "LaTeX commands", answers(*LATEX)),
     *(Attack("grading", f"bomb: {name}", answers(*texts), slow=True) for name, texts in BOMBS.items()),
-    *(Attack("grading", name, answers(*texts), slow=name in ("as long as is read", "a text that a regular expression may try in many ways")) for name, texts in SHAPES.items()),
+    *(Attack("grading", name, answers(*texts), slow=name in ("the longest answers that are read", "texts that make regular expressions backtrack")) for name, texts in SHAPES.items()),
     *(Attack("grading", f"response: {name}", fails(texts), slow=name == "long responses") for name, texts in RESPONSES.items()),
     *(Attack("grading", f"wrong for {gold}", answers(*texts, gold=gold, limit=3.0)) for gold, texts in SMALL.items()),
-    Attack("grading", "lab: numbers that Python reads", answers(*LAB, grader="lab")),
+    Attack("grading", "lab: texts that Python reads as numbers", answers(*LAB, grader="lab")),
     Attack("grading", "exact: letters", answers(*EXACT, gold="B", grader="exact")),
     *(Attack("grading", f"random texts, seed {seed}", answers(*fuzz(seed, 100)), slow=True) for seed in range(5)),
-    Attack("grading", "what is right passes", all_right),
+    Attack("grading", "correct answers pass", all_right),
 ]  # fmt: skip

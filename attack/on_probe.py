@@ -1,4 +1,4 @@
-"""Hostile numbers for the last stage of the probe: whatever gradients it is handed, it finishes its record and says what it left out."""
+"""Hostile gradients for the last stage of the probe. It always finishes its record and names the bins that it left out."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from paced_exp.probe.fits import mixture_of
 
 
 def _record(bins: list[np.ndarray], offered: list[int]) -> dict[str, Any]:
-    """A probe's estimates of these gradients, one bin a count of K = bins - 1 rollouts, as its record holds them."""
+    """The part of a probe's record that is estimated from these gradients. Bin k holds the problems with k of K = bins - 1 passes."""
     data = [
         BinData(
             pass_rate=k / (len(bins) - 1),
@@ -37,7 +37,7 @@ def _noise(bins: int, n: int, seed: int = 0) -> list[np.ndarray]:
 
 
 def one_end_with_signal(_: Path) -> None:
-    """Only the last bin has a common direction: searches for exponents run to the ends of their box."""
+    """Only the last bin has a common direction, so the searches for exponents run to the ends of their ranges."""
     for seed in range(5):
         bins = _noise(5, 40, seed)
         bins[-1] = bins[-1] + 2.0
@@ -45,8 +45,8 @@ def one_end_with_signal(_: Path) -> None:
         assert len(record["bins"]) == 5 and (record["mixture"]["fit"] is not None or record["mixture"]["problem"])
 
 
-def gradients_that_are_none(_: Path) -> None:
-    """Bins of NaN, of infinity, of zeros, of one gradient many times, of two gradients: each is named, the rest is estimated."""
+def degenerate_gradients(_: Path) -> None:
+    """Bins of NaN, of infinity, of zeros, of equal gradients, and of two gradients are named; the other bins are estimated."""
     bins = [*_noise(6, 20), np.full((20, 30), np.nan), np.full((20, 30), np.inf), np.zeros((20, 30)), np.ones((20, 30)), np.ones((2, 30))]
     with np.errstate(invalid="ignore"):
         record = _record(bins, [50] * 11)
@@ -54,7 +54,7 @@ def gradients_that_are_none(_: Path) -> None:
 
 
 def sizes_at_the_ends_of_doubles(_: Path) -> None:
-    """Gradients of size 1e-60 and 1e60, and one problem a thousand or 1e9 times the others."""
+    """Gradients of size 1e-60 and 1e60, and one gradient that is 1e3 or 1e9 times as large as the others."""
     for scale in (1e-60, 1e60):
         assert len(_record([g * scale for g in _noise(5, 20)], [50] * 5)["bins"]) == 5
     for factor in (1e3, 1e9):
@@ -62,33 +62,35 @@ def sizes_at_the_ends_of_doubles(_: Path) -> None:
         bins[2][7] *= factor
         record = _record(bins, [50] * 5)
         believed = [row["pass_rate"] for row in record["bins"] if row["snr_squared_covers"]]
-        assert believed == [0.0, 0.25, 0.75, 1.0], f"an interval that rests on one gradient, {factor:g} times the others, is said to cover"
+        assert believed == [0.0, 0.25, 0.75, 1.0], (
+            f"an interval that depends on one gradient, {factor:g} times the others, is marked as covering"
+        )
 
 
 def all_problems_alike(_: Path) -> None:
-    """Every problem drawn falls into one bin: there is no law of pass rates to fit."""
+    """All drawn problems fall into one bin, so no distribution of pass rates can be fitted."""
     record = _record(_noise(5, 20), [500, 0, 0, 0, 0])
     assert record["mixture"]["fit"] is None and record["mixture"]["problem"].startswith("no law of pass rates")
 
 
-def a_sketch_that_tells_nothing(_: Path) -> None:
-    """--sketch-size 4 ended in "math domain error" after all gradients had been taken."""
+def a_sketch_that_is_too_small(_: Path) -> None:
+    """An earlier version ended with "math domain error" for --sketch-size 4, after it had computed all gradients."""
     for size in (-1, 0, 4, 63):
         try:
             ProbeConfig(sketch_size=size)
         except UserError as error:
             assert f"`sketch_size` {size} must be at least 64" in str(error)
         else:
-            raise AssertionError(f"sketch_size {size} is taken")
+            raise AssertionError(f"sketch_size {size} was accepted")
 
 
 ATTACKS = [
     Attack("probe", attack.__name__.replace("_", " "), attack, slow=False)
     for attack in (
         one_end_with_signal,
-        gradients_that_are_none,
+        degenerate_gradients,
         sizes_at_the_ends_of_doubles,
         all_problems_alike,
-        a_sketch_that_tells_nothing,
+        a_sketch_that_is_too_small,
     )
 ]

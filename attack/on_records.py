@@ -1,6 +1,6 @@
-"""Records that were damaged, tampered with, swapped or lost, each put to the commands that read records, in a copy of the committed ones.
+"""Records that were damaged, changed, swapped or lost. The commands that read records run on a copy of the committed ones.
 
-An attack on a record is withstood where the command ends with status 2 and one line that names the file, and writes nothing.
+An attack is withstood if the command ends with exit status 2 and one line that names the file, and writes nothing.
 """
 
 import contextlib
@@ -31,12 +31,14 @@ Change = Callable[[dict[str, Any]], None]
 def copied(folder: Path, parts: tuple[str, ...] = PARTS) -> Path:
     """A copy of some of the committed records."""
     for part in parts:
-        shutil.copytree(RESULTS / "desk-v1" / part, folder / "results" / "desk-v1" / part, ignore=shutil.ignore_patterns("figure*", "snr_curve*"))
+        shutil.copytree(
+            RESULTS / "desk-v1" / part, folder / "results" / "desk-v1" / part, ignore=shutil.ignore_patterns("figure*", "snr_curve*")
+        )
     return folder / "results"
 
 
 def judge(folder: Path) -> tuple[int, str, list[Path]]:
-    """What `make claims` runs: exit status, what it said, and the files that it wrote."""
+    """Run the command behind `make claims`. Returns its exit status, its output, and the files that it wrote."""
     out = folder / "out"
     argv = [
         "--results",
@@ -54,7 +56,7 @@ def judge(folder: Path) -> tuple[int, str, list[Path]]:
 
 
 def command(main: Callable[[], object]) -> tuple[int, str]:
-    """Exit status and what was said of an entry point."""
+    """The exit status and the output of an entry point."""
     said, status = io.StringIO(), 0
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
         try:
@@ -65,7 +67,7 @@ def command(main: Callable[[], object]) -> tuple[int, str]:
 
 
 def assert_refused(status: int, said: str, name: str, written: list[Path]) -> None:
-    """One line that names the file, status 2, nothing written."""
+    """Assert one line that names the file, exit status 2, and no file written."""
     assert status == 2, f"status {status}: {said}"
     lines = said.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("error: ") and name in lines[0] and len(lines[0]) < 1000, said[:2000]
@@ -81,7 +83,7 @@ def refused(folder: Path, name: str, damage: Callable[[Path], None]) -> None:
 
 
 def tampered(change: Change, *, sealed: bool = True) -> Callable[[Path], None]:
-    """Change the content; with a checksum of the new content, or with the old one."""
+    """Change a record's content. sealed: write a checksum of the new content; otherwise the old checksum stays."""
 
     def damage(path: Path) -> None:
         content = read_json(path)
@@ -92,14 +94,14 @@ def tampered(change: Change, *, sealed: bool = True) -> Callable[[Path], None]:
 
 
 def flip(content: dict[str, Any]) -> None:
-    """Turn what the probe says of p -> 0 into its opposite."""
+    """Reverse the probe's verdict on p -> 0."""
     end = content["verdict"]["low"]
     end["difference"], end["difference_low"], end["difference_high"] = -end["difference"], -end["difference_high"], -end["difference_low"]
     end["verdict"], end["words"] = "collapses", "p -> 0: collapses"
 
 
 def put(*keys: Any, value: Any) -> Change:
-    """Set what lies at `keys`."""
+    """Set the value at the path `keys`."""
 
     def change(content: dict[str, Any]) -> None:
         for key in keys[:-1]:
@@ -115,35 +117,35 @@ def score(name: str, value: Any) -> Change:
 
 
 def one_more(content: dict[str, Any]) -> None:
-    """Another count that samples could give."""
+    """Change a count of correct samples to another possible one."""
     correct = content["scores"]["lab:mid"]["correct"]
     correct[0] += 1 if correct[0] < 4 else -1
 
 
 def lose_a_problem(content: dict[str, Any]) -> None:
-    """Take the last problem from the counts, and leave the hash of the ids."""
+    """Remove the last problem from the counts and keep the hash of the ids."""
     for name in ("correct", "tokens"):
         content["scores"]["lab:mid"][name].pop()
 
 
 def swap_sources(content: dict[str, Any]) -> None:
-    """Let one tier's scores pass for another's."""
+    """Swap the scores of two tiers."""
     scores = content["scores"]
     scores["lab:hard-a"], scores["lab:hard-b"] = scores["lab:hard-b"], scores["lab:hard-a"]
 
 
 def without_checksum(path: Path) -> None:
-    """As older versions wrote it."""
+    """Write the record without a checksum, as older versions did."""
     write_json(path, {name: value for name, value in read_json(path).items() if name != "checksum"})
 
 
 def number(text: str) -> Callable[[Path], None]:
-    """Put something that JSON has no number for, or Python no room, in place of the first count."""
+    """Insert `text` as the first count: a number that JSON does not have, or that is too large for Python."""
     return lambda path: path.write_text(path.read_text().replace('"correct": [', f'"correct": [{text},', 1))
 
 
 def a_pipe(path: Path) -> None:
-    """A file that a reader would wait for."""
+    """Replace the file by a named pipe, on which a reader would wait forever."""
     path.unlink()
     os.mkfifo(path)
 
@@ -154,7 +156,7 @@ def a_folder(path: Path) -> None:
 
 
 def swapped(folder: Path, one: str, other: str) -> None:
-    """Two whole records in each other's place: the first that is read is refused."""
+    """Two valid records have swapped names. The first one that is read is refused."""
     results = copied(folder)
     texts = [(results / name).read_bytes() for name in (one, other)]
     for name, text in zip((other, one), texts, strict=True):
@@ -164,7 +166,7 @@ def swapped(folder: Path, one: str, other: str) -> None:
 
 
 def lost_seed(folder: Path) -> None:
-    """A seed that is not there decides nothing, is named, and leaves Holm's family as it was."""
+    """A missing seed is named, its hypothesis is not decided, and Holm's family stays the same."""
     (copied(folder) / "desk-v1/distillation/akl-s3.json").unlink()
     status, said, _ = judge(folder)
     assert status == 0 and "C3.akl (4 of 5 planned seeds: distillation/akl lacks seed 3)" in said, said
@@ -177,7 +179,7 @@ def lost_seed(folder: Path) -> None:
 
 
 def selection_refused(folder: Path, damage: Callable[[Path], None]) -> None:
-    """A damaged record of the choice of the rate is refused before anything is trained."""
+    """A damaged record of the choice of the learning rate is refused before any training."""
     path = copied(folder, ("distill/selection",)) / PAIR
     damage(path)
     argv = ["--rates=[0.002]", "--steps=[200]", f"--records={path.parent}", f"--out={folder / 'runs'}"]
@@ -186,7 +188,7 @@ def selection_refused(folder: Path, damage: Callable[[Path], None]) -> None:
 
 
 def sealing_refused(folder: Path, damage: Callable[[Path], None]) -> None:
-    """The command that gives checksums gives none to a record that lost its own, or does not match it."""
+    """The command that adds checksums refuses a record without one, and one that does not match its checksum."""
     path = copied(folder, ("distillation",)) / CELL
     damage(path)
     before = path.read_bytes()
@@ -204,8 +206,8 @@ ATTACKS = [
     *_on(
         PROBE,
         {
-            "its verdict is turned round": tampered(flip, sealed=False),
-            "its verdict is turned round and sealed": tampered(flip),
+            "its verdict is reversed": tampered(flip, sealed=False),
+            "its verdict is reversed and sealed": tampered(flip),
             "its interval is narrowed and sealed": tampered(put("bins", 0, "snr_squared_low", value=0.0023)),
             "it has no checksum": without_checksum,
             "a bin has more problems than were offered": tampered(put("bins", 0, "n", value=10**9)),
@@ -226,7 +228,7 @@ ATTACKS = [
         {
             "steps is a number": tampered(put("steps", value=3)),
             "a step is a word": tampered(put("steps", 1, "step", value="20")),
-            "the verdict of one step is turned round and sealed": tampered(lambda content: flip(content["steps"][1])),
+            "the verdict of one step is reversed and sealed": tampered(lambda content: flip(content["steps"][1])),
         },
     ),
     *_on(
@@ -235,7 +237,7 @@ ATTACKS = [
             "more correct than samples, sealed": tampered(score("correct", 5)),
             "fewer correct than none, sealed": tampered(score("correct", -1)),
             "half an answer correct, sealed": tampered(score("correct", 2.5)),
-            "a truth value for a count, sealed": tampered(score("correct", True)),
+            "a boolean for a count, sealed": tampered(score("correct", True)),
             "negative tokens, sealed": tampered(score("tokens", -1)),
             "more tokens than were allowed, sealed": tampered(score("tokens", 10**12)),
             "another count, not sealed": tampered(one_more, sealed=False),
@@ -245,8 +247,8 @@ ATTACKS = [
             "scores is a list": tampered(put("scores", value=[])),
             "a source's scores are a list": tampered(put("scores", "lab:mid", value=[])),
             "options is a list": tampered(put("options", value=[])),
-            "the rate is another": tampered(put("options", "learning_rate", value=0.1)),
-            "the weights say nothing": tampered(put("training", "weights", value={})),
+            "the learning rate is another": tampered(put("options", "learning_rate", value=0.1)),
+            "the weights are empty": tampered(put("training", "weights", value={})),
             "it is a list": lambda path: path.write_text("[]"),
             "it is empty": lambda path: path.write_bytes(b""),
             "it is cut": lambda path: path.write_bytes(path.read_bytes()[:5000]),
@@ -261,9 +263,9 @@ ATTACKS = [
             "it is a pipe": a_pipe,
         },
     ),
-    Attack("records", "two rows in each other's place", lambda folder: swapped(folder, CELL, OTHER)),
-    Attack("records", "two seeds in each other's place", lambda folder: swapped(folder, CELL, LATER)),
-    Attack("records", "a seed is lost", lost_seed, slow=True),
+    Attack("records", "two rows are swapped", lambda folder: swapped(folder, CELL, OTHER)),
+    Attack("records", "two seeds are swapped", lambda folder: swapped(folder, CELL, LATER)),
+    Attack("records", "a seed is missing", lost_seed, slow=True),
     Attack("records", "a selection: another mean, sealed", partial(selection_refused, damage=tampered(put("mean_of_tiers", value=0.9)))),
     Attack(
         "records",
@@ -278,5 +280,5 @@ ATTACKS = [
     Attack("records", "a selection: it has no checksum", partial(selection_refused, damage=without_checksum)),
     Attack("records", "a selection: accuracy is a list", partial(selection_refused, damage=tampered(put("accuracy", value=[])))),
     Attack("records", "sealing a cell that lost its checksum", partial(sealing_refused, damage=without_checksum)),
-    Attack("records", "sealing a cell that does not match it", partial(sealing_refused, damage=tampered(one_more, sealed=False))),
+    Attack("records", "sealing a cell that does not match its checksum", partial(sealing_refused, damage=tampered(one_more, sealed=False))),
 ]

@@ -1,4 +1,4 @@
-"""Run folders that are in use, or whose record, configuration and bookkeeping were damaged: each is one line, and nothing is believed."""
+"""Run folders that are in use, or in which the record, the configuration or another file is damaged. Each is refused in one line."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from paced_exp.core.run_folder import RunFolder
 
 DEEP = "[" * 10_000
 
-# What may stand where a JSON object belongs.
+# Contents of a file that should hold a JSON object.
 NO_OBJECTS: dict[str, str | bytes] = {
     "a list": "[]",
     "a string": '"x"',
@@ -57,7 +57,7 @@ def _nothing() -> dict[str, Any]:
     raise AssertionError("the run was made again")
 
 
-# ---- record.json and what is beside it
+# ---- record.json and the files beside it
 
 
 def _record(content: str | bytes, folder: Path) -> None:
@@ -111,15 +111,15 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
 CONFIGURATIONS: dict[str, str | bytes] = {
     "a list": "[1, 2]",
     "a string": "seed",
-    "of numbers for names": "{1: 2, seed: 3}",
-    "of lists for names": "? [a]\n: 3\n",
-    "of another type for a seed": "seed: [3]\nname: a\n",
+    "a mapping with numbers for names": "{1: 2, seed: 3}",
+    "a mapping with lists for names": "? [a]\n: 3\n",
+    "a mapping with a list for the seed": "seed: [3]\nname: a\n",
     "nested 10,000 deep": "seed: " + DEEP,
     "binary": bytes(range(256)),
     "a bomb of aliases": BOMB,
-    "an object of Python": "!!python/object/apply:os.system ['touch owned']",
-    "of a value of 90,000 characters": "name: " + "x" * 90_000,
-    "with 2,000 strange options": "".join(f"o{i}: {i}\n" for i in range(2_000)),
+    "a Python object": "!!python/object/apply:os.system ['touch owned']",
+    "a mapping with a value of 90,000 characters": "name: " + "x" * 90_000,
+    "a mapping with 2,000 unknown options": "".join(f"o{i}: {i}\n" for i in range(2_000)),
 }
 
 
@@ -175,7 +175,7 @@ def _second_command(name: str, folder: Path) -> None:
         before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         began = time.monotonic()
         refused(lambda: _command(name)(["--out", str(out)]), str(out), "is in use by process", str(os.getpid()))
-        assert time.monotonic() - began < 30, "it worked before it was refused"
+        assert time.monotonic() - began < 30, "the command worked before it was refused"
         assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}, "the folder was touched"
 
 
@@ -194,7 +194,7 @@ def _take(folder: Path) -> None:
 
 
 def _killed(child: str, folder: Path) -> None:
-    """A run that is killed frees its folder, whatever it had started."""
+    """A killed run frees its folder, even if its child processes are alive."""
     with python(_HOLD, folder / "run", child, start_new_session=True) as process:
         assert process.stdout is not None and process.stdout.readline() == "in\n"
         try:
@@ -247,7 +247,7 @@ exit_cleanly(lambda: distill.main(sys.argv[1:]))
 
 
 def _two_trainings(folder: Path) -> None:
-    """Two at once, thrice: one trains and ends with the right weights, the other is refused in a line."""
+    """Two trainings start at once, three times. One ends with the right weights, the other is refused in one line."""
     _, expected = whole_run()
     for number in range(3):
         out = folder / str(number)
@@ -255,7 +255,7 @@ def _two_trainings(folder: Path) -> None:
         ended = [(process.communicate(timeout=300)[1], process.returncode) for process in running]
         statuses = sorted(status for _, status in ended)
         errors = [line for said, status in ended if status == 2 for line in said.splitlines() if line.startswith("error: ")]
-        # The second may come when the first has finished, and then reads its record.
+        # If the second starts after the first has finished, it reads the record and is not refused.
         assert statuses == [0, 2] or statuses == [0, 0], ended
         assert all("is in use by process" in line for line in errors) and len(errors) == statuses.count(2), errors
         same(train(out), expected)
@@ -292,7 +292,7 @@ ATTACKS = [
         for what, text in {"{}": "{}", "of another kind": '{"kind": "evaluation"}', **NO_OBJECTS}.items()
     ),
     *(
-        Attack("folders", f"{name} where another run is", partial(_second_command, name))
+        Attack("folders", f"{name} in a folder that another run uses", partial(_second_command, name))
         for name in ("rollout", "evaluate", "distill", "snr_probe", "snr_probe --at-steps", "lab pretrain")
     ),
     Attack("folders", "another process is in the folder", _held_by_another),

@@ -1,4 +1,4 @@
-"""Chat templates of strangers: each is refused in one line when the model is loaded, and nothing of it runs outside the sandbox."""
+"""Hostile chat templates. Each is refused in one line, and none of its code runs outside the sandbox."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from paced_exp.data.problem import Problem
 from paced_exp.data.prompts import prompt_ids
 from paced_exp.models.templates import CPU_SECONDS, PROMPT_SECONDS, check_template
 
-# A busy machine may need so long for the child's imports; only hangs are longer.
+# Time for the child process's imports on a busy machine. Only a hang takes longer.
 SLACK_SECONDS = 60
 
 CONTENT = "{{ messages[0]['content'] }}"
@@ -82,7 +82,7 @@ def refused(template: str) -> Callable[[Path], None]:
 
 
 def refused_at_a_prompt(template: str) -> Callable[[Path], None]:
-    """The same template where no trial has stopped it."""
+    """A template that was not checked at loading: it is refused at the first prompt."""
 
     def run(folder: Path) -> None:
         try:
@@ -97,7 +97,7 @@ def refused_at_a_prompt(template: str) -> Callable[[Path], None]:
 
 
 class _Tokenizer:
-    """A tokenizer with nothing but a template, rendered as transformers does."""
+    """A tokenizer with a chat template only, which is rendered as in transformers."""
 
     def __init__(self, template: str) -> None:
         self.template = template
@@ -114,7 +114,7 @@ class _Tokenizer:
 
 
 def stopped_at_a_prompt(template: str) -> Callable[[Path], None]:
-    """A template that behaves in the trial, and not for one problem's text."""
+    """A template that passes the check at loading and misbehaves for one problem's text."""
 
     def run(_: Path) -> None:
         check_template(template, {}, "two-faced")

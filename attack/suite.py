@@ -1,4 +1,4 @@
-"""All attacks: every module of this folder named `on_*.py` gives its own as ATTACKS."""
+"""All attacks: the lists ATTACKS of this folder's modules `on_*.py`."""
 
 import importlib
 import pkgutil
@@ -8,10 +8,10 @@ from attack.harness import Attack
 
 
 def attacks() -> list[Attack]:
-    """Every attack, by area and in the order of its module. Raises ValueError for two of one name."""
+    """Every attack, module by module. Raises ValueError if two have the same name."""
     modules = sorted(module.name for module in pkgutil.iter_modules(_folder) if module.name.startswith("on_"))
     found = [attack for name in modules for attack in importlib.import_module(f"attack.{name}").ATTACKS]
     names = [(attack.area, attack.name) for attack in found]
     if repeated := {name for name in names if names.count(name) > 1}:
-        raise ValueError(f"attacks of one name: {sorted(repeated)}")
+        raise ValueError(f"several attacks have the same name: {sorted(repeated)}")
     return found

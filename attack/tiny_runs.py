@@ -1,4 +1,4 @@
-"""What the attacks on trainings share: the tests' tiny models, one training that nothing happened to, and how a refusal must look."""
+"""Helpers of the attacks on trainings: the tests' tiny models, and one undisturbed training."""
 
 import contextlib
 import functools
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 UPDATES = 6
 
 
-#: Messages of run folders may list ten differing options.
+#: Messages about run folders are longer: they may list ten differing options.
 refused = partial(harness.refused, most=3000)
 
 
@@ -30,14 +30,14 @@ def said(run: Callable[[], object]) -> str:
 
 
 def _setup() -> Any:
-    from tests.support import distill_setup  # loads torch, which most attacks do without
+    from tests.support import distill_setup  # loads torch, which most attacks do not need
 
     return distill_setup
 
 
 @functools.cache
 def _files() -> tuple[tempfile.TemporaryDirectory[str], Path, Path]:
-    """Models and problems, for as long as the process lives."""
+    """Models and problems, kept until the process ends."""
     held = tempfile.TemporaryDirectory()
     folder = Path(held.name)
     setup = _setup()
@@ -45,14 +45,14 @@ def _files() -> tuple[tempfile.TemporaryDirectory[str], Path, Path]:
 
 
 def argv(out: Path, **changes: Any) -> list[str]:
-    """Arguments of `paced_exp.distill` on the tiny models, six updates of Adam, a checkpoint every two."""
+    """Arguments of `paced_exp.distill` on the tiny models: six updates of Adam, with a checkpoint after every second one."""
     _, models, source = _files()
     found: list[str] = _setup().arguments(models, source, out, **{"method": "uniform", "reference": "solution", **changes})
     return found
 
 
 def train(out: Path) -> dict[str, Any]:
-    """Train, or go on, in this process, with one thread; returns the weights."""
+    """Start or resume the training in this process, with one thread. Returns the weights."""
     import torch
     from safetensors.torch import load_file
 
@@ -76,13 +76,13 @@ def _whole() -> tuple[tempfile.TemporaryDirectory[str], Path, dict[str, Any]]:
 
 
 def whole_run() -> tuple[Path, dict[str, Any]]:
-    """The folder of a finished training, which is not to be written to, and its weights."""
+    """The folder of a finished training, which must not be written to, and its weights."""
     _, folder, weights = _whole()
     return folder, weights
 
 
 def same(found: dict[str, Any], expected: dict[str, Any]) -> None:
-    """The weights are equal bit for bit."""
+    """Assert that the weights are equal bit for bit."""
     import torch
 
     assert found.keys() == expected.keys()
@@ -90,7 +90,7 @@ def same(found: dict[str, Any], expected: dict[str, Any]) -> None:
 
 
 def python(code: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
-    """A process that runs `code`, with the package and the tests' helpers at hand."""
+    """Start a process that runs `code` and can import the package and the tests' helpers."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],

@@ -1,13 +1,13 @@
-r"""Agreement of this project's grading with math-verify's own public test cases, read from a checkout of that project.
+r"""How far this project's grading agrees with math-verify's public test cases, read from a checkout of that project.
 
     git clone https://github.com/huggingface/Math-Verify && git -C Math-Verify checkout 5d148cf
     python -m bench.grading --cases Math-Verify          # into results/grading/math_verify.json
 
-The cases (Apache-2.0) are read, never copied: the record holds counts, and where a case stands (file and number). A case is a gold text, a
-response and whether they should agree, read from the `parametrize` decorators as literals; no code of the checkout is run. Its gold and
-its response are graded as a problem's answer and a response: in a box where they have none, dollar signs and a leading sentence taken off.
+A case is a gold text, a response, and whether they should agree. Cases are read as literals from the `parametrize` decorators; no code of the
+checkout is run. The cases (Apache-2.0) are not copied: the record holds counts and the places of cases (file and number).
 
-Cases that ask for another thing are left out and counted: string choices, options of math-verify's that are not used here.
+Gold text and response are graded as a problem's answer and a response. If they have no box they get one, without dollar signs and without a
+leading sentence. Cases of string choices and of options that this project does not use are left out and counted.
 """
 
 import argparse
@@ -34,7 +34,7 @@ GOLD, RESPONSE, EXPECTED = {"gold"}, {"pred"}, {"expected", "result"}
 
 @dataclass(frozen=True)
 class Case:
-    """A public case. where: file and number within it. boxed: the response has a box, as this project asks of one."""
+    """A public case. where: its file and its number there. boxed: whether the response has a box, which this project's grading needs."""
 
     where: str
     gold: str
@@ -47,7 +47,7 @@ class Case:
 
 
 def read_cases(folder: Path) -> tuple[list[Case], int]:
-    """All cases of (gold, response, expected) in the checkout's tests, and how many were left out. Raises `UserError` where there is none."""
+    """All cases in the checkout's tests, and how many were left out. Raises `UserError` if there are none."""
     files = sorted((folder / "tests").glob("test_*.py"))
     found: list[Case] = []
     left_out = 0
@@ -71,7 +71,7 @@ def read_cases(folder: Path) -> tuple[list[Case], int]:
 
 
 def _tables(tree: ast.Module) -> Iterator[tuple[list[str], list[tuple[object, ...]]]]:
-    """Names and rows of every `@pytest.mark.parametrize(names, rows)`; rows that are not literals are passed over."""
+    """Names and rows of every `@pytest.mark.parametrize(names, rows)`. Rows that are not literals are skipped."""
     for node in ast.walk(tree):
         if not (
             isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "parametrize" and len(node.args) == 2
@@ -90,7 +90,7 @@ def _tables(tree: ast.Module) -> Iterator[tuple[list[str], list[tuple[object, ..
 
 
 def bare(text: str) -> str:
-    r"""What is graded of a text: its box or boxes; else what its only or last pair of dollar signs or `\[ \]` holds; else all of it."""
+    r"""The part of a text that is graded: its boxes; without a box, its last formula in dollar signs, `\[ \]` or `\( \)`; otherwise all of it."""
     boxed = extract_answer(text)
     if boxed is not None:
         return boxed
@@ -99,7 +99,7 @@ def bare(text: str) -> str:
 
 
 def measure(cases: Sequence[Case]) -> list[bool]:
-    """This project's verdict of every case."""
+    """This project's verdict on every case."""
     problems = [Problem(case.where, case.gold, bare(case.gold), None, "math-verify", "tests", "math") for case in cases]
     responses = [case.response if case.boxed else f"\\boxed{{{bare(case.response)}}}" for case in cases]
     with Grader() as grader:
@@ -107,7 +107,7 @@ def measure(cases: Sequence[Case]) -> list[bool]:
 
 
 def alone(case: Case) -> bool:
-    """math-verify's verdict on the texts that are graded here, without this project's rules."""
+    """math-verify's verdict on the same texts, without this project's rules."""
     from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
     config = [LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig()]
@@ -116,10 +116,10 @@ def alone(case: Case) -> bool:
 
 
 def class_of(case: Case, verdict: bool) -> str:
-    """Why a case is graded otherwise than math-verify's authors expect.
+    """Why this project's verdict differs from the one that math-verify's authors expect.
 
-    passed: passes here. rule: one of `paced_exp.grading.rules` refuses what math-verify passes on the same texts. prose: the answer stands in
-    a sentence, without a box, which is no answer here. form: math-verify does not read this form inside a box either.
+    passed: it passes here. rule: math-verify passes the same texts, but one of `paced_exp.grading.rules` refuses them. prose: the answer is in
+    a sentence without a box, which this project does not read. form: math-verify does not read this form in a box either.
     """
     if verdict:
         return "passed"

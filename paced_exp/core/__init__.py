@@ -1,1 +1,1 @@
-"""What every part rests on: configuration, run folders, clocks, whole files, progress, errors."""
+"""Shared foundations: configuration, run folders, clocks, atomic files, progress, errors."""

@@ -9,9 +9,9 @@ from typing import IO
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file to write to, which takes the name `path` when the block ends, so that after a crash `path` holds the old content or the new.
+    """A binary file to write to. It is renamed to `path` when the block ends, so that `path` holds the old or the new content after a crash.
 
-    Makes the folder. Where the block raises, an older file is still there and nothing else is left.
+    Creates the folder. If the block raises, an older file stays as it was and nothing else is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

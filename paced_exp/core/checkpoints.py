@@ -1,7 +1,6 @@
-"""Checkpoints that are whole or not believed: synced, listed with a checksum a file in manifest.json, and checked before they are read.
+"""Checkpoints that are only read if they are whole. Their files are synced to disk, listed with checksums in manifest.json, and checked.
 
-The manifest is written last, so that a folder without one is no checkpoint, whatever lies in it. Nothing in a checkpoint is trusted for its
-name: a file that is missing, changed, or not listed makes it a damaged one.
+The manifest is written last, so a folder without one is not a checkpoint. A checkpoint is damaged if a file is missing, changed, or not listed.
 """
 
 import hashlib
@@ -22,22 +21,22 @@ from paced_exp.core.json_files import read_object, write_json
 
 MANIFEST = "manifest.json"
 ASIDE = ".saving"  # where a checkpoint is written, beside the finished ones
-KEPT = 2  # the last two: where one is damaged, the run goes on from the other
+KEPT = 2  # if the last one is damaged, the run goes on from the one before
 
 
 def seal(folder: Path, step: int) -> None:
-    """Make `folder`, which holds the checkpoint of update `step`, one that `last_whole` believes. Its files are on disk afterwards."""
+    """Write the manifest of `folder`, the checkpoint of update `step`, and sync all its files to disk."""
     write_json(folder / MANIFEST, {"step": step, "files": digests(folder)})
     sync(folder)
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file under `folder`, by path. Raises ValueError for what is neither a file nor a folder."""
+    """SHA-256 of every file under `folder`, by path. Raises ValueError for anything that is neither a file nor a folder."""
     return {str(path.relative_to(folder)): _digest(path) for path in _files(folder)}
 
 
 def sync(folder: Path) -> None:
-    """Have the disk hold all that was written under `folder`."""
+    """Sync everything under `folder` to disk."""
     for path in [*_files(folder), *(path for path in folder.rglob("*") if path.is_dir()), folder, folder.parent]:
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -47,7 +46,7 @@ def sync(folder: Path) -> None:
 
 
 def fault(folder: Path, files: dict[str, Any]) -> str | None:
-    """What is wrong with `folder`, which once held exactly `files` with these digests; None where nothing is."""
+    """What is wrong with `folder`, which should hold exactly `files` with these digests; None if nothing is."""
     try:
         found = digests(folder)
     except (OSError, ValueError) as error:
@@ -63,18 +62,18 @@ def fault(folder: Path, files: dict[str, Any]) -> str | None:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a run, oldest first, checked or not."""
+    """The checkpoints of a run, oldest first. They are not checked."""
     found = [path for path in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-[0-9]{1,18}", path.name)]
     return sorted(found, key=step_of)
 
 
 def step_of(checkpoint: Path) -> int:
-    """The number of updates behind it."""
+    """The number of updates before a checkpoint, from its name."""
     return int(checkpoint.name.rpartition("-")[2])
 
 
 def last_whole(folder: Path) -> Path | None:
-    """The last checkpoint that is whole, None where there is none. Damaged ones behind it are set aside, with a line each on stderr."""
+    """The last whole checkpoint; None if there is none. Later, damaged ones are set aside, each with a line on stderr."""
     damaged: list[tuple[Path, str]] = []
     whole = None
     for path in reversed(checkpoints(folder)):
@@ -93,7 +92,7 @@ def last_whole(folder: Path) -> Path | None:
 
 
 def keep(aside: Path, step: int) -> None:
-    """Make the folder `aside` / checkpoint-`step`, written beside the checkpoints, one of them, and delete all but the last `KEPT`."""
+    """Seal the folder `aside` / checkpoint-`step`, move it to the other checkpoints, and delete all but the last `KEPT`."""
     name = f"checkpoint-{step}"
     seal(aside / name, step)
     os.replace(aside / name, aside.parent / name)
@@ -108,17 +107,17 @@ def drop_old(folder: Path) -> None:
 
 @contextmanager
 def written_whole(what: str, folder: Path) -> Iterator[None]:
-    """A block that writes `what` into `folder`; where it cannot, `folder` is deleted, and one line says what to do.
+    """A block that writes `what` into `folder`. If it fails, `folder` is deleted.
 
-    Raises `UserError` for a disk that is full or a file that may not grow, which safetensors and torch report in ways of their own.
+    Raises `UserError` for a full disk or a limit on file sizes, which safetensors and torch report as other errors.
     """
     try:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "inline_container" not in str(error):
             raise
-        # torch does not say why its file came out short.
-        reason = "a file came out short; is the disk full?" if isinstance(error, RuntimeError) else f"{error!s:.200}"
+        # torch does not say why its file is too short.
+        reason = "a file is too short; is the disk full?" if isinstance(error, RuntimeError) else f"{error!s:.200}"
         shutil.rmtree(folder, ignore_errors=True)
         raise UserError(f"{what} cannot be written ({reason}); free some space and run the same command again") from error
 
@@ -127,7 +126,7 @@ def _wrong(checkpoint: Path) -> str | None:
     try:
         manifest = read_object(checkpoint / MANIFEST)
     except FileNotFoundError:
-        return f"{MANIFEST} is missing (older versions wrote none, and nothing else shows that what they wrote is whole)"
+        return f"{MANIFEST} is missing (older versions wrote none, so their checkpoints cannot be checked)"
     except (UserError, OSError):
         return f"{MANIFEST} cannot be read"
     files = manifest.get("files")

@@ -1,4 +1,4 @@
-"""Seconds by stage of a run."""
+"""Seconds that each stage of a run took."""
 
 import time
 from pathlib import Path
@@ -8,7 +8,7 @@ from paced_exp.core.json_files import read_object, write_json
 
 
 class StageClock:
-    """Seconds by stage, kept in a file so that a resumed run adds to what it had spent before."""
+    """Seconds of each stage, kept in a file so that a resumed run adds to them."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

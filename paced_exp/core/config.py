@@ -1,7 +1,7 @@
-"""Configurations: one frozen dataclass a command, made of the groups in `options`, parsed from the command line and YAML by jsonargparse.
+"""Configurations: a frozen dataclass for each command, made of the groups in `options`. jsonargparse reads the command line and YAML.
 
-A configuration raises `UserError` in `__post_init__` for values that make no sense, so that a bad value in a YAML file, on the command line
-and in Python give the same line; a command says the options in it as flags.
+A configuration raises `UserError` in `__post_init__` for invalid values. So a bad value gives the same line in a YAML file, on the command line and
+in Python; commands name options as flags.
 """
 
 import argparse
@@ -34,9 +34,9 @@ LARGEST_INTEGER = 2**63 - 1
 
 
 def _normalise(argument: str) -> str:
-    """An argument as jsonargparse takes it: it names options after fields (--per_bin, --K); people type --per-bin, -K 8, -K8 and -K=8.
+    """An argument in jsonargparse's form. It names options after fields (--per_bin, --K); people type --per-bin, -K 8, -K8 and -K=8.
 
-    What follows a dot is a key of a mapping (--columns.prompt-text), and what follows an equals sign is a value: neither is touched.
+    A mapping's key after a dot (--columns.prompt-text) and a value after an equals sign are not changed.
     """
     if short := re.fullmatch(r"-K=?(.*)", argument, re.DOTALL):
         return f"--K={short[1]}" if short[1] else "--K"
@@ -44,13 +44,16 @@ def _normalise(argument: str) -> str:
 
 
 def _dashed(text: str) -> str:
-    """Option names in `text` as people type them: dashes for underscores, -K for --K."""
+    """`text` with option names as people type them: dashes for underscores, -K for --K."""
     return re.sub(r"--K\b", "-K", re.sub(r"--[A-Za-z][A-Za-z0-9_]*", lambda name: name[0].replace("_", "-"), text))
 
 
 def _spelt_out(arguments: Sequence[str], config_class: type) -> list[str]:
-    """`arguments` as jsonargparse takes them: `true` after every switch that stands alone (--skip-long), --table a --table b as a list, and the
-    name of an option that may also be given by its place."""
+    """`arguments` in jsonargparse's form.
+
+    A switch without a value (--skip-long) gets `true`, repeated options (--table a --table b) become a list, and an option that is given by its
+    place gets its name.
+    """
     hints = {f"--{name}": hint for name, hint in get_type_hints(config_class).items()}
     lists = {name for name, hint in hints.items() if list in (get_origin(part) for part in (hint, *get_args(hint)))}
     placed = next((field.name for field in dataclasses.fields(config_class) if field.metadata.get("positional")), None)
@@ -72,20 +75,19 @@ def _spelt_out(arguments: Sequence[str], config_class: type) -> list[str]:
 def parse(config_class: type[Config], argv: Sequence[str] | None, prog: str, description: str) -> Config:
     """Parse `argv` (default: the process's) into `config_class`.
 
-    A field without a default that is not keyword-only is a positional argument, and one of `metadata={"positional": True}` may be given by
-    its place as well as by its name; one of type list may be given several times. `--config FILE`
-    reads YAML as written by `--print-config` or a run folder's config.yaml; later options override it. `--help` lists the options group by
-    group, and `description` above them as it is.
-    Raises `UserError` for anything jsonargparse refuses, in one line that names the option.
+    A field without a default that is not keyword-only is a positional argument. A field with `metadata={"positional": True}` may be given by
+    its place or by its name, and a field of type list several times. `--config FILE` reads YAML as written by `--print-config` or as in a run
+    folder's config.yaml; later options override it. `--help` shows `description` and the options group by group. Raises `UserError` for anything
+    that jsonargparse refuses, in one line that names the option.
     """
-    # Only here: what reads configurations and has no command line does not wait for it.
+    # Imported here, since modules without a command line do not need it.
     from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
     class Formatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
         """Keeps the lines of the description."""
 
     class Parser(ArgumentParser):
-        """Prints options as README and docs write them, --max-new-tokens; jsonargparse names them after fields."""
+        """Prints options with dashes, such as --max-new-tokens; jsonargparse prints the names of fields."""
 
         def format_help(self, *args: Any, **kwargs: Any) -> str:
             return _dashed(super().format_help(*args, **kwargs))
@@ -119,7 +121,7 @@ def parse(config_class: type[Config], argv: Sequence[str] | None, prog: str, des
 
 
 def _refusal(reason: str, config_class: type[Config], prog: str) -> UserError:
-    """What jsonargparse refuses, in one line: it lists every type that it tried over many lines, of which the first say which option and why."""
+    """jsonargparse's error in one line. It lists every type that it tried; the beginning names the option and the reason."""
     reason = re.sub(r"\s+", " ", reason).strip()
     if choice := re.search(r'^Parser key "(\w+)":.*?Expected a typing\.Literal\[(.*?)\].*?G(?:ot|iven) value: (.*)', reason):
         try:
@@ -132,7 +134,7 @@ def _refusal(reason: str, config_class: type[Config], prog: str) -> UserError:
 
 @contextmanager
 def flags_of(config_class: "type[DataclassInstance]") -> Iterator[None]:
-    """Errors from within name the options of `config_class` as flags; arguments without a flag stay as they are."""
+    """Name the options of `config_class` as flags in errors from within. Other arguments stay as they are."""
     try:
         yield
     except UserError as error:
@@ -141,7 +143,7 @@ def flags_of(config_class: "type[DataclassInstance]") -> Iterator[None]:
 
 
 def command(config_class: type[Config], prog: str, description: str) -> Callable[[Callable[[Config], Returned]], Callable[..., Returned]]:
-    """Make a function of a configuration a command's entry point: it takes the arguments (default: the process's) and parses them."""
+    """Make a function of a configuration an entry point that parses command-line arguments (default: the process's)."""
 
     def entry(body: Callable[[Config], Returned]) -> Callable[..., Returned]:
         @wraps(body)
@@ -156,9 +158,9 @@ def command(config_class: type[Config], prog: str, description: str) -> Callable
 
 
 def subcommands(prog: str, description: str, entries: Mapping[str, Callable[..., Returned]]) -> Callable[..., Returned]:
-    """The entry point of several commands under one name: the first argument says which, as in `paced_exp.lab pretrain student`.
+    """The entry point of several commands. The first argument chooses one, as in `paced_exp.lab pretrain student`.
 
-    entries: by name, entry points made by `command`, whose docstrings are the help of each.
+    entries: entry points made by `command`, by name. Their docstrings are their help.
     """
 
     class Parser(argparse.ArgumentParser):
@@ -179,7 +181,7 @@ def subcommands(prog: str, description: str, entries: Mapping[str, Callable[...,
 
 
 def _check_config_file(name: str) -> None:
-    """Refuse a file for --config that `check_yaml` refuses. What is no readable file is left to jsonargparse, which says so."""
+    """Raise `UserError` for a file whose content is refused (`_unreadable`). jsonargparse refuses a file that cannot be opened."""
     path = Path(name)
     try:
         with path.open("rb") as file:
@@ -191,7 +193,7 @@ def _check_config_file(name: str) -> None:
 
 
 def _unreadable(content: bytes) -> str:
-    """Why `content` is no YAML that is read here; empty where it is. Linear: a few aliases can stand for more than any memory holds."""
+    """Why `content` is refused as YAML; empty if it is accepted. Aliases are refused, since a few can expand to more than any memory holds."""
     if len(content) > MAX_YAML_BYTES:
         return f"it has over {MAX_YAML_BYTES} bytes"
     depth = 0
@@ -210,13 +212,13 @@ def _unreadable(content: bytes) -> str:
 
 
 def as_dict(config: "DataclassInstance") -> dict[str, Any]:
-    """A configuration as plain values, tuples as lists and paths as text: what config.yaml and record.json hold, group by group."""
+    """A configuration as config.yaml and record.json hold it: group by group, with tuples as lists and paths as text."""
     values = dataclasses.asdict(config)
     return {field.name: _plain(values[field.name]) for members in grouped(type(config)).values() for field in members}
 
 
 def defaults(config_class: "type[DataclassInstance]") -> dict[str, Any]:
-    """The plain default of every field that has one, as `as_dict` would write it."""
+    """The default of every field that has one, as in `as_dict`."""
     return {field.name: _plain(field.default) for field in dataclasses.fields(config_class) if field.default is not dataclasses.MISSING}
 
 
@@ -227,9 +229,10 @@ def _plain(value: Any) -> Any:
 
 
 def differing(stored: dict[str, Any], ours: dict[str, Any], defaults: dict[str, Any]) -> list[str]:
-    """The options in which a record's configuration is not `ours`, each as `name (value there, value now)`; tuples count as lists.
+    """The options in which a record's configuration differs from `ours`, each as `name (value there, value now)`.
 
-    An option that did not exist when the record was made counts as its default; one that is no option any more is `absent`.
+    An option that did not exist when the record was made counts as its default. An option that no longer exists is `absent` now. Tuples count as
+    lists.
     """
     plain_ours, plain_defaults = json.loads(json.dumps(ours)), json.loads(json.dumps(defaults))
     pairs = {
@@ -246,7 +249,7 @@ def to_yaml(config: "DataclassInstance") -> str:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file of at most `MAX_YAML_BYTES`, without aliases. Raises `UserError` naming the file when it holds anything else."""
+    """The mapping in a YAML file of at most `MAX_YAML_BYTES`, without aliases. Raises `UserError` for any other content, naming the file."""
     with path.open("rb") as file:
         content = file.read(MAX_YAML_BYTES + 1)
     if reason := _unreadable(content):

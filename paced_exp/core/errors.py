@@ -1,15 +1,16 @@
-"""Errors that a user can mend: one clear line, exit status 2, no traceback."""
+"""Errors that the user can mend: a command prints one line without a traceback and ends with exit status 2."""
 
 import errno
 import re
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 
 
 class UserError(ValueError):
-    """Something the user can mend. The message is one line: which argument or file, its value, what is allowed, the fix.
+    """An error that the user can mend. Its message is one line: the argument or file, its value, what is allowed, and the fix.
 
-    Arguments are named in backticks, as a caller in Python writes them: `max_new_tokens`. A command says them as its flags (`in_flags`).
+    Arguments are named in backticks as in Python, for example `max_new_tokens`. Commands name them as flags (`in_flags`).
     """
 
     def __init__(self, message: str) -> None:
@@ -17,11 +18,20 @@ class UserError(ValueError):
 
     def in_flags(self, options: Collection[str]) -> "UserError":
         """The same error with every argument of `options` named as people type it: --max-new-tokens for `max_new_tokens`, and -K for `K`."""
+        return self.renamed({name: flag_of(name) for name in options})
 
-        def flag(name: re.Match[str]) -> str:
-            return flag_of(name[1]) if name[1] in options else name[0]
+    def renamed(self, names: Mapping[str, str]) -> "UserError":
+        """The same error with the text `names[name]` in place of every argument `name` in backticks."""
+        return UserError(re.sub(r"`([A-Za-z]\w*)`", lambda name: names.get(name[1], name[0]), str(self)))
 
-        return UserError(re.sub(r"`([A-Za-z]\w*)`", flag, str(self)))
+
+@contextmanager
+def renaming(names: Mapping[str, str]) -> Iterator[None]:
+    """Rename the arguments in a `UserError` from within (`UserError.renamed`): for options that the user gave under other names."""
+    try:
+        yield
+    except UserError as error:
+        raise error.renamed(names) from error
 
 
 def flag_of(name: str) -> str:
@@ -30,7 +40,7 @@ def flag_of(name: str) -> str:
 
 
 def exit_cleanly(main: Callable[[], None]) -> None:
-    """Run an entry point: a `UserError` or a full disk becomes one line on stderr and exit status 2; Ctrl-C exits 130.
+    """Run an entry point. A `UserError` or a full disk gives one line on stderr and exit status 2, Ctrl-C exit status 130.
 
     Any other exception is a defect of this package and keeps its traceback.
     """

@@ -1,7 +1,7 @@
-"""One run at a time in a folder: a lock on the file FOLDER/.lock from a command's start to its end.
+"""A lock that allows one run at a time in a folder. A command holds it on the file FOLDER/.lock from start to end.
 
-The lock is the kernel's (flock), so a kill frees it. The file says who holds it, for the message of whoever comes second. Processes that the
-run starts do not keep it: programs are started without the file, and forks close it at once.
+It is the kernel's lock (flock), so a kill frees it. The file says who holds it, for the message to a second run. Child processes do not keep the
+lock: programs do not inherit the open file, and forks close it at once.
 """
 
 import errno
@@ -19,15 +19,15 @@ from pathlib import Path
 from paced_exp.core.errors import UserError
 
 NAME = ".lock"
-_LONGEST = 4096  # bytes of the file that are read and written
-_TRIES = 100  # of opening a file that others remove meanwhile
+_LONGEST = 4096  # bytes of the file that are read
+_TRIES = 100  # to open the file while others remove it
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 _held: set[int] = set()
 
 
 def _close_in_child() -> None:
-    # A fork shares the lock: a worker that outlives its killed parent would keep the folder locked.
+    # A fork shares the lock. Without this, a child that outlives its killed parent would keep the folder locked.
     for descriptor in _held:
         os.close(descriptor)
     _held.clear()
@@ -38,10 +38,10 @@ os.register_at_fork(after_in_child=_close_in_child)
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of `folder`, which is made where it is missing, and removed at the end if the block left nothing in it.
+    """Hold the lock of `folder` during the block. A missing folder is created, and removed again if it is empty at the end.
 
-    Raises `UserError` at once where another run holds it, saying who, and where the filesystem has no locks; `OSError` where the
-    folder cannot be written.
+    Raises `UserError` at once if another run holds the lock, saying which, or if the file system has no locks; `OSError` if the folder cannot be
+    written.
     """
     owner, path = os.getpid(), folder / NAME
     made: list[Path] = []
@@ -53,7 +53,7 @@ def locked(folder: Path) -> Iterator[None]:
             os.pwrite(descriptor, _this_process(), 0)
             yield
         finally:
-            # A fork that leaves this block is not the holder.
+            # A fork may leave this block too, but does not hold the lock.
             if os.getpid() == owner:
                 if _is(descriptor, path):
                     path.unlink()
@@ -62,7 +62,7 @@ def locked(folder: Path) -> Iterator[None]:
     finally:
         if os.getpid() == owner:
             for empty in reversed(made):
-                with suppress(OSError):  # not empty: the run's
+                with suppress(OSError):  # it is not empty: the run keeps it
                     empty.rmdir()
 
 
@@ -74,7 +74,7 @@ def _acquire(folder: Path, made: list[Path]) -> int:
             _make(folder, made)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
         except FileNotFoundError:
-            continue  # its last holder has just removed the folder
+            continue  # the last holder has just removed the folder
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is(descriptor, path):
@@ -92,7 +92,7 @@ def _acquire(folder: Path, made: list[Path]) -> int:
                     "name a folder on another filesystem"
                 ) from error
             raise
-        os.close(descriptor)  # its last holder removed this file after it was opened
+        os.close(descriptor)  # the last holder removed this file after it was opened
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))  # a link to nowhere
 
 
@@ -122,7 +122,7 @@ def _this_process() -> bytes:
 
 
 def _holder(descriptor: int) -> str:
-    """Who wrote the file, in words; its content is not trusted."""
+    """Who wrote the file, in words. The content is not trusted."""
     try:
         found = json.loads(os.pread(descriptor, _LONGEST, 0))
         pid, host, since, command = (str(found[name])[:300] for name in ("pid", "host", "since", "command"))

@@ -1,8 +1,8 @@
-"""Bootstrap intervals for means over problems, and intervals without resampling where too few problems differ.
+"""Intervals for means over problems: by the bootstrap, or without resampling if too few problems differ.
 
-Intervals resample problems, not samples: they say what another draw of problems would give. Resampling needs problems that differ: of six
-problems that all fail, every resample fails, and the percentiles are [0, 0]. Where fewer than `ENOUGH` problems differ from the commonest
-value, the interval is Gaffke's instead (`bounded_interval`).
+The bootstrap resamples problems, not samples, so an interval says what another draw of problems would give. Resampling fails if problems hardly
+differ: if six problems all fail, every resample fails, and the percentiles are [0, 0]. If fewer than `ENOUGH` problems differ from the commonest
+value, Gaffke's interval is used instead (`bounded_interval`).
 """
 
 import math
@@ -16,14 +16,14 @@ from scipy.stats import t as t_law
 CONFIDENCE = 0.95
 
 
-ENOUGH = 10  # problems with another value than the commonest, from which on percentiles of resamples cover (tests/exp/test_intervals.py)
+ENOUGH = 10  # with so many problems that differ from the commonest value, bootstrap intervals cover (tests/exp/test_intervals.py)
 
 
 _CELLS = 1 << 22  # resampling counts held at a time
 
 
 class Interval(NamedTuple):
-    """An estimate with its 95 % interval; no interval (None) for a single problem, nor for equal values without bounds."""
+    """An estimate with its 95 % interval. low and high are None for a single problem, and for equal values without bounds."""
 
     value: float
     low: float | None
@@ -36,12 +36,12 @@ def few_differ(values: np.ndarray) -> bool:
 
 
 def bounded_interval(values: np.ndarray, low: float, high: float, *, replicates: int, rng: np.random.Generator) -> tuple[float, float]:
-    """A 95 % interval for the mean of a law on [low, high] from values (P,), with no assumption on the law's shape.
+    """A 95 % interval for the mean of a distribution on [low, high] of any shape, from values (P,).
 
     The ends are the quantiles at 0.025 and 0.975 of sum_i D_i x_i + D_{P+1} e over (D_1, ..., D_{P+1}) uniform on the simplex, with e = low and
     e = high (Gaffke, "Three test statistics for a nonparametric one-sided hypothesis on the mean of a nonnegative variable", Mathematical
-    Methods of Statistics 2005; no law is known that it does not cover). For values 0 and 1 they are Clopper and Pearson's; for P values that
-    are all 0, [0, 1 - 0.025^(1/P)]. replicates: draws from the simplex.
+    Methods of Statistics 2005; no distribution is known for which it does not cover). For values 0 and 1 it is Clopper and Pearson's interval;
+    for P zeros it is [0, 1 - 0.025^(1/P)]. replicates: draws from the simplex.
 
     >>> low, high = bounded_interval(np.zeros(6), 0, 1, replicates=100_000, rng=np.random.default_rng(0))
     >>> low, round(high, 2)
@@ -58,21 +58,21 @@ def bounded_interval(values: np.ndarray, low: float, high: float, *, replicates:
 def intervals(
     values: np.ndarray, *, replicates: int, rng: np.random.Generator, bounds: Sequence[tuple[float, float] | None] | None = None
 ) -> list[Interval]:
-    """Means of the columns of `values` (P, M) over the P problems, with percentile bootstrap intervals; every column gets the same draws.
+    """Means of the columns of `values` (P, M) over the P problems, with percentile bootstrap intervals.
 
-    A draw takes P problems with replacement. With a paired difference as a column this is the paired bootstrap. The percentiles are
-    expanded so that few problems do not make intervals too narrow: tail probability Phi(-sqrt(P/(P-1)) t_{P-1, 0.975}) instead of 0.025
-    (Hesterberg, The American Statistician 2015, section 5.4).
+    A draw takes P problems with replacement, the same for every column. If a column holds paired differences, this is the paired bootstrap. With
+    few problems percentile intervals are too narrow, so the tail probability is Phi(-sqrt(P/(P-1)) t_{P-1, 0.975}) instead of 0.025 (Hesterberg,
+    The American Statistician 2015, section 5.4).
 
-    bounds: of each column, the least and the greatest value it can have, None where it has none. A column with bounds of which few values
-    differ gets `bounded_interval`; one without bounds whose values are all equal gets no interval, since nothing tells how far others lie.
+    bounds: for each column, the least and the greatest possible value, or None. A column with bounds gets `bounded_interval` if few values
+    differ. A column without bounds gets no interval if all values are equal.
     """
     values = np.asarray(values, dtype=np.float64)
     count = len(values)
     means = values.mean(axis=0)
     if count < 2:
         return [Interval(float(mean), None, None) for mean in means]
-    # Around the mean, so that a column without spread has an interval without rounding.
+    # Resamples are centred, so that rounding does not give equal values an interval.
     centred = values - means
     draws = []
     left = replicates

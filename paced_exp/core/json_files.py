@@ -1,4 +1,4 @@
-"""JSON files that are not believed unseen: size, depth and numbers are bounded, and what a run relies on carries its checksum."""
+"""JSON files that are checked when they are read: size, depth and numbers are limited, and files that a run relies on have a checksum."""
 
 import hashlib
 import json
@@ -11,23 +11,23 @@ from typing import Any, NoReturn
 from paced_exp.core.atomic import atomic_file
 from paced_exp.core.errors import UserError
 
-MOST_BYTES = 1 << 28  # 256 MiB: a record has kilobytes, a file of this size is something else
-MOST_DEPTH = 64  # objects in objects; the deepest record has eight
+MOST_BYTES = 1 << 28  # 256 MiB; a record has kilobytes
+MOST_DEPTH = 64  # levels of nesting; the deepest record has eight
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write `text` so that after a crash the file holds either the old content or the new one, never a part."""
+    """Write `text`. After a crash the file holds either the old content or the new one, never a part."""
     with atomic_file(path) as file:
         file.write(text.encode("utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON, atomically; NaN and infinity are refused, since JSON has none."""
+    """Write `value` as indented JSON, atomically. NaN and infinity are refused, since JSON does not have them."""
     write_atomically(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def read_bounded(path: Path, most: int = MOST_BYTES) -> bytes:
-    """The content of a regular file. Raises ValueError for anything else (a pipe would be waited for) and for one over `most` bytes."""
+    """The content of a regular file. Raises ValueError for anything else (reading a pipe could wait forever) and for over `most` bytes."""
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
@@ -39,7 +39,7 @@ def read_bounded(path: Path, most: int = MOST_BYTES) -> bytes:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file. Raises `UserError` naming the file when it is corrupted, too large, too deep, or holds a number that is not finite."""
+    """Read a JSON file. Raises `UserError` if it is corrupted, too large, too deep, or holds a number that is not finite."""
     try:
         value = json.loads(read_bounded(path).decode("utf-8"), parse_constant=_no_number)
         check_depth(value)
@@ -51,7 +51,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """`read_json` of a file that holds an object. Raises `UserError` naming the file where it holds anything else."""
+    """`read_json` of a file that holds an object. Raises `UserError` if it holds anything else."""
     value = read_json(path)
     if not isinstance(value, dict):
         raise UserError(f"{path} is corrupted (it holds a {type(value).__name__}, not an object); delete it to make it again")
@@ -59,7 +59,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def check_depth(value: Any) -> None:
-    """Raise ValueError where lists and objects lie in one another more than `MOST_DEPTH` deep, or a number is not finite (1e999)."""
+    """Raise ValueError if lists and objects are nested more than `MOST_DEPTH` deep, or if a number is not finite (1e999)."""
     level, depth = [value], 0
     while level:
         if depth > MOST_DEPTH:
@@ -76,7 +76,7 @@ def check_depth(value: Any) -> None:
 
 
 def checksum(content: dict[str, Any]) -> str:
-    """SHA-256 over all of an object but its own `checksum`."""
+    """SHA-256 over an object without its `checksum`."""
     plain = {name: value for name, value in json.loads(json.dumps(content)).items() if name != "checksum"}
     return "sha256:" + hashlib.sha256(json.dumps(plain, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
@@ -87,9 +87,9 @@ def write_checked(path: Path, content: dict[str, Any]) -> None:
 
 
 def read_checked(path: Path, kind: str) -> dict[str, Any]:
-    """The object that `write_checked` wrote, without its checksum, whose `kind` is `kind`.
+    """The object of this `kind` that `write_checked` wrote, without its checksum.
 
-    Raises `UserError` naming the file where it is of another kind, changed, or without a checksum, as older versions wrote it.
+    Raises `UserError` if the file is of another kind, was changed, or has no checksum (older versions wrote none).
     """
     content = read_object(path)
     remedy = "delete it and run the command that made it again: what is finished is kept"

@@ -1,11 +1,10 @@
-"""What every configuration is made of: groups of options, each declared and checked once.
+"""Groups of options, of which configurations are made. Each option is declared and checked once.
 
-A group is a frozen dataclass that several commands share (`RunOptions`); a command's configuration is a subclass of its groups and adds its
-own options. It stays flat to build, to store and to read, `RolloutConfig(K=4, seed=1)`, and wherever a function asks for a group the whole
-configuration can be handed on.
+A group is a frozen dataclass that several commands share, such as `RunOptions`. A command's configuration is a subclass of its groups and adds its
+own options. So it is built and stored without nesting, as in `RolloutConfig(K=4, seed=1)`, and it can be passed to any function that takes one of
+its groups.
 
-A class describes its options under "Attributes:" in its docstring, which is where `--help` has them from. A `__post_init__` calls its
-parents' first.
+A class describes its options under "Attributes:" in its docstring, which `--help` prints. A `__post_init__` first calls that of its parents.
 """
 
 import math
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """A group of options. Raises `UserError` for a value that is none of its `Literal` type's."""
+    """A group of options. Raises `UserError` for a value that is not one of its `Literal` type."""
 
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(type(self)).items():
@@ -29,7 +28,7 @@ class Options:
                 check_known(name, getattr(self, name), get_args(hint))
 
     def at_least(self, least: int, *names: str, why: str = "") -> None:
-        """Raise `UserError` for one of these options that is below `least` or not finite; one that is None is left out."""
+        """Raise `UserError` if one of these options is below `least` or not finite. None is allowed."""
         for name in names:
             value = getattr(self, name)
             if value is not None and not least <= value < math.inf:
@@ -37,7 +36,7 @@ class Options:
                 raise UserError(f"`{name}` {value} must be {finite}at least {least}{why}")
 
     def positive(self, *names: str, why: str = "") -> None:
-        """Raise `UserError` for one of these options that is not positive and finite; one that is None is left out."""
+        """Raise `UserError` if one of these options is not positive and finite. None is allowed."""
         for name in names:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
@@ -62,13 +61,13 @@ class RunOptions(Options):
 
 
 def check_known(name: str, value: object, known: tuple[object, ...]) -> None:
-    """Raise `UserError` for a `value` of the option `name` that is none of `known`."""
+    """Raise `UserError` if the `value` of option `name` is not one of `known`."""
     if value not in known:
         raise UserError(f"`{name}` {value} is not known; known: {', '.join(map(str, known))}")
 
 
 def meanings(kind: type) -> dict[str, str]:
-    """What each option of a configuration or group means, from the "Attributes:" of its docstring and of its groups'; its own words come first."""
+    """The meaning of each option, from "Attributes:" in the docstrings of a configuration and its groups. The configuration's own text wins."""
     found: dict[str, str] = {}
     for home in reversed(kind.__mro__):
         found |= dict(re.findall(r"^        (\w+): (.+)$", home.__doc__ or "", re.M))
@@ -76,7 +75,7 @@ def meanings(kind: type) -> dict[str, str]:
 
 
 def grouped(kind: "type[DataclassInstance]") -> "dict[type, list[Field[Any]]]":
-    """The fields of a configuration by the class that gives them: the configuration's own first, then those of each group that it is made of."""
+    """The fields of a configuration by the class that declares them: first the configuration's own, then those of each of its groups."""
     found: dict[type, list[Field[Any]]] = {home: [] for home in (kind, *kind.__bases__)}
     for field in fields(kind):
         found[next((base for base in kind.__bases__ if field.name in getattr(base, "__dataclass_fields__", ())), kind)].append(field)

@@ -1,4 +1,4 @@
-"""Parquet files, written whole or not at all, with metadata beside the columns."""
+"""Parquet files with metadata, written atomically."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,11 +11,11 @@ from paced_exp.core.errors import UserError
 
 
 def write_table(path: Path, table: pa.Table, metadata: Mapping[str, str] | None = None) -> None:
-    """Write `table` to `path` atomically, `metadata` into its schema; equal tables give equal bytes under one pyarrow version.
+    """Write `table` to `path` atomically, with `metadata` in its schema. With the same version of pyarrow, equal tables give equal bytes.
 
-    Raises `UserError` when the file cannot be written (a full disk, a read-only folder); an older file is then still there.
+    Raises `UserError` if the file cannot be written (a full disk, a read-only folder). An older file then stays as it was.
     """
-    # pandas' own metadata would carry its version; the columns are all that readers need.
+    # pandas' metadata is dropped: it holds a version, and readers only need the columns.
     table = table.replace_schema_metadata(_sorted(metadata)).combine_chunks()
     try:
         with atomic_file(path) as file:
@@ -25,7 +25,7 @@ def write_table(path: Path, table: pa.Table, metadata: Mapping[str, str] | None 
 
 
 def write_batches(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], metadata: Mapping[str, str] | None = None) -> None:
-    """`write_table` for a table that need not fit in memory: each batch, all of one `schema`, is written as a row group as it comes."""
+    """`write_table` for a table that need not fit in memory. Each batch has the `schema` and is written as a row group."""
     schema = schema.with_metadata(_sorted(metadata))
     try:
         with atomic_file(path) as file, pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
@@ -40,7 +40,7 @@ def _sorted(metadata: Mapping[str, str] | None) -> dict[str, str] | None:
 
 
 def read_table(path: Path) -> pa.Table:
-    """The table in a parquet file, its metadata in `schema.metadata`; pages are checked against their checksums where the file has them.
+    """The table in a parquet file, with its metadata in `schema.metadata`. Pages with checksums are checked.
 
     Raises `UserError` for a file that is missing or damaged.
     """
@@ -48,7 +48,7 @@ def read_table(path: Path) -> pa.Table:
         raise UserError(f"{path} is a folder; give the parquet file in it")
     try:
         table = pq.read_table(path, memory_map=False, page_checksum_verification=True)
-        _ = table.column_names  # which are decoded only now
+        _ = table.column_names  # names are only decoded now, which may fail
         return table
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; check the path, or make it with: python -m paced_exp.rollout") from None

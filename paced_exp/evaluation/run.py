@@ -1,4 +1,4 @@
-"""An evaluation put together: sample, grade, score, and compare with another model's finished evaluation."""
+"""The command of an evaluation: sample, grade, score, and compare with another model's finished evaluation."""
 
 import dataclasses
 import hashlib
@@ -22,7 +22,7 @@ from paced_exp.data.problem import Problem
 from paced_exp.data.prompt_lengths import LongPrompts
 from paced_exp.data.sources import load_problems, save_problems
 from paced_exp.evaluation.config import KIND, EvaluateConfig
-from paced_exp.evaluation.scores import comparison, scores, summary
+from paced_exp.evaluation.scores import check_same_problems, comparison, scores, summary
 from paced_exp.grading import grader as grading
 from paced_exp.rollouts.collect import collect
 from paced_exp.rollouts.engine import Sampling
@@ -31,7 +31,7 @@ from paced_exp.rollouts.store import ChunkStore
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
-    """Run (or resume) the evaluation and return its record. Raises `UserError` for anything the user can mend."""
+    """Run or resume the evaluation and return its record. Raises `UserError` for anything the user can mend."""
     run = RunFolder(config.out, config)
     return run.recorded(KIND, lambda: _evaluate(config, run))
 
@@ -51,41 +51,55 @@ def _evaluate(config: EvaluateConfig, run: RunFolder) -> dict[str, Any]:
         "provenance": provenance(config.seed),
     }
     if base is not None:
-        other = read_table(base / "scores.parquet").to_pandas()
-        compared = comparison(table, other, replicates=config.replicates, seed=config.seed, retention=_retention(config))
+        compared = comparison(table, _base_scores(base), replicates=config.replicates, seed=config.seed, retention=_retention(config))
         record["against"] = {"model": read_checked(base / "record.json", KIND)["config"]["model"], **compared}
     return record
 
 
 def check_evaluation(config: EvaluateConfig) -> None:
-    """Raise the `UserError` that `evaluate` would raise for its problems or for the evaluation to compare with, before hours of training."""
-    _by_source(config)
-    if config.against is not None and (Path(config.against) / "record.json").exists():
-        _base_folder(config, config.against)
+    """Check the problems and the finished evaluation to compare with, before hours of training. Raises `UserError` as `evaluate` would."""
+    ids = [problem.id for part in _by_source(config).values() for problem in part]
+    if config.against is not None and is_finished(config.against):
+        base = _base_scores(_base_folder(config, config.against))
+        if config.skip_long:  # which problems are too long is only known with the model
+            there = set(base["problem_id"])
+            ids = [each for each in ids if each in there]
+        check_same_problems(base, ids, [config.samples] * len(ids))
 
 
-# Options that decide what is compared: two evaluations that differ in any of them are not paired.
+def is_finished(folder: str) -> bool:
+    """Whether `folder` holds a finished evaluation. Raises `UserError` for a record that cannot be read."""
+    record = Path(folder) / "record.json"
+    return record.exists() and read_object(record).get("kind") == KIND
+
+
+# Two evaluations can only be compared if these options are equal.
 _PAIRED = ("problems", "samples", "limit", "columns", "temperature", "max_new_tokens", "seed")
 
 
 def _base_folder(config: EvaluateConfig, against: str) -> Path:
     """The folder of the base's finished evaluation: the one named, or one made here. Raises `UserError` for one with other options."""
     folder = Path(against)
-    record = folder / "record.json"
-    if not record.exists() or read_object(record).get("kind") != KIND:
+    if not is_finished(against):
         out = Path(config.out)
-        # Beside the folder, however it was spelt: ev/ and ev/. are ev, and . has its name from where it lies.
+        # The name beside the folder must not depend on the spelling: ev/ and ev/. are ev, and . has the working folder's name.
         out = out if out.name not in ("", "..") else Path(os.path.abspath(out))
         folder = out.with_name(f"{out.name}-against")
         evaluate(dataclasses.replace(config, model=against, against=None, out=str(folder)))
         return folder
-    theirs, ours = read_checked(record, KIND)["config"], configs.as_dict(config)
-    differing = [f"{name} ({theirs[name]!r} there, {ours[name]!r} now)" for name in _PAIRED if theirs[name] != ours[name]]
+    theirs, ours = read_checked(folder / "record.json", KIND)["config"], configs.as_dict(config)
+    differing = [f"`{name}` ({theirs[name]!r} there, {ours[name]!r} now)" for name in _PAIRED if theirs[name] != ours[name]]
     if differing:
         raise UserError(
-            f"`against` {against} was evaluated with other options; differing: {', '.join(differing)}; give the same, or its model"
+            f"`against` {against} was evaluated with other options; differing: {', '.join(differing)}; "
+            "give the same options, or evaluate its model again"
         )
     return folder
+
+
+def _base_scores(folder: Path) -> pd.DataFrame:
+    scores: pd.DataFrame = read_table(folder / "scores.parquet").to_pandas()
+    return scores
 
 
 def _scores(config: EvaluateConfig, run: RunFolder) -> tuple[pd.DataFrame, int]:
@@ -108,7 +122,7 @@ def _scores(config: EvaluateConfig, run: RunFolder) -> tuple[pd.DataFrame, int]:
             Sampling(config.samples, config.max_new_tokens, config.temperature, config.seed),
             watch=lambda finished, sampled: bar.watch(finished, sampled),
         )
-        # The folder is taken only now: a command that is refused leaves none behind to be in the way of its correction.
+        # The folder is created only now: a refused command leaves none, so the corrected command can use the same name.
         run.open().claim({"model": model.fingerprint, "problems": _content(problems)})
         save_problems(problems, run / "problems.parquet")
         stored = len(store.done_ids()) * config.samples

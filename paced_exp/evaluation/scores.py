@@ -1,4 +1,4 @@
-"""Scores of an evaluation: a row a problem; their summary by source, and the paired comparison with another model's scores."""
+"""Scores of an evaluation, with a row for each problem; their summary by source; the paired comparison with another model's scores."""
 
 from typing import Any
 
@@ -11,7 +11,10 @@ from paced_exp.evaluation.metrics import pass_at_k
 
 
 def scores(rollouts: pd.DataFrame, sources: dict[str, str]) -> pd.DataFrame:
-    """A row a problem from its rollouts (with token_ids or their number `tokens`), in the order of `sources` (problem id -> the source it was asked for under)."""
+    """A row for each problem, in the order of `sources`.
+
+    rollouts: with token_ids or their number `tokens`. sources: for each problem id, the source that the user named.
+    """
     frame = pd.DataFrame(
         {
             "problem_id": rollouts["problem_id"],
@@ -60,12 +63,11 @@ def summary(table: pd.DataFrame, *, replicates: int, seed: int) -> list[dict[str
 
 
 def comparison(table: pd.DataFrame, base: pd.DataFrame, *, replicates: int, seed: int, retention: list[str]) -> dict[str, Any]:
-    """Paired differences model - base by source: the same draws of problems on both sides. forgetting: base - model on the retention sources.
+    """Paired differences model - base by source: problems are resampled in pairs. forgetting: base - model on the retention sources.
 
-    Raises `UserError` where the two were not evaluated on the same problems with the same number of samples.
+    Raises `UserError` as `check_same_problems` does.
     """
-    if table["problem_id"].tolist() != base["problem_id"].tolist() or table["samples"].tolist() != base["samples"].tolist():
-        raise UserError("`against` was evaluated on other problems or with other `samples`; evaluate it again with the same options")
+    check_same_problems(base, table["problem_id"].tolist(), table["samples"].tolist())
     rows: list[dict[str, Any]] = []
     for number, (source, part) in enumerate(table.groupby("source", sort=False)):
         ours, theirs = _values(part), _values(base.loc[part.index])
@@ -84,6 +86,12 @@ def comparison(table: pd.DataFrame, base: pd.DataFrame, *, replicates: int, seed
         if row["source"] in retention
     ]
     return {"differences": rows, "forgetting": forgotten}
+
+
+def check_same_problems(base: pd.DataFrame, problem_ids: list[str], samples: list[int]) -> None:
+    """Raise `UserError` unless the scores `base` are of these problems, in this order, with so many samples of each."""
+    if base["problem_id"].tolist() != problem_ids or base["samples"].tolist() != samples:
+        raise UserError("`against` was evaluated on other problems or with other `samples`; evaluate it again with the same options")
 
 
 def _negative(number: float | None) -> Any:

@@ -22,7 +22,7 @@ def table(record: dict[str, Any]) -> str:
                 f"{_interval(row['pass_at'][str(samples)], 100, '+'):<21}  {_interval(row['tokens'], 1, '+'):<22}"
             )
         if not record["against"]["forgetting"]:
-            lines.append("forgetting: not measured, since none of `problems` is named by `retention`")
+            lines.append("forgetting: not measured, since `retention` names no source that is evaluated")
         for row in record["against"]["forgetting"]:
             lines.append(f"forgetting on {row['source']}: {_interval(row['drop'], 100, '+')} points")
     return "\n".join(lines)

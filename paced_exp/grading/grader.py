@@ -1,15 +1,15 @@
-r"""Grading: does a response give the problem's answer? Yes or no, never partial credit.
+r"""Grading: whether a response gives the problem's answer. There is no partial credit.
 
-Every grader reads the response's final answer, the content of its last balanced `\boxed{...}`; boxes joined by "and", "or" or commas are
-one answer with several parts, read as a list. A response without a box fails. Then, by `Problem.grader`:
+Every grader reads the response's final answer: the content of its last balanced `\boxed{...}`. Boxes joined by "and", "or" or commas are
+one answer, read as a list. A response without a box fails. `Problem.grader` says how the answer is compared:
 
-- `math`: math-verify 0.9 under this project's rules (`rules`), in worker processes with limits (`pool`); never in this process.
-- `lab`: reasoning-gym's own verifier of the family, exactly 1.0. In this process: the verifiers allowed here compare strings, integers
-  or `decimal` numbers and neither evaluate nor parse code.
-- `exact`: equality of strings (multiple choice).
+- `math`: by math-verify 0.9 and this project's rules (`rules`). This runs in worker processes with limits (`pool`), never in this process.
+- `lab`: by reasoning-gym's verifier of the problem's family, whose score must be exactly 1.0. This runs in this process: the verifiers allowed
+  here compare strings, integers or `decimal` numbers, and neither evaluate nor parse code.
+- `exact`: by equality of strings (multiple choice).
 
-Responses are untrusted: an answer over `MAX_ANSWER_CHARS`, with a control character, or a response with a NUL or a lone
-surrogate (no valid UTF-8), fails unread.
+Responses are untrusted. These fail without being read: an answer longer than `MAX_ANSWER_CHARS` or with a control character, and a
+response with a NUL or a lone surrogate (which is not valid UTF-8).
 """
 
 import logging
@@ -29,7 +29,7 @@ from paced_exp.grading.pool import GradingPool, Pair
 logger = logging.getLogger(__name__)
 
 
-# reasoning-gym 0.1.25 families whose verifiers were read: string equality, int() or decimal.Decimal() on the answer, nothing else.
+# Families of reasoning-gym 0.1.25 whose verifiers were reviewed: they only compare strings or call int() or decimal.Decimal().
 LAB_FAMILIES = frozenset(
     {
         "chain_sum",
@@ -46,7 +46,7 @@ LAB_FAMILIES = frozenset(
 )
 
 
-# A question that asks in percent is answered with or without the sign.
+# If the question speaks of percent, the answer may have a percent sign or not.
 _PERCENT = re.compile(r"percent|%", re.IGNORECASE)
 
 
@@ -54,7 +54,7 @@ _TEXT_COMMAND = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{(.*)\}", re.DOT
 
 
 def exact_match(gold: str, answer: str) -> bool:
-    r"""Equality of strings, up to surrounding white space, dollar signs and one `\text{...}`, `\textbf{...}` or `\math..{...}`."""
+    r"""Whether the strings are equal. White space and dollar signs around the answer, and one `\text{...}`, `\textbf{...}` or `\math..{...}`, are ignored."""
     answer = answer.strip("$ \n\t")
     if wrapped := _TEXT_COMMAND.fullmatch(answer):
         answer = wrapped.group(1).strip()
@@ -66,20 +66,20 @@ def _lab_verifier(family: str) -> Callable[[str, dict[str, Any]], float]:
     if family not in LAB_FAMILIES:
         raise UserError(
             f"no lab verifier for the family {family!r}; known: {', '.join(sorted(LAB_FAMILIES))}. "
-            "Before adding one, read its score_answer: it must not evaluate or parse the answer as code"
+            "before you add one, check that its score_answer neither evaluates nor parses the answer as code"
         )
-    import reasoning_gym  # takes a second, and problems that are not the lab's never need it
+    import reasoning_gym  # takes a second to import, and only the lab's problems need it
 
     verifier: Callable[[str, dict[str, Any]], float] = reasoning_gym.get_score_answer_fn(family)
     return verifier
 
 
 def lab_pass(problem: Problem, answer: str) -> bool:
-    """reasoning-gym's `score_answer` of a lab problem is exactly 1.0 (its partial credits are failures).
+    """Whether reasoning-gym's `score_answer` gives the answer to a lab problem exactly 1.0. Partial credit counts as a failure.
 
-    Characters outside ASCII must occur in the gold answer ("aërial"): Python reads the digits of any script as numbers and lower-cases
-    look-alike letters (the Kelvin sign becomes k), so that verifiers would pass answers that are not the gold answer. So must underscores,
-    which it reads over in numbers.
+    Characters outside ASCII must also occur in the gold answer ("aërial"). Python reads digits of any script as numbers and lower-cases
+    look-alike letters (the Kelvin sign becomes k), so the verifiers would pass wrong answers. Underscores must occur there too, since Python
+    ignores them in numbers.
     """
     if "_" in answer and "_" not in problem.answer:
         return False
@@ -92,10 +92,10 @@ def lab_pass(problem: Problem, answer: str) -> bool:
 class Grader:
     """Grades responses; a context manager that owns the worker processes.
 
-    workers: how many worker processes at most (default: the CPU cores this process may use). time_limit: seconds of CPU time for one
-    math-verify grading; a grading over it is not a pass and its worker is replaced. By the clock a grading may take four times as long, so that
-    a busy machine fails no right answer. memory_limit: bytes of address space of a worker. Processes start with the first `math` problem;
-    lab problems need none. Not for use from several threads at once.
+    workers: the most worker processes (default: the CPU cores this process may use). time_limit: seconds of CPU time for one grading by
+    math-verify. A grading over the limit counts as wrong and its worker is replaced. Its wall time may be four times the limit, so that a
+    busy machine does not fail correct answers. memory_limit: bytes of address space of a worker. Workers start with the first `math` problem.
+    A grader must not be used from several threads at once.
 
         with Grader() as grader:
             passed = grader.grade(problems, responses)
@@ -122,9 +122,9 @@ class Grader:
         self._pool.close()
 
     def grade(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[bool]:
-        """Does `responses[i]` solve `problems[i]`? Order is kept, equal answers to a problem are verified once.
+        """Whether each of `responses` solves the problem at the same place in `problems`. Equal answers to a problem are verified once.
 
-        Logs the rate (items/s), and a warning with how many gradings ran over a limit. Raises `ValueError` for unequal lengths.
+        Logs the rate (items/s), and a warning if gradings ran over a limit. Raises `ValueError` for unequal lengths.
         """
         if len(problems) != len(responses):
             raise ValueError(f"{len(problems)} problems but {len(responses)} responses; give one problem for each response")
@@ -154,7 +154,7 @@ class Grader:
         timed_out, died = self._pool.timed_out - timed_out, self._pool.died - died
         if timed_out or died:
             logger.warning(
-                "%d of %d answers counted as not correct: %d over the grading time limit of %g s, %d ended their worker (memory, crash)",
+                "%d of %d answers count as wrong: %d exceeded the grading time limit of %g s, %d ended their worker (memory, crash)",
                 timed_out + died,
                 len(pairs),
                 timed_out,

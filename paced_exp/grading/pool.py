@@ -1,11 +1,11 @@
-"""A pool of grading workers: child processes that run math-verify under limits the parent enforces by killing and replacing them.
+"""A pool of grading workers: child processes that run math-verify under limits. A worker over a limit is killed and replaced.
 
-The children are separate interpreters started by path, not forks and not multiprocessing's: they never see the parent's memory,
-threads, CUDA context or `__main__` module, so the pool is safe with torch loaded, in a script without a main guard and under pytest.
+The workers are separate interpreters, started by path; they are neither forks nor multiprocessing's processes. They never see the parent's
+memory, threads, CUDA context or `__main__` module. So the pool is safe with torch loaded, in a script without a main guard, and under pytest.
 
-Why not a library's pool: pebble 5.2.3 (like concurrent.futures) unpickles in the parent what a worker sends, and a worker that sent a pickle of
-its own did run code in the parent; from this pool's workers the parent takes the lines `true` and `false`, which can at worst be wrong verdicts.
-The price is small: pebble took 0.92 times as long for 2,000 gradings (median of 16 runs in turn on 2 busy cores, from 0.44 to 1.48).
+Why not a library's pool: pebble 5.2.3, like concurrent.futures, unpickles a worker's replies in the parent. When tried, a worker's own pickle ran
+code in the parent. This pool's parent only takes the lines `true` and `false`, so a hostile worker can at worst give wrong verdicts. The price
+is small: pebble took 0.92 times as long for 2,000 gradings (median of 16 alternating runs on 2 busy cores, from 0.44 to 1.48).
 """
 
 import json
@@ -26,15 +26,15 @@ WORKER = Path(__file__).with_name("worker.py")
 Pair = tuple[str, str] | tuple[str, str, bool]
 
 STARTUP_SECONDS = 120.0
-# The kernel ends a grading after `cpu_seconds` of CPU; the parent kills a worker that took this many times as long by the clock.
+# The kernel ends a grading after `cpu_seconds` of CPU time. The parent kills a worker after this many times as much wall time.
 WALL_FACTOR = 4.0
 
 
 class _Worker:
-    """One child process. It is starting until it says that it is ready, then idle or busy with one item. `deadline`: of start or item."""
+    """One child process. It starts, says that it is ready, and is then idle or busy with one item. deadline: of the start or the item."""
 
     def __init__(self, cpu_seconds: float, memory_bytes: int) -> None:
-        # -P: the worker's folder must not shadow top-level modules. The hash seed fixes sympy's set orders, hence its results.
+        # -P: the worker's folder must not shadow top-level modules. sympy's results depend on the order of sets, which the hash seed fixes.
         self.process = subprocess.Popen(
             [sys.executable, "-P", str(WORKER), str(cpu_seconds), str(memory_bytes)],
             stdin=subprocess.PIPE,
@@ -58,11 +58,11 @@ class _Worker:
 
 
 class GradingPool:
-    """Worker processes that decide whether an answer equals the gold answer by `rules`: see `verify`.
+    """Worker processes that decide by `rules` whether an answer equals the gold answer (`verify`).
 
-    workers: how many processes at most, started when first needed. cpu_seconds: CPU time that a grading may take; by the clock it may take
-    `WALL_FACTOR` times as long. memory_bytes: address space of a worker. A pair over a time limit counts as not correct (`timed_out` counts
-    them), and so does one that ends two workers by memory or a crash (`died`). Not for use from several threads at once.
+    workers: the most processes, started when first needed. cpu_seconds: CPU time that a grading may take; its wall time may be `WALL_FACTOR`
+    times as long. memory_bytes: address space of a worker. A pair over a time limit counts as wrong (`timed_out` counts them), and so does
+    one that ends two workers by memory or a crash (`died`). A pool must not be used from several threads at once.
     """
 
     def __init__(self, workers: int, cpu_seconds: float, memory_bytes: int) -> None:
@@ -81,14 +81,15 @@ class GradingPool:
         self.close()
 
     def close(self) -> None:
-        """End every worker. The pool can be used again: workers start anew."""
+        """End every worker. The pool can be used again: it then starts new workers."""
         while self._workers:
             self._remove(self._workers[-1])
 
     def verify(self, pairs: Sequence[Pair]) -> list[bool]:
-        """The verdict of each (gold, answer) or (gold, answer, whether the question speaks of percent), in order.
+        """Whether each pair's answer is correct.
 
-        Raises `UserError` if a worker cannot start.
+        pairs: (gold, answer) or (gold, answer, percent), where percent says whether the question speaks of percent. Raises `UserError` if a
+        worker cannot start.
         """
         verdicts = [False] * len(pairs)
         pending = deque(range(len(pairs)))
@@ -100,13 +101,13 @@ class GradingPool:
                     self._receive(worker, verdicts, pending, retried)
                 self._enforce_deadlines()
         except BaseException:
-            # A worker interrupted in mid-item would answer the next call's first item with this call's verdict.
+            # A worker that was interrupted would answer the next call's first item with this call's verdict.
             self.close()
             raise
         return verdicts
 
     def _hand_out(self, pairs: Sequence[Pair], pending: deque[int]) -> None:
-        """Start as many workers as are useful, and give every idle one an item."""
+        """Start as many workers as there are items for, and give every idle worker an item."""
         useful = len(pending) + sum(worker.item is not None for worker in self._workers)
         while len(self._workers) < min(self.size, useful):
             worker = _Worker(self.cpu_seconds, self.memory_bytes)
@@ -128,7 +129,7 @@ class GradingPool:
                 worker.deadline = time.monotonic() + WALL_FACTOR * self.cpu_seconds
 
     def _wait(self) -> list[_Worker]:
-        """Wait for replies, until the first deadline at the latest; returns the workers that have something to read."""
+        """Wait for replies, at most until the first deadline. Returns the workers that have replied."""
         deadlines = [worker.deadline for worker in self._workers if worker.item is not None or not worker.ready]
         timeout = max(0.0, min(deadlines, default=time.monotonic()) - time.monotonic())
         return [key.data for key, _ in self._selector.select(timeout)]
@@ -155,7 +156,7 @@ class GradingPool:
             elif item in retried:
                 self.died += 1
             else:
-                # Something else (the machine's out-of-memory killer) may have ended the worker: the item gets one more chance.
+                # Something else may have ended the worker, such as the machine's out-of-memory killer. The item is tried once more.
                 retried.add(item)
                 pending.appendleft(item)
 

@@ -1,20 +1,20 @@
-r"""What this project asks beyond math-verify, in the grading worker alone: rules that refuse what it passes, and forms that it cannot read.
+r"""The grading rules that this project adds to math-verify's. Only the grading worker loads this module.
 
-A pass of math-verify counts only if, besides,
+An answer that math-verify passes is correct only if all of these hold:
 
-- numbers agree to a relative error of 1e-6, and zero agrees with zero only (math-verify rounds to six decimals, so that every number
-  under 5e-7 passes for every other);
-- number bases that both sides write are the same (`11_2` is not `11_3`; a base that one side leaves out is not held against it);
-- a percent sign is the question's own, or the value of a share: `25\%` for `\frac14`, and `4\%` for `4` where the question speaks of
-  percent, but neither `4\%` nor `400\%` for `4` otherwise;
-- no equation in the answer is false (`6=5` is no way to write 5; `2+3=5` is);
-- two numbers side by side, a negation and dots after a number are not read, nor is a division by zero;
-- a letter after the gold answer's number (`4m`) stands in the answer too;
-- a set in braces is answered by a set or a list, not by a pair or an interval, and these not by a set in braces.
+- Numbers agree to a relative error of 1e-6, and zero only agrees with zero. (math-verify rounds to six decimals, so it takes all numbers
+  under 5e-7 for equal.)
+- If gold answer and answer both write a number base, it is the same: `11_2` is not `11_3`.
+- A percent sign has a reason: the gold answer has one, or is the same share (`25\%` for `\frac14`), or the question speaks of percent
+  (`4\%` for `4`). `400\%` is never correct for `4`.
+- No equation in the answer is false: `2+3=5` is correct for 5, `6=5` is not.
+- Two numbers side by side, a negation, a number followed by dots and a division by zero are not numbers. They are compared as text.
+- If the gold answer is a number with a letter (`4m`), the answer has the same letter.
+- A set in braces matches a set or a list. It does not match a pair or an interval.
 
-Read although math-verify does not: bold commands, `\binom52`, and the imaginary unit written as a root or an exponential.
+Some forms are read that math-verify cannot read: bold commands, `\binom52`, and the imaginary unit written as a root or an exponential.
 
-Expressions here are sympy objects that math-verify's parser made; no text is evaluated. Time and memory are bounded by the worker.
+All expressions are sympy objects from math-verify's parser; no text is evaluated. The worker limits time and memory.
 """
 
 import re
@@ -29,27 +29,26 @@ from sympy import Basic, Eq, Expr, FiniteSet, Float, I, Interval, MatrixBase, Ma
 from sympy.core.relational import Relational
 
 RELATIVE_ERROR = 1e-6
-# An equation between numbers may round, as in 1/3 = 0.333.
+# The two sides of an equation between numbers may differ by rounding, as in 1/3 = 0.333.
 ROUNDING = 1e-2
-# Two expressions in i are the same number when this many digits agree.
-IDENTICAL = 1e-20
+IDENTICAL = 1e-20  # relative error to which two complex numbers are the same
 DIGITS = 30
-# Points where two expressions in unknowns are compared: ordinary numbers, and small ones, beside which a small constant is seen.
+# Two expressions in unknowns are compared at points of these magnitudes; next to tiny values even a small constant counts.
 SCALES = (Rational(1), Rational(1, 10**40))
 
 _BOLD = re.compile(r"\\(?:boldsymbol|bm|pmb)(?=\s*\{)")
 _BOLD_NUMBER = re.compile(r"\\(?:mathbf|textbf|mathrm)\s*\{([^{}a-zA-Z\\]*)\}")
 _ROMAN = re.compile(r"\\mathrm\s*(?:\{\s*([ei])\s*\}|([ei])(?![a-zA-Z]))")
-# Groups of three digits; other numbers side by side would be multiplied ("1 2" is no way to write 2, nor "5 0" to write 0).
+# Groups of three digits, as in "12 000". Other numbers side by side are refused: math-verify multiplies them and reads "1 2" as 2.
 _GROUPS = re.compile(r"(?<![0-9.])[1-9][0-9]{0,2}(?:(?:\s|~|\\[ ,;:])+[0-9]{3})+(?![0-9])")
 _SIDE_BY_SIDE = re.compile(r"[0-9](?:\s|~|\\[ ,;:!])+[0-9]")
-# "not 4" and "4..." are no way to write 4, though math-verify reads them so.
+# math-verify reads "not 4" and "4..." as 4.
 _NO_NUMBER = re.compile(r"\\(?:neg|lnot|not)(?![a-zA-Z])|[0-9]\s*(?:\\[lc]?dots|\.\.)")
-# math-verify takes a letter after a number for a unit, which is right of an answer and wrong of a gold answer that has an unknown.
+# math-verify takes a letter after a number for a unit. In a gold answer it may be an unknown, so the answer must have it too.
 _LETTER = re.compile(r"-?[0-9][0-9.,/]*\s*([a-hj-zA-Z])")
 _EQUALS = re.compile(r"(?<![\\<>!:])=")
 _BINOMIAL = re.compile(r"\\[dt]?binom\s*(\{[^{}]*\}|[0-9])\s*(\{[^{}]*\}|[0-9])")
-# A sentence's full stop inside the box ("\boxed{104.}") is not part of a number; math-verify would not read it as one.
+# math-verify does not read a number that a full stop follows, as in "\boxed{104.}".
 _FULL_STOP = re.compile(r"(?<=[0-9)}$])\.$")
 _BASE = re.compile(r"(?<![A-Za-z0-9_{^])\(?([0-9][0-9A-Fa-f]*)\)?\s*_\s*(?:\{\s*(?:\\(?:text|mathrm)\s*\{)?\s*(\w+)\s*\}?\s*\}|([0-9]+))")
 _BASE_WORDS = [
@@ -75,9 +74,10 @@ _CONFIG = [LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig()
 
 @dataclass(frozen=True)
 class Reading:
-    """An answer as it was read. text: rewritten, with single blanks. values: sympy objects, and the normalised text where math-verify gives it.
+    """An answer as math-verify read it.
 
-    bases: of the numbers in it. braced: written as a set in braces. letter: after a number that is all there is (`4m`).
+    text: the rewritten answer, with single blanks. values: sympy objects, and the normalised text where math-verify returns one. bases: the
+    number bases written in it. braced: whether it is a set in braces. letter: of an answer that is a number and a letter (`4m`).
     """
 
     text: str
@@ -88,10 +88,10 @@ class Reading:
 
 
 def read(text: str) -> Reading:
-    """Read an answer with math-verify, wrapped in a box so that exactly the answer is read.
+    """Read an answer with math-verify. It is put in a box, so that all of it is read and nothing else.
 
-    math-verify reads LaTeX with a grammar; the plain-expression extractor, tried where LaTeX fails, hands sympy only strings made of
-    digits, spaces and the operators + - * / ^ ( ).
+    math-verify parses LaTeX with a grammar. Where that fails it tries plain expressions; of these, sympy only gets strings of digits, spaces
+    and the operators + - * / ^ ( ).
     """
     text = _FULL_STOP.sub("", text.strip())
     text = _ROMAN.sub(r"{\1\2}", _BOLD_NUMBER.sub(r"{\1}", _BOLD.sub("", text)))
@@ -103,10 +103,10 @@ def read(text: str) -> Reading:
     no_number = no_number or _NO_NUMBER.search(text) is not None or _SIDE_BY_SIDE.search(re.sub(r",\s*(?:\\!\s*)+", "", text)) is not None
     found = _parse(text)
     if text.count("=") > 1 and not any(isinstance(value, And | Relational) for value in found):
-        # Of a chain that repeats a number math-verify keeps one side (4 of "4=5=4").
+        # If a chain of equations repeats a number, math-verify keeps one side only (4 of "4=5=4").
         sides = [number for side in _EQUALS.split(text) for one in _parse(side)[:1] if (number := value(one)) is not None]
         no_number = no_number or not all(close(sides[0], side, ROUNDING) for side in sides[1:])
-    # What is not read is compared as text, in full: math-verify's own text of it has lost something.
+    # An answer without values is compared as text. The full text is used, since math-verify's own may be cut short.
     values = () if no_number else tuple(x for x in found if (_balanced(x) if isinstance(x, str) else not x.has(nan, zoo)))
     braced = _BRACED.fullmatch(text.strip("$ \n")) is not None
     letter = _LETTER.fullmatch(text.strip("$ \n"))
@@ -125,7 +125,7 @@ def _is_numeral(digits: str, base: str) -> bool:
 
 
 def _balanced(text: str) -> bool:
-    """Are the braces balanced? math-verify cuts some texts short, and then compares what is left of them."""
+    """Whether the braces are balanced. They are not in texts that math-verify cut short."""
     depth = 0
     for brace in re.findall(r"(?<!\\)[{}]", text):
         depth += 1 if brace == "{" else -1
@@ -139,9 +139,9 @@ def _base(name: str) -> str:
 
 
 def correct(gold: Reading, answer: Reading, percent: bool = False) -> bool:
-    """Is `answer` the gold answer? percent: whether the question speaks of percent.
+    """Whether `answer` is correct. percent: whether the question speaks of percent.
 
-    Gold first: math-verify is not symmetric (it reads assignments and intervals the way the gold answer writes them).
+    The order of the arguments matters: math-verify reads assignments and intervals in the way the gold answer writes them.
     """
     if gold.bases and answer.bases and gold.bases != answer.bases:
         return False
@@ -167,7 +167,7 @@ def _set_for_pair(braced: Any, other: Any, has_braces: bool) -> bool:
 
 
 def statement_holds(expression: Any) -> bool:
-    """False for an equation between numbers that is not true up to rounding, in a chain of equations between any two of its numbers."""
+    """Whether all equations between numbers are true up to rounding. In a chain of equations all numbers must be equal."""
     chains: list[list[Any]] = []
     for equation in expression._unsorted_args if isinstance(expression, And) else (expression,):
         if not isinstance(equation, Eq):
@@ -183,7 +183,10 @@ def statement_holds(expression: Any) -> bool:
 
 
 def agree(gold: Any, answer: Any, percent: bool) -> bool:
-    """Do the numbers in two expressions that math-verify takes for equal really agree? What has none to compare is left to math-verify."""
+    """Whether the numbers in two expressions that math-verify takes for equal agree to `RELATIVE_ERROR`.
+
+    True if there are no numbers to compare: then math-verify decides.
+    """
     if _same(gold, answer):
         return True
     if isinstance(gold, And | Relational) and isinstance(answer, And | Relational):
@@ -191,8 +194,8 @@ def agree(gold: Any, answer: Any, percent: bool) -> bool:
     gold, answer = _right_side(gold), _right_side(answer)
     if isinstance(gold, And | Relational) and isinstance(answer, Set):
         try:
-            gold = unwrap_fcs(gold).as_set()  # as math-verify compared them
-        except Exception:  # sympy raises what it likes where an inequality has no solution that it finds
+            gold = unwrap_fcs(gold).as_set()  # as math-verify compares them
+        except Exception:  # sympy raises many types of error if it cannot solve an inequality
             return True
         return agree(gold, answer, percent)
     gold, answer = (side.doit() if isinstance(side, MatrixExpr) else side for side in (gold, answer))
@@ -214,7 +217,10 @@ def _all_agree(gold: Sequence[Any], answer: Sequence[Any], percent: bool) -> boo
 
 
 def _match(gold: Sequence[Any], answer: Sequence[Any], percent: bool) -> bool:
-    """Is there for every element of a set another one of the answer that agrees with it? Elements further apart than the error match alone."""
+    """Whether the elements of two sets agree in pairs.
+
+    Pairs are formed one by one, in order. That is enough where elements of a set differ by more than the error.
+    """
     if len(gold) != len(answer):
         return False
     left = list(answer)
@@ -239,12 +245,15 @@ def _elements(expression: Any, ordered: bool) -> list[Any]:
         return [expression.start, expression.end]
     if not _is_collection(expression):
         return [expression]
-    # latex2sympy's finite sets remember the order in which they were written, repetitions included.
+    # latex2sympy's finite sets keep the order in which they were written, and repeated elements.
     return list(getattr(expression, "_unsorted_args", expression.args) if ordered else expression.args)
 
 
 def _right_side(expression: Any) -> Any:
-    """The last right side of an assignment or a chain of them, which math-verify compares with an answer that is none."""
+    """The last right side of an assignment or a chain of assignments; any other expression as it is.
+
+    math-verify compares this side with an answer that is not an assignment.
+    """
     last = expression._unsorted_args[-1] if isinstance(expression, And) and is_equation(expression) else expression
     return last.rhs if isinstance(last, Eq) else expression
 
@@ -268,7 +277,7 @@ def _scalars_agree(gold: Any, answer: Any, percent: bool) -> bool:
     if ours is not None and theirs is not None:
         return agree(ours, theirs, percent)
     if ours is not None:
-        # The gold answer names the unit: 25 and 0.25 both answer 25 %.
+        # The gold answer gives the unit, so 25 and 0.25 are both correct for 25 %.
         return _scalars_agree(ours, answer, percent) or _scalars_agree(ours / 100, answer, percent)
     if theirs is not None:
         number = value(gold)
@@ -276,7 +285,7 @@ def _scalars_agree(gold: Any, answer: Any, percent: bool) -> bool:
         return bool(share) or (percent and _scalars_agree(gold, theirs, percent))
     symbols: set[Any] = getattr(gold, "free_symbols", set())
     if symbols != getattr(answer, "free_symbols", set()) or isinstance(gold, Symbol) or isinstance(answer, Symbol):
-        return True  # names and words, which math-verify compares as text
+        return True  # names and words: math-verify compares them as text
     for scale in SCALES if symbols else SCALES[:1]:
         point = {symbol: scale * Rational(7310 + 97 * index, 9973) for index, symbol in enumerate(sorted(symbols, key=str))}
         one, other = value(gold, point), value(answer, point)
@@ -286,7 +295,10 @@ def _scalars_agree(gold: Any, answer: Any, percent: bool) -> bool:
 
 
 def value(expression: Any, point: dict[Any, Any] | None = None) -> Any:
-    """The number that an expression without unknowns, or at a point, is to `DIGITS` digits; None where it is no number."""
+    """An expression's value to `DIGITS` digits; None if it is not a number.
+
+    point: the values of the unknowns. Without it an expression with unknowns has no value.
+    """
     if not isinstance(expression, Expr):
         return None
     try:
@@ -297,22 +309,22 @@ def value(expression: Any, point: dict[Any, Any] | None = None) -> Any:
 
 
 def close(gold: Any, answer: Any, error: float) -> bool:
-    """Do two numbers of `value` agree to a relative error? Zero agrees with zero only."""
+    """Whether two numbers from `value` agree to a relative error. Zero only agrees with zero."""
     if not (gold.is_finite and answer.is_finite):
         return bool(gold == answer)
     if _is_zero(gold) or _is_zero(answer):
         return _is_zero(gold) and _is_zero(answer)
-    # A little more than the error, so that 0.333333 stands for 1/3 whatever the last binary digit.
+    # Slightly more than the error, so that floating-point rounding does not refuse 0.333333 for 1/3.
     return bool(abs(gold - answer) <= error * (1 + 1e-9) * abs(gold))
 
 
 def _is_zero(number: Any) -> bool:
-    """Exact zero, or a number of which evaluation found no digit at all (sympy marks it with a precision of one bit)."""
+    """Whether a number is exactly zero, or evaluation found no correct digit of it (sympy then gives it a precision of one bit)."""
     return all(part == 0 or (isinstance(part, Float) and part._prec == 1) for part in number.as_real_imag())
 
 
 def _same_complex_number(gold: Any, answer: Any) -> bool:
-    """Are both the same number once the symbol i is the imaginary unit (math-verify takes it for a name)?"""
+    """Whether both are the same complex number if the symbol i is the imaginary unit. math-verify takes i for a name."""
     if not (isinstance(gold, Expr) and isinstance(answer, Expr)) or isinstance(gold, Basic) is not isinstance(answer, Basic):
         return False
     symbols = gold.free_symbols | answer.free_symbols

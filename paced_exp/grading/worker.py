@@ -1,11 +1,11 @@
-"""The child process that runs math-verify and `rules`, started by path (`python -P worker.py CPU_SECONDS MEMORY_BYTES`), never imported.
+"""The child process that runs math-verify and `rules`. It is started by path (`python -P worker.py CPU_SECONDS MEMORY_BYTES`), never imported.
 
-Protocol: each line on stdin is a JSON request, `[gold, answer]` or `[gold, answer, percent]`; stdout says `ready` once, then `true` or `false`
-for each request. The parent reads nothing else, so that a hostile answer has no other way to reach it.
+Protocol: each line on stdin is a JSON request, `[gold, answer]` or `[gold, answer, percent]`. stdout says `ready` once, then `true` or `false`
+for each request. The parent reads nothing else, so a hostile answer cannot reach it in another way.
 
-The kernel enforces the limits, since a deep parser could swallow an exception of Python's: address space (RLIMIT_AS), and CPU time for each
-grading (ITIMER_PROF, whose default action ends the process). It is CPU time so that a busy machine does not fail right answers; math-verify's
-own alarms, which count wall time, are off for the same reason. A worker whose parent is killed ends by the timer or at the end of its stdin.
+The kernel enforces the limits, since a parser could swallow a Python exception. The limits are address space (RLIMIT_AS) and CPU time of each
+grading (ITIMER_PROF, which by default ends the process). CPU time is used because a busy machine would exceed a limit of wall time on correct
+answers; math-verify's own alarms count wall time and are off. If the parent is killed, the worker ends by the timer or at the end of its stdin.
 """
 
 import importlib.util
@@ -27,7 +27,7 @@ def limit_process(memory_bytes: int) -> None:
     """Limit the address space to `memory_bytes`, write no core file, and ignore Ctrl-C (the parent ends its workers)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # macOS refuses RLIMIT_AS; there the CPU limit alone holds.
+    # macOS refuses RLIMIT_AS, so there only CPU time is limited.
     if sys.platform == "linux":
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
         allowed = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
@@ -35,8 +35,8 @@ def limit_process(memory_bytes: int) -> None:
 
 
 def make_verifier() -> Callable[..., bool]:
-    """The rules of grading as a function (gold, answer, percent = False) -> bool; percent: whether the question speaks of percent."""
-    # By file: this process must not have its own folder on the path, and must not find another copy of the package.
+    """The grading rules as a function (gold, answer, percent = False) -> bool. percent: whether the question speaks of percent."""
+    # Loaded by path: this process must not have its own folder on sys.path, and must not find another copy of the package.
     spec = importlib.util.spec_from_file_location("grading_rules", Path(__file__).with_name("rules.py"))
     assert spec is not None and spec.loader is not None
     rules = importlib.util.module_from_spec(spec)
@@ -51,10 +51,10 @@ def make_verifier() -> Callable[..., bool]:
 
 
 def main() -> None:
-    """Answer requests on standard input, a line each, until it ends; the limits come as arguments: seconds of CPU, bytes of memory."""
+    """Answer the requests on standard input, one on each line. Arguments: the limits, in seconds of CPU time and bytes of memory."""
     cpu_seconds, memory_bytes = float(sys.argv[1]), int(sys.argv[2])
     replies = os.dup(1)
-    # Whatever a library prints must not reach the protocol, nor model output the user's terminal.
+    # A library's prints must not mix with the replies, and model output must not reach the user's terminal.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")

@@ -1,1 +1,1 @@
-"""The lab: small models that really solve and really fail real problems, offline, through the same loader as any hub model."""
+"""The lab: small models that solve part of a set of arithmetic problems. They need no network and load like any model of the hub."""

@@ -1,7 +1,7 @@
 """Command line of the lab.
 
 python -m paced_exp.lab pretrain student        # rebuild a checkpoint from its seed into runs/lab/student/checkpoint
-python -m paced_exp.lab pretrain gpu-teacher --device cuda --workers 12         # a model of the gpu scale, on a GPU
+python -m paced_exp.lab pretrain gpu-teacher --device cuda --workers 12         # train a model of the gpu scale on a GPU
 python -m paced_exp.lab card student --checkpoint runs/lab/student/checkpoint   # measure it and write its model card
 """
 
@@ -19,11 +19,11 @@ class PretrainConfig(Options):
     """Pretraining.
 
     Attributes:
-        name: teacher, student, teacher-llama or student-llama; with gpu- before it, that of the gpu scale
+        name: teacher, student, teacher-llama or student-llama; with the prefix gpu- a model of the gpu scale
         out: folder of the run (by default runs/lab/NAME)
         device: cpu, cuda or cuda:N
-        workers: processes that make the examples; with 0 the training process does
-        threads: processor threads; the weights depend on it in the last bits
+        workers: processes that make the examples; 0 makes them in the training process
+        threads: processor threads; another number changes the last bits of the weights
     """
 
     name: str
@@ -59,7 +59,7 @@ class CardConfig(Options):
 
 @configs.command(PretrainConfig, "paced_exp.lab pretrain", "Train a checkpoint from its seed.")
 def pretrain_command(config: PretrainConfig) -> None:
-    """Train a checkpoint from its seed; resumes where it was stopped."""
+    """Train a checkpoint from its seed. The same command resumes a stopped run."""
     from paced_exp.lab.pretrain import pretrain  # torch takes seconds to load, and a bad option should not
     from paced_exp.lab.recipes import GPU_SCALE, RECIPES
     from paced_exp.models.loading import device_named
@@ -74,7 +74,7 @@ def pretrain_command(config: PretrainConfig) -> None:
 @configs.command(CardConfig, "paced_exp.lab card", "Measure a checkpoint and write its model card.")
 def card_command(config: CardConfig) -> None:
     """Measure a checkpoint and write README.md and card.json into it."""
-    from paced_exp.lab.card import write_card  # likewise
+    from paced_exp.lab.card import write_card  # loads torch
 
     print(write_card(config.name, config.checkpoint or checkpoint_path(config.name)))
 

@@ -1,6 +1,6 @@
-"""Measuring a lab checkpoint and writing its model card: the command that rebuilds it, and what it can and cannot do.
+"""The model card of a lab checkpoint: the command that rebuilds it, and measured pass rates.
 
-All figures are pass rates of temperature-1 rollouts (or of the privileged prompt where said), graded by reasoning-gym's own verifiers.
+Pass rates are those of rollouts at temperature 1, graded by reasoning-gym's verifiers.
 """
 
 import itertools
@@ -24,14 +24,14 @@ from paced_exp.models.loading import LoadedModel, load_model
 from paced_exp.rollouts.engine import Prompt, Sampling
 from paced_exp.rollouts.hf import HFEngine
 
-SAMPLES = 10  # two values of k in each fifth but the last, which has three: with 8 the middle fifth would hold k = 4 alone
-SEED = 7  # of the problems and rollouts measured on; not the seed of any evaluation elsewhere
+SAMPLES = 10  # each fifth of the pass rates has two values of k, the last three; with 8 samples the middle fifth would only have k = 4
+SEED = 7  # of the problems and rollouts; no evaluation elsewhere uses it
 SIZES = {"train": 600, "mid": 300, "hard-a": 300, "hard-b": 300, "retention": 300}
 MAX_NEW_TOKENS = 128
 
 
 def pass_counts(model: LoadedModel, grader: Grader, problems: list[Problem], kind: prompts.PromptKind) -> tuple[np.ndarray, float]:
-    """Passes of `SAMPLES` rollouts for each problem, and the mean response length in tokens."""
+    """For each problem, how many of `SAMPLES` rollouts are correct; and the mean response length in tokens."""
     by_id = {problem.id: problem for problem in problems}
     asked = [Prompt(problem.id, prompts.prompt_ids(model.tokenizer, problem, kind)) for problem in problems]
     passes: dict[str, int] = {}
@@ -49,9 +49,9 @@ def pass_counts(model: LoadedModel, grader: Grader, problems: list[Problem], kin
 
 
 def measure(model: LoadedModel) -> dict[str, Any]:
-    """Pass rate and its standard error over problems, by split, plain; on train also privileged and concise; and train's pass-rate fifths.
+    """Mean pass rate and its standard error over problems, for each split with the plain prompt, and for train with the other prompts too.
 
-    Fifths are [0, 0.2), [0.2, 0.4), ..., [0.8, 1] of k/10.
+    For train also the share of problems in each fifth of the pass rate k/10: [0, 0.2), [0.2, 0.4), ..., [0.8, 1].
     """
     figures: dict[str, Any] = {}
     with Grader() as grader:
@@ -78,7 +78,7 @@ def write_card(name: str, folder: Path) -> Path:
     """Measure the checkpoint in `folder` and write card.json and README.md beside it; returns README.md's path."""
     model = load_model(str(folder), device="cpu", dtype="float32")
     trained = folder.parent / "record.json"
-    # A shipped checkpoint has no training record beside it any more, but an earlier card that kept its facts.
+    # A shipped checkpoint has no training record beside it; its card holds what the record said.
     if trained.exists():
         record = read_checked(trained, KIND)
         training = {"seconds": round(record["seconds"], 1)} | {
@@ -88,7 +88,7 @@ def write_card(name: str, folder: Path) -> Path:
         training = read_json(folder / "card.json")["training"]
     else:
         raise UserError(
-            f"`checkpoint` {folder} has neither card.json nor, beside it, the record.json of its pretraining; give the run's own"
+            f"`checkpoint` {folder} has no card.json, and no record.json of its pretraining lies beside it; give the folder in its run"
         )
     card = {
         "name": f"lab:{name}",

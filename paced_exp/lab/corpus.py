@@ -1,4 +1,4 @@
-"""Pretraining examples: prompts of all three kinds with their worked responses, made on the fly and batched by length."""
+"""Pretraining examples: prompts of all three kinds with their worked solutions, generated during training and batched by length."""
 
 import random
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _SLOWEST = {name: RETENTION[name] for name in ("number_filtering",)}
 
 @dataclass(frozen=True)
 class Batch:
-    """ids and labels, both (rows, tokens) and right-padded; labels are the next token where it belongs to a response, else IGNORE."""
+    """Token ids and labels, both (rows, tokens) and right-padded. A label is the next token if that is part of a response, else IGNORE."""
 
     ids: torch.Tensor
     labels: torch.Tensor
@@ -30,7 +30,7 @@ class Batch:
 
 
 def pool_texts(recipe: Recipe, index: int) -> list[tuple[str, str]]:
-    """The (prompt, response) texts of pool `index`, laid out as the chat template lays them out; a function of seed and index alone."""
+    """The (prompt, response) texts of pool `index`, in the chat template's layout. They depend on the seed and the index alone."""
     rng = random.Random(f"corpus/{recipe.seed}/{index}")
     tail = index >= recipe.pools - recipe.tail
     texts = []
@@ -52,7 +52,7 @@ def pool_texts(recipe: Recipe, index: int) -> list[tuple[str, str]]:
 
 
 def pool_batches(recipe: Recipe, index: int, texts: list[tuple[str, str]], tokenizer: PreTrainedTokenizerFast) -> list[Batch]:
-    """The texts of pool `index` sorted by length, cut into batches of at most `tokens_per_step` padded tokens, the batches shuffled."""
+    """The texts of pool `index`, sorted by length and cut into batches of at most `tokens_per_step` padded tokens; batches are shuffled."""
     prompt_ids = tokenizer([prompt for prompt, _ in texts], add_special_tokens=False)["input_ids"]
     response_ids = tokenizer([response for _, response in texts], add_special_tokens=False)["input_ids"]
     pairs = sorted(zip(prompt_ids, response_ids, strict=True), key=lambda pair: len(pair[0]) + len(pair[1]))
@@ -66,7 +66,7 @@ def pool_batches(recipe: Recipe, index: int, texts: list[tuple[str, str]], token
 
 
 def collate(pairs: list[tuple[list[int], list[int]]], pad_id: int) -> Batch:
-    """Right-padded ids and next-token labels of (prompt, response) id pairs; only response tokens are labelled."""
+    """The batch of (prompt, response) pairs of token ids. Only response tokens have labels."""
     width = max(len(prompt) + len(response) for prompt, response in pairs)
     ids = torch.full((len(pairs), width), pad_id)
     labels = torch.full((len(pairs), width), IGNORE)
@@ -77,7 +77,7 @@ def collate(pairs: list[tuple[list[int], list[int]]], pad_id: int) -> Batch:
 
 
 class Pools(torch.utils.data.Dataset[list[tuple[str, str]]]):
-    """The texts of a recipe's pools from pool `start` on, as a data set: worker processes can make them ahead of the training."""
+    """The texts of a recipe's pools from pool `start` on. As a data set, worker processes can make them ahead of training."""
 
     def __init__(self, recipe: Recipe, start: int) -> None:
         self.recipe, self.start = recipe, start

@@ -1,8 +1,8 @@
-"""Pretraining of the lab's checkpoints: resumable, logged, rebuilt from the recipe's seed.
+"""Pretraining of the lab's checkpoints: resumable, logged, and determined by the recipe's seed.
 
-Hidden matrices learn by Muon (torch's own), which reached a given loss in under half of AdamW's steps here; the embedding and the norms
-by AdamW. Progress is measured without sampling: the probability that temperature-1 sampling writes the worked solution token by token
-is exp(sum of log-probabilities), a lower bound of the pass rate.
+Hidden matrices are trained by Muon (torch's own), which here reached a given loss in less than half of AdamW's steps. The embedding and the
+norms are trained by AdamW. Progress is measured without sampling, by the probability that sampling at temperature 1 writes exactly the worked
+solution: exp(sum of its log-probabilities). This is a lower bound of the pass rate.
 """
 
 import itertools
@@ -37,7 +37,7 @@ METRICS = "metrics.jsonl"
 
 
 def optimizers(model: PreTrainedModel, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """Muon for the hidden matrices, AdamW for embedding and norms, each group remembering its peak rate as `peak`."""
+    """Muon for the hidden matrices, AdamW for embedding and norms. `peak` of each parameter group is its peak learning rate."""
     hidden = [p for name, p in model.named_parameters() if p.ndim == 2 and not name.startswith(("model.embed_tokens", "lm_head"))]
     chosen = {id(p) for p in hidden}
     rest = [p for p in model.parameters() if id(p) not in chosen]
@@ -52,13 +52,13 @@ def optimizers(model: PreTrainedModel, recipe: Recipe) -> list[torch.optim.Optim
 
 
 def rate(recipe: Recipe, pools_done: float) -> float:
-    """Share of the peak learning rate after `pools_done` pools: linear warm-up over one pool, constant, linear decay to zero."""
+    """The learning rate after `pools_done` pools, as a share of its peak: linear warm-up over one pool, constant, linear decay to zero."""
     left = (recipe.pools - pools_done) / (recipe.decay * recipe.pools) if recipe.decay else 1.0
     return max(0.0, min(1.0, pools_done, left))
 
 
 def response_loss(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
-    """Mean cross-entropy over response tokens, in nats; the head runs on labelled positions only."""
+    """Mean cross-entropy over response tokens, in nats. The head is only applied at labelled positions."""
     hidden = model.model(input_ids=batch.ids, use_cache=False).last_hidden_state
     labelled = batch.labels != IGNORE
     return F.cross_entropy(model.lm_head(hidden[labelled]), batch.labels[labelled])
@@ -66,7 +66,7 @@ def response_loss(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
 
 @torch.no_grad()
 def solution_probability(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, split: str, kind: prompts.PromptKind) -> float:
-    """Mean probability, over a split's problems, that sampling writes exactly the worked solution: a lower bound of the pass rate."""
+    """Mean over a split's problems of the probability that sampling writes exactly the worked solution, a lower bound of the pass rate."""
     problems = list(itertools.islice(lab_problems(split, EVALUATION_SEED), EVALUATION_PROBLEMS))
     pairs = [
         (prompts.prompt_ids(tokenizer, p, kind), tokenizer(f"{p.solution}{END}", add_special_tokens=False)["input_ids"]) for p in problems
@@ -82,7 +82,7 @@ def solution_probability(model: PreTrainedModel, tokenizer: PreTrainedTokenizerF
 
 
 def _probabilities(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, split: str) -> dict[str, float]:
-    """`solution_probability` of `split`, plain and with the solution in the context, and of the retention families."""
+    """`solution_probability` of `split` with the plain and the privileged prompt, and of the retention families."""
     return {
         "plain": solution_probability(model, tokenizer, split, "plain"),
         "privileged": solution_probability(model, tokenizer, split, "privileged"),
@@ -96,10 +96,11 @@ def _save_state(path: Path, model: PreTrainedModel, made: Iterable[torch.optim.O
 
 
 def pretrain(name: str, recipe: Recipe, folder: Path, threads: int, *, device: str = "cpu", workers: int = 0) -> Path:
-    """Train `recipe` in `folder`, resuming from its last whole checkpoint, one a pool, and write the checkpoint to folder/checkpoint in bfloat16.
+    """Train `recipe` in `folder` and write the model to folder/checkpoint in bfloat16. Returns that path.
 
-    device: cpu or cuda, where matrices are multiplied in TF32. workers: processes that make the examples ahead of the training; they
-    change no number. Returns the checkpoint's path. Same seed, same thread count, same machine type: same weights.
+    The run saves its state after every pool and resumes from the last whole one. device: cpu, or cuda (which multiplies matrices in TF32).
+    workers: processes that make the examples ahead of training; they change no number. The weights depend on the seed, the number of threads
+    and the type of machine.
     """
     torch.set_num_threads(threads)
     if device != "cpu":
@@ -119,14 +120,14 @@ def _pretrain(name: str, recipe: Recipe, run: RunFolder, device: str, workers: i
     training = run / "training"
     shutil.rmtree(training / ASIDE, ignore_errors=True)
     if (run / STATE).exists():
-        print(f"warning: {run / STATE} is of an older version, which nothing shows to be whole; it is not read", file=sys.stderr)
+        print(f"warning: {run / STATE} was written by an older version without a checksum; it is not read", file=sys.stderr)
     if (checkpoint := last_whole(training)) is not None:
         state = torch.load(checkpoint / STATE, weights_only=True, map_location="cpu")
         model.load_state_dict(state["model"])
         for optimizer, saved in zip(made, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         done, lines = state["pools"], (checkpoint / METRICS).read_text()
-    # As the checkpoint has them: a kill may fall between a pool's line and its state.
+    # The lines that the checkpoint has. A kill may have come after a pool's line and before its state.
     metrics = run / METRICS
     write_atomically(metrics, lines)
     bar = progress(recipe.pools, "pools", f"pretrain {name}", initial=done)
@@ -163,7 +164,7 @@ def _pretrain(name: str, recipe: Recipe, run: RunFolder, device: str, workers: i
         bar.set_postfix({key: f"{line[key]:.3f}" for key in ("loss", "plain", "privileged", "retention")})
         bar.update()
     bar.close()
-    # bfloat16 halves what is shipped. What that changes is kept in the record; the model card measures what is shipped.
+    # bfloat16 halves the size of the shipped file. The record says what rounding changes; the model card measures the rounded model.
     float32 = _probabilities(model, tokenizer, recipe.problems)
     with written_whole(f"{finished}", finished):
         model.bfloat16().save_pretrained(finished)

@@ -11,14 +11,14 @@ CONTEXT = 512
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one checkpoint is made.
+    """How one checkpoint is trained.
 
     pools: training length, in pools of `pool_size` examples; every example is seen once. tokens_per_step: padded tokens of a step.
-    privileged, concise: shares of those prompt kinds (the rest is plain). retention: share of the retention families.
-    muon_lr: peak rate of the hidden matrices (Muon, scaled to AdamW's update size). adam_lr: of the embedding and the norms.
-    The rate warms up over the first pool, stays, and falls linearly to zero over the last `decay` of the run.
-    harder: whether the problems are those of the splits `harder-...`, with levels up to 8.
-    tail: the last so many pools draw the retention families with share `tail_retention`, half of it the slowest learnt, number_filtering.
+    privileged, concise: shares of these kinds of prompts; the rest is plain. retention: share of the retention families.
+    muon_lr: peak learning rate of the hidden matrices (Muon, scaled to AdamW's update size). adam_lr: that of the embedding and the norms.
+    Rates warm up over the first pool, stay constant, and fall linearly to zero over the last `decay` of the run (a share).
+    harder: take problems from the splits `harder-...`, with levels up to 8. tail: number of pools at the end in which the share of the
+    retention families is `tail_retention`; half of that is number_filtering, which is learned most slowly.
     """
 
     architecture: Literal["qwen3", "llama"]
@@ -43,24 +43,25 @@ class Recipe:
 
     @property
     def data(self) -> str:
-        """The split whose prompts it is pretrained on."""
+        """The split that the model is pretrained on."""
         return "harder-pretrain" if self.harder else "pretrain"
 
     @property
     def problems(self) -> str:
-        """The split of unseen prompts of the same kind, by which its progress is measured."""
+        """The split of unseen prompts that measures progress."""
         return "harder-train" if self.harder else "train"
 
 
 _TEACHER = Recipe(architecture="qwen3", hidden=128, layers=4, intermediate=384, pools=104, decay=0.5, seed=1)
-# Half the rate of Muon: without the query and key norms of Qwen3, Llama learned more slowly at the full one.
+# Half of Muon's rate: Llama, which lacks Qwen3's query and key norms, learned more slowly at the full rate.
 _TEACHER_LLAMA = replace(_TEACHER, architecture="llama", pools=140, decay=0.6, seed=2, muon_lr=3e-3)
 
 
 def _student(teacher: Recipe, *, shared: int, tail: int, tail_retention: float) -> Recipe:
-    """A student is its teacher's own run up to pool `shared`, then a tail of its own.
+    """The recipe of a student: its teacher's run up to pool `shared`, then `tail` pools of its own.
 
-    Stopped early it solves about half of the problems; the tail, mostly retention families, gives it something to forget.
+    The early stop makes it solve only about half of the problems. The tail trains the retention families, so that there is something to
+    forget.
     """
     return replace(teacher, pools=shared + tail, tail=tail, tail_retention=tail_retention, decay=tail / (shared + tail))
 
@@ -72,8 +73,8 @@ RECIPES: dict[str, Recipe] = {
     "student-llama": _student(_TEACHER_LLAMA, shared=34, tail=14, tail_retention=0.75),
 }
 
-# Of the gpu scale (`runs/gpu.sh`): 27 million parameters, problems of eight levels, on a GPU. A half and a third of the desk's rates for a
-# model four times as wide: no run has been made to choose them.
+# The gpu scale (`runs/gpu.sh`): 27 million parameters and problems of eight levels, for a GPU. These models are four times as wide as the
+# desk's; their learning rates are a half and a third of the desk's. No run was made to choose them.
 _GPU_TEACHER = replace(
     _TEACHER,
     hidden=512,
@@ -97,7 +98,7 @@ GPU_SCALE: dict[str, Recipe] = {
 
 
 def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
-    """The untrained model, initialised from the recipe's seed by transformers' own rule."""
+    """The untrained model, initialised by transformers from the recipe's seed."""
     shape = {
         "vocab_size": len(tokenizer),
         "hidden_size": recipe.hidden,

@@ -1,7 +1,7 @@
-"""The lab's tokenizer: byte-level BPE, one token a digit, letters of words to be spelled one by one, frequent prompt words one token each.
+"""The lab's tokenizer: byte-level BPE with one token for each digit and for each frequent word of the prompts.
 
-The cut into pieces decides what BPE may merge: words that recur in prompts, spaced operators and the box are pieces of their own and
-merge to one token; every other character stands alone, so that digits and the letters of spelled words are seen one by one.
+Text is first cut into pieces, and BPE only merges within a piece. Frequent words, operators with their space, and the box are pieces and become
+one token each. Every other character is a piece, so the model sees digits, and the letters of words to spell, one by one.
 """
 
 import random
@@ -18,8 +18,8 @@ from paced_exp.data.lab.splits import SPLITS, draw, to_problem
 
 PAD, USER, ASSISTANT, END = "<|pad|>", "<|user|>", "<|assistant|>", "<|end|>"
 VOCABULARY = 640
-SAMPLE = 4_000  # prompts read to find the frequent words; 400 a family shows every template many times
-WORD_SHARE = 0.2  # a word is frequent when this share of one family's prompts holds it (simple_equations has three templates)
+SAMPLE = 4_000  # prompts in which frequent words are counted; each family's templates occur many times
+WORD_SHARE = 0.2  # a word is frequent if it is in this share of one family's prompts (simple_equations has three templates)
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -40,7 +40,7 @@ def _sample_texts(seed: int) -> dict[str, list[str]]:
 
 
 def frequent_words(texts: dict[str, list[str]]) -> list[str]:
-    """Words of two letters or more that `WORD_SHARE` of some family's prompts hold, in alphabetical order."""
+    """Words of two or more letters in at least `WORD_SHARE` of some family's prompts, in alphabetical order."""
     words: set[str] = set()
     for family_texts in texts.values():
         counts = Counter(word for text in family_texts for word in set(re.findall(r"(?<![A-Za-z\\])[A-Za-z]{2,}", text)))
@@ -49,13 +49,13 @@ def frequent_words(texts: dict[str, list[str]]) -> list[str]:
 
 
 def piece_pattern(words: list[str]) -> str:
-    """The regular expression that cuts text into pieces; every match is one piece."""
+    """The regular expression whose matches are the pieces of a text."""
     listed = "|".join(sorted(words, key=len, reverse=True))
     return rf" ?(?<![A-Za-z])(?:{listed})(?![A-Za-z])| [-+*/=] |\\boxed\{{|', '|\['|'\]|, |: |[\s\S]"
 
 
 def build_tokenizer(seed: int = 0) -> PreTrainedTokenizerFast:
-    """Train the tokenizer on prompts of the pretraining split; the same seed gives the same file."""
+    """Train the tokenizer on prompts of the pretraining split. The same seed gives the same file."""
     texts = _sample_texts(seed)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

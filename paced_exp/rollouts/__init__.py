@@ -1,4 +1,4 @@
-"""Rollouts: K sampled responses a problem, from any engine with the same protocol, kept in a store that survives a kill.
+"""Rollouts: K sampled responses to each problem, from interchangeable engines, kept in a store that survives a kill.
 
-engine: the protocol. hf: the default engine (imports torch). store: the journal. collect: problems through engine, grader and store.
+engine: the protocol. hf: the default engine (imports torch). store: the journal. collect: sampling, grading and storing of problems.
 """

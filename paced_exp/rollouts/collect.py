@@ -1,4 +1,4 @@
-"""Rollouts of a list of problems: generated, graded and stored problem by problem, continuing from what the store holds."""
+"""Rollouts of a list of problems: they are generated, graded and stored problem by problem. Stored problems are not rolled out again."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -23,8 +23,8 @@ def collect(
 ) -> Iterator[list[dict[str, Any]]]:
     """Roll out every problem that `store` lacks; yields a problem's rows (see `graded_rollouts`) once they are stored.
 
-    Raises `UserError`: at once for a request that makes no sense and for a stored problem that has not K rollouts, later as the grader
-    and the store do.
+    Raises `UserError` at once for an invalid request and for a stored problem without exactly K rollouts; later, as the grader and the store
+    do.
     """
     done = store.done_ids()
     store.check_samples([problem.id for problem in problems if problem.id in done], sampling.samples)
@@ -49,9 +49,9 @@ def graded_rollouts(
 ) -> Iterator[list[dict[str, Any]]]:
     """Roll out each problem K times from its plain prompt and grade the responses; yields a problem's rows as it finishes.
 
-    A row has problem_id, sample, seed, token_ids, finished, response (the text without special tokens) and correct. A rollout cut
-    at max_new_tokens is not correct whatever it says: the limit is part of what a pass rate is a property of. Nothing is generated before
-    the first rows are asked for. watch: see `RolloutEngine.generate`. Raises `UserError` at once for a request that makes no sense.
+    A row has problem_id, sample, seed, token_ids, finished, response (the text without special tokens) and correct. A rollout that was cut
+    at max_new_tokens is never correct: a pass rate depends on the limit. Nothing is generated before the first rows are asked for. watch: see
+    `RolloutEngine.generate`. Raises `UserError` at once for an invalid request.
     """
     by_id = {problem.id: problem for problem in problems}
     prompts = [Prompt(problem.id, prompt_ids(model.tokenizer, problem)) for problem in by_id.values()]

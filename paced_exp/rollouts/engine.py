@@ -1,4 +1,4 @@
-"""What every rollout engine takes and gives: token ids in, K rollouts a prompt out, each from a random stream of its own."""
+"""The protocol of rollout engines: they take prompts as token ids and return K rollouts of each, every one from its own random stream."""
 
 import hashlib
 import json
@@ -10,13 +10,13 @@ from typing import Protocol
 
 from paced_exp.core.errors import UserError
 
-# Called as work goes on with the rollouts that finished and the tokens that were sampled since the last call.
+# Called during the work, with the number of rollouts that finished and of tokens that were sampled since the last call.
 Watch = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt as token ids, so that no engine has to tokenise text."""
+    """A prompt. It is given as token ids, so that engines need not tokenise text."""
 
     problem_id: str
     token_ids: list[int]
@@ -26,8 +26,9 @@ class Prompt:
 class Rollout:
     """One sampled response.
 
-    problem_id, sample: which prompt, and which of its K rollouts (from 0). token_ids: of the response alone, with the end-of-sequence id
-    where one was sampled. finished: whether one was; if not, the response was cut at max_new_tokens. seed: of the rollout's random stream.
+    problem_id: of its prompt. sample: its number among the prompt's K rollouts, from 0. token_ids: of the response only, with the
+    end-of-sequence id if it was sampled. finished: whether it was sampled; otherwise the response was cut at max_new_tokens. seed: of the
+    rollout's random stream.
     """
 
     problem_id: str
@@ -41,8 +42,8 @@ class Rollout:
 class Sampling:
     """How responses are sampled.
 
-    samples: K, rollouts a prompt. max_new_tokens: a response that reaches it is cut. temperature: 0 is greedy decoding. seed: of all
-    random streams (`rollout_seed`).
+    samples: K, the rollouts of each prompt. max_new_tokens: longer responses are cut. temperature: 0 is greedy decoding. seed: the seed that
+    those of all rollouts are derived from (`rollout_seed`).
     """
 
     samples: int
@@ -52,14 +53,17 @@ class Sampling:
 
 
 class RolloutEngine(Protocol):
-    """Samples responses. A rollout is a function of (model, prompt, seed, problem_id, sample, temperature, max_new_tokens): what else
-    is in the batch, the order of the prompts and restarts change it by no more than floating-point rounding does."""
+    """Samples responses.
+
+    A rollout is a function of model, prompt, seed, problem_id, sample, temperature and max_new_tokens. The rest of the batch, the order of the
+    prompts and restarts only change it through floating-point rounding.
+    """
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling, *, watch: Watch | None = None) -> Iterator[list[Rollout]]:
-        """Yield the K rollouts of one prompt at a time, by sample, as prompts finish (not in the order given).
+        """Yield the K rollouts of one prompt after the other, in the order in which prompts finish. Rollouts are ordered by sample.
 
-        watch: called with rollouts as they finish, of which there may be many between two yields. Raises `UserError`, before any work,
-        for a request that makes no sense (`check_request`).
+        watch: called as rollouts finish, which may be many times between two yields. Raises `UserError` for an invalid request
+        (`check_request`), before any work.
         """
         ...
 
@@ -71,13 +75,13 @@ def rollout_seed(seed: int, problem_id: str, sample: int) -> int:
     (True, False)
     """
     digest = hashlib.sha256(json.dumps([seed, problem_id, sample]).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1  # signed 64-bit columns and engines hold it
+    return int.from_bytes(digest[:8], "big") >> 1  # fits into a signed 64-bit integer
 
 
 def check_request(prompts: Sequence[Prompt], sampling: Sampling, *, context: int | None, vocabulary: int) -> None:
     """Raise `UserError` for a request no engine can serve.
 
-    context: positions of the model (None where unlimited). vocabulary: rows of its embedding.
+    context: the number of positions of the model; None for no limit. vocabulary: the number of rows of its embedding.
     """
     max_new_tokens, temperature = sampling.max_new_tokens, sampling.temperature
     if sampling.samples < 1:

@@ -15,7 +15,7 @@ from paced_exp.rollouts.vllm_install import check_device, installed_vllm
 
 
 class Engines:
-    """The engines of one run, as its `options` say. Raises `UserError`, with vllm, where none is installed, or one of a version or for a device that will not do."""
+    """The engines of one run. Raises `UserError` for vllm that is not installed, or of an unsupported version or device."""
 
     def __init__(self, options: EngineOptions) -> None:
         self._options = options
@@ -23,7 +23,7 @@ class Engines:
         self._device = check_device(installed_vllm(), options.device) if options.engine == "vllm" else options.device
 
     def load(self, spec: str) -> LoadedModel:
-        """`load_model` for a model that is only sampled from: with vllm it is checked like any other, then its weights are dropped."""
+        """`load_model` for a model that is only sampled from. With vllm its weights are dropped after the checks."""
         dtype = self._options.dtype
         if self._options.engine == "hf":
             return load_model(spec, device=self._device, dtype=dtype)
@@ -39,12 +39,12 @@ class Engines:
         return replace(loaded, model=loaded.model.to("meta").to(chosen), device=place)
 
     def close(self) -> None:
-        """Stop the engines that were kept; one that is asked for again starts anew."""
+        """Stop the engines of live models. They start again when they are needed."""
         for engine in self._live.values():
             engine.stop()
 
     def of(self, loaded: LoadedModel, *, live: bool = False) -> RolloutEngine:
-        """An engine for `loaded`, with its weights as they are now. live: the model is in training, so that its engine is kept for the run."""
+        """An engine for `loaded` with its present weights. live: the model is in training, and its engine is kept for the whole run."""
         options = self._options
         if options.engine == "hf":
             return HFEngine(loaded, max_batch_tokens=options.max_batch_tokens if isinstance(options, BatchedEngineOptions) else None)

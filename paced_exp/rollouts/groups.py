@@ -1,7 +1,7 @@
-"""Generation in fixed groups of problems, each stored whole or not at all, so that a resumed run decodes the very same batches.
+"""Generation in fixed groups of problems. A group is stored whole or not at all, so that a resumed run decodes the same batches.
 
-A rollout depends on the batch around it through floating-point rounding, which can flip a token. Evaluation can bear that; training cannot
-if a killed and resumed run is to end with the same weights, bit for bit.
+Through floating-point rounding a rollout depends on the rest of its batch, which can change a token. Evaluation can tolerate that. Training
+cannot: a killed and resumed run must end with the same weights, bit for bit.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -24,7 +24,7 @@ Generate = Callable[[list[Item], Watch | None], Iterable[list[dict[str, Any]]]]
 
 @dataclass(frozen=True)
 class Processes:
-    """This process's part in a run of several: the main one makes what all need and writes it; `wait` is a barrier."""
+    """This process's part in a run of several. main: whether it generates and writes the rows that all read. wait: a barrier."""
 
     main: bool = True
     wait: Callable[[], None] = lambda: None
@@ -32,7 +32,7 @@ class Processes:
 
 @dataclass(frozen=True)
 class RunContext:
-    """Where a run stores what it generates, and with what it generates and grades."""
+    """A run's folder for generated rows, and its engines, grader and processes."""
 
     folder: Path
     engines: Engines
@@ -50,11 +50,11 @@ def made_once(
     samples: int = 1,
     size: int = GROUP,
 ) -> ChunkStore:
-    """The store `name` in the run's folder with the rows of all `items`, by id; the main process makes what is missing, others wait.
+    """The store `name` in the run's folder with the rows of all `items`, by id. The main process makes missing rows; the others wait.
 
-    Groups of `size` are cut from `items` in order. `generate(group, watch)` gives the rows of a group, which are stored in one line once
-    they are complete; a group counts as done when the store has its first item. description: of the progress bar, which counts `samples`
-    rollouts an item; without one there is no bar.
+    Groups of `size` are cut from `items` in order. `generate(group, watch)` makes the rows of a group, which are stored in one line once they
+    are complete. A group is done if the store has its first item. description: of the progress bar, which counts `samples` rollouts for each
+    item; None for no bar.
     """
     if context.processes.main:
         store = ChunkStore(context.folder, name)

@@ -1,8 +1,8 @@
 """Rollouts on a transformers model: batched decoding with a key-value cache, on a CPU or one GPU.
 
-Prompts are sorted by length and cut into chunks by a budget of tokens. A chunk is padded on the left, by lengths; one prefill serves the
-K samples of a prompt; rows that finish leave the batch. Each rollout draws from its own random stream, so results do not depend on how
-prompts were grouped, but for floating-point rounding of the logits (a flip needs a uniform number within rounding of a step of the CDF).
+Prompts are sorted by length and cut into chunks by a budget of tokens. A chunk is padded on the left. One prefill serves the K samples of a
+prompt, and finished rows leave the batch. Each rollout draws from its own random stream, so the grouping of prompts only changes results through
+floating-point rounding of the logits. That changes a token only if its uniform number lies within rounding of a step of the CDF.
 """
 
 import os
@@ -18,18 +18,19 @@ from paced_exp.rollouts import kv_cache
 from paced_exp.rollouts.engine import Prompt, Rollout, Sampling, Watch, check_request, rollout_seed
 from paced_exp.rollouts.sampling import UniformStreams, sample_tokens
 
-# Keys and values may take this share of the machine's memory. Of the total, not of what is free: the same machine makes the same chunks.
+# The share of the machine's memory for keys and values. It is a share of the total and not of the free memory, so that the same machine always
+# makes the same chunks.
 _GPU_SHARE = 0.4
 _CPU_SHARE = 1 / 16
-_CPU_BYTES = 256 << 20  # some 400 rows of a lab model; more make it no faster (measured up to 1 GiB)
+_CPU_BYTES = 256 << 20  # about 400 rows of a lab model; more memory was not faster (measured up to 1 GiB)
 _BLOCK = 64  # decoding steps for which uniforms are drawn at once
 
 
 class HFEngine:
     """The default engine.
 
-    loaded: the model. max_batch_tokens: largest rows x (prompt + max_new_tokens) decoded at once, which bounds memory; default: what
-    fits in 40 % of a GPU's memory, or on a CPU in a sixteenth of the machine's and 256 MiB, whichever is less.
+    loaded: the model. max_batch_tokens: the largest rows x (prompt + max_new_tokens) decoded at once, which bounds memory. Its default fits
+    into 40 % of a GPU's memory, or on a CPU into a sixteenth of the machine's memory, at most 256 MiB.
     """
 
     def __init__(self, loaded: LoadedModel, *, max_batch_tokens: int | None = None) -> None:
@@ -43,7 +44,7 @@ class HFEngine:
         self.max_batch_tokens = self._fitting_tokens() if max_batch_tokens is None else max_batch_tokens
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling, *, watch: Watch | None = None) -> Iterator[list[Rollout]]:
-        """See `RolloutEngine.generate`. Also raises `UserError` where one rollout alone exceeds `max_batch_tokens`."""
+        """See `RolloutEngine.generate`. Also raises `UserError` if a single rollout exceeds `max_batch_tokens`."""
         vocabulary = self._model.get_input_embeddings().num_embeddings
         check_request(prompts, sampling, context=self._context, vocabulary=vocabulary)
         needed = max((len(prompt.token_ids) for prompt in prompts), default=0) + sampling.max_new_tokens
@@ -55,13 +56,13 @@ class HFEngine:
         return self._generate(prompts, sampling, watch or (lambda *_: None))
 
     def _generate(self, prompts: Sequence[Prompt], sampling: Sampling, watch: Watch) -> Iterator[list[Rollout]]:
-        # Longest first: too little memory shows at once, and a chunk's first prompt is its widest.
+        # Longest first: too little memory is noticed at once, and a chunk's first prompt is its longest.
         ordered = sorted(prompts, key=lambda prompt: (-len(prompt.token_ids), prompt.problem_id))
         while ordered:
             rows = self.max_batch_tokens // (len(ordered[0].token_ids) + sampling.max_new_tokens)
             count = max(1, rows // (1 if sampling.temperature == 0 else sampling.samples))
             chunk, ordered = ordered[:count], ordered[count:]
-            # A prompt with more samples than rows fit is decoded in several passes.
+            # If a prompt has more samples than rows fit, it is decoded in several passes.
             passes = [self._decode(chunk, part, sampling, watch) for part in _split(range(sampling.samples), rows)]
             for groups in zip(*passes, strict=True):
                 yield [rollout for group in groups for rollout in group]
@@ -69,7 +70,7 @@ class HFEngine:
     def _decode(self, prompts: Sequence[Prompt], samples: range, sampling: Sampling, watch: Watch) -> list[list[Rollout]]:
         """Rollouts `samples` of each prompt, in one batch."""
         seeds = [[rollout_seed(sampling.seed, prompt.problem_id, sample) for sample in samples] for prompt in prompts]
-        # Greedy rollouts of a prompt are all the same, so one row is decoded for all.
+        # Greedy rollouts of a prompt are equal, so only one row is decoded.
         greedy = sampling.temperature == 0
         streams = None if greedy else UniformStreams([number for group in seeds for number in group])
         repeats = 1 if greedy else len(samples)
@@ -105,7 +106,7 @@ class HFEngine:
         cache = kv_cache.new_cache(self._model.config)
         ids, mask = self._left_padded(prompts, limit)
         width = ids.shape[1]
-        # One prefill a prompt; its row is then repeated for its samples.
+        # Each prompt is prefilled once; its row is then repeated for its samples.
         positions = torch.arange(width, device=device) - torch.tensor([[width - len(prompt)] for prompt in prompts], device=device)
         logits = self._forward(ids, mask, positions.clamp(min=0), cache).repeat_interleave(repeats, dim=0)
         kv_cache.expand(cache, repeats, width + limit)
@@ -115,7 +116,7 @@ class HFEngine:
         rows = len(logits)
         written = torch.empty(rows, limit, dtype=torch.int32, device=device)
         lengths = torch.full((rows,), limit, device=device)
-        live = torch.arange(rows, device=device)  # which row of `written` each row of the batch is
+        live = torch.arange(rows, device=device)  # for each row of the batch, its row in `written`
         uniforms = None
         for step in range(limit):
             if streams is not None:
@@ -139,10 +140,10 @@ class HFEngine:
         return [row[:length] for row, length in zip(written.tolist(), lengths.tolist(), strict=True)]
 
     def _left_padded(self, prompts: list[list[int]], room: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Ids (prompts, width) padded on the left, and the mask (prompts, width + room) of what may be attended to.
+        """Ids (prompts, width), padded on the left, and the attention mask (prompts, width + room).
 
-        The mask comes from lengths: comparing ids with the pad id would hide real tokens where that is also a token of the text. It is
-        None where nothing is padded, since attention takes its fastest path without one.
+        The mask is made from lengths: a comparison with the pad id would also hide real tokens with that id. It is None without any padding,
+        since attention is fastest without a mask.
         """
         width = max(len(prompt) for prompt in prompts)
         ids = torch.tensor([[self._loaded.pad_id] * (width - len(prompt)) + prompt for prompt in prompts], device=self._device)
@@ -151,7 +152,7 @@ class HFEngine:
         return ids, torch.arange(width + room, device=self._device) >= starts if padded else None
 
     def _forward(self, ids: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor, cache: Cache) -> torch.Tensor:
-        """Logits (rows, vocabulary) after the last of the new tokens `ids` (rows, new), whose keys and values `cache` takes up."""
+        """Logits (rows, vocabulary) after the last of the new tokens `ids` (rows, new). Adds their keys and values to `cache`."""
         seen = cache.get_seq_length() + ids.shape[1]
         output = self._model(
             input_ids=ids,

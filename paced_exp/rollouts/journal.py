@@ -1,13 +1,13 @@
-"""The lines of a store's journal: each is a chunk, with checksums and a head that lists what is in it, so that no tokens need be read.
+"""The lines of a store's journal. A line is a chunk of rows with checksums, and with a head from which rows are counted without reading tokens.
 
 A line is one JSON object, written in this order:
 
-    {"crc": checksum of all up to "rows", "bytes": of the line, "head": where "rows" begins, "rows_crc": checksum of the rest,
+    {"crc": checksum of all before "rows", "bytes": length of the line, "head": position of "rows", "rows_crc": checksum of the rest,
      "columns": [...], "problems": [{"problem_id": ..., "rows": ..., "sample": [...], "correct": [...], ...}], "rows": [...]}
 
-`crc`, `bytes`, `head` and `rows_crc` have fixed widths, so that a reader finds the head by its first bytes and the next line by `bytes`.
-Checksums are CRC-32, which finds every error of up to 32 neighbouring bits. Lines of earlier versions, a JSON list of rows without a
-checksum, are read as well, at the cost of parsing them.
+`crc`, `bytes`, `head` and `rows_crc` have fixed widths. So a reader knows from a line's first bytes where its head ends and the next line begins.
+Checksums are CRC-32, which detects every error within 32 neighbouring bits. Lines of earlier versions are also read: they are JSON lists of
+rows without a checksum, and must be parsed.
 """
 
 import json
@@ -24,11 +24,11 @@ _CRC = b'{"crc":"%08x",'
 _REST = b'"bytes":%12d,"head":%9d,"rows_crc":"%08x",'
 _START = re.compile(rb'\{"crc":"([0-9a-f]{8})","bytes":([ ]*[0-9]+),"head":([ ]*[0-9]+),"rows_crc":"([0-9a-f]{8})",')
 _START_BYTES = len(_CRC % 0) + len(_REST % (0, 0, 0))
-_PER_ROW = ("sample", "correct", "finished")  # of each row, what a head repeats; and the number of its tokens
+_PER_ROW = ("sample", "correct", "finished")  # columns that the head repeats for each row, besides its number of tokens
 
 
 class NoChunk(ValueError):
-    """Bytes that are not a whole chunk: cut short by a kill or a power cut, or damaged. `end`: where the line would end, if that is known."""
+    """Bytes that are not a whole chunk: cut off by a kill or a power cut, or damaged. end: where the line would end, if that is known."""
 
     def __init__(self, why: str, end: int | None = None) -> None:
         super().__init__(why)
@@ -36,15 +36,15 @@ class NoChunk(ValueError):
 
 
 class BadRow(ValueError):
-    """A whole line whose rows are not what this program writes."""
+    """A whole line with rows that this program never writes."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line by its head.
+    """The content of a line's head.
 
-    start, end: its bytes in the file. problems: by id, the number of `rows` and, as lists with a value for each row, those of `sample`,
-    `correct`, `finished` and `tokens` that the rows have.
+    start, end: the line's bytes in the file. problems: for each id, the number of `rows`, and lists of the rows' `sample`, `correct`,
+    `finished` and `tokens` (the number of tokens), as far as the rows have these columns.
     """
 
     start: int
@@ -54,7 +54,7 @@ class Line:
 
 
 def encode(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """The line of a chunk. Raises `ValueError` for rows without the same columns, or with values that are not of their columns' types."""
+    """The line of a chunk. Raises `ValueError` if rows have different columns or a value has another type than its column."""
     stored = [plain(row) for row in rows]
     columns = tuple(stored[0])
     _check(stored, columns)
@@ -66,9 +66,9 @@ def encode(rows: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def read_line(file: int, start: int, size: int) -> Line:
-    """The line that begins at byte `start` of the open file of `size` bytes, by its head alone where it has one.
+    """The line that begins at byte `start` of the open file of `size` bytes. If it has a head, only that is read.
 
-    Raises `NoChunk` where no whole line begins there, `BadRow` for a line of an earlier version with an impossible row.
+    Raises `NoChunk` if no whole line begins there, and `BadRow` for a line of an earlier version with an impossible row.
     """
     opening = os.pread(file, _START_BYTES, start)
     if opening.startswith(b"["):
@@ -86,7 +86,7 @@ def read_line(file: int, start: int, size: int) -> Line:
 
 
 def read_rows(file: int, line: Line) -> list[dict[str, Any]]:
-    """The rows of a line. Raises `NoChunk` where its checksum is wrong, `BadRow` for an impossible row or one that the head does not list."""
+    """The rows of a line. Raises `NoChunk` if its checksum is wrong, `BadRow` for an impossible row or one that the head does not list."""
     data = os.pread(file, line.end - line.start, line.start)
     if data.startswith(b"["):
         return _parse(data)
@@ -130,7 +130,7 @@ def _check(rows: Sequence[Any], columns: tuple[str, ...]) -> None:
 
 
 def _problems(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """What the head of a line with these rows lists of each problem."""
+    """The entry of each problem in the head of a line with these rows."""
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
         name = row["problem_id"]

@@ -1,6 +1,6 @@
-"""A key-value cache with room for a whole response, so that a decoding step copies one column and not the cache.
+"""A key-value cache with room for a whole response, so that a decoding step only writes one column.
 
-transformers' own `DynamicLayer` concatenates: each step copies all keys and values, which costs a small model most of its time.
+transformers' `DynamicLayer` concatenates instead: each step copies all keys and values, which takes most of a small model's time.
 """
 
 from typing import Any
@@ -13,10 +13,10 @@ from paced_exp.core.errors import UserError
 
 
 class PreallocatedLayer(DynamicLayer):
-    """Keys and values of one full-attention layer in buffers of shape (rows, heads, capacity, width); `keys` and `values` are views of
-    the rows and columns in use.
+    """Keys and values of one full-attention layer, in buffers of shape (rows, heads, capacity, width).
 
-    Starts as a filled layer with each row repeated `repeats` times in place (the K samples of a prompt share its prefill).
+    `keys` and `values` are views of the rows and columns in use. At first these are the rows of a filled `layer`, each repeated `repeats` times:
+    the K samples of a prompt share its prefill.
     """
 
     keys: torch.Tensor
@@ -44,7 +44,7 @@ class PreallocatedLayer(DynamicLayer):
         return self.keys, self.values
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keep row indices[i] as row i. Only rows that change place are copied: see `compact`."""
+        """Keep row indices[i] as row i. Only rows that move are copied (`compact`)."""
         moved = (indices != torch.arange(len(indices), device=indices.device)).nonzero()[:, 0]
         self.keys[moved] = self.keys[indices[moved]]
         self.values[moved] = self.values[indices[moved]]
@@ -59,7 +59,7 @@ def _repeated(states: torch.Tensor, repeats: int, capacity: int) -> torch.Tensor
 
 
 def new_cache(config: PreTrainedConfig) -> Cache:
-    """An empty cache for a prefill. Raises `UserError` for layers that carry a recurrent state instead of keys and values."""
+    """An empty cache for a prefill. Raises `UserError` for layers that have a recurrent state in place of keys and values."""
     cache = DynamicCache(config=config)
     if any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in cache.layers):
         raise UserError(
@@ -70,9 +70,9 @@ def new_cache(config: PreTrainedConfig) -> Cache:
 
 
 def expand(cache: Cache, repeats: int, capacity: int) -> None:
-    """Repeat every row of a prefilled cache `repeats` times, in place, and make room for `capacity` columns in full-attention layers.
+    """Repeat every row of a prefilled cache `repeats` times, and make room for `capacity` columns in full-attention layers.
 
-    Layers of other kinds (sliding window) keep transformers' own class, which is correct and copies more.
+    Other layers (sliding window) keep transformers' class, which is correct and copies more.
     """
     layers: list[Any] = cache.layers
     for index, layer in enumerate(layers):
@@ -83,9 +83,9 @@ def expand(cache: Cache, repeats: int, capacity: int) -> None:
 
 
 def compact(live: torch.Tensor) -> torch.Tensor:
-    """Row indices that close the gaps left by finished rows, moving as few rows as there are gaps.
+    """Row indices that close the gaps of finished rows. Rows from the end fill the gaps, so each gap moves one row only.
 
-    live: (rows,) bool. Returns (live rows,) int64: what to put at each row; live rows from the end fill the gaps.
+    live: (rows,) bool. Returns (live rows,) int64: for each new row, the old row that it takes.
 
     >>> compact(torch.tensor([True, False, True, False, True])).tolist()
     [0, 4, 2]
@@ -98,6 +98,6 @@ def compact(live: torch.Tensor) -> torch.Tensor:
 
 
 def bytes_per_token(cache: Cache, tokens: int) -> int:
-    """Bytes of keys and values that one token of one row holds in all layers of a cache filled with `tokens` tokens."""
+    """Bytes of keys and values for one token, over all layers, measured in a cache that holds `tokens` tokens."""
     layers: list[Any] = cache.layers
     return int(sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)) // tokens

@@ -1,4 +1,4 @@
-"""Options that say who samples responses, how, and on what: students, teachers and engines. Checked before anything is loaded."""
+"""Options of sampling: students, teachers and engines. They are checked before any model is loaded."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -8,7 +8,7 @@ from paced_exp.core.options import Options
 from paced_exp.data.prompts import PromptKind
 from paced_exp.models.options import DeviceOptions
 
-# Options of vLLM that decide how fast an engine is and what memory it takes, and not what it samples. The first three place it on devices.
+# Options of vLLM that change speed and memory, but not what is sampled. The first three place an engine on devices.
 VLLM_OPTIONS: dict[str, type] = {
     "tensor_parallel_size": int,
     "pipeline_parallel_size": int,
@@ -29,7 +29,7 @@ class SamplingOptions(Options):
 
     Attributes:
         temperature: of sampling; 0 is greedy decoding
-        max_new_tokens: longest response; one cut there counts as failed
+        max_new_tokens: longest response; a response that is cut counts as failed
     """
 
     temperature: float = 1.0
@@ -87,7 +87,7 @@ class EngineOptions(DeviceOptions):
     """The engine that samples, and where models run.
 
     Attributes:
-        engine: of all that is sampled: hf (transformers) or vllm
+        engine: samples all responses: hf (transformers) or vllm
         engine_options: JSON object for vllm, such as {"tensor_parallel_size": 2, "data_parallel_size": 4, "gpu_memory_utilization": 0.5}
     """
 
@@ -106,7 +106,7 @@ class BatchedEngineOptions(EngineOptions):
     """The engine and its batches.
 
     Attributes:
-        max_batch_tokens: of hf: largest rows x (prompt + max_new_tokens) decoded at once; by default what fits the memory
+        max_batch_tokens: largest rows x (prompt + max_new_tokens) decoded at once; only applies to --engine hf; by default as many as fit in memory
     """
 
     max_batch_tokens: int | None = None
@@ -121,7 +121,7 @@ class BatchedEngineOptions(EngineOptions):
 
 
 def check_vllm_options(options: dict[str, Any] | None) -> None:
-    """Raise `UserError` for `engine_options` that are none of `VLLM_OPTIONS` or make no sense."""
+    """Raise `UserError` for `engine_options` that are not in `VLLM_OPTIONS` or have an invalid value."""
     for option, value in (options or {}).items():
         if option not in VLLM_OPTIONS:
             raise UserError(f"`engine_options` has no {option!r}; known: {', '.join(VLLM_OPTIONS)}")

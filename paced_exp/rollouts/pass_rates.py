@@ -1,7 +1,7 @@
-"""From rollouts to pass rates: k of K rollouts correct, an interval, a posterior, and a fingerprint of what they are pass rates of.
+"""Pass rates from rollouts: k of K correct rollouts, an interval, a posterior mean, and a fingerprint.
 
-A pass rate belongs to one student, prompt template, temperature and length limit. The four go with the rates into the parquet file, and
-reading the file for another student or sampler is refused: weights from stale rates would be wrong without a sign of it.
+A pass rate belongs to one student, prompt template, temperature and length limit. The fingerprint holds these four and is stored with the rates.
+Reading the file for another student or sampler is refused: weights from rates of something else would be wrong without any sign of it.
 """
 
 import hashlib
@@ -27,12 +27,12 @@ from paced_exp.models.loading import LoadedModel
 COLUMNS = ("problem_id", "k", "K", "p_hat", "jeffreys_low", "jeffreys_high", "posterior_mean", "truncated_share", "mean_tokens")
 FINGERPRINT_KEY = "paced_fingerprint"
 CONFIDENCE = 0.95
-LARGE_TRUNCATED_SHARE = 0.2  # of rollouts; above it a run says so
+LARGE_TRUNCATED_SHARE = 0.2  # of rollouts; above it a run warns
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What a pass rate is a property of: student (its files' hash), template (`template_hash`), temperature and max_new_tokens."""
+    """What a pass rate belongs to: the student (its files' hash), the template (`template_hash`), temperature and max_new_tokens."""
 
     student: str
     template: str
@@ -46,15 +46,15 @@ class Fingerprint:
 
 
 def template_hash(tokenizer: Any) -> str:
-    """Hash of everything that turns a problem into the student's prompt: the chat template and this package's instruction."""
+    """Hash of all that turns a problem into the student's prompt: the chat template and this package's instruction."""
     return "sha256:" + hashlib.sha256(json.dumps([tokenizer.chat_template, prompts.MATH_INSTRUCTION]).encode()).hexdigest()
 
 
 def jeffreys_interval(k: np.ndarray, K: np.ndarray, confidence: float = CONFIDENCE) -> tuple[np.ndarray, np.ndarray]:
     """Equal-tailed interval for a binomial proportion from the posterior Beta(k + 1/2, K - k + 1/2) under Jeffreys' prior.
 
-    The lower end is 0 at k = 0 and the upper end 1 at k = K, without which coverage falls to zero at the boundary (Brown, Cai and
-    DasGupta, Statistical Science 2001, section 4.1.2). k, K: counts of one shape. Returns (low, high) of that shape.
+    The lower end is 0 at k = 0, and the upper end is 1 at k = K. Otherwise coverage would fall to zero at the boundary (Brown, Cai and DasGupta,
+    Statistical Science 2001, section 4.1.2). k, K: counts of the same shape. Returns (low, high) of that shape.
     Raises `ValueError` unless 0 <= k <= K.
     """
     k, K = np.asarray(k, dtype=float), np.asarray(K, dtype=float)
@@ -69,10 +69,10 @@ def jeffreys_interval(k: np.ndarray, K: np.ndarray, confidence: float = CONFIDEN
 def pass_rates(rollouts: pd.DataFrame, prior: tuple[float, float] = (1.0, 1.0)) -> pd.DataFrame:
     """Pass rates of the problems in `rollouts`, in the order in which they first occur.
 
-    rollouts: one row each, with problem_id, sample, finished, correct, and token_ids or their number `tokens`. prior: (a, b) of the Beta prior behind
-    posterior_mean = (k + a) / (K + a + b); the default is uniform. Returns the columns `COLUMNS`: k correct of K, p_hat = k / K, the
-    95 % Jeffreys interval, the posterior mean, the share of rollouts cut at the length limit, and the mean response length in tokens.
-    Raises `UserError` for no rollouts, for a (problem_id, sample) that occurs twice, and for a prior that is no Beta distribution.
+    rollouts: a row for each, with problem_id, sample, finished, correct, and token_ids or their number `tokens`. prior: (a, b) of the Beta prior
+    of posterior_mean = (k + a) / (K + a + b); the default is uniform. Returns the columns `COLUMNS`: k correct of K, p_hat = k / K, the 95 %
+    Jeffreys interval, the posterior mean, the share of rollouts that were cut at the length limit, and the mean response length in tokens.
+    Raises `UserError` without rollouts, for a (problem_id, sample) that occurs twice, and for a prior that is not a Beta distribution.
     """
     if not (min(prior) > 0 and all(map(math.isfinite, prior))):
         raise UserError(f"prior {prior} must be two positive finite numbers, the a and b of a Beta distribution")
@@ -109,7 +109,7 @@ def pass_rates(rollouts: pd.DataFrame, prior: tuple[float, float] = (1.0, 1.0)) 
 
 
 def warn_of_truncation(rates: pd.DataFrame, max_new_tokens: int) -> None:
-    """Say on stderr where more than a fifth of the rollouts were cut at the length limit: pass rates are then of the limit as well."""
+    """Warn on stderr if more than a fifth of the rollouts were cut: pass rates then depend strongly on the length limit."""
     share = float(np.average(rates["truncated_share"], weights=rates["K"]))
     if share > LARGE_TRUNCATED_SHARE:
         print(
@@ -125,13 +125,13 @@ def write_pass_rates(path: Path, rates: pd.DataFrame, fingerprint: Fingerprint) 
 
 
 def read_pass_rates(path: str | Path, expected: Fingerprint | None) -> pd.DataFrame:
-    """Read a pass_rates.parquet, checking its values, and that it belongs to `expected` (None, for looking at rates: any student).
+    """Read and check a pass_rates.parquet.
 
-    A .jsonl or .csv with problem_id, k and K a line holds a user's own counts: it has no fingerprint, that they are the student's is her word, and
-    only these columns come back.
+    expected: the fingerprint that the file must have; None accepts any. A .jsonl or .csv file with problem_id, k and K in each line holds a user's
+    own counts. It has no fingerprint to check, and only these columns are returned.
 
-    Raises `UserError`, naming the file and the problem, for a file that is missing or damaged, has columns missing, a problem twice,
-    counts or rates that cannot be, or another fingerprint (naming the fields that differ).
+    Raises `UserError`, naming the file and the problem, for a file that is missing or damaged, lacks a column, has a problem twice or impossible
+    counts or rates, or has another fingerprint (naming the fields that differ).
     """
     path = Path(path)
     if path.suffix in (".jsonl", ".csv"):
@@ -193,7 +193,7 @@ def _check_values(path: Path, rates: pd.DataFrame) -> None:
 
 
 def _refuse(path: Path, rates: pd.DataFrame, wrong: pd.Series, name: str, allowed: str) -> None:
-    """Raise `UserError` naming the first of the wrong rows, if there is any."""
+    """Raise `UserError` naming the first wrong row, if there is one."""
     if wrong.any():
         row = rates[wrong].iloc[0]
         raise UserError(f"{path}: {name} = {row[name]} of problem {row['problem_id']!r} {allowed}; mend the row or make the file again")

@@ -1,6 +1,7 @@
-"""Where the references of a run come from: sampled from the teacher when first needed, or the worked solutions themselves.
+"""The two sources of references: responses sampled from the teacher when they are first needed, and the worked solutions.
 
-Sampled references lie in one journal for each segment of a training, beside a header that says what they are of; another run may read them.
+Sampled references lie in one journal for each segment of a training. A header beside the journals holds the recipe and the teacher. Another run
+may read the references.
 """
 
 from abc import ABC, abstractmethod
@@ -33,13 +34,13 @@ HEADER = "references.json"
 
 
 class ReferenceSource(ABC):
-    """References by problem id, in `by_id`; `add` makes those that are missing."""
+    """References by problem id, in `by_id`. `add` makes missing ones."""
 
     def __init__(self) -> None:
         self.by_id: dict[str, Reference] = {}
 
     def add(self, problems: Sequence[Problem], step: int) -> None:
-        """Have a reference for each of `problems`, which are needed from update `step` on. Raises `UserError` where one cannot be made."""
+        """Make the missing references of `problems`, which are needed from update `step` on. Raises `UserError` if one cannot be made."""
         if missing := [problem for problem in problems if problem.id not in self.by_id]:
             self.by_id |= self._made(missing, step)
 
@@ -47,18 +48,18 @@ class ReferenceSource(ABC):
     def _made(self, missing: Sequence[Problem], step: int) -> dict[str, Reference]: ...
 
     def write(self, path: Path) -> None:
-        """Write all references as a table with a row for each problem (`Reference`), ordered by id; nothing where there are none."""
+        """Write all references, if any, as a table with a row for each problem (`Reference`), ordered by id."""
         if self.by_id:
             rows = [asdict(self.by_id[name]) for name in sorted(self.by_id)]
             write_table(path, pa.Table.from_pylist(rows), None)
 
     def summary(self) -> dict[str, int]:
-        """The number of references of each origin, for the record."""
+        """The number of references of each origin."""
         return {origin: sum(reference.origin == origin for reference in self.by_id.values()) for origin in ORIGINS}
 
 
 class WorkedSolutions(ReferenceSource):
-    """The problems' own worked solutions, in the student's tokens."""
+    """The problems' worked solutions, in the student's tokens."""
 
     def __init__(self, student: LoadedModel) -> None:
         super().__init__()
@@ -69,10 +70,10 @@ class WorkedSolutions(ReferenceSource):
 
 
 class SampledReferences(ReferenceSource):
-    """The teacher's own responses, sampled in the run's folder.
+    """Responses sampled from the teacher, stored in the run's folder.
 
-    teacher: as it is before training; it may be the student itself. student: it reads the references too. taken_from: the folder of another
-    run, whose references are taken first. Raises `UserError` where that folder holds references of another teacher or recipe.
+    teacher: as it is before training; it may be the student itself. student: reads the references too. taken_from: the folder of another run,
+    whose references are used where it has them. Raises `UserError` if they are of another teacher or recipe.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class SampledReferences(ReferenceSource):
 
         store = made_once(
             context,
-            # A journal of its own for each segment: groups must be cut from the same list whenever the run is started.
+            # Each segment has its own journal, so that a resumed run cuts the same groups from the same list.
             f"references-{step:06d}",
             {problem.id: problem for problem in missing},
             generate,
@@ -115,9 +116,9 @@ class SampledReferences(ReferenceSource):
 
 
 def read_from(folder: Path, header: dict[str, Any], vocabulary: int | None = None) -> dict[str, Reference]:
-    """The references that another run left in `folder`. vocabulary: see `read_references`.
+    """The references of another run in `folder`. vocabulary: see `read_references`.
 
-    Raises `UserError` where there are none, where they are of another teacher or recipe (`ReferenceRecipe.header`), or damaged.
+    Raises `UserError` if there are none, if they are of another teacher or recipe (`ReferenceRecipe.header`), or if they are damaged.
     """
     if not (folder / HEADER).exists():
         raise UserError(f"`references` {folder} has no {HEADER}; name the folder of a run of paced_exp.references, or of a distillation")

@@ -1,7 +1,7 @@
-"""Reference responses: what the teacher, with the expert solution in its context, writes for each problem.
+"""Reference responses: for each problem, a correct response sampled from the teacher, which usually reads the expert solution.
 
-K candidates are sampled and the first graded correct is kept; where none is, the worked solution stands in if that is asked for. What
-was chosen is recorded for every problem. Student and teacher later read the same ids, never re-tokenised text.
+Several candidates are sampled, and the first correct one is kept. If none is correct, the worked solution is used or the problem is dropped. The
+origin of every reference is recorded. Student and teacher later read its token ids; the text is never tokenised again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,11 @@ ORIGINS = ("teacher", "solution", "none")
 
 @dataclass(frozen=True)
 class Reference:
-    """A problem's reference response. origin: `teacher`, `solution` (the worked one), or `none` (no correct candidate and no fallback)."""
+    """A problem's reference response.
+
+    origin: `teacher`, `solution` (the worked solution), or `none` (no correct candidate and no fallback). candidates: the number that were
+    sampled. correct: how many of them were correct.
+    """
 
     problem_id: str
     token_ids: list[int]
@@ -34,10 +38,10 @@ class Reference:
 
 @dataclass(frozen=True)
 class ReferenceRecipe:
-    """What decides a sampled reference, besides the teacher and the problem.
+    """How references are sampled. A reference depends on this, the teacher and the problem.
 
-    candidates: responses sampled a problem. fallback: where none is correct, the worked `solution` stands in, or the problem is
-    `drop`ped. prompt: what the teacher reads. seed: of the run.
+    candidates: responses sampled for each problem. fallback: if none is correct, `solution` uses the worked solution and `drop` leaves the
+    problem out. prompt: the kind of prompt that the teacher reads. seed: of the run.
     """
 
     candidates: int
@@ -50,11 +54,11 @@ class ReferenceRecipe:
     @property
     def sampling(self) -> Sampling:
         """How the candidates are sampled."""
-        # With the rollouts' own seed a model that teaches itself would reuse the very draws that made its pass rate.
+        # With the rollouts' seed, a model that is its own teacher would sample the same responses that made its pass rate.
         return Sampling(self.candidates, self.max_new_tokens, self.temperature, self.seed + 1)
 
     def header(self, teacher: LoadedModel) -> dict[str, Any]:
-        """The recipe and the teacher, as they are stored beside references: those of another header are other references."""
+        """The recipe and the teacher, as they are stored beside references. Another header means other references."""
         return {"teacher": teacher.fingerprint, **asdict(self)}
 
 
@@ -69,7 +73,7 @@ def sampled_references(
 ) -> Iterator[Reference]:
     """Sample and grade candidates and choose a reference for each problem, in the order in which they finish.
 
-    watch: see `RolloutEngine.generate`. Raises `UserError` for candidates < 1 and for a problem without an expert solution that needs one.
+    watch: see `RolloutEngine.generate`. Raises `UserError` for candidates < 1 and for a problem that needs an expert solution and has none.
     """
     if recipe.candidates < 1:
         raise UserError(f"`candidates` {recipe.candidates} must be at least 1")
@@ -97,9 +101,9 @@ def make_references(
     *,
     watch: Watch | None = None,
 ) -> dict[str, Reference]:
-    """A reference for each problem, by id: `sampled_references` of those that `store` lacks, each stored at once.
+    """All references in `store`, by problem id, after `sampled_references` has made those of `problems` that it lacks. Each is stored at once.
 
-    Raises `UserError` as that does, and for a stored reference that cannot be the teacher's.
+    Raises `UserError` as `sampled_references` and `read_references` do.
     """
     done = store.done_ids()
     todo = [problem for problem in problems if problem.id not in done]
@@ -109,15 +113,15 @@ def make_references(
 
 
 def vocabulary_of(model: LoadedModel) -> int:
-    """Token ids that a model can read: the rows of its embedding."""
+    """The number of token ids that a model can read: the rows of its embedding."""
     return int(model.model.get_input_embeddings().num_embeddings)
 
 
 def read_references(store: ChunkStore, vocabulary: int | None = None) -> dict[str, Reference]:
     """The references a store holds, by problem id.
 
-    vocabulary: the number of token ids that all models which are to read the references know; not checked when left out. Raises
-    `UserError` naming the line of a damaged reference.
+    vocabulary: the number of token ids that all readers of the references know; without it ids are not checked. Raises `UserError` naming the
+    line of a damaged reference.
     """
     found: dict[str, Reference] = {}
     for row in (row for rows in store.chunks() for row in rows):
@@ -143,7 +147,7 @@ def _wrong(row: dict[str, Any], vocabulary: int | None) -> str:
 
 
 def solution_ids(problem: Problem, model: LoadedModel) -> list[int]:
-    """Token ids of the worked solution as a response: its text and the end-of-sequence id. Raises `UserError` for a problem without one."""
+    """The worked solution as a response: the token ids of its text and the end-of-sequence id. Raises `UserError` for a problem without one."""
     if not problem.solution:
         raise UserError(
             f"problem {problem.id!r} has no expert solution, which was to be its reference; give a source with a solution column or drop it"

@@ -1,4 +1,4 @@
-"""What a stored row may hold: the columns of rollouts and of references, their types, and the check of a row that is written or read back."""
+"""The columns of stored rows, for rollouts and references: their types, and the check of each row that is written or read."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -24,7 +24,7 @@ _LARGEST_TOKEN = 2**31
 
 @cache
 def schema_of(columns: tuple[str, ...]) -> pa.Schema:
-    """The Arrow schema of rows with these columns, in their order. Raises `ValueError` for a column that no row may have."""
+    """The Arrow schema of rows with these columns, in this order. Raises `ValueError` for an unknown column."""
     if unknown := [name for name in columns if name not in _TYPES]:
         raise ValueError(f"column {unknown[0]!r} is not known; known: {', '.join(_TYPES)}")
     types = _TYPES | ({"correct": pa.int64()} if _REFERENCE in columns else {})
@@ -32,7 +32,7 @@ def schema_of(columns: tuple[str, ...]) -> pa.Schema:
 
 
 def check_row(row: Any, columns: Sequence[str]) -> None:
-    """Raise `ValueError` saying what is wrong unless `row` has exactly `columns`, each of its type and in its range."""
+    """Raise `ValueError` unless `row` has exactly `columns`, each with a value of its type and range. The message says what is wrong."""
     if not isinstance(row, dict) or not isinstance(row.get("problem_id"), str):
         raise ValueError("a row is not an object with a problem_id")
     name = row["problem_id"]
@@ -49,14 +49,14 @@ def check_row(row: Any, columns: Sequence[str]) -> None:
 def _wrong(column: str, value: Any, reference: bool) -> str:
     kind = _TYPES[column]
     if column == "token_ids":
-        # By sets and extremes, not element by element: a store at the paper's scale has a thousand million tokens.
+        # Sets, min and max are faster than a check of each element: a store at the paper's scale has a billion tokens.
         if type(value) is not list or not set(map(type, value)) <= {int}:
             return "must be a list of whole numbers"
         return "" if not value or (min(value) >= 0 and max(value) < _LARGEST_TOKEN) else f"has an id outside 0 to {_LARGEST_TOKEN - 1}"
     if kind == pa.string():
         if type(value) is not str:
             return f"is {value!r:.40}, not text"
-        value.encode()  # a lone surrogate is a UnicodeEncodeError, which is a ValueError
+        value.encode()  # a lone surrogate raises UnicodeEncodeError, which is a ValueError
         return ""
     if kind == pa.bool_() and not (reference and column == "correct"):
         return "" if type(value) is bool else f"is {value!r:.40}, neither true nor false"
@@ -64,10 +64,10 @@ def _wrong(column: str, value: Any, reference: bool) -> str:
 
 
 def plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """`row` with numpy's scalars and arrays converted to Python's numbers and lists."""
+    """`row` with numpy scalars and arrays converted to Python numbers and lists."""
     return {name: value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value for name, value in row.items()}
 
 
 def outside(token_ids: Sequence[int], vocabulary: int) -> int | None:
-    """The first id that a model with `vocabulary` embeddings cannot read, or None where it can read all."""
+    """The first id that a model with `vocabulary` embeddings cannot read; None if it can read all."""
     return next((int(token) for token in token_ids if not 0 <= token < vocabulary), None)

@@ -1,4 +1,4 @@
-"""Rollouts put together: problems, the student, graded samples, pass rates."""
+"""The command of rollouts: load problems and the student, sample and grade, and write pass rates."""
 
 import hashlib
 import json
@@ -29,9 +29,9 @@ from paced_exp.rollouts.summary import summary
 
 
 def roll_out(config: RolloutConfig) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Run (or resume) the rollouts; returns the pass rates (see `pass_rates.pass_rates`) and the record.
+    """Run or resume the rollouts. Returns the pass rates (see `pass_rates.pass_rates`) and the record.
 
-    Raises `UserError` for anything the user can mend, among it a run folder whose rollouts are of other problems or another student.
+    Raises `UserError` for anything the user can mend, such as a run folder with rollouts of other problems or another student.
     """
     run = RunFolder(config.out, config)
     record = run.recorded(KIND, lambda: _roll_out(config, run))
@@ -57,7 +57,7 @@ def _roll_out(config: RolloutConfig, run: RunFolder) -> dict[str, Any]:
             Sampling(config.K, config.max_new_tokens, config.temperature, config.seed),
             watch=lambda finished, sampled: bar.watch(finished, sampled),
         )
-        # The folder is taken only now: a command that is refused leaves none behind to be in the way of its correction.
+        # The folder is created only now: a refused command leaves none, so the corrected command can use the same name.
         run.open()
         _claim(run / "inputs.json", {"problems": _hash(problems), **asdict(fingerprint)})
         save_problems(problems, run / "problems.parquet")
@@ -77,14 +77,14 @@ def _roll_out(config: RolloutConfig, run: RunFolder) -> dict[str, Any]:
         "config": configs.as_dict(config),
         **summary(rates, [problem.source for problem in problems]),
         "skipped_long": len(long.skipped),
-        # Of the session that finished the run: what a resumed run had made before is not in it.
+        # Of the session that finished the run only, not of earlier ones that were interrupted.
         "session": {"rollouts": made, "tokens": tokens, "seconds": round(seconds, 3)},
         "provenance": provenance(config.seed),
     }
 
 
 def _claim(path: Path, inputs: dict[str, Any]) -> None:
-    """Remember what this folder's rollouts are of; refuse to add rollouts of something else under the same names."""
+    """Store what the folder's rollouts are of. Raises `UserError` if the folder has rollouts of something else."""
     if not path.exists():
         write_json(path, inputs)
         return

@@ -1,4 +1,4 @@
-"""Sampling by inverse CDF, each rollout from a counter-based random stream of its own, so that the batch around it does not matter."""
+"""Sampling by inverse CDF. Each rollout has its own counter-based random stream, so it does not depend on the rest of the batch."""
 
 from collections.abc import Sequence
 
@@ -11,17 +11,17 @@ _CELLS = 1 << 24  # float64 cells of one block of the CDF: 128 MiB
 
 
 class UniformStreams:
-    """One stream of uniform numbers in [0, 1) for each seed: Philox4x64 keyed by the seed (Salmon et al., SC 2011).
+    """A stream of uniform numbers in [0, 1) for each seed: Philox4x64 keyed by the seed (Salmon et al., SC 2011).
 
-    numpy keeps the raw output of its bit generators fixed across versions, unlike what `Generator` makes of it; the 53 high bits of
-    each 64-bit word are taken here.
+    A number is the 53 high bits of a raw 64-bit word. numpy keeps the raw output of its bit generators the same in all versions, but not the
+    numbers of `Generator`.
     """
 
     def __init__(self, seeds: Sequence[int]) -> None:
         self._generators = [np.random.Philox(key=seed) for seed in seeds]
 
     def draw(self, rows: Sequence[int], count: int) -> np.ndarray:
-        """The next `count` numbers of each stream in `rows`: float64, shape (streams, count); streams not in `rows` get zeros."""
+        """The next `count` numbers of the streams in `rows`: float64 (streams, count). The rows of other streams are zero."""
         words = np.zeros((len(self._generators), count), dtype=np.uint64)
         for row in rows:
             words[row] = self._generators[row].random_raw(count)
@@ -29,10 +29,10 @@ class UniformStreams:
 
 
 def sample_tokens(logits: torch.Tensor, uniforms: torch.Tensor | None, temperature: float) -> torch.Tensor:
-    """A token id for each row: the first whose cumulative probability under softmax(logits / temperature) exceeds the row's uniform.
+    """For each row, the first token id whose cumulative probability under softmax(logits / temperature) exceeds the row's uniform number.
 
-    logits: (rows, vocabulary). uniforms: (rows,) float64 in [0, 1); None means temperature 0: the largest logit. Returns (rows,) int64.
-    The CDF is summed in float64, in the order of the ids. Raises `UserError` where a row of logits is NaN or infinite.
+    logits: (rows, vocabulary). uniforms: (rows,) float64 in [0, 1); None takes the largest logit (temperature 0). Returns (rows,) int64. The
+    CDF is summed in float64, in the order of the ids. Raises `UserError` if logits are NaN or infinite.
     """
     if uniforms is None:
         best, tokens = logits.max(dim=-1)
@@ -43,11 +43,11 @@ def sample_tokens(logits: torch.Tensor, uniforms: torch.Tensor | None, temperatu
         parts = zip(logits.split(rows), uniforms.split(rows), strict=True)
         return torch.cat([sample_tokens(part, numbers, temperature) for part, numbers in parts])
     cells = logits.double()
-    # The largest is subtracted before dividing, so that the smallest temperatures overflow to -inf only, never to NaN.
+    # The largest logit is subtracted before the division, so that very low temperatures give -inf and never NaN.
     cells = (cells - cells.amax(dim=-1, keepdim=True)).div_(temperature).exp_().cumsum_(dim=-1)
     total = cells[:, -1]
     _check_finite(total)
-    # u * total < total, and the search is strict: the token found has positive probability.
+    # Since u * total < total and the search is strict, the token has positive probability.
     return torch.searchsorted(cells, (uniforms * total)[:, None], right=True)[:, 0]
 
 

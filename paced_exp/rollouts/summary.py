@@ -1,4 +1,4 @@
-"""Pass rates summarised for the record and the terminal."""
+"""Summary of pass rates, for the record and the terminal."""
 
 import math
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ FIFTHS = ("0.0-0.2", "0.2-0.4", "0.4-0.6", "0.6-0.8", "0.8-1.0")
 
 
 def summary(rates: pd.DataFrame, sources: Sequence[str]) -> dict[str, Any]:
-    """Numbers of the summary table: one row a source and one for all, and the problems in each fifth of the pass-rate range.
+    """A row for each source and one for all problems, and the number of problems in each fifth of the pass-rate range.
 
-    pass_rate_low and pass_rate_high: the mean pass rate's 95 % interval over problems, normal, or, where few problems differ from the
-    commonest pass rate, `evaluation.metrics.bounded_interval`; null for a single problem.
+    pass_rate_low, pass_rate_high: 95 % interval of the mean pass rate over problems. It is the normal interval, or `bounded_interval` if few
+    problems differ from the commonest pass rate, or None for a single problem.
     """
     names = np.array(sources)
     distinct = sorted(set(sources))
@@ -45,7 +45,7 @@ def summary(rates: pd.DataFrame, sources: Sequence[str]) -> dict[str, Any]:
                 "mean_tokens": float((part["mean_tokens"] * part["K"]).sum() / part["K"].sum()),
             }
         )
-    # Exact in integers: 5 k // K puts k / K into its fifth, the last one closed.
+    # 5 k // K is the fifth of k / K, exact in integers. The last fifth includes 1.
     fifths = np.bincount(np.minimum(5 * rates["k"].to_numpy() // rates["K"].to_numpy(), 4), minlength=5)
     return {"sources": rows, "fifths": dict(zip(FIFTHS, fifths.tolist(), strict=True))}
 

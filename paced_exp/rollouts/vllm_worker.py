@@ -1,7 +1,7 @@
-"""One vLLM engine in a process of its own: `vllm_worker.py`, run by path, commands in and results out as JSON lines.
+"""One vLLM engine in its own process. It is run by path, and reads commands and writes results as JSON lines.
 
-The first line in holds vllm.LLM's arguments. Then {"generate": ...} answers with a line a prompt as it finishes, {"reload": FOLDER} swaps
-the weights in place. A process of its own keeps vLLM's threads, logging and memory out of the caller's, and its death is the engine's alone.
+The first line holds the arguments of vllm.LLM. After that, {"generate": ...} gives a line for each prompt as it finishes, and {"reload": FOLDER}
+replaces the weights. In its own process, vLLM's threads, logging and memory do not affect the caller, nor does its death.
 """
 
 import json
@@ -17,7 +17,7 @@ from typing import Any
 def main() -> None:
     """Serve commands from standard input until it is closed."""
     replies = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)  # vLLM logs to standard output, which is the channel to the caller
+    os.dup2(2, 1)  # vLLM logs to standard output, which only the replies may use
     commands: queue.Queue[dict[str, Any]] = queue.Queue()
     threading.Thread(target=_listen, args=(commands,), daemon=True).start()
 
@@ -33,7 +33,7 @@ def main() -> None:
         while True:
             command = commands.get()
             if "reload" in command:
-                # The loader that read the checkpoint reads the new weights too; keys and values of the old ones go with them.
+                # The checkpoint's loader reads the new weights. Keys and values of the old ones are dropped.
                 llm.collective_rpc("reload_weights", kwargs={"weights_path": command["reload"]})
                 llm.reset_prefix_cache()
                 reply(reloaded=True)
@@ -47,7 +47,7 @@ def main() -> None:
 def _listen(commands: "queue.Queue[dict[str, Any]]") -> None:
     for line in sys.stdin.buffer:
         commands.put(json.loads(line))
-    # The caller is gone, however it went. vLLM's own children (tensor parallelism) are of this process's group and go with it.
+    # The caller has ended. vLLM's child processes (tensor parallelism) are in this process's group and end with it.
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
@@ -58,14 +58,14 @@ def _start(arguments: dict[str, Any]) -> Any:
     if share is not None:
         import torch
 
-        # vLLM's own option is a share of all the memory, whoever else is on the GPU.
+        # vLLM's option is a share of the total memory, whatever other processes use.
         free, total = torch.cuda.mem_get_info()
         arguments["gpu_memory_utilization"] = share * free / total
     return LLM(**arguments)
 
 
 def _generate(llm: Any, request: dict[str, Any], reply: Any) -> None:
-    """`LLM.generate` answers when all is done; the engine's own steps answer with each prompt as it finishes."""
+    """Generate and reply with each prompt as it finishes. `LLM.generate` would only return when all have finished."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind  # type: ignore[import-not-found]
 

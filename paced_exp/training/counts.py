@@ -22,13 +22,18 @@ def initial_counts(rollouts: StudentRollouts, path: str | None) -> Counts:
     context, sampling, problems = rollouts.context, rollouts.sampling, rollouts.problems
     fingerprint = Fingerprint.of(rollouts.student, temperature=sampling.temperature, max_new_tokens=sampling.max_new_tokens)
     if path is not None:
-        return counts_in(read_pass_rates(path, fingerprint), problems, path)
+        return given_counts(path, fingerprint, problems)
     store = rollouts.graded(0, 0)
     if context.processes.main:
         rates = pass_rates(store.outcomes())
         write_pass_rates(context.folder / "pass_rates.parquet", rates, fingerprint)
         warn_of_truncation(rates, sampling.max_new_tokens)
     return counts_of(store, problems)
+
+
+def given_counts(path: str, fingerprint: Fingerprint, problems: Sequence[Problem]) -> Counts:
+    """k and K (n,) of `problems` from the pass rates at `path`. Raises `UserError` where `initial_counts` does."""
+    return counts_in(read_pass_rates(path, fingerprint), problems, path)
 
 
 def counts_of(store: ChunkStore, problems: Sequence[Problem]) -> Counts:

@@ -31,7 +31,7 @@ def sample_references(config: ReferencesConfig) -> dict[str, Any]:
 def _sample_references(config: ReferencesConfig, run: RunFolder) -> dict[str, Any]:
     engines = Engines(config)
     inputs = load_inputs(config)
-    # The folder is taken only now: a command that is refused leaves none behind to be in the way of its correction.
+    # The folder is created only now: a refused command leaves none, so the corrected command can use the same name.
     run.open().claim(inputs.fingerprints)
     save_problems(inputs.problems, run / "problems.parquet")
     clock = StageClock(run / "seconds.json")

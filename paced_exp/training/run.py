@@ -16,11 +16,12 @@ from transformers.utils import logging as transformers_logging
 from paced_exp.core import config as configs
 from paced_exp.core.checkpoints import digests, fault, sync, written_whole
 from paced_exp.core.clock import StageClock
+from paced_exp.core.errors import UserError, renaming
 from paced_exp.core.json_files import read_checked, write_checked
 from paced_exp.core.run_folder import RunFolder, provenance
 from paced_exp.data.sources import save_problems
 from paced_exp.evaluation.config import EvaluateConfig
-from paced_exp.evaluation.run import check_evaluation, evaluate
+from paced_exp.evaluation.run import check_evaluation, evaluate, is_finished
 from paced_exp.grading import grader as grading
 from paced_exp.rollouts.engine import Sampling
 from paced_exp.rollouts.engines import Engines
@@ -30,11 +31,19 @@ from paced_exp.training.config import KIND, DistillConfig
 from paced_exp.training.counts import initial_counts
 from paced_exp.training.data import make_training_data
 from paced_exp.training.inputs import load_inputs
+from paced_exp.training.other_runs import check_other_runs
 from paced_exp.training.record import training_record
 from paced_exp.training.student_rollouts import StudentRollouts
 from paced_exp.training.trainer import PacedTrainer
 
 DONE = "trained.json"  # written last, so that a run killed in its evaluation does not train again
+# How messages about the evaluation name its options, which have other names here.
+_EVALUATION_OPTIONS = {
+    "problems": "`evaluate`",
+    "limit": "`evaluate_limit`",
+    "against": "`base_evaluation`",
+    "seed": "the evaluation's seed",
+}
 
 
 @dataclass(frozen=True)
@@ -54,11 +63,10 @@ def train_run(config: DistillConfig, run: RunFolder) -> Trained:
         return done
     engines = Engines(config)
     inputs = load_inputs(config)
-    evaluation = evaluation_config(config, run)
-    if processes.main and evaluation is not None:
-        check_evaluation(evaluation)
-    # The folder is taken only now: a command that is refused leaves none behind to be in the way of its correction.
     if processes.main:
+        check_other_runs(config, inputs)
+        _check_evaluation(config, run)
+        # The folder is created only now: a refused command leaves none, so the corrected command can use the same name.
         run.open().claim(inputs.fingerprints)
         save_problems(inputs.problems, run / "problems.parquet")
     processes.wait()
@@ -138,10 +146,27 @@ def evaluation_config(config: DistillConfig, run: RunFolder) -> EvaluateConfig |
     )
 
 
+def _check_evaluation(config: DistillConfig, run: RunFolder) -> None:
+    """Raise `UserError` for an evaluation that cannot be made after the training, or not be compared with `base_evaluation`."""
+    evaluation = evaluation_config(config, run)
+    if evaluation is None:
+        return
+    if config.base_evaluation and not is_finished(config.base_evaluation):
+        raise UserError(
+            f"`base_evaluation` {config.base_evaluation} is not the folder of a finished evaluation; give the `out` of one, "
+            "or leave the option out: the student is then evaluated here"
+        )
+    with renaming(_EVALUATION_OPTIONS):
+        check_evaluation(evaluation)
+
+
 def evaluate_run(config: DistillConfig, run: RunFolder) -> dict[str, Any] | None:
     """Evaluate the trained student; None where `evaluate` is none."""
     evaluation = evaluation_config(config, run)
-    return None if evaluation is None else evaluate(evaluation)
+    if evaluation is None:
+        return None
+    with renaming(_EVALUATION_OPTIONS):
+        return evaluate(evaluation)
 
 
 def distill(config: DistillConfig) -> dict[str, Any]:

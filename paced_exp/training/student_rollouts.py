@@ -1,7 +1,7 @@
-"""Rollouts of the student in training: those behind its pass rates, and the responses of on-policy stages.
+"""Rollouts of the student in training: those for its pass rates, and the responses of on-policy stages.
 
-Each set lies in a file named after the update at which it was made, since the student changes with every update. After a kill the run goes
-back to its last checkpoint; what was made since is read back, and would come out the same if it were made again.
+The student changes with every update, so each set of rollouts lies in a file named after the update at which it was made. After a kill the run
+goes back to its last checkpoint. Rollouts made since then are read back; made again, they would be the same.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,10 +23,10 @@ from paced_exp.training.whole_student import WholeStudent
 
 
 class StudentRollouts:
-    """What is sampled from `student` while it trains on `problems`.
+    """The rollouts of `student` for `problems`, before and during its training.
 
-    sampling: of the rollouts behind pass rates before training. Those taken again have random streams of their own, and so have on-policy
-    responses, of which there is one a problem.
+    sampling: of the rollouts for pass rates before training. Later rollouts have other random streams. On-policy stages sample one response to
+    each problem.
     """
 
     def __init__(self, context: RunContext, student: LoadedModel, problems: Sequence[Problem], sampling: Sampling) -> None:

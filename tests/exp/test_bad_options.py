@@ -53,8 +53,6 @@ BAD: dict[Any, dict[str, list[str]]] = {
 FREE = {("out", "unknown"), ("out", "absent"), ("out", "empty"), ("base_evaluation", "empty")} | {
     (name, fault) for name in ("cache", "records") for fault in BAD[str]
 }
-# Read when the work that comes before them is done: the line is the last one, and the folder stays for the corrected command.
-LATE = {"references", "base_evaluation", "pass_rates"}
 # Names of sources, models and files, which are quoted in place of the option.
 QUOTED = {"student", "teacher", "model", "problems", "evaluate", "against", "pass_rates", "base_evaluation", "references", "weights"}
 
@@ -134,7 +132,7 @@ def complaint(bad: Bad, models: Path, source: Path, out: Path, capsys: pytest.Ca
             return f"status {stopped.code}, {lines}"
         if not bad.named(errors[0]):
             return f"does not name {flag_of(bad.option)}: {errors[0]}"
-        if bad.option not in LATE and (len(lines) > 1 or out.exists()):
+        if len(lines) > 1 or out.exists():
             return "refused late, with work done"
         return ""
     except Exception as error:

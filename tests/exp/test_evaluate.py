@@ -218,7 +218,7 @@ def test_the_base_of_the_working_folder_lies_beside_it(
 
 
 def test_an_evaluation_with_other_options_is_not_compared_with(whole: Path, models: Path, sources: list[Path], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"evaluated with other options; differing: seed \(0 there, 1 now\)"):
+    with pytest.raises(UserError, match=r"evaluated with other options; differing: `seed` \(0 there, 1 now\)"):
         evaluation_run.evaluate(config(models, sources, tmp_path / "out", against=str(whole), seed=1))
 
 
@@ -247,7 +247,7 @@ def test_forgetting_that_cannot_be_measured_is_said(models: Path, sources: list[
     with pytest.raises(UserError, match=r"`retention` keep is none of `problems` .*; forgetting is measured on sources that are evaluated"):
         evaluation_run.evaluate(dataclasses.replace(asked, retention="keep"))
     assert not (tmp_path / "out").exists()
-    assert "forgetting: not measured, since none of `problems` is named by `retention`" in evaluation_table.table(
+    assert "forgetting: not measured, since `retention` names no source that is evaluated" in evaluation_table.table(
         evaluation_run.evaluate(asked)
     )
 

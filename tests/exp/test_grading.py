@@ -410,4 +410,4 @@ def test_the_rate_and_the_failures_are_logged(caplog, grader):
     assert re.search(r"graded 1 responses in \d+\.\d\d s \(\d+ items/s\)", caplog.text)
     with Grader(workers=1, time_limit=0.2) as limited:
         limited.grade([problem("4")], [boxed("9^{9^{9^{9}}}")])
-    assert "1 of 1 answers counted as not correct: 1 over the grading time limit of 0.2 s" in caplog.text
+    assert "1 of 1 answers count as wrong: 1 exceeded the grading time limit of 0.2 s" in caplog.text

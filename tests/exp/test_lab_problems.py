@@ -30,16 +30,21 @@ def drawn() -> dict[str, list[Problem]]:
 # ---- splits and streams
 
 
+def of_one_use(one: str, other: str) -> bool:
+    """Whether two splits may share prompts: one is the other's harder form, or distillation trains on both."""
+    return one == other.removeprefix("harder-") or {one, other} <= {"train", "pool", "harder-train"}
+
+
 def test_no_prompt_of_one_split_occurs_in_another(drawn: dict[str, list[Problem]]) -> None:
     prompts = {split: {problem.prompt for problem in problems} for split, problems in drawn.items()}
     for one, other in itertools.combinations(prompts, 2):
-        if one != other.removeprefix("harder-") and (one, other) != ("train", "pool"):
+        if not of_one_use(one, other):
             assert not prompts[one] & prompts[other], (one, other)
     # Not by luck: a prompt's hash says which splits may use it.
     for split, problems in drawn.items():
         assert all(bucket(problem.prompt) in SPLITS[split].buckets for problem in problems)
     for (name, one), (other_name, other) in itertools.combinations(SPLITS.items(), 2):
-        if name == other_name.removeprefix("harder-") or (name, other_name) == ("train", "pool"):  # both are distilled on
+        if of_one_use(name, other_name):
             assert one.buckets == other.buckets and one.families == other.families
         else:
             assert not set(one.buckets) & set(other.buckets) or not one.families.keys() & other.families.keys()

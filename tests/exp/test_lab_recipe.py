@@ -329,4 +329,4 @@ def test_a_damaged_state_is_named_and_the_one_before_it_is_taken(
     assert_same_run(tmp_path / "run", whole)
     said = capsys.readouterr().err
     assert f"checkpoint-3 is damaged: {pretrain.STATE} is not as it was written" in said and "the run goes on from checkpoint-2" in said
-    assert f"{pretrain.STATE} is of an older version, which nothing shows to be whole; it is not read" in said
+    assert f"{pretrain.STATE} was written by an older version without a checksum; it is not read" in said

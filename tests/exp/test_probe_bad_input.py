@@ -49,7 +49,7 @@ def test_options_that_cannot_be(
 ) -> None:
     argv = arguments(models, problems, tmp_path / "run", **changes)
     assert message in refused(lambda: snr_probe.main(argv), capsys)
-    assert not (tmp_path / "run").exists(), "a refused command leaves nothing in the way of its correction"
+    assert not (tmp_path / "run").exists(), "a refused command leaves a folder"
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def test_bad_input_is_one_line_and_status_2(
         exit_cleanly(lambda: rollout.main(argv))
     errors = capsys.readouterr().err
     assert caught.value.code == 2 and message in errors and len(errors.strip().splitlines()) == 1, errors
-    assert not (tmp_path / "run").exists(), "a refused command leaves no folder in the way of its correction"
+    assert not (tmp_path / "run").exists(), "a refused command leaves a folder"
 
 
 @pytest.mark.usefixtures("length_grader")

@@ -1,10 +1,10 @@
-"""The lab's problem families: reasoning-gym generators at graded levels, eight of mathematics and three of retention.
+"""The lab's problem families: reasoning-gym generators at levels of difficulty, six families of mathematics and three of retention.
 
-Levels 1 to 5 are for the shipped models of a million parameters, 6 to 8 for those of the gpu scale besides.
+The shipped models of a million parameters use levels 1 to 5; the models of the gpu scale use levels 1 to 8.
 
-Mathematics is what is distilled; the retention families never occur in distillation data, so a drop on them is forgetting.
-number_sorting is left out of retention on purpose: its fixed instructions alone cost more tokens than a whole problem of the others; and
-letter_counting, which these small models learn long after everything else.
+Distillation trains on mathematics only, so a drop on the retention families is forgetting. Two families are left out of retention:
+number_sorting, whose fixed instructions have more tokens than a whole problem of the others, and letter_counting, which these small models
+learn long after everything else.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from paced_exp.data.lab import solutions
 
 @dataclass(frozen=True)
 class Family:
-    """A reasoning-gym data set by name, its configuration at each level (1 first), and the function that works out a solution."""
+    """A reasoning-gym data set. levels: its configuration at each level, from level 1. steps: the function that writes a worked solution."""
 
     name: str
     levels: tuple[dict[str, Any], ...]
@@ -94,5 +94,5 @@ FAMILIES: dict[str, Family] = MATHEMATICS | RETENTION
 
 @cache
 def generator(name: str, level: int) -> Any:
-    """The reasoning-gym data set of a family at a level; item i is made from seed i alone, whatever was drawn before."""
+    """The reasoning-gym data set of a family at a level. Item i depends on the seed i alone, not on earlier draws."""
     return reasoning_gym.create_dataset(name, seed=0, size=2**62, **FAMILIES[name].levels[level - 1])

@@ -1,7 +1,8 @@
-"""Worked solutions for the lab's problems, written from reasoning-gym's own metadata.
+"""Worked solutions of the lab's problems, written from reasoning-gym's metadata.
 
-Each function takes a reasoning-gym entry and returns the lines of work that lead to the answer; `worked` adds the boxed answer and
-`concise` keeps the least work (what "answer concisely" asks for). The lines are short on purpose: a 1 M-parameter model learns them.
+Each function of a family takes a reasoning-gym entry and returns the lines of work that lead to the answer. `worked` adds the boxed answer.
+`concise` keeps the last lines of work only, for prompts that ask for a concise answer. Lines are short, so that a 1 M-parameter model learns
+them.
 """
 
 import math
@@ -25,12 +26,12 @@ def concise(steps: Steps, entry: Entry) -> str:
 
 
 def direct(entry: Entry) -> list[str]:
-    """No work: the answer is read off the prompt."""
+    """No work: the answer follows directly from the prompt."""
     return []
 
 
 def _running_totals(tokens: list[str], value: Callable[[str], Any]) -> list[str]:
-    """`a + b - c` as the lines `a + b = s`, `s - c = t`; exact, since `value` is int or Decimal."""
+    """The lines `a + b = s` and `s - c = t` for `a + b - c`. They are exact, since `value` is int or Decimal."""
     total, lines = value(tokens[0]), []
     for operator, term in zip(tokens[1::2], tokens[2::2], strict=True):
         result = total + value(term) if operator == "+" else total - value(term)
@@ -40,17 +41,17 @@ def _running_totals(tokens: list[str], value: Callable[[str], Any]) -> list[str]
 
 
 def chain_sum(entry: Entry) -> list[str]:
-    """Left to right, one addition or subtraction a line."""
+    """One addition or subtraction a line, from left to right."""
     return _running_totals(entry["metadata"]["expression"].split(), int)
 
 
 def decimal_chain_sum(entry: Entry) -> list[str]:
-    """Left to right in exact decimals, one addition or subtraction a line."""
+    """One addition or subtraction of exact decimals a line, from left to right."""
     return _running_totals(entry["metadata"]["expression"].split(), Decimal)
 
 
 def _multiply(left: int, right: int) -> list[str]:
-    """One product; two many-digit factors are split over the digits of the right one, and the partial products added up."""
+    """The lines of one product. If both factors have several digits, the partial products by the right factor's digits are added."""
     if right < 10 or left < 10:
         return [f"{left} * {right} = {left * right}"]
     parts = [int(digit) * 10**power for power, digit in enumerate(reversed(str(right))) if digit != "0"][::-1]
@@ -61,7 +62,7 @@ def _multiply(left: int, right: int) -> list[str]:
 
 
 def products(entry: Entry) -> list[str]:
-    """Left to right, one product a line, many-digit factors by partial products."""
+    """One product after the other, from left to right (`_multiply`)."""
     numbers = [int(number) for number in entry["metadata"]["expression"].split(" * ")]
     total, lines = numbers[0], []
     for number in numbers[1:]:
@@ -71,7 +72,7 @@ def products(entry: Entry) -> list[str]:
 
 
 def _euclid(a: int, b: int) -> list[str]:
-    """Euclid's algorithm, larger number first: `48 = 2 * 18 + 12` until the remainder is 0."""
+    """Euclid's algorithm from the larger number: lines like `48 = 2 * 18 + 12`, until the remainder is 0."""
     a, b = max(a, b), min(a, b)
     lines = []
     while b:
@@ -87,7 +88,7 @@ def gcd(entry: Entry) -> list[str]:
 
 
 def fraction_simplification(entry: Entry) -> list[str]:
-    """Euclid's algorithm on numerator and denominator, then both divided by their greatest common divisor."""
+    """Euclid's algorithm on numerator and denominator; then both are divided by their greatest common divisor."""
     numerator, denominator = entry["metadata"]["numerator"], entry["metadata"]["denominator"]
     divisor = math.gcd(numerator, denominator)
     lines = _euclid(numerator, denominator)

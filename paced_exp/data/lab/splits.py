@@ -1,8 +1,10 @@
-"""Disjoint, seeded splits of the lab's problems, as endless deterministic streams.
+"""Disjoint splits of the lab's problems, as deterministic streams that depend on a seed.
 
-A problem belongs to a split by the SHA-256 of its prompt, so that no prompt of one split can occur in another, whatever is drawn:
-disjointness holds by construction, not by bookkeeping. The models are pretrained on `pretrain` prompts only; a `harder-` split has the
-buckets of the split it is a harder form of, for the models of the gpu scale, which are pretrained on `harder-pretrain` only.
+The SHA-256 of a problem's prompt decides its hash bucket, and splits have different buckets. So no prompt can occur in two splits, whatever is
+drawn. Buckets are shared in three cases only: by `train` and `pool`; by `retention` and splits with other families; and by a split and its
+harder form for the models of the gpu scale (`harder-`).
+
+The lab's models are pretrained on `pretrain` only, those of the gpu scale on `harder-pretrain` only.
 """
 
 import hashlib
@@ -20,9 +22,10 @@ BUCKETS = 100
 
 @dataclass(frozen=True)
 class Split:
-    """families: where its problems come from. levels: drawn uniformly. buckets: the hash buckets that are its own. size: the default count.
+    """What a split draws from.
 
-    quotas: problems of each family at each level (1 first), where the mix is fixed; such a split ends after them, and `size` is their number.
+    families: of its problems. levels: drawn uniformly. buckets: the hash buckets of its prompts. size: the default number of problems. quotas: if
+    the mix is fixed, the number of problems of each family at each level, from level 1. Such a split ends after `size` problems.
     """
 
     families: dict[str, Family]
@@ -32,8 +35,8 @@ class Split:
     quotas: Mapping[str, tuple[int, ...]] | None = None
 
 
-# A pool that is passed over once. Levels with few distinct prompts give at most half of what harder levels, which may draw the same prompts,
-# leave of them in the split's buckets, so that the mix does not drift from easy to hard as they run dry; the others give equally many.
+# Quotas of a pool for training that visits no problem twice. An easy level has few distinct prompts, and harder levels may draw the same ones.
+# Its quota is at most half of the prompts that these leave, so that it does not run dry. All other levels have equal quotas.
 _POOL = {
     "chain_sum": (45, 607, 912, 912, 912),
     "products": (20, 230, 912, 912, 912),
@@ -49,7 +52,7 @@ SPLITS: dict[str, Split] = {
     "mid": Split(MATHEMATICS, (2, 3), range(85, 90), 500),  # evaluation, medium (the role of MATH-500)
     "hard-a": Split(MATHEMATICS, (4,), range(90, 95), 300),  # evaluation, hard (the role of AIME 2024)
     "hard-b": Split(MATHEMATICS, (5,), range(95, 100), 300),  # evaluation, hardest (the role of AIME 2025)
-    "retention": Split(RETENTION, (1, 2, 3), range(60, 100), 500),  # what distillation never trains: forgetting (the role of MMLU)
+    "retention": Split(RETENTION, (1, 2, 3), range(60, 100), 500),  # evaluation, forgetting: never distilled on (the role of MMLU)
     "harder-pretrain": Split(FAMILIES, tuple(range(1, 9)), range(0, 60), 100_000),  # what the models of the gpu scale are pretrained on
     "harder-train": Split(MATHEMATICS, tuple(range(1, 9)), range(60, 85), 4_000),  # distillation at gpu scale
     "harder-mid": Split(MATHEMATICS, (4, 5), range(85, 90), 500),  # evaluation at gpu scale, medium
@@ -58,7 +61,7 @@ SPLITS: dict[str, Split] = {
 }
 DEFAULT_SIZES: dict[str, int] = {name: split.size for name, split in SPLITS.items()}
 
-# reasoning-gym seeds an item by its index, and numpy (used by some generators) takes 32-bit seeds only.
+# reasoning-gym takes an item's index as its seed. Some generators use numpy, which only takes 32-bit seeds.
 INDEX_BITS = 32
 
 
@@ -70,26 +73,25 @@ def bucket(prompt: str) -> int:
 def draw(
     split: Split, rng: random.Random, families: dict[str, Family] | None = None, cell: tuple[str, int] | None = None
 ) -> tuple[str, int, solutions.Entry]:
-    """One problem of `split`, as (family, level, reasoning-gym entry), its prompt within the split's buckets.
+    """One problem of `split` as (family, level, reasoning-gym entry). Its prompt lies in the split's buckets.
 
-    families: other ones than the split's. cell: family and level; both uniform when left out.
+    families: to draw from in place of the split's. cell: the family and level; both are drawn uniformly when it is left out.
     """
     choices = split.families if families is None else families
     name = cell[0] if cell else rng.choice(list(choices))
     level = cell[1] if cell else rng.choice([level for level in split.levels if level <= len(choices[name].levels)])
     while True:
         entry = generator(name, level)[rng.getrandbits(INDEX_BITS)]
-        # reasoning-gym now and then cancels the unknown of an equation ("0 = 0"): nothing to solve, so it is drawn again.
+        # reasoning-gym sometimes cancels the unknown of an equation ("0 = 0"), which leaves nothing to solve. Another one is drawn.
         lost_unknown = name == "simple_equations" and entry["metadata"]["variable"] not in entry["metadata"]["equation"]
         if bucket(entry["question"]) in split.buckets and not lost_unknown:
             return name, level, entry
 
 
 def lab_problems(split: str, seed: int = 0) -> Iterator[Problem]:
-    """The stream of a split's problems, each prompt once, the same for the same seed; endless, unless the split has quotas.
+    """A split's problems in an order that depends on the seed, each prompt once. The stream is endless unless the split has quotas.
 
-    Of a split with quotas, any number of first problems is a random subset of them all. Raises `UserError` for an unknown split, naming the
-    known ones.
+    With quotas, the first problems are a random subset of all of the split, however many are taken. Raises `UserError` for an unknown split.
     """
     if split not in SPLITS:
         raise UserError(f"lab:{split} is not a lab split; known: {', '.join(f'lab:{name}' for name in SPLITS)}")
@@ -98,7 +100,7 @@ def lab_problems(split: str, seed: int = 0) -> Iterator[Problem]:
     number = 0
     for cell in _cells(SPLITS[split], rng):
         name, level, entry = draw(SPLITS[split], rng, cell=cell)
-        # Without quotas every draw counts, or a small family's rarity would be hidden; a repeated prompt is dropped, so easy levels run dry.
+        # With quotas a repeated prompt is drawn again. Without, it is dropped: easy levels run dry, and families with few prompts become rare.
         while cell is not None and entry["question"] in seen:
             name, level, entry = draw(SPLITS[split], rng, cell=cell)
         if entry["question"] in seen:
@@ -109,7 +111,7 @@ def lab_problems(split: str, seed: int = 0) -> Iterator[Problem]:
 
 
 def _cells(split: Split, rng: random.Random) -> Iterator[tuple[str, int] | None]:
-    """The family and level of each problem, in random order; None, for ever, where the split leaves them open."""
+    """The family and level of each problem, in random order. Without quotas, None without end."""
     if split.quotas is None:
         while True:
             yield None

@@ -1,8 +1,7 @@
-"""Drawn problems of the lab kept on disk: drawing ten thousand takes a minute, reading them a second.
+"""A cache on disk of the lab's problems: drawing ten thousand takes a minute, reading them a second.
 
-They lie under $PACED_CACHE (by default ~/.cache/paced), in a file named after everything that decides them: split, seed, number, the text of
-the modules that draw and solve them, and the version of reasoning-gym. A file of that name is therefore never out of date; deleting the
-folder costs time and nothing else.
+The files lie under $PACED_CACHE (by default ~/.cache/paced). A file's name says everything that decides the problems: split, seed, number, a
+hash of the modules that draw and solve them, and the version of reasoning-gym. So a file is never out of date, and the folder may be deleted.
 """
 
 import hashlib
@@ -17,15 +16,15 @@ from paced_exp.core.errors import UserError
 from paced_exp.data.lab import families, solutions, splits
 from paced_exp.data.problem import Problem
 
-LEAST = 500  # fewer are drawn in a moment
+LEAST = 500  # fewer problems are quickly drawn and not cached
 
 
 def first_problems(
     split: str, seed: int, count: int, read: Callable[[Path], list[Problem]], save: Callable[[list[Problem], Path], None]
 ) -> list[Problem]:
-    """The first `count` problems of `lab_problems(split, seed)`, or all that a split with quotas has, where these are fewer.
+    """The first `count` problems of `lab_problems(split, seed)`, or all of a split that has fewer.
 
-    read, save: of a file of problems. Raises `UserError` for an unknown split. A folder that cannot be written is said on stderr.
+    read, save: read and write a file of problems. Raises `UserError` for an unknown split. Warns on stderr if the cache cannot be written.
     """
     if count < LEAST or split not in splits.SPLITS:
         return list(islice(splits.lab_problems(split, seed), count))
@@ -38,11 +37,11 @@ def first_problems(
         save(drawn, path)
     except (OSError, UserError) as error:
         print(
-            f"note: {path} cannot be written ({error}), so lab:{split} is drawn anew each time; set PACED_CACHE to a folder that can",
+            f"note: {path} cannot be written ({error}), so lab:{split} is drawn anew each time; set PACED_CACHE to a writable folder",
             file=sys.stderr,
         )
         return drawn
-    return read(path)  # as every later call gets them: tuples among their metadata have become lists
+    return read(path)  # as later calls do: in the file, tuples of the metadata have become lists
 
 
 def _path(split: str, seed: int, count: int) -> Path:

@@ -1,0 +1,26 @@
+"""The files of other runs that a training reads, checked before it rolls out anything."""
+
+from pathlib import Path
+
+from paced_exp.rollouts.pass_rates import Fingerprint
+from paced_exp.rollouts.reference_sources import read_from
+from paced_exp.rollouts.references import ReferenceRecipe, vocabulary_of
+from paced_exp.training.config import DistillConfig
+from paced_exp.training.counts import given_counts
+from paced_exp.training.inputs import Inputs
+
+
+def check_other_runs(config: DistillConfig, inputs: Inputs) -> None:
+    """Read the pass rates and the references of other runs that `config` names, if any, as the training will do.
+
+    Raises `UserError` for files that cannot be read, or that belong to another student, teacher or recipe.
+    """
+    if config.pass_rates is not None and config.needs_pass_rates:
+        fingerprint = Fingerprint.of(inputs.student, temperature=config.temperature, max_new_tokens=config.max_new_tokens)
+        given_counts(config.pass_rates, fingerprint, inputs.problems)
+    if config.references is not None and config.reference == "teacher":
+        recipe = ReferenceRecipe(
+            config.candidates, config.fallback, config.teacher_prompt, config.temperature, config.max_new_tokens, config.seed
+        )
+        vocabulary = min(vocabulary_of(inputs.teacher), vocabulary_of(inputs.student))
+        read_from(Path(config.references), recipe.header(inputs.teacher), vocabulary)
