@@ -21,7 +21,7 @@ from typing import Any
 
 from paced_exp.core.errors import UserError, exit_cleanly
 
-OUT = Path(__file__).resolve().parent.parent / "results" / "desk-v1" / "bench" / "busy.json"
+OUT = Path(__file__).resolve().parent.parent / "results" / "bench" / "busy.json"
 CONTENDERS = {
     "as it is": {},
     "spinning": {"GOMP_SPINCOUNT": "300000"},  # libgomp's own default, which it takes where no policy is set

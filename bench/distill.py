@@ -31,7 +31,7 @@ from paced_exp.training.teacher_cache import CachedTeacher
 from paced_exp.training.teachers import ModelTeacher, Teacher, frozen_copy
 from paced_exp.weighting import Weighting, weigh
 
-OUT = Path(__file__).resolve().parent.parent / "results" / "desk-v1" / "bench" / "distill.json"
+OUT = Path(__file__).resolve().parent.parent / "results" / "bench" / "distill.json"
 SIZE = "0.8"  # of the lab models, among `subjects.SIZES`
 MICRO_BATCH = 16
 PAD = 0

@@ -23,7 +23,7 @@ from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.core.json_files import write_checked
 from paced_exp.core.run_folder import provenance
 
-OUT = Path(__file__).resolve().parent.parent / "results" / "desk-v1" / "bench" / "gradients.json"
+OUT = Path(__file__).resolve().parent.parent / "results" / "bench" / "gradients.json"
 MIDDLE = "0.8"
 
 

@@ -27,7 +27,7 @@ from paced_exp.rollouts.engines import Engines
 from paced_exp.rollouts.options import EngineOptions
 from paced_exp.rollouts.vllm import VLLMEngine
 
-OUT = Path(__file__).resolve().parent.parent / "results" / "desk-v1" / "bench" / "rollouts.json"
+OUT = Path(__file__).resolve().parent.parent / "results" / "bench" / "rollouts.json"
 
 
 def processor_seconds(engine: RolloutEngine) -> float:

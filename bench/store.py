@@ -25,7 +25,7 @@ from paced_exp.core.run_folder import provenance
 from paced_exp.rollouts.pass_rates import pass_rates
 from paced_exp.rollouts.store import ChunkStore
 
-OUT = Path(__file__).resolve().parent.parent / "results" / "desk-v1" / "bench" / "store.json"
+OUT = Path(__file__).resolve().parent.parent / "results" / "bench" / "store.json"
 STAGES = ("open", "open and count", "open and finish", "earlier: open and count")
 _VOCABULARY = 150_000
 

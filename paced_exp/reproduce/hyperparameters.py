@@ -32,7 +32,8 @@ _SHOWN = {
     "precision": "precision",
     "samples": "samples an evaluation problem",
 }
-_SETUPS = ("distillation", "self-distillation", "llama")  # and the tables of their names
+_SETUPS = ("distillation", "self-distillation", "llama")
+_TABLES = {1: _SETUPS, 2: ("one-pass", "self-one-pass", "llama-one-pass")}  # by protocol: where a setup's PACED row stands
 _IN_PAPER = {
     "K": "rollouts_K",
     "temperature": "rollout_temperature",
@@ -47,7 +48,7 @@ _IN_PAPER = {
 def hyperparameter_table(scale: Scale, reported: Reported) -> PrintedTable:
     """A column a setup of the scale, from the very configurations that its PACED cells run with; and the paper's distillation."""
     configs = []
-    for table in _SETUPS:
+    for table in _TABLES[scale.protocol]:
         config = cell_of(scale, BY_NAME[table], BY_NAME[table].row("paced"), 0).config
         assert isinstance(config, DistillConfig)
         configs.append(config)

@@ -45,7 +45,7 @@ def test_how_often_methods_repeat_their_data_is_the_records() -> None:
 
 
 def test_the_benchmark_is_the_records() -> None:
-    record = read_json(ROOT / "results" / "desk-v1" / "bench" / "distill.json")
+    record = read_json(ROOT / "results" / "bench" / "distill.json")
     for step in record["step"]:
         quartiles = f"{step['quartile_low']:.2f}, {step['quartile_high']:.2f}"
         assert rows(step["contender"]) == [[step["contender"], f"{step['total']:.2f}", quartiles]]

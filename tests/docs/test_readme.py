@@ -113,7 +113,7 @@ def test_a_page_without_its_markers_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_the_engines_speeds_are_the_records() -> None:
-    rows = json.loads((ROOT / "results" / "desk-v1" / "bench" / "rollouts.json").read_text())["rows"]
+    rows = json.loads((ROOT / "results" / "bench" / "rollouts.json").read_text())["rows"]
     hf, vllm = (next(row for row in rows if row["engine"] == name) for name in ("hf", "vllm"))
     rates = [row["rollouts_per_processor_second"] for row in (hf, vllm)]
     text = f"hf {rates[0]:.0f} rollouts a second of processor time, vllm {rates[1]:.0f} ({rates[1] / rates[0]:.2f} of it), "

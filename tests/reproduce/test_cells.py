@@ -8,7 +8,7 @@ from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_json
 from paced_exp.reproduce.cells import NEUTRAL_OPTIONS, all_cells, base_cell, cell_of, cells_of
 from paced_exp.reproduce.claims import CLAIMS
-from paced_exp.reproduce.grids import BY_NAME, TABLES, table_named
+from paced_exp.reproduce.grids import BY_NAME, TABLES, table_named, tables_of
 from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.scales import DESK_V1, SCALES
@@ -57,7 +57,9 @@ def test_the_exponents_are_the_square_and_the_moved_peak() -> None:
 
 
 def test_tables_are_numbered_in_order() -> None:
-    assert [table.number for table in TABLES] == list(range(1, len(TABLES) + 1))
+    for protocol, first in ((1, 1), (2, 22)):
+        numbers = [table.number for table in tables_of(protocol)]
+        assert numbers == list(range(first, first + len(numbers)))
     for table in TABLES:
         assert len({row.name for row in table.rows}) == len(table.rows)
 
@@ -114,7 +116,7 @@ def test_every_table_that_a_claim_rests_on_has_the_most_seeds() -> None:
 def test_unknown_names_list_the_known() -> None:
     with pytest.raises(UserError, match="`table` nine is not known; known: 1 distillation"):
         table_named("nine")
-    with pytest.raises(UserError, match="`scale` big is not known; known: desk, gpu, paper, smoke"):
+    with pytest.raises(UserError, match="`scale` big is not known; known: desk, desk-v1, gpu, paper, smoke"):
         scale_named("big", Path("results"))
     assert table_named("9").name == "recomputation"
 

@@ -11,7 +11,7 @@ import pytest
 from paced_exp.core.errors import UserError
 from paced_exp.reproduce import claims_page, macros, tables
 from paced_exp.reproduce.grid_tables import grid_tables
-from paced_exp.reproduce.grids import BY_NAME, TABLES
+from paced_exp.reproduce.grids import BY_NAME, tables_of
 from paced_exp.reproduce.hyperparameters import hyperparameter_table
 from paced_exp.reproduce.measures import accuracies, combined, forgettings, measure_row, primaries
 from paced_exp.reproduce.printed_table import NOT_RUN, PrintedTable, fixed, signed
@@ -109,7 +109,7 @@ def test_nothing_run_is_printed_as_such_and_the_same_twice(tmp_path: Path) -> No
     rows = [line for line in text.splitlines() if line.startswith("| Forward KL (unweighted)")]
     assert len(rows) >= 2 and all(set(row.split(" | ")[1:3]) == {NOT_RUN} for row in rows)
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert files == sorted(path.name for path in (tmp_path / "b").iterdir()) and len(files) == 2 * (len(TABLES) - 1) + 2 + 2
+    assert files == sorted(path.name for path in (tmp_path / "b").iterdir()) and len(files) == 2 * (len(tables_of(1)) - 1) + 2 + 2
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files)
 
 
@@ -137,14 +137,14 @@ def test_the_rows_of_a_table_have_equal_seeds(tmp_path: Path) -> None:
 
 
 def test_markdown_tables_are_rectangular(filled: Path) -> None:
-    for table in TABLES:
+    for table in tables_of(1):
         for printed in grid_tables(Results(filled), DESK_V1, table, Reported()) if table.rows else []:
             lines = [line for line in markdown(printed).splitlines() if line.startswith("|")]
             assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {len(printed.head) + 1}
 
 
 def test_latex_is_ascii_and_balanced(filled: Path) -> None:
-    for table in TABLES:
+    for table in tables_of(1):
         for printed in grid_tables(Results(filled), DESK_V1, table, Reported()) if table.rows else []:
             for text in (latex(printed), latex(replace(printed, widths=(0.1,) * len(printed.head)))):
                 assert text.isascii(), [character for character in text if not character.isascii()]
