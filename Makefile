@@ -64,6 +64,7 @@ report: figures  ## write the page docs/report.html: claims, sortable tables, fi
 
 reproduce-smoke: $(INSTALLED)  ## every grid at a tiny budget, end to end: minutes, and the numbers mean nothing
 	rm -rf $(SMOKE)
+	$(PY) -m paced_exp.reproduce --table alignment --scale smoke --results $(SMOKE)/results --work $(SMOKE)/work
 	$(PY) -m paced_exp.reproduce --all --scale smoke --results $(SMOKE)/results --work $(SMOKE)/work
 	$(PY) -m paced_exp.reproduce.tables --scale smoke --results $(SMOKE)/results --markdown $(SMOKE)/results.md --latex $(SMOKE)/tables
 	$(PY) -m paced_exp.reproduce.claims_page --scale smoke --results $(SMOKE)/results --out $(SMOKE)/claims.md --latex $(SMOKE)/tables

@@ -16,7 +16,7 @@ from paced_exp.reproduce.__main__ import main
 from paced_exp.reproduce.architectures import PUBLISHED, shape_of
 from paced_exp.reproduce.budget import correction, cost_of, memory_bytes
 from paced_exp.reproduce.cells import all_cells, cells_of
-from paced_exp.reproduce.grids import BY_NAME, TABLES
+from paced_exp.reproduce.grids import BY_NAME, tables_of
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import DESK_V1, PAPER, SCALES
 from paced_exp.reproduce.scheduler import Task
@@ -30,10 +30,10 @@ def said(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
 
 def test_the_list_has_every_table_and_row(capsys: pytest.CaptureFixture[str]) -> None:
     text = said(capsys, "--list")
-    for table in TABLES:
+    for table in tables_of(1):
         assert f"{table.number:>2} {table.name}: {table.title}" in text
         assert all(f"      {row.name:<24} {row.label}" in text for row in table.rows)
-    assert f"{len(all_cells(DESK_V1))} cells at desk scale" in text
+    assert f"{len(all_cells(DESK_V1))} cells at desk-v1 scale" in text
 
 
 def test_a_dry_run_counts_what_is_left_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,7 +80,7 @@ def test_a_damaged_record_stops_the_command_before_anything_runs(tmp_path: Path)
     [
         ([], "give one of --list, --table and --all, and not several"),
         (["--table", "nine"], "--table nine is not known; known: 1 distillation, 2 self-distillation"),
-        (["--all", "--scale", "moon"], "--scale moon is not known; known: desk, gpu, paper, smoke"),
+        (["--all", "--scale", "moon"], "--scale moon is not known; known: desk, desk-v1, gpu, paper, smoke"),
         (["--all", "--seeds", "0"], "--seeds 0 must be at least 1"),
         (["--all", "--seeds", "21"], "--seeds 21 must be at most 20: tables read no more"),
         (["--all", "--jobs", "-1"], "--jobs -1 must be at least 1"),

@@ -8,7 +8,7 @@ import pytest
 from figures.command import modules
 from paced_exp.core.json_files import write_json
 from paced_exp.reproduce import figure_floats, macros
-from paced_exp.reproduce.grids import TABLES
+from paced_exp.reproduce.grids import tables_of
 from paced_exp.reproduce.printing import filled
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.reported import Reported
@@ -70,13 +70,13 @@ def test_macros_are_what_was_measured(defined: dict[str, str]) -> None:
 
 
 def test_every_input_is_one_that_the_commands_write() -> None:
-    tables = {f"desk-v1-{table.name}{suffix}" for table in TABLES if table.rows for suffix in ("", "-differences")}
+    tables = {f"desk-v1-{table.name}{suffix}" for table in tables_of(1) if table.rows for suffix in ("", "-differences")}
     tables |= {"desk-v1-hyper-parameters", "paper-hyper-parameters", "desk-v1-claims", "desk-v1-findings", "desk-v1-sizes", "theory"}
     tables |= {"desk-v1-passes", "desk-v1-interaction"}
     figures = {f"figure-{module.NAME}" for module in modules()}
     inputs = set(re.findall(r"\\input\{tables/([^}]+)\}", BODY))
     assert inputs <= tables | figures and figures <= inputs
-    not_shown = {f"desk-v1-{table.name}{suffix}" for table in TABLES if not table.main for suffix in ("", "-differences")}
+    not_shown = {f"desk-v1-{table.name}{suffix}" for table in tables_of(1) if not table.main for suffix in ("", "-differences")}
     assert tables - inputs <= not_shown, "the paper shows what its claims rest on"
     labels = {f"fig:{name.removeprefix('figure-')}" for name in figures} | {f"tab:{name}" for name in tables}
     assert set(re.findall(r"\\ref\{([^}]+)\}", BODY)) <= labels
