@@ -114,7 +114,7 @@ def _flops(config: DistillConfig, made: dict[str, Any], folder: Path, needed: di
         rates = read_pass_rates(str(needed["pass_rates"].folder / "pass_rates.parquet"), None)
         responses = float((rates["mean_tokens"] * rates["K"]).sum())
         # What was not reached in one pass need not have been rolled out.
-        reached = min(1.0, made["segments"][-1]["scanned"] / len(rates)) if config.weight_by == "loss" else 1.0
+        reached = min(1.0, made["segments"][-1]["scanned"] / len(rates)) if config.regime == "one-pass" else 1.0
         spent["pass_rates"] = reached * 2.0 * student * (responses + prompts * float(rates["K"].sum()))
     return {name: float(f"{value:.6g}") for name, value in spent.items()}
 

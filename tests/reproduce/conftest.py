@@ -41,6 +41,7 @@ def scale(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scale]:
     student = str(models / "student")
     made = Scale(
         name="tiny",
+        protocol=1,
         setups={
             "distillation": Setup(student, str(models / "teacher"), 2, 1e-3),
             "self-distillation": Setup(student, "self", 2, 1e-3),

@@ -19,7 +19,8 @@ from tests.support.synthetic import write_base, write_row
 
 DECLARATION = """
 from paced_exp.reproduce.columns import Column, forgetting, mean_of_tiers
-from paced_exp.reproduce.grids import PACED, UNIFORM, Row, Table, declare
+from paced_exp.reproduce.first_grids import PACED, UNIFORM
+from paced_exp.reproduce.declared import Row, Table, declare
 
 
 def hardest(scale):
@@ -34,6 +35,7 @@ declare(
         (Row("uniform", "unweighted", UNIFORM), Row("cool", "PACED at 0.7", {**PACED, "temperature": 0.7})),
         baseline="uniform",
         columns=(mean_of_tiers, hardest, forgetting),
+        protocol=1,
     )
 )
 """

@@ -49,7 +49,7 @@ def test_it_is_what_the_probe_alone_gives(scale: Scale, ran: Path, tmp_path: Pat
     alone = run_probe(type(probe.config)(**options))
     assert first["bins"] == alone["bins"] and first["verdict"] == alone["verdict"]
     assert (first["step"], third["step"]) == (1, 3)
-    cell = cell_of(scale, BY_NAME["one-pass"], BY_NAME["one-pass"].row("paced"), 0).config
+    cell = cell_of(scale, BY_NAME["distillation"], BY_NAME["distillation"].row("paced"), 0).config
     training = read_json(probe.folder(ran / "results") / "record.json")["training"][0]["config"]
     assert isinstance(cell, DistillConfig)
     for name in ("student", "teacher", "batch", "micro_batch", "warmup", "rollout_every", "learning_rate", "max_new_tokens"):
