@@ -357,7 +357,7 @@ def test_positional_repeated_and_path_options(argv: list[str], expected: Makes) 
     [
         ([], "arguments are required: name"),
         (["pie"], "`name` pie is not known; known: cake, bread"),
-        (["cake", "--scale", "moon"], "--scale moon is not known; known: desk, paper"),
+        (["cake", "--scale", "moon"], "--scale moon is not known; known: desk-v1, paper"),
         (["cake", "bread"], "unrecognized arguments: bread"),
     ],
 )
