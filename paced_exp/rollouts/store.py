@@ -1,11 +1,11 @@
 """The store of finished work: an append-only journal that survives `kill -9`, and the parquet file made from it.
 
-The journal NAME.jsonl holds one chunk a line (`journal`). A line counts once its newline is written; whatever a kill left after the last
-whole line is ignored when reading and overwritten by the next append. So a problem's rows are stored all together or not at all. A damaged
-line before a whole one cannot come from a kill, and the journal is refused.
+Each line of the journal NAME.jsonl is a chunk of rows (`journal`). A line counts once its newline is written. A kill may leave part of a line at
+the end, which is ignored and overwritten by the next append. So a problem's rows are stored all together or not at all. A damaged line before a
+whole one cannot come from a kill, and the journal is refused.
 
-Opening reads the heads of lines only, so its time and memory grow with the number of rollouts and not with their length. Rows are checked
-against their checksums when they are read.
+Opening only reads the heads of lines, so its time and memory depend on the number of rollouts and not on their length. Checksums of rows are
+checked when the rows are read.
 """
 
 import contextlib
@@ -28,29 +28,29 @@ from paced_exp.rollouts.rows import schema_of
 
 logger = logging.getLogger(__name__)
 
-_SYNC_SECONDS = 1.0  # a process's death loses nothing; a power cut loses at most what was written in the last such time
-_BATCH_TOKENS = 1 << 20  # of the rows that are one batch, and one row group of the finished file
+_SYNC_SECONDS = 1.0  # a power cut loses at most the last so many seconds; the death of the process loses nothing
+_BATCH_TOKENS = 1 << 20  # in the rows of a batch, which is a row group of the finished file
 _BATCH_ROWS = 1 << 16
 
 
 class ChunkStore:
     """Rows of finished problems under folder/NAME.jsonl.
 
-    A row is a dict of the columns in `rows` (numpy's values are converted), among them `problem_id`; all rows of a journal have the same
-    columns, and all rows of a problem are appended in one chunk. Where two processes, or two stores, write to one journal, the later one is
+    A row is a dict of columns that the module `rows` lists, among them `problem_id`. Values of numpy are converted. All rows of a journal have the
+    same columns, and all rows of a problem are appended in one chunk. If two processes or two stores write to one journal, the later one is
     refused.
 
-    Raises `UserError` naming the line of a journal that is damaged before its end, that holds a problem twice, or that holds a row that no
-    run writes. Warns of what a kill or a power cut left at the end.
+    Raises `UserError` naming the line if the journal is damaged before its end, holds a problem twice, or holds an impossible row. Warns of an
+    unfinished line at the end.
     """
 
     def __init__(self, folder: str | Path, name: str) -> None:
         self.path = Path(folder) / f"{name}.jsonl"
         self._lines: list[journal.Line] = []
-        self._places: dict[str, int] = {}  # the line of each problem, from 0
-        self._end = 0  # where the last whole line ends
-        self._size = 0  # of the file as this store knows it
-        self._held: tuple[int, dict[str, list[dict[str, Any]]]] | None = None  # the line that was read last
+        self._places: dict[str, int] = {}  # number of each problem's line, from 0
+        self._end = 0  # end of the last whole line, in bytes
+        self._size = 0  # size of the file after this store last read or wrote it
+        self._held: tuple[int, dict[str, list[dict[str, Any]]]] | None = None  # the last line that was read
         self._syncing: threading.Timer | None = None
         self._failed: OSError | None = None
         if self.path.exists():
@@ -59,20 +59,20 @@ class ChunkStore:
         if self._size > self._end:
             logger.warning("%s: the last %d bytes are an unfinished chunk, which will be done again", self.path, self._size - self._end)
 
-    # ---- what is stored, by the heads of lines
+    # ---- what is stored, from the heads of lines
 
     def done_ids(self) -> set[str]:
         """Ids of the problems whose rows are stored."""
         return set(self._places)
 
     def where(self, problem_id: str) -> str:
-        """Where a stored problem is, for messages: the journal and the line."""
+        """The journal and the line of a stored problem, for messages."""
         return f"{self.path} line {self._places[problem_id] + 1}"
 
     def outcomes(self) -> pd.DataFrame:
-        """A row for each stored rollout, in the order appended: problem_id, sample, correct, finished and `tokens`, the number of its tokens.
+        """A row for each stored rollout, in the order appended, with problem_id, sample, correct, finished and `tokens` (their number).
 
-        Raises `UserError` for a journal whose rows lack one of these.
+        Raises `UserError` if the journal's rows lack one of these.
         """
         found: dict[str, list[Any]] = {"problem_id": [], "sample": [], "correct": [], "finished": [], "tokens": []}
         for line in self._lines:
@@ -90,7 +90,7 @@ class ChunkStore:
         return [length for line in self._lines for entry in line.problems.values() for length in entry["tokens"]]
 
     def check_samples(self, problem_ids: Iterable[str], samples: int) -> None:
-        """Raise `UserError` unless each of these problems is stored with exactly the rollouts 0, ..., samples - 1."""
+        """Raise `UserError` unless each of these problems has exactly the rollouts 0, ..., samples - 1."""
         for name in problem_ids:
             if name not in self._places:
                 raise UserError(
@@ -107,8 +107,8 @@ class ChunkStore:
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add one finished chunk: all rows of one or more problems.
 
-        Raises `UserError` when the journal cannot be written (a full disk) or another process writes to it, in both cases leaving what
-        was stored as it was; `ValueError` for a problem that is stored already and for rows that no store holds (`rows.check_row`).
+        Raises `UserError` if the journal cannot be written (a full disk) or another process writes to it; stored rows then stay as they were.
+        Raises `ValueError` for a problem that is already stored and for invalid rows (`rows.check_row`).
         """
         if not rows:
             return
@@ -145,7 +145,7 @@ class ChunkStore:
             raise
 
     def _sync_soon(self) -> None:
-        # By a thread, since the next append may be long in coming: an engine finishes many problems at once and then none for minutes.
+        # A thread syncs, since the next append may come much later: an engine finishes many problems at once and then none for minutes.
         if self._syncing is None or not self._syncing.is_alive():
             self._syncing = threading.Timer(_SYNC_SECONDS, self._sync)
             self._syncing.daemon = True
@@ -165,7 +165,7 @@ class ChunkStore:
             self._failed = error
 
     def chunks(self) -> Iterator[list[dict[str, Any]]]:
-        """The stored chunks one by one, as they were appended, for a journal that is too large for the memory. Raises `UserError` for a damaged line."""
+        """The stored chunks one by one, in the order appended. Raises `UserError` for a damaged line."""
         for place in range(len(self._lines)):
             yield self._rows(place)
 
@@ -180,19 +180,19 @@ class ChunkStore:
         return self._held[1][problem_id]
 
     def rows(self) -> pd.DataFrame:
-        """All stored rows in the order they were appended; list columns hold numpy arrays. Empty, without columns, when nothing is.
+        """All stored rows in the order appended; empty and without columns if there are none. List columns hold numpy arrays.
 
-        This holds every token in memory; for a large journal take `outcomes` or `chunks`.
+        All tokens are then in memory. For a large journal use `outcomes` or `chunks`.
         """
         batches = list(self._batches(self.chunks()))
         return pa.Table.from_batches(batches).to_pandas() if batches else pd.DataFrame()
 
     def finalise(self, *, order: Sequence[str] | None = None, metadata: Mapping[str, str] | None = None) -> Path:
-        """Write NAME.parquet atomically and return its path; the journal stays. At most some batches of rows are in memory at once.
+        """Write NAME.parquet atomically and return its path. The journal stays. Only a few batches of rows are in memory at once.
 
-        Rows are sorted by problem, in `order` (default: by id), then by `sample` where there is one, so that the file depends on what
-        was stored and not on when. metadata: strings for the parquet schema. Raises `UserError` when nothing is stored, when a line is
-        damaged or the file cannot be written, `ValueError` for a stored problem that `order` lacks.
+        Rows are sorted by problem, in `order` (default: by id), and then by `sample` if they have one. So the file does not depend on the order of
+        appending. metadata: strings for the parquet schema. Raises `UserError` if nothing is stored, a line is damaged, or the file cannot be
+        written, and `ValueError` for a stored problem that `order` lacks.
         """
         path = self.path.with_suffix(".parquet")
         if not self._lines:
@@ -244,7 +244,7 @@ class ChunkStore:
                 if line.end == self._size:
                     journal.read_rows(file, line)  # a power cut can leave the last line's length without its content
             except journal.NoChunk as error:
-                # Nothing whole behind it: what a kill or a power cut leaves, to be done again. Otherwise damage, which costs more than itself.
+                # Without a whole line after it, this is what a kill or a power cut leaves: it is made again. Otherwise the journal is damaged.
                 if self._whole_line_after(file, error.end):
                     self._refuse(len(self._lines), error)
                 return
@@ -264,7 +264,7 @@ class ChunkStore:
         self._end = line.end
 
     def _whole_line_after(self, file: int, end: int | None) -> bool:
-        """Whether a whole line begins after the bad one at `self._end`, which ends at `end` if its head tells the truth."""
+        """Whether a whole line begins after the bad one at `self._end`. end: where the bad line ends according to its head, if known."""
         starts = [] if end is None else [end]
         start = self._end
         with open(os.dup(file), "rb") as lines:
