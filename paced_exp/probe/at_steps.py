@@ -64,7 +64,7 @@ def _kept(record: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def _leaving_nothing(run: RunFolder, fresh: bool, first: str) -> Iterator[None]:
-    """A command that is refused before it made anything, in the folder `first`, leaves none behind to be in the way of its correction."""
+    """Remove the run's folder where a command is refused before it made the folder `first`: the corrected command can then use its name."""
     try:
         yield
     except UserError:

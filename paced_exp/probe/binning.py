@@ -5,6 +5,7 @@ budget is spent. Which problems a bin keeps depends on nothing but p-hat and the
 sample of the source's problems with that p-hat.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -21,8 +22,30 @@ def bin_index(passes: int, rollouts: int, bins: int) -> int:
     return min(passes * bins // rollouts, bins - 1)
 
 
+class Filling(ABC):
+    """What is filled up to `capacity` problems a bin: members[b] holds (problem id, passes)."""
+
+    capacity: int
+    members: list[list[tuple[str, int]]]
+
+    @property
+    @abstractmethod
+    def reachable(self) -> list[int]:
+        """Bins that some count of passes falls into; the others stay empty for ever."""
+
+    @property
+    def full(self) -> bool:
+        """Whether every reachable bin is full."""
+        return all(len(self.members[index]) >= self.capacity for index in self.reachable)
+
+    @property
+    def kept(self) -> int:
+        """Problems kept in all bins."""
+        return sum(len(members) for members in self.members)
+
+
 @dataclass
-class Bins:
+class Bins(Filling):
     """The bins being filled. members[b] holds (problem id, passes); offered[b] counts every problem that fell into b, kept or not."""
 
     count: int
@@ -62,13 +85,3 @@ class Bins:
     def reachable(self) -> list[int]:
         """Bins that some k/K falls into; with fewer rollouts than bins the others stay empty for ever."""
         return sorted({bin_index(k, self.rollouts, self.count) for k in range(self.rollouts + 1)})
-
-    @property
-    def full(self) -> bool:
-        """Whether every reachable bin is full."""
-        return all(len(self.members[index]) >= self.capacity for index in self.reachable)
-
-    @property
-    def kept(self) -> int:
-        """Problems kept in all bins."""
-        return sum(len(members) for members in self.members)

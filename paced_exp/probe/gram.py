@@ -26,6 +26,7 @@ from paced_exp.probe.curve import MINIMUM, BinData
 from paced_exp.probe.fits import CONFIDENCE, plain
 from paced_exp.probe.verdict import MIDDLE
 from paced_exp.weighting import METHODS, Weighting
+from paced_theory.curve import curve_text
 from paced_theory.gram import BinGram, bin_gram, cosines
 from paced_theory.progress import Estimates, alignments, best_weight, efficiencies
 
@@ -106,7 +107,7 @@ def _fitted(gram: BinGram, rates: np.ndarray, share: np.ndarray, alignment: np.n
         return {"fitted": None, "curve": None, "usable": None}
     weight = best_weight(alignment, gram.second_moment)
     progress = share * alignment**2 / gram.second_moment
-    curve = ",".join(f"{rate:.6g}:{value:.6g}" for rate, value in zip(rates, weight, strict=True))
+    curve = curve_text(rates.tolist(), weight.tolist())
     return {"fitted": weight, "curve": curve, "usable": float(progress[weight > 0].sum() / progress.sum())}
 
 

@@ -15,7 +15,6 @@ from paced_exp.core.progress import progress
 from paced_exp.core.run_folder import RunFolder
 from paced_exp.data.problem import Problem
 from paced_exp.data.prompts import prompt_ids
-from paced_exp.data.sources import save_problems
 from paced_exp.gradients.engine import GradientSums, PerProblemGradients, Sketch
 from paced_exp.grading.grader import Grader
 from paced_exp.losses.alignment import Batch, Row, check_fits, collate
@@ -27,7 +26,7 @@ from paced_exp.probe.config import ProbeConfig
 from paced_exp.probe.curve import BinData
 from paced_exp.probe.earlier import EarlierRun
 from paced_exp.probe.ranges import Ranges
-from paced_exp.probe.rolling import Roller, screening
+from paced_exp.probe.rolling import Roller, save_kept, screening
 from paced_exp.rollouts.engines import Engines
 from paced_exp.rollouts.references import Reference
 from paced_exp.training.teachers import ModelTeacher, NoTeacher
@@ -66,9 +65,7 @@ def fill_bins(
                     problems[problem.id] = problem
             kept = f"{bins.kept}/{len(bins.reachable) * config.per_bin}"
             bar.set_postfix(drawn=len(roller.order), kept=kept, emptiest=min(len(bins.members[index]) for index in bins.reachable))
-    if bins.kept == 0:
-        raise UserError(f"`problems` {config.problems} gave no problem to probe; name a source with problems in it")
-    save_problems(list(problems.values()), run / "problems.parquet")
+    save_kept(config, run, problems)
     roller.finish("pass_rates.parquet", warn=True)
     summary = {
         "problems_drawn": len(roller.order),

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from paced_exp.core.errors import UserError
+from paced_exp.probe.binning import Filling
 
 Side = Literal["low", "middle", "high"]
 ALL = "all"  # the one group of problems where families are not told apart
@@ -88,7 +89,7 @@ def cells_of_fresh(side: Side, fresh: int) -> list[list[int]]:
 
 
 @dataclass
-class Ranges:
+class Ranges(Filling):
     """The ranges being filled; `members`, `offered`, `full` and `kept` as those of `paced_exp.probe.binning.Bins`.
 
     capacity: problems wanted in each range. rollouts: K. fresh: F. family_share: largest share of a range that one family may have.
@@ -207,16 +208,6 @@ class Ranges:
         """Ranges that some count falls into; with few rollouts a middle range may be empty for ever."""
         middle = {range_index("middle", k, self.rollouts) for k in range(2, self.rollouts - 1)}
         return [index for index, one in enumerate(RANGES) if one.side != "middle" or index in middle]
-
-    @property
-    def full(self) -> bool:
-        """Whether every reachable range is full."""
-        return all(len(self.members[index]) >= self.capacity for index in self.reachable)
-
-    @property
-    def kept(self) -> int:
-        """Problems kept in all ranges."""
-        return sum(len(members) for members in self.members)
 
     def dropped(self, side: Side) -> int:
         """Problems of an end that were rolled out again and left it."""

@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
+from paced_exp.core.errors import UserError
 from paced_exp.core.progress import Bar
 from paced_exp.core.run_folder import RunFolder
 from paced_exp.data.problem import Problem
+from paced_exp.data.sources import save_problems
 from paced_exp.grading.grader import Grader
 from paced_exp.models.loading import LoadedModel
 from paced_exp.probe.config import ProbeConfig
@@ -71,3 +73,10 @@ class Roller:
 def screening(config: ProbeConfig) -> Sampling:
     """The rollouts of the screen."""
     return Sampling(config.K, config.max_new_tokens, config.temperature, config.seed)
+
+
+def save_kept(config: ProbeConfig, run: RunFolder, problems: dict[str, Problem]) -> None:
+    """Write the problems that bins or ranges have kept. Raises `UserError` where there are none."""
+    if not problems:
+        raise UserError(f"`problems` {config.problems} gave no problem to probe; name a source with problems in it")
+    save_problems(list(problems.values()), run / "problems.parquet")

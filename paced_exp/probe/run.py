@@ -47,7 +47,7 @@ def _run_probe(config: ProbeConfig, run: RunFolder) -> dict[str, Any]:
     counted(student.model, None if config.only is None else [config.only])
     accuracy = AccuracyProbe(config, student) if config.against == "accuracy" else None
     source = source if accuracy is None else accuracy.apart(source)
-    # The folder is taken only now: a command that is refused leaves none behind to be in the way of its correction.
+    # The folder is created only now: a refused command leaves none, so the corrected command can use the same name.
     inputs = {"problems": source_fingerprint(config.problems), "student": student.fingerprint, "teacher": teacher.fingerprint}
     inputs |= {} if accuracy is None else accuracy.fingerprint
     earlier = None if config.rollouts_from is None else EarlierRun(config.rollouts_from, config, inputs)

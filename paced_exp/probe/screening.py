@@ -13,14 +13,13 @@ from paced_exp.core.errors import UserError
 from paced_exp.core.progress import progress
 from paced_exp.core.run_folder import RunFolder
 from paced_exp.data.problem import Problem
-from paced_exp.data.sources import save_problems
 from paced_exp.grading.grader import Grader
 from paced_exp.models.loading import LoadedModel
 from paced_exp.probe.config import ProbeConfig
 from paced_exp.probe.earlier import EarlierRun
 from paced_exp.probe.measurement import ROUND
 from paced_exp.probe.ranges import RANGES, Ranges, side_of
-from paced_exp.probe.rolling import Roller, screening
+from paced_exp.probe.rolling import Roller, save_kept, screening
 from paced_exp.rollouts.engines import Engines
 
 FRESH_ROUND = 64  # problems rolled out again at a time; whether a range still wants some is looked at after each
@@ -83,9 +82,7 @@ def fill_ranges(
                         problems[problem.id] = problem
                 least = min(len(ranges.members[index]) for index in ranges.reachable)
                 bar.set_postfix(drawn=len(screen.order), again=len(fresh.order), kept=ranges.kept, emptiest=least)
-    if ranges.kept == 0:
-        raise UserError(f"`problems` {config.problems} gave no problem to probe; name a source with problems in it")
-    save_problems(list(problems.values()), run / "problems.parquet")
+    save_kept(config, run, problems)
     screen.finish("pass_rates.parquet", warn=True)
     if fresh.order:
         fresh.finish("fresh_pass_rates.parquet")

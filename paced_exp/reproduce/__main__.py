@@ -34,7 +34,7 @@ class GridConfig(RecordsOptions):
         table: a table by name or number, figure2, robustness or alignment (the probes); may be repeated
         all: every table, the main ones first, and all probes
         list: print the tables with their rows and stop
-        scale: desk, gpu, paper or smoke
+        scale: desk (the second protocol), desk-v1 (the first), gpu, paper or smoke
         seeds: the first N seeds of every row (by default the scale's, more for main tables than for others)
         jobs: cells at a time (by default the cores, a thread a cell; one on a GPU)
         minutes: stop after so many minutes; the same command goes on

@@ -12,10 +12,10 @@ from paced_exp.data.problem import Problem
 from paced_exp.losses.alignment import Row
 from paced_exp.models.loading import LoadedModel
 from paced_exp.rollouts.reference_sources import ReferenceSource, SampledReferences, WorkedSolutions
-from paced_exp.rollouts.references import ReferenceRecipe
 from paced_exp.training.config import STEPS, DistillConfig
 from paced_exp.training.counts import Counts, counts_of
 from paced_exp.training.da_kd import da_kd_weights
+from paced_exp.training.inputs import recipe_of
 from paced_exp.training.masks import parse_mask
 from paced_exp.training.options import DA_KD
 from paced_exp.training.row_builder import RowBuilder
@@ -217,9 +217,7 @@ def make_training_data(
     steps = config.steps or (STEPS if config.epochs is None else max(1, math.ceil(config.epochs * kept / config.batch)))
     references: ReferenceSource = WorkedSolutions(student)
     if config.reference == "teacher":
-        recipe = ReferenceRecipe(
-            config.candidates, config.fallback, config.teacher_prompt, config.temperature, config.max_new_tokens, config.seed
-        )
+        recipe = recipe_of(config)
         references = SampledReferences(rollouts.context, recipe, teacher, student, config.references)
     return TrainingData(
         BatchOptions(

@@ -12,6 +12,7 @@ from paced_exp.data.prompt_lengths import LongPrompts
 from paced_exp.data.prompts import solutions_needed, with_solutions
 from paced_exp.data.sources import load_problems, source_fingerprint
 from paced_exp.models.loading import LoadedModel, check_same_vocabulary, load_model
+from paced_exp.rollouts.references import ReferenceRecipe
 from paced_exp.training.config import DistillConfig
 from paced_exp.training.options import DA_KD
 from paced_exp.training.references_config import ReferencesConfig
@@ -63,6 +64,13 @@ def load_inputs(config: DistillConfig | ReferencesConfig) -> Inputs:
         weights = weights_in(given, problems, str(config.weights))
         fingerprints["weights"] = source_fingerprint(str(config.weights))
     return Inputs(problems, student, teacher, len(long.skipped), fingerprints, weights)
+
+
+def recipe_of(config: DistillConfig | ReferencesConfig) -> ReferenceRecipe:
+    """How the references of a training, or of a run that makes them, are sampled and chosen."""
+    return ReferenceRecipe(
+        config.candidates, config.fallback, config.teacher_prompt, config.temperature, config.max_new_tokens, config.seed
+    )
 
 
 def weights_in(found: Mapping[str, float], problems: Sequence[Problem], path: str) -> Weights:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from paced_exp.rollouts.pass_rates import Fingerprint
 from paced_exp.rollouts.reference_sources import read_from
-from paced_exp.rollouts.references import ReferenceRecipe, vocabulary_of
+from paced_exp.rollouts.references import vocabulary_of
 from paced_exp.training.config import DistillConfig
 from paced_exp.training.counts import given_counts
-from paced_exp.training.inputs import Inputs
+from paced_exp.training.inputs import Inputs, recipe_of
 
 
 def check_other_runs(config: DistillConfig, inputs: Inputs) -> None:
@@ -19,8 +19,6 @@ def check_other_runs(config: DistillConfig, inputs: Inputs) -> None:
         fingerprint = Fingerprint.of(inputs.student, temperature=config.temperature, max_new_tokens=config.max_new_tokens)
         given_counts(config.pass_rates, fingerprint, inputs.problems)
     if config.references is not None and config.reference == "teacher":
-        recipe = ReferenceRecipe(
-            config.candidates, config.fallback, config.teacher_prompt, config.temperature, config.max_new_tokens, config.seed
-        )
+        recipe = recipe_of(config)
         vocabulary = min(vocabulary_of(inputs.teacher), vocabulary_of(inputs.student))
         read_from(Path(config.references), recipe.header(inputs.teacher), vocabulary)

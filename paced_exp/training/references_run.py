@@ -11,9 +11,8 @@ from paced_exp.grading import grader as grading
 from paced_exp.rollouts.engines import Engines
 from paced_exp.rollouts.groups import RunContext
 from paced_exp.rollouts.reference_sources import SampledReferences
-from paced_exp.rollouts.references import ReferenceRecipe
 from paced_exp.training.build import cached_teacher
-from paced_exp.training.inputs import Inputs, load_inputs
+from paced_exp.training.inputs import Inputs, load_inputs, recipe_of
 from paced_exp.training.masks import parse_mask
 from paced_exp.training.references_config import KIND, ReferencesConfig
 from paced_exp.training.row_builder import RowBuilder
@@ -35,9 +34,7 @@ def _sample_references(config: ReferencesConfig, run: RunFolder) -> dict[str, An
     run.open().claim(inputs.fingerprints)
     save_problems(inputs.problems, run / "problems.parquet")
     clock = StageClock(run / "seconds.json")
-    recipe = ReferenceRecipe(
-        config.candidates, config.fallback, config.teacher_prompt, config.temperature, config.max_new_tokens, config.seed
-    )
+    recipe = recipe_of(config)
     with grading.Grader() as grader, clock("references"):
         references = SampledReferences(RunContext(run.path, engines, grader), recipe, inputs.teacher, inputs.student)
         # Of update 0, as in a training that weighs all problems alike.
