@@ -435,7 +435,9 @@ def test_counts_broadcast_and_each_pair_has_its_own_weight(kernel):
     for method in (kernel.at_counts, kernel.posterior_mean):
         found = method(k, K)
         assert found.shape == (3, 2) and isinstance(method(1, 3), float)
-        assert found.tolist() == [[method(int(passes), int(n)) for passes, n in zip(row, K, strict=True)] for row in k]
+        alone = [[method(int(passes), int(n)) for passes, n in zip(row, K, strict=True)] for row in k]
+        # Powers of several numbers at once and of one differ in the last bit on processors with AVX-512.
+        np.testing.assert_allclose(found, alone, rtol=1e-14)
     assert kernel.at_counts(k, K) == pytest.approx(kernel(k / K), rel=1e-15)
 
 
