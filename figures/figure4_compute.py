@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from figures.command import run
 from paced_exp.plotting.style import COLORS, MARKERS, new_figure, save_figure
-from paced_exp.reproduce.grids import BY_NAME
+from paced_exp.reproduce.grids import BY_NAME, main_table
 from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.measures import Measured, measure_row, primaries
 from paced_exp.reproduce.records import Results
@@ -18,8 +18,20 @@ from paced_exp.reproduce.scales import Scale
 from paced_exp.reproduce.significance import mean_and_error
 
 NAME = "figure4_compute"
-PANELS = (("distillation", ("distillation", "compute")), ("self-distillation", ("self-distillation",)))
-LOOKS = {"uniform": ("blue", 0), "hard-filter": ("purple", 1), "akl": ("green", 2), "paced": ("orange", 3), "paced-posterior": ("sky", 4)}
+SETUPS = ("distillation", "self-distillation")
+LENGTHS = {1: "compute", 2: "total-compute"}  # by protocol: the table with other numbers of updates, in distillation
+ENDINGS = ("-half", "-double", "-short", "-whole")  # of its rows
+LOOKS = {
+    "uniform": ("blue", 0),
+    "hard-filter": ("purple", 1),
+    "akl": ("green", 2),
+    "paced": ("orange", 3),
+    "paced-posterior": ("sky", 4),
+    "paced-eb": ("sky", 4),
+    "aligned": ("black", 5),
+    "akl-rollouts": ("green", 2),
+    "akl-references": ("purple", 2),
+}
 CAPTION = """
 Mean accuracy of the three tiers against the floating-point operations spent on a run (training, the teacher's statistics, pass-rate rollouts and on-policy
 rollouts; neither sampling the references nor the evaluation), at {scale} scale. Points: means over seeds; bars: their standard errors. Points of one method on one line differ in the number
@@ -28,22 +40,24 @@ of updates (half, one, two). Dashed: the untrained student. {missing}
 
 
 def points(results: Results, scale: Scale, tables: tuple[str, ...]) -> dict[str, list[Measured]]:
-    """The measured rows by method: the row's name up to `-half` and `-double`, each run once."""
+    """The measured rows by method: the row's name up to one of `ENDINGS`, each run once."""
     found: dict[str, dict[str, Measured]] = {}
     for table in tables:
         for row in BY_NAME[table].rows:
             measured = measure_row(results, scale, BY_NAME[table], row)
             if row.options is not None and measured.records:
-                method = row.name.removesuffix("-half").removesuffix("-double")
+                method = next((row.name.removesuffix(ending) for ending in ENDINGS if row.name.endswith(ending)), row.name)
                 found.setdefault(method, {})[row.name] = measured
     return {method: list(rows.values()) for method, rows in found.items()}
 
 
-def draw_panel(axis: Any, results: Results, scale: Scale, title: str, tables: tuple[str, ...]) -> bool:
+def draw_panel(axis: Any, results: Results, scale: Scale, title: str) -> bool:
     """One setup; says whether anything was there to draw."""
+    table = main_table(scale.protocol, title)
+    tables = (table.name, LENGTHS[scale.protocol]) if title == "distillation" else (table.name,)
     axis.set(title=title, xlabel="TFLOPs of a run", ylabel="accuracy, mean of tiers, %")
     found = points(results, scale, tables)
-    base = measure_row(results, scale, BY_NAME[title], BY_NAME[title].row("base"))
+    base = measure_row(results, scale, table, table.row("base"))
     if base.records:
         axis.axhline(primaries(base, scale)[0], color=COLORS["grey"], linestyle="--", lw=0.9)
     for method, rows in found.items():
@@ -54,7 +68,7 @@ def draw_panel(axis: Any, results: Results, scale: Scale, title: str, tables: tu
             y, error = mean_and_error(primaries(measured, scale))
             at.append((x, y, error or 0.0))
         x, y, error = zip(*sorted(at), strict=True)
-        label = BY_NAME[title].row(method).label
+        label = table.row(method).label
         axis.errorbar(x, y, error, color=COLORS[color], marker=MARKERS[marker], capsize=2, lw=0.9, label=label)
     axis.xaxis.set_major_locator(MaxNLocator(5))
     if found:
@@ -67,10 +81,7 @@ def draw_panel(axis: Any, results: Results, scale: Scale, title: str, tables: tu
 def draw(out: Path, results: Path, scale: str = "desk-v1") -> list[Path]:
     """Draw both setups into out/."""
     figure, axes = new_figure("double", 3.6, ncols=2)
-    drawn = [
-        draw_panel(axis, Results(results), scale_named(scale, results), title, tables)
-        for axis, (title, tables) in zip(axes, PANELS, strict=True)
-    ]
+    drawn = [draw_panel(axis, Results(results), scale_named(scale, results), title) for axis, title in zip(axes, SETUPS, strict=True)]
     missing = "" if all(drawn) else "A panel without points was not run."
     return save_figure(figure, NAME, out, caption=CAPTION.format(scale=scale, missing=missing))
 

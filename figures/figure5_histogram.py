@@ -11,8 +11,9 @@ import numpy as np
 from figures.command import run
 from paced_exp.plotting.style import COLORS, new_figure, save_figure
 from paced_exp.reproduce.columns import tier_names
+from paced_exp.reproduce.grids import main_table
 from paced_exp.reproduce.learning_rates import scale_named
-from paced_exp.reproduce.measures import Measured, row_named
+from paced_exp.reproduce.measures import Measured, measure_row
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import Scale
 
@@ -55,7 +56,8 @@ def draw(out: Path, results: Path, scale: str = "desk-v1") -> list[Path]:
     """Draw the three tiers into out/."""
     chosen: Scale = scale_named(scale, results)
     read = Results(results)
-    rows = {name: row_named(read, chosen, "distillation", name) for name, *_ in ROWS}
+    table = main_table(chosen.protocol, "distillation")
+    rows = {name: measure_row(read, chosen, table, table.row(name)) for name, *_ in ROWS}
     figure, axes = new_figure("double", 2.5, ncols=3, sharey=True)
     for axis, source, title in zip(axes, chosen.tiers, tier_names(chosen), strict=True):
         draw_tier(axis, rows, source, title)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from paced_exp.reproduce.cells import cell_of
-from paced_exp.reproduce.grids import BY_NAME
+from paced_exp.reproduce.grids import main_table
 from paced_exp.reproduce.printed_table import NONE, PrintedTable, Value
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.scales import Scale
@@ -33,7 +33,6 @@ _SHOWN = {
     "samples": "samples an evaluation problem",
 }
 _SETUPS = ("distillation", "self-distillation", "llama")
-_TABLES = {1: _SETUPS, 2: ("one-pass", "self-one-pass", "llama-one-pass")}  # by protocol: where a setup's PACED row stands
 _IN_PAPER = {
     "K": "rollouts_K",
     "temperature": "rollout_temperature",
@@ -48,8 +47,9 @@ _IN_PAPER = {
 def hyperparameter_table(scale: Scale, reported: Reported) -> PrintedTable:
     """A column a setup of the scale, from the very configurations that its PACED cells run with; and the paper's distillation."""
     configs = []
-    for table in _TABLES[scale.protocol]:
-        config = cell_of(scale, BY_NAME[table], BY_NAME[table].row("paced"), 0).config
+    for setup in _SETUPS:
+        table = main_table(scale.protocol, setup)
+        config = cell_of(scale, table, table.row("paced"), 0).config
         assert isinstance(config, DistillConfig)
         configs.append(config)
     rows = []
