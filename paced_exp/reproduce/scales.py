@@ -156,7 +156,12 @@ DESK = replace(
     # Both architectures by ranges of the pass rate.
     probes=(
         ProbeVariant("snr_ranges/qwen3", "Qwen3 architecture, ranges down to [0, 0.01)", _RANGES),
-        ProbeVariant("snr_ranges/llama", "Llama architecture, ranges down to [0, 0.01)", _RANGES, "llama"),
+        ProbeVariant(
+            "snr_ranges/llama",
+            "Llama architecture, ranges down to [0, 0.01)",
+            {**_RANGES, "per_bin": 600, "max_problems": 20_000},
+            "llama",
+        ),
     ),
     robustness=(),
     # The first gives the rows `aligned` and `fitted` their weights, so it is of the student before training, and of the pool.

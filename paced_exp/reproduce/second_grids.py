@@ -120,7 +120,6 @@ for _table in (
         (_row("uniform"), _published("paced"), _published("hard-filter")),
         "uniform",
         _MEASURED,
-        main=True,
     ),
     Table(
         25,
@@ -219,7 +218,6 @@ for _table in (
         (_base("llama"), *(_row(method, setup="llama") for method in ("uniform", "paced", "paced-eb"))),
         "uniform",
         _MEASURED,
-        main=True,
     ),
 ):
     declare(_table)
