@@ -14,7 +14,7 @@ MUTATION_PY := $(CURDIR)/$(MUTATION_VENV)/bin/python
 MUTATION := runs/mutation
 
 .DEFAULT_GOAL := help
-.PHONY: help setup attack coverage probe probe-smoke verify figures bench bench-vllm test test-portable test-vllm lint lab mutation lock lock-vllm clean tables claims paper report reproduce-smoke
+.PHONY: help setup plan attack coverage probe probe-smoke verify figures bench bench-vllm test test-portable test-vllm lint lab mutation lock lock-vllm clean tables claims paper report reproduce-smoke
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -38,16 +38,19 @@ probe-smoke: $(INSTALLED)  ## the same at a tiny budget, to see that everything 
 verify: $(INSTALLED)  ## check every theoretical claim, symbolically and numerically
 	$(PY) -m paced_theory.verify
 
-tables: $(INSTALLED)  ## print every table from results/ into docs/results.md and paper/tables, and what tables, probes and figures there are into docs/experiments.md
+tables: $(INSTALLED)  ## print every table from results/ into docs/results.md, docs/results-v1.md and paper/tables, and what tables, probes and figures there are into docs/experiments.md
 	$(PY) -m paced_exp.reproduce.tables
 	$(PY) -m figures.document_experiments
+
+plan: $(INSTALLED)  ## simulate what the planned runs of the second protocol can see, into results/desk/detectable.json and docs/protocol-v2.md
+	$(PY) -m paced_exp.reproduce.detectable
 
 figures: $(INSTALLED)  ## redraw every figure from results/ and the theory into figures/out, and their captions for the paper
 	$(PY) -m figures --out figures/out
 	$(PY) -m figures.snr_curves
 	$(PY) -m paced_exp.reproduce.figure_floats
 
-claims: $(INSTALLED)  ## judge every claim of the paper into docs/claims.md and results/claims.json, the probe's page docs/snr.md, the README, and the numbers of the paper's prose
+claims: $(INSTALLED)  ## judge every claim into docs/claims.md and results/claims.json, the probe's page docs/snr.md, README and docs/weights.md, and the numbers of the paper's prose
 	$(PY) -m paced_exp.reproduce.claims_page
 	$(PY) -m figures.document_snr
 	$(PY) -m paced_exp.reproduce.macros

@@ -1,6 +1,6 @@
 """Every figure of the paper in one process, from records and the theory.
 
-python -m figures [--out figures/out] [--results results] [--scale desk-v1]
+python -m figures [--out figures/out] [--results results] [--scale desk]
 """
 
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 from figures.command import from_records, modules, run
 
 
-def draw_all(out: Path, results: Path, scale: str = "desk-v1") -> list[Path]:
+def draw_all(out: Path, results: Path, scale: str = "desk") -> list[Path]:
     """Draw everything into out/."""
     paths: list[Path] = []
     for module in modules():

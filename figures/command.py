@@ -7,7 +7,7 @@ from records.
 import importlib
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +16,8 @@ from typing import Any
 from paced_exp.core import config as configs
 from paced_exp.core.errors import exit_cleanly
 from paced_exp.core.options import Options
+from paced_exp.plotting.style import COLORS, new_figure, save_figure
+from paced_exp.reproduce.probes import Probe
 from paced_exp.reproduce.records import readable
 
 FOLDER = Path(__file__).resolve().parent
@@ -43,7 +45,7 @@ class ScaleOptions(Options):
     """
 
     results: Path = RESULTS
-    scale: str = "desk-v1"
+    scale: str = "desk"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,13 @@ def modules() -> list[ModuleType]:
 def from_records(draw: Callable[..., list[Path]]) -> bool:
     """Whether a figure is drawn from records."""
     return "results" in inspect.signature(draw).parameters
+
+
+def undrawn(out: Path, name: str, what: str, probes: Sequence[Probe]) -> list[Path]:
+    """A figure that says that its probe was not run, and in its caption the command that runs it."""
+    figure, axis = new_figure("single", 2.0)
+    axis.text(0.5, 0.5, "not run", transform=axis.transAxes, ha="center", color=COLORS["grey"])
+    return save_figure(figure, name, out, caption=f"{what}: not run. {' && '.join(probe.command for probe in probes)}".strip())
 
 
 def run(draw: Callable[..., list[Path]], description: str, argv: list[str] | None = None) -> None:

@@ -1,12 +1,14 @@
 """Figure 4: accuracy against training compute, every method of the distillation and self-distillation tables, and more or fewer updates.
 
-python -m figures.figure4_compute [--out figures/out] [--results results] [--scale desk-v1]
+python -m figures.figure4_compute [--out figures/out] [--results results] [--scale desk]
 """
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.ticker import MaxNLocator
+from scipy.optimize import isotonic_regression
 
 from figures.command import run
 from paced_exp.plotting.style import COLORS, MARKERS, new_figure, save_figure
@@ -19,7 +21,7 @@ from paced_exp.reproduce.significance import mean_and_error
 
 NAME = "figure4_compute"
 SETUPS = ("distillation", "self-distillation")
-LENGTHS = {1: "compute", 2: "total-compute"}  # by protocol: the table with other numbers of updates, in distillation
+LENGTHS = {1: ("compute",), 2: ("total-compute", "kernels-one-pass")}  # by protocol, in distillation: tables with other lengths and kernels
 ENDINGS = ("-half", "-double", "-short", "-whole")  # of its rows
 LOOKS = {
     "uniform": ("blue", 0),
@@ -30,7 +32,14 @@ LOOKS = {
     "paced-eb": ("sky", 4),
     "aligned": ("black", 5),
     "akl-rollouts": ("green", 2),
-    "akl-references": ("purple", 2),
+    "akl-references": ("green", 5),
+    "gaussian": ("grey", 0),
+    "grpo": ("grey", 1),
+    "maxrl": ("grey", 2),
+    "focal": ("grey", 3),
+    "da-kd": ("grey", 4),
+    "paced-akl": ("green", 3),
+    "fitted": ("black", 0),
 }
 CAPTION = """
 Mean accuracy of the three tiers against the floating-point operations spent on a run (training, the teacher's statistics, pass-rate rollouts and on-policy
@@ -54,12 +63,13 @@ def points(results: Results, scale: Scale, tables: tuple[str, ...]) -> dict[str,
 def draw_panel(axis: Any, results: Results, scale: Scale, title: str) -> bool:
     """One setup; says whether anything was there to draw."""
     table = main_table(scale.protocol, title)
-    tables = (table.name, LENGTHS[scale.protocol]) if title == "distillation" else (table.name,)
+    tables = (table.name, *LENGTHS[scale.protocol]) if title == "distillation" else (table.name,)
     axis.set(title=title, xlabel="TFLOPs of a run", ylabel="accuracy, mean of tiers, %")
     found = points(results, scale, tables)
     base = measure_row(results, scale, table, table.row("base"))
     if base.records:
         axis.axhline(primaries(base, scale)[0], color=COLORS["grey"], linestyle="--", lw=0.9)
+    last = []
     for method, rows in found.items():
         color, marker = LOOKS[method]
         at = []
@@ -68,17 +78,52 @@ def draw_panel(axis: Any, results: Results, scale: Scale, title: str) -> bool:
             y, error = mean_and_error(primaries(measured, scale))
             at.append((x, y, error or 0.0))
         x, y, error = zip(*sorted(at), strict=True)
-        label = table.row(method).label
-        axis.errorbar(x, y, error, color=COLORS[color], marker=MARKERS[marker], capsize=2, lw=0.9, label=label)
+        axis.errorbar(x, y, error, color=COLORS[color], marker=MARKERS[marker], capsize=2, lw=0.9, label=_label(rows[0]))
+        last.append((x[-1], y[-1], _label(rows[0]), COLORS[color]))
     axis.xaxis.set_major_locator(MaxNLocator(5))
     if found:
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
+        _name(axis, last)
     else:
         axis.text(0.5, 0.5, "not run", transform=axis.transAxes, ha="center", color=COLORS["grey"])
     return bool(found)
 
 
-def draw(out: Path, results: Path, scale: str = "desk-v1") -> list[Path]:
+def _label(measured: Measured) -> str:
+    """A method without how long it was trained."""
+    return measured.row.label.partition(", half")[0].partition(", all problems")[0]
+
+
+def _name(axis: Any, last: list[tuple[float, float, str, str]]) -> None:
+    """Each method beside the axis at the height of its last point, or as near as the others leave room, with a thin line to the point."""
+    bottom, top = axis.get_ylim()
+    right = axis.get_xlim()[1]
+    axis.set(xlim=axis.get_xlim(), ylim=(bottom, top))
+    heights = spread([y for _, y, *_ in last], 0.055 * (top - bottom))
+    for (x, y, label, color), height in zip(last, heights, strict=True):
+        axis.annotate(
+            label,
+            (x, y),
+            xytext=(right + 0.03 * (right - axis.get_xlim()[0]), height),
+            annotation_clip=False,
+            color=color,
+            fontsize=6,
+            va="center",
+            arrowprops={"arrowstyle": "-", "color": color, "lw": 0.4, "shrinkB": 2},
+        )
+
+
+def spread(values: list[float], gap: float) -> list[float]:
+    """The values moved apart to be at least `gap` from each other, in their order, and as near to where they were as least squares has it.
+
+    Less i x gap, the sorted values must not fall: isotonic regression.
+    """
+    order = np.argsort(values, kind="stable")
+    steps = gap * np.arange(len(values))
+    moved = isotonic_regression(np.asarray(values, dtype=float)[order] - steps).x + steps
+    return [float(moved[place]) for place in np.argsort(order)]
+
+
+def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
     """Draw both setups into out/."""
     figure, axes = new_figure("double", 3.6, ncols=2)
     drawn = [draw_panel(axis, Results(results), scale_named(scale, results), title) for axis, title in zip(axes, SETUPS, strict=True)]

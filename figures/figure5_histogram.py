@@ -1,6 +1,6 @@
 """Figure 5: how many evaluation problems the student passes how often, before and after training.
 
-python -m figures.figure5_histogram [--out figures/out] [--results results] [--scale desk-v1]
+python -m figures.figure5_histogram [--out figures/out] [--results results] [--scale desk]
 """
 
 from pathlib import Path
@@ -52,7 +52,7 @@ def draw_tier(axis: Any, rows: dict[str, Measured], source: str, title: str) -> 
         axis.text(0.5, 0.5, "not run", transform=axis.transAxes, ha="center", color=COLORS["grey"])
 
 
-def draw(out: Path, results: Path, scale: str = "desk-v1") -> list[Path]:
+def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
     """Draw the three tiers into out/."""
     chosen: Scale = scale_named(scale, results)
     read = Results(results)

@@ -1,6 +1,6 @@
 """Figure 6: the claims at a glance, a forest plot: effect and 95 % interval of every hypothesis.
 
-python -m figures.figure6_claims [--out figures/out] [--results results] [--scale desk-v1]
+python -m figures.figure6_claims [--out figures/out] [--results results] [--scale desk]
 """
 
 from pathlib import Path
@@ -33,7 +33,7 @@ added: there, zero means worse by it. A name without a point lacks runs that wer
 """
 
 
-def draw(out: Path, results: Path, scale: str = "desk-v1") -> list[Path]:
+def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
     """Draw both columns into out/."""
     found = [finding for outcome in outcomes(Results(results), scale_named(scale, results)) for finding in outcome.findings]
     figure, axes = new_figure("double", 4.2, ncols=2, width_ratios=WIDTHS)

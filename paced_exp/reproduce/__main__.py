@@ -1,8 +1,8 @@
 """Run the grids behind the paper's tables.
 
     python -m paced_exp.reproduce --list                                     # the tables and their rows
-    python -m paced_exp.reproduce --table distillation --scale desk-v1 --seeds 5
-    python -m paced_exp.reproduce --all --scale desk-v1 --dry-run               # cells and estimated time, nothing is run
+    python -m paced_exp.reproduce --table one-pass --scale desk --seeds 3
+    python -m paced_exp.reproduce --all --scale desk --dry-run                  # cells and estimated time, nothing is run
     python -m paced_exp.reproduce --all --scale gpu --minutes 9              # stops in time; the same command goes on
 
 Cells that have a record are skipped. Killed at any moment, the same command continues. Exit status: 0 done, 2 something to mend, 3 time up
@@ -16,12 +16,12 @@ from pathlib import Path
 from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.reproduce.cells import all_cells, cells_of
-from paced_exp.reproduce.grids import table_named, tables_of
+from paced_exp.reproduce.grids import Table, table_named, tables_of
 from paced_exp.reproduce.learning_rates import check_rates, scale_named
 from paced_exp.reproduce.options import RecordsOptions
 from paced_exp.reproduce.probes import ALIGNMENT, FIGURE, PROBE_TABLES, ROBUSTNESS, probes_of
 from paced_exp.reproduce.records import Results
-from paced_exp.reproduce.scales import MOST_SEEDS, Scale
+from paced_exp.reproduce.scales import MOST_SEEDS, SCALES, Scale
 
 TIME_UP = 3
 
@@ -46,7 +46,7 @@ class GridConfig(RecordsOptions):
     table: list[str] = field(default_factory=list)
     all: bool = False
     list: bool = False
-    scale: str = "desk-v1"
+    scale: str = "desk"
     seeds: int | None = None
     jobs: int | None = None
     minutes: float | None = None
@@ -74,7 +74,7 @@ def main(config: GridConfig) -> int:
     if config.all:
         cells, asked = all_cells(scale, config.seeds), list(PROBE_TABLES)
     else:
-        chosen = [cells_of(scale, table_named(name), config.seeds) for name in config.table if name not in PROBE_TABLES]
+        chosen = [cells_of(scale, _run_at(scale, name), config.seeds) for name in config.table if name not in PROBE_TABLES]
         asked = [name for name in PROBE_TABLES if name in config.table]
         # Seed by seed, so that an early stop leaves whole seeds, and what the rows of a seed share is made once.
         cells = sorted({cell.key: cell for part in chosen for cell in part}.values(), key=lambda cell: cell.seed)
@@ -83,7 +83,7 @@ def main(config: GridConfig) -> int:
         why = (
             f"{scale.name} scale declares no probes of {', '.join(asked)}"
             if asked
-            else "table 6 is generated from the configurations by make tables"
+            else f"{' and '.join(f'table {name}' for name in config.table)} is generated from the configurations by make tables"
         )
         print(f"{why}: nothing to run")
         return 0
@@ -105,6 +105,15 @@ def main(config: GridConfig) -> int:
             return TIME_UP
     print(f"all {counted(len(cells), len(probes))} have their records under {config.results / scale.name}")
     return 0
+
+
+def _run_at(scale: Scale, name: str) -> Table:
+    """A table by name or number. Raises `UserError` for one that scales of the other protocol run."""
+    table = table_named(name)
+    if table.protocol != scale.protocol:
+        others = ", ".join(other.name for other in SCALES.values() if other.protocol == table.protocol)
+        raise UserError(f"`table` {name} is not run at {scale.name} scale; it is a table of: {others}; give one of these as `scale`")
+    return table
 
 
 def listing(scale: Scale) -> str:

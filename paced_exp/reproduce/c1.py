@@ -18,8 +18,6 @@ from paced_exp.reproduce.significance import CONFIDENCE, Estimate
 _ENDS = (("low", "the bin k = 0"), ("high", "the bin k = K"))
 PROBE_STEPS = (1, 20)
 
-
-OTHER = "snr_verdict/llama"
 # The second protocol's hypotheses: the probe of ranges behind each, and the end.
 RANGE_PROBES = {
     "C1.low": ("snr_ranges/qwen3", "low"),
@@ -31,8 +29,9 @@ DECIDING = ("snr_verdict/qwen3", "snr_probe")  # the probes behind C1, the one w
 
 
 def figure_probe(results: Path, scale: Scale) -> tuple[dict[str, Any], Path] | None:
-    """The record that figure 2 shows, with its path: of a probe at several updates where there is one."""
-    found = [(record, probe.path(results)) for probe in _deciding(scale) if (record := probe.record(results)) is not None]
+    """The record that figure 2 shows, with its path: of a probe at several updates where there is one. In the second protocol, of the ranges."""
+    probes = _deciding(scale) if scale.protocol == 1 else [probe for probe in probes_of(scale) if probe.key == RANGE_PROBES["C1.low"][0]]
+    found = [(record, probe.path(results)) for probe in probes if (record := probe.record(results)) is not None]
     return next((pair for pair in found if "steps" in pair[0]), next(iter(found), None))
 
 
@@ -92,15 +91,6 @@ def range_findings(results: Path, scale: Scale, hypotheses: Sequence[Hypothesis]
             )
         )
     return found
-
-
-def other_architecture(results: Path, scale: Scale) -> dict[str, Finding]:
-    """By end, what the probe of the second family says before training. No claim rests on it, so that there is nothing to correct for."""
-    probe = next((probe for probe in probes_of(scale) if probe.key == OTHER), None)
-    record = None if probe is None else probe.record(results)
-    if record is None:
-        return {}
-    return {end: replace(_probe_finding(f"{OTHER}.{end}", words, record, end), end=words) for end, words in _ENDS}
 
 
 def _probe_finding(name: str, words: str, record: dict[str, Any], end: str) -> Finding:

@@ -46,13 +46,13 @@ def tokens(scale: Scale) -> tuple[Column, ...]:
 
 
 def retention(scale: Scale) -> tuple[Column, ...]:
-    """Accuracy on the retention problems, in per cent."""
-    return (Column("retention, %", "accuracy", (scale.retention,), 1),)
+    """Accuracy on the retention problems, in per cent. Its difference between two rows is the negative of forgetting's, which is shown."""
+    return (Column("retention, %", "accuracy", (scale.retention,), 1, with_difference=False),)
 
 
 def forgetting(scale: Scale) -> tuple[Column, ...]:
-    """The base's retention less the row's, in points. Its difference between two rows is the negative of retention's, which is shown."""
-    return (Column("forgetting, points", "forgetting", (scale.retention,), -1, with_difference=False),)
+    """The base's retention less the row's, in points."""
+    return (Column("forgetting, points", "forgetting", (scale.retention,), -1),)
 
 
 def tier_names(scale: Scale) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 
 from paced_exp.reproduce.cells import planned_seeds
 from paced_exp.reproduce.columns import Column
@@ -50,14 +49,14 @@ def _values(scale: Scale, table: Table, rows: Sequence[Measured], columns: Seque
             base = (measured.base.path,) if column.measure == "forgetting" and measured.base is not None else ()
             values = values_of(measured, column) if measured.records else None
             cells.append(_mean(values, index in bold, (*records, *base), command))
-        cells += _costs(measured, records, command)
+        cells.append(_compute(measured, records, command))
         cells.append(Value(NONE) if measured.untrained else Value(str(len(measured.seeds)), float(len(measured.seeds))))
         printed.append((*cells, *_paper_values(reported, table, measured)))
-    head = ("method", *(column.head for column in columns), "TFLOPs", "seconds", "seeds", *(f"paper: {name}" for name in papers.values()))
+    head = ("method", *(column.head for column in columns), "TFLOPs", "seeds", *(f"paper: {name}" for name in papers.values()))
     notes = [
         f"{scale.name} scale. Mean ± standard error over seeds; bold: the best, and all that a 95 % interval does not tell from it. TFLOPs: of "
         "training, on-policy rollouts, pass rates, and the teacher's statistics (anew whenever pass rates are taken again); neither sampling the "
-        "references nor the evaluation. Seconds: median wall time of training, without the shared work, on a machine that other work shared."
+        "references nor the evaluation."
     ]
     if papers.keys() & set(BENCHMARKS):
         notes.append(f"Right: the values that the paper reports (± its standard deviation); the tiers stand for {', '.join(BENCHMARKS)}.")
@@ -92,6 +91,8 @@ def _differences(scale: Scale, table: Table, rows: Sequence[Measured], columns: 
 
 
 def _difference(measured: Measured, other: Measured, column: Column) -> Estimate | None:
+    if column.measure == "forgetting":  # base − measured, so that the base cancels
+        return combined([(-1.0, measured), (1.0, other)], column.sources)
     return combined([(1.0, measured), (-1.0, other)], column.sources, column.measure)
 
 
@@ -111,15 +112,14 @@ def _mean(values: list[float] | None, bold: bool, records: tuple[Path, ...], com
     return Value(text, mean, bold, records, command)
 
 
-def _costs(measured: Measured, records: tuple[Path, ...], command: str) -> list[Value]:
-    """TFLOPs, the mean over seeds, and seconds of training, the median: a machine that other work shares slows some runs down."""
+def _compute(measured: Measured, records: tuple[Path, ...], command: str) -> Value:
+    """TFLOPs, the mean over seeds. Seconds are not printed: on a machine that other work shares they say nothing."""
     if not measured.records:
-        return [Value(NOT_RUN, command=command)] * 2
+        return Value(NOT_RUN, command=command)
     if measured.untrained:
-        return [Value(NONE)] * 2
-    found = [measured.of(seed) for seed in measured.seeds]
-    flops, seconds = mean_and_error([record.flops / 1e12 for record in found])[0], median(record.training_seconds for record in found)
-    return [Value(f"{flops:.3g}", flops, False, records, command), Value(f"{seconds:.0f}", seconds, False, records, command)]
+        return Value(NONE)
+    flops = mean_and_error([measured.of(seed).flops / 1e12 for seed in measured.seeds])[0]
+    return Value(f"{flops:.3g}", flops, False, records, command)
 
 
 def _best_within_noise(rows: Sequence[Measured], column: Column) -> set[int]:

@@ -1,9 +1,9 @@
-"""Table 6: the hyper-parameters, generated from the configurations of the cells, with the paper's beside them."""
+"""The table of hyper-parameters of each protocol, generated from the configurations of the cells, with the paper's beside them."""
 
 from typing import Any
 
 from paced_exp.reproduce.cells import cell_of
-from paced_exp.reproduce.grids import main_table
+from paced_exp.reproduce.grids import main_table, tables_of
 from paced_exp.reproduce.printed_table import NONE, PrintedTable, Value
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.scales import Scale
@@ -46,6 +46,7 @@ _IN_PAPER = {
 
 def hyperparameter_table(scale: Scale, reported: Reported) -> PrintedTable:
     """A column a setup of the scale, from the very configurations that its PACED cells run with; and the paper's distillation."""
+    declared = next(table for table in tables_of(scale.protocol) if not table.rows)
     configs = []
     for setup in _SETUPS:
         table = main_table(scale.protocol, setup)
@@ -58,7 +59,7 @@ def hyperparameter_table(scale: Scale, reported: Reported) -> PrintedTable:
         rows.append((Value(words), *values, Value(_paper(name, reported))))
     head = ("hyper-parameter", *_SETUPS, "paper, distillation")
     notes = (f"{scale.name} scale; generated from the configurations of the cells.", *scale.notes)
-    return PrintedTable(f"{scale.name}-hyper-parameters", "Table 6. Hyper-parameters", head, tuple(rows), notes)
+    return PrintedTable(f"{scale.name}-hyper-parameters", f"Table {declared.number}. {declared.title}", head, tuple(rows), notes)
 
 
 def _paper(name: str, reported: Reported) -> str:

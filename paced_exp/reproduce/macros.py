@@ -13,19 +13,21 @@ from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.core.json_files import read_json, write_atomically
 from paced_exp.reproduce.architectures import shape_of
-from paced_exp.reproduce.c1 import figure_probe, probe_records
+from paced_exp.reproduce.c1 import RANGE_PROBES, figure_probe
 from paced_exp.reproduce.cells import all_cells, cell_of
-from paced_exp.reproduce.claims import CLAIMS, MARGIN
+from paced_exp.reproduce.claims import MARGIN
 from paced_exp.reproduce.findings import LEVEL, VERDICTS
-from paced_exp.reproduce.grids import BY_NAME, tables_of
+from paced_exp.reproduce.grids import main_table, tables_of
 from paced_exp.reproduce.measures import combined, primaries, row_named
 from paced_exp.reproduce.options import RecordsOptions
 from paced_exp.reproduce.printed_table import NOT_RUN, fixed, with_interval
 from paced_exp.reproduce.printing import filled
+from paced_exp.reproduce.probes import probes_of
+from paced_exp.reproduce.protocols import hypotheses_of
 from paced_exp.reproduce.records import Results, readable
-from paced_exp.reproduce.scales import DESK_V1, PAPER, Scale
+from paced_exp.reproduce.scales import DESK, PAPER, Scale
 from paced_exp.reproduce.significance import CONFIDENCE, mean_and_error
-from paced_exp.reproduce.verdict_parts import finding_text
+from paced_exp.reproduce.verdict_parts import brief_text
 from paced_exp.reproduce.verdicts import LEAST_SEEDS, outcomes
 from paced_exp.training.config import DistillConfig
 
@@ -47,9 +49,14 @@ def macros(results: Results, scale: Scale) -> dict[str, str]:
 
 
 def _protocol(scale: Scale) -> dict[str, str]:
-    paced = cell_of(scale, BY_NAME["distillation"], BY_NAME["distillation"].row("paced"), 0).config
-    own = cell_of(scale, BY_NAME["self-distillation"], BY_NAME["self-distillation"].row("paced"), 0).config
-    paper = cell_of(PAPER, BY_NAME["distillation"], BY_NAME["distillation"].row("paced"), 0).config
+    paced, own, paper = (
+        cell_of(one, table, table.row("paced"), 0).config
+        for one, table in (
+            (scale, main_table(scale.protocol, "distillation")),
+            (scale, main_table(scale.protocol, "self-distillation")),
+            (PAPER, main_table(PAPER.protocol, "distillation")),
+        )
+    )
     assert isinstance(paced, DistillConfig) and isinstance(own, DistillConfig) and isinstance(paper, DistillConfig)
     return {
         "NumTables": str(sum(bool(table.rows) for table in tables_of(scale.protocol))),
@@ -72,7 +79,8 @@ def _protocol(scale: Scale) -> dict[str, str]:
         "NumLeastSeeds": str(LEAST_SEEDS),
         "NumPaperResponse": f"{paper.max_new_tokens:,}",
         "NumPaperRate": f"{paper.learning_rate:g}",
-        "NumHypotheses": str(sum(len(claim.hypotheses) for claim in CLAIMS)),
+        "NumHypotheses": str(len(hypotheses_of(scale.protocol))),
+        "NumPrimaries": str(sum(hypothesis.primary for hypothesis in hypotheses_of(scale.protocol))),
     }
 
 
@@ -91,8 +99,9 @@ def _theory(results: Results) -> dict[str, str]:
 
 def _measured(results: Results, scale: Scale) -> dict[str, str]:
     found: dict[str, str] = {}
-    for table, prefix in (("distillation", "NumD"), ("self-distillation", "NumS")):
-        rows = {row.name: row_named(results, scale, table, row.name) for row in BY_NAME[table].rows}
+    for setup, prefix in (("distillation", "NumD"), ("self-distillation", "NumS")):
+        table = main_table(scale.protocol, setup)
+        rows = {row.name: row_named(results, scale, table.name, row.name) for row in table.rows}
         for name in ("base", "uniform", "paced"):
             values = primaries(rows[name], scale) if rows[name].records else []
             found[f"{prefix}{name.capitalize()}"] = fixed(mean_and_error(values)[0], 1) if values else NOT_RUN
@@ -102,34 +111,36 @@ def _measured(results: Results, scale: Scale) -> dict[str, str]:
 
 
 def _verdicts(results: Results, scale: Scale) -> dict[str, str]:
-    found = outcomes(results, scale)
+    found = [outcome for outcome in outcomes(results, scale) if outcome.primary]
     counts, alone = (Counter(verdicts) for verdicts in ([o.verdict for o in found], [o.raw_verdict for o in found]))
-    macros = {"NumClaims": str(len(found)), "NumFamily": str(sum(len(outcome.findings) for outcome in found))}
+    macros = {"NumClaims": str(len(found)), "NumPaperClaims": str(sum(not outcome.claim.statement for outcome in found))}
     for verdict in VERDICTS:
         name = "".join(word.capitalize() for word in verdict.split() if word.isalpha())
         macros |= {f"Num{name}": str(counts[verdict]), f"NumAlone{name}": str(alone[verdict])}
     for outcome in found:
-        letters = "".join(chr(ord("A") + int(digit)) for digit in outcome.claim.id.removeprefix("C"))
+        name = outcome.claim.id.removeprefix("C")
+        letters = "".join(chr(ord("A") + int(digit)) for digit in name) if name.isdigit() else f"Own{name}"
         macros[f"Verdict{letters}"] = outcome.both
-        macros[f"Found{letters}"] = "; ".join(f"{finding.words}: {finding_text(finding)}" for finding in outcome.findings)
+        macros[f"Found{letters}"] = "; ".join(f"{finding.words}: {brief_text(finding)}" for finding in outcome.primary)
     return macros
 
 
 def _probe(results: Results, scale: Scale) -> dict[str, str]:
-    shown, judged = figure_probe(results.folder, scale), probe_records(results.folder, scale)
+    shown = figure_probe(results.folder, scale)
     bins = (shown[0].get("steps") or [shown[0]])[0]["bins"] if shown else []
-    deciding = judged[1][0]["bins"] if 1 in judged else []
+    probe = next(one for one in probes_of(scale) if one.key == RANGE_PROBES["C1.low"][0])
     return {
-        "NumProbeBins": str(len(bins)) if bins else NOT_RUN,
-        "NumProbePerBin": f"{min(row['n'] for row in bins):,}" if bins else NOT_RUN,
-        "NumVerdictPerBin": f"{min(row['n'] for row in deciding):,}" if deciding else NOT_RUN,
+        "NumProbeRanges": str(len(bins)) if bins else NOT_RUN,
+        "NumProbePerRange": f"{min(row['n'] for row in bins):,}" if bins else NOT_RUN,
+        "NumProbeScreen": str(probe.config.K),
+        "NumProbeFresh": str(probe.config.fresh_rollouts),
     }
 
 
 @configs.command(MacrosConfig, "paced_exp.reproduce.macros", __doc__)
 def main(config: MacrosConfig) -> None:
     """Write the file and say where."""
-    write_atomically(config.out, filled("numbers.tex", macros=macros(readable(config.results), DESK_V1)))
+    write_atomically(config.out, filled("numbers.tex", macros=macros(readable(config.results), DESK)))
     print(config.out)
 
 

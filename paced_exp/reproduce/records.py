@@ -54,11 +54,6 @@ class Record:
         return float(sum(self.content["flops"].values()))
 
     @property
-    def training_seconds(self) -> float:
-        """Wall time of training and of what the run made for it alone; shared work and evaluation not."""
-        return float(sum(seconds for name, seconds in self.content["seconds"].items() if name != "evaluation"))
-
-    @property
     def seconds(self) -> float:
         """Seconds of the cell itself, without shared work."""
         return float(sum(self.content["seconds"].values()))

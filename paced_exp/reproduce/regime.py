@@ -115,26 +115,6 @@ def interaction(results: Results, scale: Scale) -> Estimate | None:
     return combined([(1.0, many_paced), (-1.0, many_uniform), (-1.0, few_paced), (1.0, few_uniform)], scale.tiers)
 
 
-def sentence(results: Results, scale: Scale) -> str:
-    """The regime in two sentences, for the head of a page; empty where the lengths were not run."""
-    change = interaction(results, scale)
-    found = [(_pair(results, scale, ending), _difference(_pair(results, scale, ending), scale)) for _, ending in LENGTHS]
-    if change is None or any(estimate is None for _, estimate in found):
-        return ""
-    paced, uniform = found[1][0]
-    visits = [mean(passes(record)[1] for record in measured.records.values()) for measured in (uniform, paced)]
-    by_length = ", ".join(
-        f"{with_interval(estimate)} at {next(iter(pair[0].records.values())).content['options']['steps']} updates"
-        for pair, estimate in found
-        if estimate is not None
-    )
-    return (
-        f"These runs repeat their data, and methods do so unequally: no weighting passes {fixed(visits[0], 1)} times over its problems, and PACED, which drops "
-        f"those of weight zero, {fixed(visits[1], 1)} times over the rest. The difference falls as updates, and with them passes, grow: PACED less unweighted is "
-        f"{by_length} (with forward KL), a change of {with_interval(change)} points from the fewest to the most."
-    )
-
-
 def _pair(results: Results, scale: Scale, ending: str) -> tuple[Measured, Measured]:
     """PACED and uniform of one length."""
     paced, uniform = (row_named(results, scale, "compute", f"{name}{ending}") for name in ("paced", "uniform"))

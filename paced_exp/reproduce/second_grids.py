@@ -219,5 +219,6 @@ for _table in (
         "uniform",
         _MEASURED,
     ),
+    Table(35, "hyper-parameters-one-pass", "Hyper-parameters, one pass", (), None),
 ):
     declare(_table)

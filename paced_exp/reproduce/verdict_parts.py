@@ -1,6 +1,7 @@
 """What the verdict tables of both protocols share: a finding in words, sizes beside the paper's, and what could not be tested."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from paced_exp.reproduce.findings import Finding, Outcome, Size
 from paced_exp.reproduce.printed_table import NONE, PrintedTable, Value, fixed, signed
@@ -13,6 +14,13 @@ def finding_text(finding: Finding) -> str:
     digits = 1 if finding.unit == "points" else 4
     numbers = f"{signed(finding.value, digits)} [{signed(finding.low, digits)}, {signed(finding.high, digits)}] {finding.unit}"
     return f"{numbers} ({finding.missing})" if finding.missing else numbers
+
+
+def brief_text(finding: Finding) -> str:
+    """The same for a table of few words: `not run yet` for what was not measured, and without the names of seeds that are lacking."""
+    if finding.value is None:
+        return "not run yet"
+    return finding_text(replace(finding, missing=finding.missing.partition(":")[0]))
 
 
 def untested(found: Sequence[Outcome]) -> list[str]:

@@ -14,8 +14,8 @@ import pytest
 from paced_exp.core.errors import UserError
 from paced_exp.probe.fits import mixture_of
 from paced_exp.reproduce import readme
+from paced_exp.reproduce.marked import between
 from paced_exp.reproduce.records import Results
-from paced_exp.reproduce.scales import DESK_V1
 from paced_theory.claims import counts_by_source
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,29 +87,36 @@ def test_the_answer_at_the_top_is_that_of_the_records() -> None:
 
 
 def test_the_verdicts_are_those_of_the_records() -> None:
-    """Whatever they are: the block is written by make claims, and a new result changes both."""
-    text = (ROOT / "README.md").read_text()
-    assert readme.replaced(text, readme.block(Results(ROOT / "results"), DESK_V1), "README.md") == text, "run: make claims"
-    judged = {claim["id"]: claim for claim in json.loads((ROOT / "results" / "claims.json").read_text())["scales"]["desk-v1"]}
-    rows = re.findall(r"^\| (C\d+): [^|]+ \| ([^|]+) \| ([^|]+) \|$", text.split(readme.BEGIN)[1].split(readme.END)[0], re.M)
-    assert rows == [(name, claim["verdict"], claim["verdict_alone"]) for name, claim in judged.items()]
+    """Whatever they are: the blocks are written by make claims, and a new result changes all."""
+    text, results = (ROOT / "README.md").read_text(), Results(ROOT / "results")
+    assert readme.replaced(text, readme.block(results), "README.md") == text, "run: make claims"
+    weights = (ROOT / "docs" / "weights.md").read_text()
+    assert between(weights, readme.advice_block(results), "weights.md", (readme.ADVICE_BEGIN, readme.ADVICE_END)) == weights, (
+        "run: make claims"
+    )
+    judged = json.loads((ROOT / "results" / "claims.json").read_text())["scales"]
+    first = {claim["id"]: claim["verdict"] for claim in judged["desk-v1"]}
+    rows = re.findall(r"^\| (\w+): [^|]+ \| ([^|]+) \| [^|]+ \| ([^|]+) \|$", text.split(readme.BEGIN)[1].split(readme.END)[0], re.M)
+    assert rows == [(c["id"], c["verdict"], first.get(c["id"], "–")) for c in judged["desk"] if c["verdict"] is not None]
 
 
 def test_a_page_without_its_markers_is_left_alone(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
+    page, weights = tmp_path / "page.md", tmp_path / "weights.md"
+    argv = ["--results", str(tmp_path), "--page", str(page), "--weights", str(weights)]
+    empty = f"before\n{readme.ADVICE_BEGIN}\nold\n{readme.ADVICE_END}\nafter\n"
     for text in ("no markers", f"{readme.END} {readme.BEGIN}", f"{readme.BEGIN} {readme.BEGIN} {readme.END}"):
         page.write_text(text)
+        weights.write_text(empty)
         with pytest.raises(UserError, match="must have <!-- claims:begin --> and after it"):
-            readme.main(["--results", str(tmp_path), "--page", str(page)])
-        assert page.read_text() == text
+            readme.main(argv)
+        assert page.read_text() == text and weights.read_text() == empty
     page.write_text(f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n")
-    readme.main(["--results", str(tmp_path), "--page", str(page)])
-    assert (
-        "\nold\n" not in page.read_text()
-        and page.read_text().startswith(f"before\n{readme.BEGIN}\n")
-        and page.read_text().endswith("\nafter\n")
-    )
-    assert "Not run yet." in page.read_text() and "22 of the 22 hypotheses could not be tested" in " ".join(page.read_text().split())
+    readme.main(argv)
+    for path, begin in ((page, readme.BEGIN), (weights, readme.ADVICE_BEGIN)):
+        written = path.read_text()
+        assert "\nold\n" not in written and written.startswith(f"before\n{begin}\n") and written.endswith("\nafter\n")
+        assert "The runs that would tell are not done yet." in written
+    assert page.read_text().count("| not run yet |") == 13
 
 
 def test_the_engines_speeds_are_the_records() -> None:

@@ -61,7 +61,7 @@ def test_bins_that_are_missing_are_left_out_of_the_curve(record: dict[str, Any],
 def test_the_committed_curves_are_those_of_their_records(tmp_path: Path) -> None:
     """By their captions; `make figures` draws them."""
     shutil.copytree(ROOT / "results" / "desk-v1", tmp_path / "desk-v1", ignore=shutil.ignore_patterns("*.pdf", "*.png", "*.svg"))
-    captions = [path for path in snr_curves.draw(tmp_path) if path.suffix == ".txt"]
+    captions = [path for path in snr_curves.draw(tmp_path, "desk-v1") if path.suffix == ".txt"]
     assert len(captions) >= 8
     for path in captions:
         assert path.read_text() == (ROOT / "results" / path.relative_to(tmp_path)).read_text(), f"{path.name}: run: make figures"
@@ -72,7 +72,7 @@ def test_the_committed_curves_are_those_of_their_records(tmp_path: Path) -> None
 def test_without_a_record_the_figure_says_not_run(tmp_path: Path) -> None:
     (tmp_path / "results").mkdir()
     *_, caption = figure2_snr.draw(tmp_path / "out", tmp_path / "results")
-    assert caption.read_text().strip().endswith("not run. python -m paced_exp.reproduce --scale desk-v1 --table figure2")
+    assert caption.read_text().strip().endswith("not run. python -m paced_exp.reproduce --scale desk --table figure2")
 
 
 def test_a_folder_of_results_that_is_not_there_is_one_line_and_status_2(tmp_path: Path) -> None:

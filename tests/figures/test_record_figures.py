@@ -7,23 +7,24 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from figures import figure1_overview, figure3_prompts, figure4_compute, figure5_histogram, figure6_claims
+from figures import figure1_overview, figure3_prompts, figure4_compute, figure5_histogram, figure6_claims, figure7_regime
 from paced_exp.data.prompts import user_message
+from paced_exp.reproduce.findings import Finding
 from paced_exp.reproduce.measures import primaries, row_named
 from paced_exp.reproduce.records import Results
-from paced_exp.reproduce.scales import DESK_V1
+from paced_exp.reproduce.scales import DESK
 from paced_exp.reproduce.verdicts import outcomes
 from tests.support.synthetic import write_base, write_row
 
-DRAWN_FROM_RECORDS = (figure4_compute, figure5_histogram, figure6_claims)
+DRAWN_FROM_RECORDS = (figure4_compute, figure5_histogram, figure6_claims, figure7_regime)
 
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     results = tmp_path_factory.mktemp("results")
-    write_base(results, 0.3)
+    write_base(results, 0.3, DESK)
     for row, accuracy in (("uniform", 0.5), ("paced", 0.7)):
-        write_row(results, "distillation", row, accuracy)
+        write_row(results, "one-pass", row, accuracy, 10, DESK)
     return results
 
 
@@ -60,9 +61,9 @@ def test_without_records_no_point_is_drawn(module, tmp_path: Path, monkeypatch: 
 def test_accuracy_against_compute(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     axis = drawn(figure4_compute, filled, monkeypatch).axes[0]
     points = {container.get_label(): container.lines[0].get_xydata() for container in axis.containers}
-    paced = row_named(Results(filled), DESK_V1, "distillation", "paced")
-    np.testing.assert_allclose(points["PACED, forward KL"], [[3.0, np.mean(primaries(paced, DESK_V1))]])
-    assert set(points) == {"Forward KL (unweighted)", "PACED, forward KL"}
+    paced = row_named(Results(filled), DESK, "one-pass", "paced")
+    np.testing.assert_allclose(points["PACED"], [[3.0, np.mean(primaries(paced, DESK))]])
+    assert set(points) == {"no weighting", "PACED"}
 
 
 def test_histogram_shares_sum_to_one(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +76,7 @@ def test_histogram_shares_sum_to_one(filled: Path, monkeypatch: pytest.MonkeyPat
 
 def test_the_forest_holds_every_hypothesis_and_the_measured_ones_as_points(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     left, right = drawn(figure6_claims, filled, monkeypatch).axes
-    found = [finding for outcome in outcomes(Results(filled), DESK_V1) for finding in outcome.findings]
+    found = [finding for outcome in outcomes(Results(filled), DESK) for finding in outcome.findings]
     names = [label.get_text() for axis in (left, right) for label in axis.get_yticklabels()]
     assert sorted(names) == sorted(finding.hypothesis for finding in found)
     measured = [finding for finding in found if finding.value is not None]
@@ -93,3 +94,27 @@ def test_the_prompts_are_the_real_ones() -> None:
         text = figure3_prompts.rendered(problem, kind)
         assert user_message(problem, kind) in text
         assert tokenizer.decode(prompt_ids(tokenizer, problem, kind)) == text
+
+
+def test_methods_named_beside_the_axis_keep_their_order_and_their_distance() -> None:
+    moved = figure4_compute.spread([1.0, 1.1, 5.0, 1.05], 0.5)
+    order = np.argsort([1.0, 1.1, 5.0, 1.05])
+    assert list(np.argsort(moved)) == list(order) and min(np.diff(np.sort(moved))) >= 0.5 - 1e-9
+    assert np.mean([moved[0], moved[1], moved[3]]) == pytest.approx(1.05) and moved[2] == pytest.approx(5.0)
+
+
+def test_the_regime_s_points_are_the_differences_of_the_records(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    axis = drawn(figure7_regime, filled, monkeypatch).axes[0]
+    (points,) = [container.lines[0].get_xydata() for container in axis.containers]
+    paced, uniform = (np.mean(primaries(row_named(Results(filled), DESK, "one-pass", row), DESK)) for row in ("paced", "uniform"))
+    assert points[0][1] == pytest.approx(paced - uniform) and [text.get_text() for text in axis.texts] == ["PACED"]
+    assert [label.get_text() for label in axis.get_xticklabels()][1:4] == [
+        "one pass\n200 updates",
+        "1.6 passes\n100 updates",
+        "3.1 passes\n200 updates",
+    ]
+
+
+@pytest.mark.parametrize(("low", "high", "says"), [(0.1, 1, "gains more"), (-1, -0.1, "gains less"), (-1, 1, "No difference")])
+def test_the_headline_says_what_the_interval_does(low: float, high: float, says: str) -> None:
+    assert says in figure7_regime.headline(Finding("R.regime", "", "points", (low + high) / 2, low, high))

@@ -22,9 +22,11 @@ from paced_exp.reproduce.scales import DESK_V1, PAPER, SCALES
 from paced_exp.reproduce.scheduler import Task
 from tests.support.synthetic import write_base, write_row
 
+FIRST = ("--scale", "desk-v1")
+
 
 def said(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    assert main(argv) == 0
+    assert main([*argv, *([] if "--scale" in argv else FIRST)]) == 0
     return capsys.readouterr().out
 
 
@@ -62,7 +64,7 @@ def test_a_folder_of_runs_is_the_same_however_it_is_spelt(tmp_path: Path, monkey
     monkeypatch.setattr(run_grid, "run_plan", lambda plan, results, work, **_: spelt.append(work) or True)
     monkeypatch.chdir(tmp_path)
     for work in ("runs/here", "./runs/../runs/here", str(tmp_path / "runs" / "here")):
-        main(["--table", "1", "--seeds", "1", "--results", str(tmp_path / "results"), "--work", work])
+        main(["--table", "1", *FIRST, "--seeds", "1", "--results", str(tmp_path / "results"), "--work", work])
     assert spelt == [Path("runs/here")] * 3
 
 
@@ -71,7 +73,7 @@ def test_a_damaged_record_stops_the_command_before_anything_runs(tmp_path: Path)
     path = tmp_path / "desk-v1" / "distillation" / "paced-s0.json"
     path.write_text(path.read_text().replace('"seed": 0', '"seed": 1', 1))
     with pytest.raises(UserError, match=r"paced-s0\.json is damaged"):
-        main(["--table", "1", "--results", str(tmp_path), "--work", str(tmp_path / "work")])
+        main(["--table", "1", *FIRST, "--results", str(tmp_path), "--work", str(tmp_path / "work")])
     assert not (tmp_path / "work").exists()
 
 
@@ -80,6 +82,10 @@ def test_a_damaged_record_stops_the_command_before_anything_runs(tmp_path: Path)
     [
         ([], "give one of --list, --table and --all, and not several"),
         (["--table", "nine"], "--table nine is not known; known: 1 distillation, 2 self-distillation"),
+        (
+            ["--table", "1", "--scale", "desk"],
+            "--table 1 is not run at desk scale; it is a table of: desk-v1, gpu, paper; give one of these as --scale",
+        ),
         (["--all", "--scale", "moon"], "--scale moon is not known; known: desk, desk-v1, gpu, paper, smoke"),
         (["--all", "--seeds", "0"], "--seeds 0 must be at least 1"),
         (["--all", "--seeds", "21"], "--seeds 21 must be at most 20: tables read no more"),
@@ -99,7 +105,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(tmp_pat
     (tmp_path / "file").write_text("")
     for results, work, option in (("file", "work", "--results"), ("results", "file/work", "--work")):
         with pytest.raises(UserError, match=f"{option} .* cannot be written"):
-            main(["--table", "1", "--seeds", "1", "--results", str(tmp_path / results), "--work", str(tmp_path / work)])
+            main(["--table", "1", *FIRST, "--seeds", "1", "--results", str(tmp_path / results), "--work", str(tmp_path / work)])
     assert not (tmp_path / "work").exists()
 
 

@@ -14,12 +14,12 @@ from paced_exp.reproduce.__main__ import main as reproduce
 from paced_exp.reproduce.grids import BY_NAME, TABLES, Row, Table, declare
 from paced_exp.reproduce.measures import accuracies, measure_row
 from paced_exp.reproduce.records import Results
-from paced_exp.reproduce.scales import DESK_V1
+from paced_exp.reproduce.scales import DESK
 from tests.support.synthetic import write_base, write_row
 
 DECLARATION = """
 from paced_exp.reproduce.columns import Column, forgetting, mean_of_tiers
-from paced_exp.reproduce.first_grids import PACED, UNIFORM
+from paced_exp.reproduce.second_grids import ONE_PASS, PACED, UNIFORM
 from paced_exp.reproduce.declared import Row, Table, declare
 
 
@@ -32,10 +32,12 @@ declare(
         99,
         "temperatures",
         "Temperature of the rollouts",
-        (Row("uniform", "unweighted", UNIFORM), Row("cool", "PACED at 0.7", {**PACED, "temperature": 0.7})),
+        (
+            Row("uniform", "unweighted", {**ONE_PASS, **UNIFORM}),
+            Row("cool", "PACED at 0.7", {**ONE_PASS, **PACED, "temperature": 0.7}),
+        ),
         baseline="uniform",
         columns=(mean_of_tiers, hardest, forgetting),
-        protocol=1,
     )
 )
 """
@@ -55,29 +57,29 @@ def declared(tmp_path: Path) -> Iterator[Table]:
 
 def test_it_is_printed_from_its_records(declared: Table, tmp_path: Path) -> None:
     results = tmp_path / "results"
-    write_base(results, 0.3)
-    write_row(results, "temperatures", "uniform", 0.4, seeds=3)  # the cell of table 1, whose record it is
-    write_row(results, "temperatures", "cool", lambda seed: 0.7 + 0.1 * seed, seeds=3)
-    assert sorted(path.name for path in (results / "desk-v1" / "temperatures").iterdir()) == [f"cool-s{seed}.json" for seed in range(3)]
+    write_base(results, 0.3, DESK)
+    write_row(results, "temperatures", "uniform", 0.4, 3, DESK)  # the cell of table 22, whose record it is
+    write_row(results, "temperatures", "cool", lambda seed: 0.7 + 0.1 * (seed - 100), 3, DESK)
+    assert sorted(path.name for path in (results / "desk" / "temperatures").iterdir()) == [f"cool-s{seed}.json" for seed in range(100, 103)]
     tables.main(["--results", str(results), "--markdown", str(tmp_path / "page.md"), "--latex", str(tmp_path / "tex")])
     page = (tmp_path / "page.md").read_text()
     own = page.split("### Table 99. Temperature of the rollouts\n")[1].split("###")[0]
     head, *rows = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in own.splitlines() if re.match(r"\| \w", line)]
-    assert head == ["method", "mean of tiers, %", "hardest, %", "forgetting, points", "TFLOPs", "seconds", "seeds"]
-    cool = measure_row(Results(results), DESK_V1, declared, declared.row("cool"))
-    hardest = accuracies(cool, DESK_V1.tiers[-1])
+    assert head == ["method", "mean of tiers, %", "hardest, %", "forgetting, points", "TFLOPs", "seeds"]
+    cool = measure_row(Results(results), DESK, declared, declared.row("cool"))
+    hardest = accuracies(cool, DESK.tiers[-1])
     assert rows[1][0] == "PACED at 0.7" and rows[1][2] == f"{np.mean(hardest):.1f} ± {np.std(hardest, ddof=1) / np.sqrt(3):.2f}"
     assert rows[1][-1] == "3" and "### Table 99, differences" in page
-    assert (tmp_path / "tex" / "desk-v1-temperatures.tex").exists() and (tmp_path / "tex" / "desk-v1-temperatures-differences.tex").exists()
+    assert (tmp_path / "tex" / "desk-temperatures.tex").exists() and (tmp_path / "tex" / "desk-temperatures-differences.tex").exists()
 
 
 def test_it_is_listed_and_planned(declared: Table, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert reproduce(["--list"]) == 0
-    assert "99 temperatures: Temperature of the rollouts (6 cells, 3 of its own)" in capsys.readouterr().out
+    assert "99 temperatures: Temperature of the rollouts (10 cells, 5 of its own)" in capsys.readouterr().out
     plan = ["--table", "temperatures", "--dry-run", "--results", str(tmp_path / "results"), "--work", str(tmp_path / "work")]
     assert reproduce(plan) == 0
     planned = capsys.readouterr().out
-    assert "temperatures/cool-s2" in planned and "distillation/uniform-s2" in planned and "6 cells to run" in planned
+    assert "temperatures/cool-s102" in planned and "one-pass/uniform-s102" in planned and "10 cells to run" in planned
     assert "| 99 | `temperatures` | Temperature of the rollouts | unweighted; PACED at 0.7 |" in document_experiments.document()
 
 

@@ -12,7 +12,7 @@ from paced_exp.reproduce.grids import tables_of
 from paced_exp.reproduce.printing import filled
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.reported import Reported
-from paced_exp.reproduce.scales import DESK_V1
+from paced_exp.reproduce.scales import DESK
 from tests.support.synthetic import write_base, write_row
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,17 +26,17 @@ WORDS = ["three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleve
 @pytest.fixture(scope="module")
 def defined(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     results = tmp_path_factory.mktemp("results")
-    write_base(results, 0.3)
+    write_base(results, 0.3, DESK)
     for row in ("uniform", "paced"):
-        write_row(results, "distillation", row, 0.5)
+        write_row(results, "one-pass", row, 0.5, 10, DESK)
     write_json(results / "claims.json", {"theory": [{"verdict": verdict} for verdict in ("holds", "holds", "conditional", "refuted")]})
-    return macros.macros(Results(results), DESK_V1)
+    return macros.macros(Results(results), DESK)
 
 
 def prose() -> str:
     """The body without comments, references, inputs, and mathematics."""
     text = re.sub(r"(?<!\\)%.*", "", BODY)
-    text = re.sub(r"\\(input|label|ref|includegraphics|usepackage)(\[[^]]*\])?\{[^}]*\}", "", text)
+    text = re.sub(r"\\(input|label|ref|includegraphics|usepackage|texttt)(\[[^]]*\])?\{[^}]*\}", "", text)
     return re.sub(r"\$[^$]*\$", lambda match: re.sub(r"\(1-p\)|\\sqrt|\^2", "", match[0]), text, flags=re.S)
 
 
@@ -61,23 +61,22 @@ def test_every_macro_is_generated_and_used(defined: dict[str, str]) -> None:
 
 
 def test_macros_are_what_was_measured(defined: dict[str, str]) -> None:
-    assert defined["NumSPaced"] == "not run" and defined["NumClaims"] == str(len(Reported().claims))
+    assert defined["NumSPaced"] == "not run" and defined["NumPaperClaims"] == str(len(Reported().claims))
     assert float(defined["NumDPaced"]) == pytest.approx(50, abs=3) and "[" in defined["NumDDifference"]
-    assert defined["NumUpdates"] == str(DESK_V1.setups["distillation"].updates)
+    assert defined["NumUpdates"] == str(DESK.setups["distillation"].updates)
     assert int(defined["NumTheory"]) == 4 == sum(int(defined[f"NumTheory{name}"]) for name in ("Holds", "Conditional", "Refuted"))
     text = filled("numbers.tex", macros=defined)
     assert text.isascii() and text.count("\n") == len(defined) + 1
 
 
 def test_every_input_is_one_that_the_commands_write() -> None:
-    tables = {f"desk-v1-{table.name}{suffix}" for table in tables_of(1) if table.rows for suffix in ("", "-differences")}
-    tables |= {"desk-v1-hyper-parameters", "paper-hyper-parameters", "desk-v1-claims", "desk-v1-findings", "desk-v1-sizes", "theory"}
-    tables |= {"desk-v1-passes", "desk-v1-interaction"}
+    tables = {f"desk-{table.name}{suffix}" for table in tables_of(2) if table.rows for suffix in ("", "-differences")}
+    tables |= {"desk-hyper-parameters", "paper-hyper-parameters", "theory", "desk-v1-claims", "desk-v1-findings"}
+    tables |= {f"desk-{name}" for name in ("in-short", "claims", "findings", "exploratory", "sizes")}
     figures = {f"figure-{module.NAME}" for module in modules()}
     inputs = set(re.findall(r"\\input\{tables/([^}]+)\}", BODY))
     assert inputs <= tables | figures and figures <= inputs
-    not_shown = {f"desk-v1-{table.name}{suffix}" for table in tables_of(1) if not table.main for suffix in ("", "-differences")}
-    assert tables - inputs <= not_shown, "the paper shows what its claims rest on"
+    assert tables <= inputs, "the paper shows what its claims rest on"
     labels = {f"fig:{name.removeprefix('figure-')}" for name in figures} | {f"tab:{name}" for name in tables}
     assert set(re.findall(r"\\ref\{([^}]+)\}", BODY)) <= labels
 

@@ -160,7 +160,21 @@ def test_fresh_rollouts_are_part_of_the_cost() -> None:
 
 
 def test_a_dry_run_and_the_list_name_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    argv = ["--table", "figure2", "--table", "kernels", "--seeds", "1", "--dry-run", "--results", str(tmp_path), "--work", str(tmp_path)]
+    argv = [
+        "--scale",
+        "desk-v1",
+        "--table",
+        "figure2",
+        "--table",
+        "kernels",
+        "--seeds",
+        "1",
+        "--dry-run",
+        "--results",
+        str(tmp_path),
+        "--work",
+        str(tmp_path),
+    ]
     assert main(argv) == 0
     text = capsys.readouterr().out
     assert "5 cells and 3 probes to run" in text and "probe snr_verdict/llama" in text
@@ -173,7 +187,7 @@ def test_a_dry_run_and_the_list_name_them(tmp_path: Path, capsys: pytest.Capture
 
 def test_the_probes_of_robustness_are_a_table_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["--dry-run", "--results", str(tmp_path), "--work", str(tmp_path)]
-    assert main(["--table", "robustness", *argv]) == 0
+    assert main(["--table", "robustness", "--scale", "desk-v1", *argv]) == 0
     text = capsys.readouterr().out
     assert "5 probes to run" in text and "probe snr_robustness/k40" in text and "snr_verdict" not in text
     assert main(["--table", "robustness", "--scale", "smoke", *argv]) == 0

@@ -74,7 +74,7 @@ def test_every_record_link_leads_to_a_record_and_every_number_to_its_sources(pag
 
 
 def test_claims_come_first(page: Path) -> None:
-    assert re.findall(r"<h2[^>]*>([^<]+)", page.read_text())[0] == "Claims, desk-v1 scale"
+    assert re.findall(r"<h2[^>]*>([^<]+)", page.read_text())[0] == "Claims, desk scale"
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (Debian's package chromium)")

@@ -1,0 +1,120 @@
+"""Should one use the weights? In sentences, each from the records of a scale of the second protocol: what PACED gains, and where it costs."""
+
+import math
+from collections.abc import Sequence
+
+from paced_exp.reproduce.grids import BY_NAME
+from paced_exp.reproduce.in_short import gain
+from paced_exp.reproduce.measures import Measured, combined, primaries, row_named
+from paced_exp.reproduce.printed_table import fixed, with_interval
+from paced_exp.reproduce.records import Results
+from paced_exp.reproduce.scales import Scale
+from paced_exp.reproduce.significance import Estimate, mean_and_error
+
+PLAIN = (
+    ("one-pass-short", "uniform-short"),
+    ("one-pass", "uniform"),
+    ("total-compute", "uniform-whole"),
+)  # no weighting, by rising compute
+_METHODS = (("paced", "PACED (plug-in)"), ("paced-eb", "PACED by empirical Bayes"))
+_KERNELS = ("one-pass", "kernels-one-pass")
+
+
+def advice(results: Results, scale: Scale) -> list[str]:
+    """A sentence for each question that the records can answer, as Markdown list items; one that says so where they answer none."""
+    found = [
+        _compared(results, scale, "At equal updates, no problem visited twice", "one-pass", ""),
+        _at_equal_compute(results, scale),
+        _compared(results, scale, "As published, where problems of weight zero stay in the batch", "as-published", "-published", "uniform"),
+        _compared(results, scale, "Where an eighth of the problems is passed over many times", "multi-pass", "-2"),
+        _compared(results, scale, "In self-distillation, no problem visited twice", "self-one-pass", ""),
+        _best_kernel(results, scale),
+    ]
+    return [f"- {sentence}" for sentence in found if sentence] or ["- The runs that would tell are not done yet."]
+
+
+def judged(estimate: Estimate, what: str, against: str) -> str:
+    """A difference in words: it gains, it costs, or it cannot be told from what it is compared to."""
+    if estimate.low > 0:
+        return f"{what} gains {with_interval(estimate)} points over {against}"
+    if estimate.high < 0:
+        return f"{what} costs: {with_interval(estimate)} points against {against}"
+    return f"{what} cannot be told from {against}: {with_interval(estimate)} points"
+
+
+def at_equal_compute(results: Results, scale: Scale, method: str) -> tuple[Estimate, float] | None:
+    """A method of the table one-pass less no weighting with as many FLOPs in all, and those FLOPs; None outside the lengths that were run.
+
+    No weighting is interpolated between its two nearest lengths, linear in the logarithm of FLOPs. Each length is a run of its own.
+    """
+    row = row_named(results, scale, "one-pass", method)
+    plain = [row_named(results, scale, *place) for place in PLAIN]
+    if not row.records or not all(measured.records for measured in plain):
+        return None
+    spent = _flops(row)
+    lengths = [_flops(measured) for measured in plain]
+    for fewer, more, low, high in zip(plain, plain[1:], lengths, lengths[1:], strict=False):
+        if low <= spent <= high:
+            share = math.log(spent / low) / math.log(high / low)
+            found = combined([(1.0, row), (share - 1.0, fewer), (-share, more)], scale.tiers)
+            return None if found is None else (found, spent)
+    return None
+
+
+def _flops(measured: Measured) -> float:
+    return mean_and_error([measured.of(seed).flops for seed in measured.seeds])[0]
+
+
+def _compared(results: Results, scale: Scale, where: str, table: str, ending: str, uniform: str | None = None) -> str:
+    """Each PACED row of a table against its unweighted row."""
+    said = []
+    rows = {row.name for row in BY_NAME[table].rows}
+    for method, label in _METHODS:
+        if f"{method}{ending}" in rows:
+            pair = row_named(results, scale, table, f"{method}{ending}"), row_named(results, scale, table, uniform or f"uniform{ending}")
+            if (found := combined([(1.0, pair[0]), (-1.0, pair[1])], scale.tiers)) is not None:
+                said.append(judged(found, label, "no weighting") + _share(results, scale, found, pair[0]))
+    return f"{where}: {'; '.join(said)}." if said else ""
+
+
+def _share(results: Results, scale: Scale, found: Estimate, row: Measured) -> str:
+    gained = gain(results, scale, row.row.setup)
+    if found.low <= 0 or gained is None or gained.low <= 0 or row.row.updates != 1.0:
+        return ""
+    return f", {fixed(100 * found.value / gained.value, 0)} % of what no weighting gains over the untrained student"
+
+
+def _at_equal_compute(results: Results, scale: Scale) -> str:
+    said = [
+        f"{judged(found[0], label, 'no weighting')} at {found[1] / 1e12:.3g} TFLOPs"
+        for method, label in _METHODS
+        if (found := at_equal_compute(results, scale, method)) is not None
+    ]
+    return f"At equal total compute, the rollouts of the weights counted: {'; '.join(said)}." if said else ""
+
+
+def _best_kernel(results: Results, scale: Scale) -> str:
+    """The best row of one pass at equal updates, and those that cannot be told from it."""
+    rows: dict[str, Measured] = {}
+    for table in _KERNELS:
+        for row in BY_NAME[table].rows:
+            measured = row_named(results, scale, table, row.name)
+            if row.options is not None and measured.records:
+                rows[row.name] = measured
+    means = {name: mean_and_error(primaries(measured, scale))[0] for name, measured in rows.items()}
+    if len(means) < 2:
+        return ""
+    best = max(means, key=means.__getitem__)
+    near = [
+        rows[name].row.label
+        for name in means
+        if name != best
+        and ((found := combined([(1.0, rows[best]), (-1.0, rows[name])], scale.tiers)) is None or found.low <= 0 <= found.high)
+    ]
+    label = rows[best].row.label
+    words = f"not told from it: {_listed(near)}" if near else "and no other can be told from it by chance alone"
+    return f"Of {len(means)} ways to weigh at equal updates the best is “{label}”, {fixed(means[best], 1)} %; {words}."
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"“{name}”" for name in names)
