@@ -1,4 +1,4 @@
-"""One loader for students and teachers: `lab:NAME`, a folder in transformers' layout, or a hub id. Every check happens here.
+"""One loader for students and teachers: `lab:NAME`, `smollm2`, a folder in transformers' layout, a GGUF file, or a hub id. Every check happens here.
 
 Files are untrusted: weights are safetensors only, a model that brings Python code is refused, and what transformers would only warn about
 (weights that do not fill the architecture, a tokenizer wider than the embedding) is an error.
@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from paced_exp.core.errors import UserError
+from paced_exp.models.gguf import converted, is_gguf
 from paced_exp.models.hub import download
 from paced_exp.models.lab_checkpoints import checkpoint_path
 from paced_exp.models.templates import check_template
@@ -54,7 +55,7 @@ class LoadedModel:
 def load_model(spec: str, *, device: str = "auto", dtype: str = "auto") -> LoadedModel:
     """Load the model that `spec` names.
 
-    spec: `lab:NAME`, a folder, or a hub id. device: `auto` (the GPU if there is one), `cpu`, `cuda`, `cuda:N`. dtype: `auto` (float32 on
+    spec: `lab:NAME`, `smollm2`, a folder, a GGUF file, or a hub id. device: `auto` (the GPU if there is one), `cpu`, `cuda`, `cuda:N`. dtype: `auto` (float32 on
     a CPU, the checkpoint's own on a GPU), `float32`, `bfloat16`, `float64`. Raises `UserError` naming the file or option at fault.
     """
     place = device_named(device)
@@ -122,6 +123,9 @@ def _locate(spec: str) -> tuple[Path, str | None]:
     folder = Path(spec).expanduser()
     if spec and folder.is_dir():
         return folder, None
+    if is_gguf(spec):
+        with _quietly():
+            return converted(spec), None
     if spec and folder.exists():
         raise UserError(f"model {spec} is a file; name the folder that holds config.json and the safetensors weights")
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", spec):

@@ -5,13 +5,13 @@ hash of the modules that draw and solve them, and the version of reasoning-gym. 
 """
 
 import hashlib
-import os
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 
+from paced_exp.core.cache import cache_folder
 from paced_exp.core.errors import UserError
 from paced_exp.data.lab import families, solutions, splits
 from paced_exp.data.problem import Problem
@@ -45,8 +45,7 @@ def first_problems(
 
 
 def _path(split: str, seed: int, count: int) -> Path:
-    folder = Path(os.environ.get("PACED_CACHE") or Path.home() / ".cache" / "paced")
     digest = hashlib.sha256(f"{split}/{seed}/{count}/{version('reasoning-gym')}".encode())
     for module in (families, solutions, splits):
         digest.update(Path(str(module.__file__)).read_bytes())
-    return folder / "lab" / f"{split}-{seed}-{count}-{digest.hexdigest()[:16]}.parquet"
+    return cache_folder("lab") / f"{split}-{seed}-{count}-{digest.hexdigest()[:16]}.parquet"
