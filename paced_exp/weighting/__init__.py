@@ -65,10 +65,10 @@ class Weighting(Options):
     estimate of a kernel that has none.
 
     Attributes:
-        method: of weighting: uniform, paced, hard_filter, gaussian, grpo, maxrl, focal or curve
+        method: weighting method: uniform, paced, hard_filter, gaussian, grpo, maxrl, focal or curve
         alpha: exponent of the pass rate in paced
         beta: exponent of the failure rate in paced
-        estimate: of the weight from k of K: plugin (the paper's), unbiased (paced, maxrl and focal), posterior or empirical_bayes (recommended: docs/weights.md)
+        estimate: how the weight is estimated from k of K: plugin (the paper's), unbiased (paced, maxrl and focal), posterior or empirical_bayes (recommended: docs/weights.md)
         lo: smallest pass rate that the hard filter keeps
         hi: largest pass rate that the hard filter keeps
         sigma: width of the gaussian; matched to paced's spread when left out

@@ -53,7 +53,7 @@ def test_stages_that_cannot_be(text: str, message: str) -> None:
 
 
 def test_a_stage_without_an_update_is_refused() -> None:
-    with pytest.raises(UserError, match=r"reverse_kl@rollouts gets 0.01 of 10 updates, which is none"):
+    with pytest.raises(UserError, match=r"reverse_kl@rollouts gets 0.01 of 10 updates, which rounds to none"):
         stage_ends(parse_stages("forward_kl:0.99,reverse_kl:0.01"), 10)
 
 
@@ -162,7 +162,7 @@ def test_one_pass_visits_no_problem_twice_and_says_what_is_lacking() -> None:
     again = make_plan(first, weights, Passing(4), 0, 0)
     assert one.indices.tolist() == again.indices.tolist() and one.weights == pytest.approx(again.weights)
     longer = make_segments([Stage("akl", "references", 1.0)], 6, "never")[0]
-    with pytest.raises(UserError, match=r"updates 1 to 6 need 24 problems .* 20 are left of the 20 .* among 40; at that share 8 more"):
+    with pytest.raises(UserError, match=r"updates 1 to 6 need 24 unvisited problems, but 20 are left of the 20 .* among 40; about 8 more"):
         make_plan(longer, weights, passing, 0, 0)
 
 
