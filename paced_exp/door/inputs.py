@@ -82,7 +82,7 @@ class Inputs:
             return str(self._written("problems", ".parquet", rows, lambda path: save_problems(listed, path)))
         if listed and all(isinstance(item, Mapping) for item in listed):
             return str(self._written("problems", ".jsonl", [dict(item) for item in listed], None))
-        raise UserError("`problems` must be a list with at least one item, and its items all Problem, all dicts, or all names of sources")
+        raise UserError("`problems` must hold at least one problem; its items must be all Problem, all dicts, or all names of sources")
 
     def weights(self, given: Any, ids: Callable[[], list[str]]) -> Any:
         """The file of weights. given: a file, the result of `paced.weights`, a frame, a mapping from problem_id, or one number for each problem.
