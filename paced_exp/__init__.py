@@ -8,7 +8,7 @@
     paced.evaluate(run.model, against="lab:student")
     paced.probe("lab:student", "lab:teacher").plot()
 
-Names are loaded on first use: the import itself takes milliseconds, and only what is used loads torch. docs/door.md shows each of them.
+Names are loaded on first use, so the import itself takes milliseconds, and torch is only loaded if it is needed. docs/door.md shows each name.
 """
 
 import os
@@ -18,12 +18,12 @@ from inspect import Signature, signature
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-# Threads that wait by spinning take the cores that other work needs: beside a single busy process, rollouts on two cores fell to a third of
-# what they make alone, and to less than half of what they make with threads that sleep (`python -m bench.busy`). OpenMP reads its policy
-# and OpenBLAS its number of threads when their libraries are loaded, so this must come before the first import of numpy or torch; commands
-# import this package first, and their child processes inherit it. What the user has set stays.
+# Threads that wait by spinning take cores from other work. Beside one busy process, the speed of rollouts on two cores fell to a third of their
+# speed alone, and to less than half of their speed with threads that sleep (`python -m bench.busy`). OpenMP reads its policy, and OpenBLAS its
+# number of threads, when their libraries are loaded. So this must come before the first import of numpy or torch. Commands import this package
+# first, and their child processes inherit the setting. Values that the user has set are kept.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# OpenBLAS cannot be told to sleep between products. Its products here are few beside torch's, whose threads are OpenMP's.
+# OpenBLAS has no setting to let its threads sleep. Its products are few here; most are torch's, whose threads belong to OpenMP.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from paced_exp.weighting import Uniform as Uniform
     from paced_exp.weighting import fitted as fitted
 
-#: What the package exports, by the module that defines it.
+#: The names that the package exports, by the module that defines them.
 _EXPORTS = {
     "core.errors": "UserError",
     "data.problem": "Problem",
@@ -68,8 +68,8 @@ _HOME = {name: module for module, names in _EXPORTS.items() for name in names.sp
 __all__ = sorted(_HOME)
 
 
-# Verbs of which a module has the name. For these the package gives the module, which is called as the verb: whoever has written
-# `from paced_exp import distill` gets the same, whatever was imported before.
+# Verbs with the name of a module. For these, the package exports the module, which can be called as the verb. So `from paced_exp import distill`
+# gives the same object, whatever was imported before.
 _BOTH = ("distill", "evaluate", "probe", "weights")
 
 
@@ -80,7 +80,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _loaded(name: str, module: str) -> ModuleType:
-    """The module behind an exported name; where a package is not installed, the error says which extra has it."""
+    """The module behind an exported name. If a package is not installed, the error says which extra contains it."""
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
@@ -95,7 +95,7 @@ def __dir__() -> list[str]:
 
 
 class _Verb(ModuleType):
-    """A module of the name of a verb, such as the command `paced_exp.distill` or the package `paced_exp.probe`: called, it is the verb."""
+    """A module with the name of a verb, such as `paced_exp.distill` or `paced_exp.probe`. A call of it calls the verb."""
 
     def _verb(self) -> Any:
         name = self.__name__.rpartition(".")[2]
@@ -110,7 +110,7 @@ class _Verb(ModuleType):
 
 
 class _Door(ModuleType):
-    """This package, which makes the submodules of `_BOTH` callable when their import makes them its attributes."""
+    """This package, which makes the submodules in `_BOTH` callable when their import sets them as its attributes."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _BOTH and isinstance(value, ModuleType):

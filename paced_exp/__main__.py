@@ -1,4 +1,4 @@
-"""Every command of the package under one name: `paced VERB ...` is `python -m MODULE ...`.
+"""All commands of the package under one name: `paced VERB ...` runs `python -m MODULE ...`.
 
 paced                                     # lists the verbs
 paced probe --help
@@ -11,24 +11,24 @@ import sys
 
 DISTRIBUTION = "paced-distillation"
 VERBS = {
-    "probe": ("paced_exp.snr_probe", "gradient SNR against the student's pass rate"),
-    "rollout": ("paced_exp.rollout", "roll out a student and count its passes"),
-    "weights": ("paced_exp.weights", "counts in, weights out; needs numpy and scipy alone"),
-    "references": ("paced_exp.references", "a teacher's references, for many distillations"),
-    "distill": ("paced_exp.distill", "weighted distillation of a teacher into a student"),
-    "evaluate": ("paced_exp.evaluate", "mean@n, pass@k and length of a model's responses, with intervals"),
+    "probe": ("paced_exp.snr_probe", "measure gradient SNR against the student's pass rate"),
+    "rollout": ("paced_exp.rollout", "roll out a student and estimate its pass rates"),
+    "weights": ("paced_exp.weights", "compute weights from counts; needs only numpy and scipy"),
+    "references": ("paced_exp.references", "sample a teacher's references, for many distillations"),
+    "distill": ("paced_exp.distill", "distil a teacher into a student, with weighted problems"),
+    "evaluate": ("paced_exp.evaluate", "measure mean@n, pass@k and length of a model's responses"),
     "verify": ("paced_theory.verify", "check every claim of the theory"),
     "reproduce": ("paced_exp.reproduce", "run the experiments behind the paper's tables and figures"),
 }
 
 
 def main() -> None:
-    """Run the verb that the command line names, as `python -m` would, or list them all."""
+    """Run the verb that the command line names, as `python -m` would, or list all verbs."""
     verb, *rest = sys.argv[1:] or ["--help"]
     if verb in ("-h", "--help"):
         print("usage: paced VERB [OPTIONS]\n\nPACED: distillation weighted by the student's pass rate (arXiv 2603.11178). The verbs:\n")
         print("\n".join(f"  {name:<10} {does}  (python -m {module})" for name, (module, does) in VERBS.items()))
-        print("\npaced VERB --help lists the options of one.")
+        print("\npaced VERB --help lists the options of a verb.")
     elif verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, n=1)
         meant = f"did you mean {near[0]}?" if near else f"known: {', '.join(VERBS)}"
@@ -40,11 +40,11 @@ def main() -> None:
 def _run(module: str, arguments: list[str]) -> None:
     sys.argv = [sys.argv[0], *arguments]
     try:
-        # Not an import of its main: worker processes look for the module that is __main__, and find it only if it was run as one.
+        # The module must run as __main__, and not be imported, since worker processes look for the module that is __main__.
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     except ModuleNotFoundError as error:
         missing = error.name or ""
-        # A module of this package, or a part of one that is there, is a defect and keeps its traceback.
+        # If a module of this package or a part of an installed one is missing, this is a defect: keep the traceback.
         if not missing or "." in missing or missing.startswith("paced_"):
             raise
         sys.exit(_refused(f"this verb needs {missing}, which is not installed; run: pip install '{DISTRIBUTION}[run]'"))

@@ -1,4 +1,4 @@
-"""Distil a teacher into a student, each problem weighted by the student's pass rate.
+"""Distil a teacher into a student, with each problem weighted by the student's pass rate.
 
     python -m paced_exp.distill                                       # PACED on the lab's models, evaluation included, minutes
     python -m paced_exp.distill --method uniform --out runs/uniform   # the unweighted baseline
@@ -8,9 +8,8 @@
     accelerate launch -m paced_exp.distill --student Qwen/Qwen3-1.7B --teacher Qwen/Qwen3-8B --problems hub:open-r1/DAPO-Math-17k-Processed \\
         --teacher-prompt plain --fallback drop --max-new-tokens 8192 --micro-batch 1 --precision bf16 --teacher-statistics topk --evaluate hub:HuggingFaceH4/MATH-500
 
-Stages, each resumable: roll out the student for its pass rates, weigh, write the teacher's references, train, evaluate. Writes model/,
-metrics.jsonl (in training/), evaluation/ and record.json into --out. Killed at any moment, the same command continues and ends with the
-same weights.
+It measures the student's pass rates, computes weights, makes the teacher's references, trains and evaluates. Writes model/, metrics.jsonl (in
+training/), evaluation/ and record.json into --out. After a kill, the same command continues and ends with the same model.
 """
 
 from pathlib import Path
@@ -22,7 +21,7 @@ from paced_exp.training.config import DistillConfig
 
 @configs.command(DistillConfig, "paced_exp.distill", "Weighted distillation of a teacher into a student.")
 def main(config: DistillConfig) -> None:
-    """Distil, print the summary and the evaluation."""
+    """Distil, and print the evaluation and the summary."""
     from paced_exp.evaluation.table import table
     from paced_exp.training.run import distill  # torch takes seconds to load, and a bad option should not
     from paced_exp.training.summary import summary

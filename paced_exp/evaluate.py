@@ -1,4 +1,4 @@
-"""Evaluate a model on problems: mean@n, pass@k and response length with 95 % intervals over problems, and against another model.
+"""Evaluate a model on problems: mean@n, pass@k and response length with 95 % intervals, and a comparison with another model.
 
     python -m paced_exp.evaluate                                             # the lab's student on the lab's three tiers and retention
     python -m paced_exp.evaluate --model runs/distill/model --against lab:student
@@ -6,7 +6,7 @@
         --samples 8 --max-new-tokens 8192 --device cuda
 
 Writes problems.parquet, rollouts.parquet (every sample with its text and seed, so that any number can be graded again), scores.parquet and
-record.json into --out. Killed at any moment, the same command continues.
+record.json into --out. After a kill, the same command continues.
 """
 
 from pathlib import Path

@@ -1,13 +1,13 @@
-"""Sample a teacher's references for a set of problems, once for all the distillations that are to read them.
+"""Sample a teacher's references for a set of problems, once for all distillations that read them.
 
     python -m paced_exp.references                                         # the lab's teacher on the lab's training problems
     python -m paced_exp.references --student Qwen/Qwen3-1.7B --teacher Qwen/Qwen3-8B --problems problems.jsonl --candidates 4 \\
         --max-new-tokens 8192 --teacher-statistics topk --out runs/references
     python -m paced_exp.distill --references runs/references --cache runs/references/teacher_cache ...   # the same models and options
 
-A reference is the first of the teacher's candidates that is graded correct; where none is, the worked solution or nothing (--fallback).
-Writes references.parquet, the journal that distill --references reads, with --teacher-statistics what distill --cache reads, and record.json
-into --out. Killed at any moment, the same command continues.
+A reference is the first of the teacher's candidates that is graded correct. If none is, --fallback decides: the worked solution, or no reference.
+Writes references.parquet, a journal for distill --references, a cache for distill --cache (with --teacher-statistics), and record.json into --out.
+After a kill, the same command continues.
 """
 
 from pathlib import Path

@@ -3,7 +3,7 @@
     python -m paced_exp.rollout                                             # the lab's student on the lab's training problems
     python -m paced_exp.rollout --student Qwen/Qwen3-1.7B --problems hub:HuggingFaceH4/MATH-500 -K 8 --max-new-tokens 4096 --device cuda
 
-Writes problems.parquet, rollouts.parquet, pass_rates.parquet and record.json into --out. Killed at any moment, the same command continues.
+Writes problems.parquet, rollouts.parquet, pass_rates.parquet and record.json into --out. After a kill, the same command continues.
 """
 
 from pathlib import Path

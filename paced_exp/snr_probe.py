@@ -7,9 +7,9 @@
     python -m paced_exp.snr_probe --against accuracy                # also what a step on each problem does to accuracy on other problems
     python -m paced_exp.snr_probe --fresh-rollouts 100 --per-bin 1250 --family-share 0.25 --max-problems 45000   # ranges down to [0, 0.01)
 
-Stages, each resumable: roll out the student until every pass-rate bin is full, write the teacher's reference responses, take one gradient
-a problem, estimate. Writes record.json, the curve (snr_curve.pdf, .png) and the cosines of the bins' gradients (gram.pdf, .png) into --out;
-against accuracy also accuracy_curve and weights.jsonl, which `python -m paced_exp.distill --weights` takes.
+It rolls out the student until every pass-rate bin is full, makes the teacher's references, computes one gradient for each problem, and estimates.
+Writes record.json, the curve (snr_curve.pdf, .png) and the cosines of the bins' gradients (gram.pdf, .png) into --out; with --against accuracy also
+accuracy_curve and weights.jsonl, for `python -m paced_exp.distill --weights`. After a kill, the same command continues.
 """
 
 from pathlib import Path
@@ -21,9 +21,9 @@ from paced_exp.probe.table import table
 
 
 def probe(config: ProbeConfig) -> list[Path]:
-    """Run (or resume) the probe before every update of `config.at_steps`, print the table, draw the figures; returns their files.
+    """Run (or resume) the probe before every update of `config.at_steps`, print the table and draw the figures. Returns their files.
 
-    A probe whose bins are all empty has none. Raises `UserError` for anything the user can mend.
+    There are no figures if all bins are empty. Raises `UserError` for anything that the user can fix.
     """
     from paced_exp.probe.accuracy_figure import plot_accuracy
     from paced_exp.probe.accuracy_table import accuracy_table
@@ -51,7 +51,7 @@ def probe(config: ProbeConfig) -> list[Path]:
 
 @configs.command(ProbeConfig, "paced_exp.snr_probe", "Gradient SNR against the student's pass rate.")
 def main(config: ProbeConfig) -> None:
-    """Probe, print the table, say where the figures are."""
+    """Run the probe, and print the table and the files of the figures."""
     for path in probe(config):
         print(path)
 

@@ -1,11 +1,11 @@
-"""From counts to weights: k passes of K rollouts a problem in, the weight of each problem out. Needs numpy and scipy alone.
+"""Compute the weight of each problem from its k passes in K rollouts. Needs only numpy and scipy.
 
     paced weights counts.jsonl --out weights.jsonl
     paced weights runs/rollout/pass_rates.parquet --method hard_filter --estimate plugin --out weights.csv    # from what `paced rollout` wrote
-    python -m paced_exp.distill --weights weights.jsonl                                # trains by them
+    python -m paced_exp.distill --weights weights.jsonl                                # trains with them
 
-Counts are a .jsonl, .csv or .parquet with problem_id, k and K, weights one of these with problem_id, k, K and weight, by the file's ending. A
-weight has mean one over the problems that have any, and is zero where a problem is dropped. docs/weights.md says what to do with it.
+Counts are a .jsonl, .csv or .parquet with problem_id, k and K. Weights are one of these with problem_id, k, K and weight; the file's ending says
+which. Weights have mean one over the problems of positive weight, and a dropped problem has weight zero. docs/weights.md says how to use them.
 """
 
 import argparse
@@ -23,21 +23,23 @@ from paced_exp.door.problem_weights import weigh_by
 from paced_exp.weighting import Weighting
 
 PROG = "paced_exp.weights"
-RECOMMENDED = "empirical_bayes"  # for a training of one's own; `distill` itself takes the paper's plugin where nothing is said
+RECOMMENDED = "empirical_bayes"  # for trainings of your own; the default of `distill` is the paper's plugin
 
 
 class _Parser(argparse.ArgumentParser):
-    """Refuses in the one line that every command of this package refuses in."""
+    """Reports errors in one line, like every command of this package."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see: python -m {PROG} --help)")
 
 
 def _parser() -> argparse.ArgumentParser:
-    # Not jsonargparse, which the other commands use: this one must run where only numpy and scipy are installed.
-    parser = _Parser(prog=PROG, description="Counts in, weights out: the weight of each problem from its k passes in K rollouts.")
+    # Not jsonargparse, as in other commands, since this one must run if only numpy and scipy are installed.
+    parser = _Parser(prog=PROG, description="Compute the weight of each problem from its k passes in K rollouts.")
     parser.add_argument("counts", type=Path, help="file with problem_id, k and K: .jsonl, .csv or .parquet")
-    parser.add_argument("--out", type=Path, help="file of the weights, likewise; when left out, only the summary is printed")
+    parser.add_argument(
+        "--out", type=Path, help="file for the weights: .jsonl, .csv or .parquet; when left out, only the summary is printed"
+    )
     help_of = meanings(Weighting)
     hints = get_type_hints(Weighting)
     for option in dataclasses.fields(Weighting):
@@ -49,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Weigh, write, print the summary."""
+    """Compute the weights, write them, and print their summary."""
     given: dict[str, Any] = vars(_parser().parse_args(sys.argv[1:] if argv is None else argv))
     counts, out = given.pop("counts"), given.pop("out")
     if out is not None and out.resolve() == counts.resolve():

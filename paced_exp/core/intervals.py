@@ -14,11 +14,7 @@ from scipy.stats import norm
 from scipy.stats import t as t_law
 
 CONFIDENCE = 0.95
-
-
 ENOUGH = 10  # with so many problems that differ from the commonest value, bootstrap intervals cover (tests/exp/test_intervals.py)
-
-
 _CELLS = 1 << 22  # resampling counts held at a time
 
 

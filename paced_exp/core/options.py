@@ -48,7 +48,7 @@ class RunOptions(Options):
     """The run.
 
     Attributes:
-        seed: of everything random
+        seed: seed of everything random
         out: folder of the run; the same command resumes it
     """
 

@@ -1,1 +1,1 @@
-"""Problems: what they are, where they come from, how they are put to a model."""
+"""Problems: their form, their sources, and the prompts made from them."""

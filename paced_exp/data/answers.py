@@ -1,4 +1,4 @@
-r"""The final answer of a response: the content of its last balanced `\boxed{...}`, or the list of its last boxes. Text only, nothing is parsed."""
+r"""The final answer of a response: the content of its last balanced `\boxed{...}`, or the list of its last boxes. The text is not parsed."""
 
 import re
 
@@ -10,7 +10,7 @@ _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
 # Between two boxes of one answer: "and", "or" or a comma, with white space, dollar signs and spacing commands around, and perhaps
-# "y =" before the next box; or nothing but blanks. At most so many characters: further apart the last box alone is the answer.
+# "y =" before the next box; or nothing but blanks. If they are more characters apart than this, only the last box is the answer.
 MAX_GAP_CHARS = 60
 
 
@@ -35,7 +35,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 def extract_boxed(text: str) -> str | None:
     r"""Content of the last `\boxed{...}` whose braces balance, stripped; None without one. Linear in the length of `text`.
 
-    "Last" is by where the box opens, so a box left open by truncation is passed over and a nested box wins over the one around it.
+    The last box is the one that opens last. So a box left open by truncation is ignored, and a nested box wins over the one around it.
     `\{` and `\}` are characters, not braces.
     """
     boxes = _boxes(text)
@@ -43,11 +43,11 @@ def extract_boxed(text: str) -> str | None:
 
 
 def extract_answer(text: str) -> str | None:
-    r"""The last box, or the list of the last boxes where they are parts of one answer; None without a box. Linear in the length of `text`.
+    r"""The last box, or the list of the last boxes if they are parts of one answer; None without a box. Linear in the length of `text`.
 
     Boxes are parts of one answer when nothing stands between them but blanks on one line, or "and", "or", commas and "y =", as in
-    `$\boxed{2}$ and $\boxed{3}$`, read as `2, 3`. A part that is repeated counts once. A guess of several answers is thus read as all of
-    them, so that it does not pass for the last.
+    `$\boxed{2}$ and $\boxed{3}$`, read as `2, 3`. A repeated part counts once. So a response that guesses several answers is graded on
+    all of them, and not on the last.
     """
     boxes = _boxes(text)
     if not boxes:
@@ -62,12 +62,12 @@ def extract_answer(text: str) -> str | None:
 
 
 def _content(text: str, start: int, end: int) -> str:
-    # Control characters that count as white space stay, for `final_answer` to see.
+    # Control characters that count as white space are kept, since `final_answer` checks for them.
     return re.sub(r"^[^\S\x1c-\x1f]+|[^\S\x1c-\x1f]+$", "", text[start:end])
 
 
 def _boxes(text: str) -> list[tuple[int, int]]:
-    """Where the content of every balanced box starts and ends, by its start."""
+    """The start and end of the content of every balanced box, in the order of starts."""
     open_braces: list[tuple[int, bool]] = []
     found = []
     for match in _BRACES.finditer(text):
@@ -87,7 +87,7 @@ def _follows_boxed(text: str, brace: int) -> bool:
 
 
 def final_answer(response: str) -> str | None:
-    """The final answer that the graders read, or None where the response fails whatever the gold answer is."""
+    """The final answer for the graders, or None if the response fails whatever the gold answer is."""
     if "\x00" in response:
         return None
     try:

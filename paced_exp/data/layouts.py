@@ -1,4 +1,4 @@
-r"""From a row of a file or hub data set to a `Problem`: one pure function for each published layout.
+r"""Functions that turn a row of a file or hub data set into a `Problem`, one for each published layout.
 
 | layout | recognised by | data sets |
 |---|---|---|
@@ -40,12 +40,12 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 class RowError(ValueError):
-    """What is wrong with a row; the reader adds where the row is."""
+    """What is wrong with a row. The reader adds the row's position."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a row is from: the id it gets if it has none of its own, and the source and split of its problem."""
+    """The origin of a row: the id for rows without one, and the source and split of the problem."""
 
     id: str
     source: str
@@ -53,7 +53,7 @@ class Origin:
 
 
 def plain(row: Row, origin: Origin, columns: Mapping[str, str] | None = None) -> Problem:
-    """A row with a question and a short answer. columns: field of `Problem` -> column, instead of the usual names (`PLAIN_COLUMNS`)."""
+    """A row with a question and a short answer. columns: maps fields of `Problem` to columns, instead of the usual names (`PLAIN_COLUMNS`)."""
     names = plain_columns(row, columns or {})
     answer = _answer(row[names["answer"]])
     if "####" in answer:
@@ -75,7 +75,7 @@ def plain(row: Row, origin: Origin, columns: Mapping[str, str] | None = None) ->
 
 
 def plain_columns(row: Row, columns: Mapping[str, str]) -> dict[str, str]:
-    """Field of `Problem` -> the column of `row` it is read from. Raises `RowError` where a mapped or needed column is missing."""
+    """The column of `row` for each field of `Problem`. Raises `RowError` if a mapped or needed column is missing."""
     for name, column in columns.items():
         if name not in PLAIN_COLUMNS:
             raise RowError(f"`columns` maps {name!r}, which is no field of a problem; allowed: {', '.join(PLAIN_COLUMNS)}")
@@ -93,7 +93,7 @@ def plain_columns(row: Row, columns: Mapping[str, str]) -> dict[str, str]:
 
 
 def gsm8k(row: Row, origin: Origin) -> Problem:
-    """GSM8K: the gold answer follows `####` (thousands commas removed), the solution's `<<...>>` calculator annotations are dropped."""
+    """GSM8K: the gold answer follows `####` (thousands commas are removed), and `<<...>>` calculator annotations are dropped from the solution."""
     steps, mark, answer = _text(row, "answer", "answer").rpartition("####")
     answer = answer.strip().replace(",", "")
     if not mark or not answer:
@@ -103,9 +103,9 @@ def gsm8k(row: Row, origin: Origin) -> Problem:
 
 
 def mapped(row: Row, columns: Mapping[str, str]) -> Callable[[Row, Origin], Problem]:
-    """The layout of a file or data set whose columns the user names: GSM8K's where the first row's answer holds its solution, else plain.
+    """The layout of a file or data set whose columns the user names: GSM8K's if the first row's answer contains its solution, else plain.
 
-    With a solution column among those named, the layout is plain: in GSM8K the answer's column holds the solution.
+    If the user names a solution column, the layout is plain, since GSM8K has the solution in the answer's column.
     """
     names = plain_columns(row, columns)
     if "solution" in columns or "####" not in str(row[names["answer"]]):
@@ -120,7 +120,7 @@ def mapped(row: Row, columns: Mapping[str, str]) -> Callable[[Row, Origin], Prob
 
 
 def mmlu(row: Row, origin: Origin) -> Problem:
-    """MMLU: a prompt that lists lettered choices; the answer is a letter, `answer` its number from 0. Graded by equality of the letter."""
+    """MMLU: a prompt that lists lettered choices. `answer` is the number, from 0, of the correct letter. Graded by equality of the letter."""
     choices = row["choices"]
     if not isinstance(choices, list | tuple) or not 2 <= len(choices) <= len(LETTERS):
         raise RowError(f"choices is {choices!r}; it must list 2 to {len(LETTERS)} answers")
@@ -143,7 +143,7 @@ def mmlu(row: Row, origin: Origin) -> Problem:
 def dapo(row: Row, origin: Origin) -> Problem:
     """DAPO-Math-17k: the gold answer is `reward_model["ground_truth"]`; the prompt, a chat message or text, loses its `Answer:` wrapper.
 
-    The column `solution` of the processed variant repeats the short answer: these data have no worked solutions.
+    These data have no worked solutions: the column `solution` of the processed variant only repeats the short answer.
     """
     prompt = row.get("prompt")
     if isinstance(prompt, list | tuple):
@@ -158,7 +158,7 @@ def dapo(row: Row, origin: Origin) -> Problem:
 
 
 def saved(row: Row, origin: Origin) -> Problem:
-    """What `save_problems` wrote: every field of `Problem`, metadata as JSON text."""
+    """A row that `save_problems` wrote: every field of `Problem`, with metadata as JSON text."""
     if row["grader"] not in get_args(GraderName):
         raise RowError(f"grader is {row['grader']!r}; allowed: {', '.join(get_args(GraderName))}")
     try:
@@ -182,7 +182,7 @@ def saved(row: Row, origin: Origin) -> Problem:
 
 
 def layout_of(row: Row) -> Callable[[Row, Origin], Problem]:
-    """The layout of a file or data set, by its first row."""
+    """The layout of a file or data set, recognised by its first row."""
     if all(name.name in row for name in fields(Problem)):
         return saved
     if "reward_model" in row:
@@ -226,7 +226,7 @@ def _identifier(value: object, origin: Origin) -> str:
 
 
 def _answer(value: object) -> str:
-    """The gold answer as text. Numbers become decimals without an exponent: math-verify reads the e of 1e-7 as Euler's number."""
+    """The gold answer as text. Numbers are written without an exponent, since math-verify reads the e of 1e-7 as Euler's number."""
     if isinstance(value, float | Decimal) and math.isinf(value):
         raise RowError(
             "the answer is an infinite number (Infinity, or a number that is too large to read, such as 1e999); give a finite one, or text"
@@ -242,7 +242,7 @@ def _answer(value: object) -> str:
 
 
 def _solution(value: object, answer: str) -> str | None:
-    r"""The worked solution, with the answer in a box added where it has none, as every response format here ends in `\boxed{...}`."""
+    r"""The worked solution. The boxed answer is added if it is missing, since every response ends in `\boxed{...}`."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     if not isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Options that say which problems."""
+"""Options that choose problems."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ class ProblemOptions(Options):
     Attributes:
         problems: lab:SPLIT, a .jsonl or .parquet file, hub:NAME, or several joined by commas
         columns: JSON object from a problem's field (id, prompt, answer, solution) to the column of your file that holds it, such as {"prompt": "question"}
-        skip_long: leave out the problems whose prompt and longest response exceed the model's context, instead of refusing all
+        skip_long: skip problems whose prompt and longest response exceed the model's context, instead of refusing to run
     """
 
     problems: str = "lab:train"
@@ -22,10 +22,10 @@ class ProblemOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class LimitedProblemOptions(ProblemOptions):
-    """The problems, of which a limited number is taken.
+    """The problems and a limit on their number.
 
     Attributes:
-        limit: at most so many problems of each source, drawn at random by the seed from a file or the hub; all of them when left out (the lab: the first of its stream, by default the split's size)
+        limit: at most so many problems of each source, drawn at random by the seed from a file or the hub; all when left out (of the lab: the first of its stream, by default the split's size)
     """
 
     limit: int | None = None

@@ -1,7 +1,7 @@
-"""Small tables with a row a problem: counts (k passes of K rollouts) and weights, as .jsonl, .csv or .parquet.
+"""Small tables with a row for each problem: counts (k passes of K rollouts) and weights, as .jsonl, .csv or .parquet.
 
-The first two need numpy alone, so that weights can be made where nothing else is installed; parquet needs pyarrow. Rows are joined by
-problem_id, never by their place.
+.jsonl and .csv only need numpy, so that weights can be made where nothing else is installed; parquet needs pyarrow. Rows are matched by
+problem_id, never by their position.
 """
 
 import csv
@@ -23,7 +23,7 @@ from paced_exp.core.errors import UserError
 
 SUFFIXES = (".jsonl", ".csv", ".parquet")
 LARGEST_COUNT = 2**31 - 1  # of rollouts of a problem
-CHECKSUM_KEY = "paced_checksum"  # of all values of a parquet file: its own checksums are of pages, and its number of rows has none
+CHECKSUM_KEY = "paced_checksum"  # over all values of a parquet file, whose own checksums cover pages, but not the number of rows
 COUNTS = ("problem_id", "k", "K")
 WEIGHTS = ("problem_id", "weight")
 Row = dict[str, Any]
@@ -31,7 +31,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Counts:
-    """k passes of K rollouts: problem_id (n,) text, no two alike; k and K (n,) whole numbers with 0 <= k <= K and K >= 1."""
+    """k passes of K rollouts: problem_id (n,) distinct text; k and K (n,) whole numbers with 0 <= k <= K and K >= 1."""
 
     problem_id: list[str]
     k: np.ndarray
@@ -57,7 +57,7 @@ class Counts:
 
 
 def check_ids(problem_id: Sequence[object]) -> None:
-    """Raise `UserError` for a problem_id that is no text or occurs twice."""
+    """Raise `UserError` if a problem_id is not text or occurs twice."""
     seen = set()
     for value in problem_id:
         if not isinstance(value, str):
@@ -68,9 +68,9 @@ def check_ids(problem_id: Sequence[object]) -> None:
 
 
 def read_counts(path: str | Path) -> Counts:
-    """The counts in a .jsonl, .csv or .parquet file with `problem_id`, `k` and `K`, such as a run's pass_rates.parquet; further columns are left out.
+    """The counts in a .jsonl, .csv or .parquet file with `problem_id`, `k` and `K`, such as a run's pass_rates.parquet. Other columns are ignored.
 
-    Raises `UserError`, naming the file and the line or problem, for one that is missing or damaged, or whose counts cannot be.
+    Raises `UserError`, naming the file and the line or problem, if it is missing or damaged, or has impossible counts.
     """
     path = Path(path)
     rows = _read(path, COUNTS, _count)
@@ -83,7 +83,7 @@ def read_counts(path: str | Path) -> Counts:
 def read_weights(path: str | Path) -> dict[str, float]:
     """The weight of each problem_id in a .jsonl, .csv or .parquet file with `problem_id` and `weight`, such as `paced weights` writes.
 
-    Raises `UserError`, naming the file and the line or problem, for one that is missing or damaged, and for weights that are negative or not finite.
+    Raises `UserError`, naming the file and the line or problem, if it is missing or damaged, or has weights that are negative or not finite.
     """
     path = Path(path)
     rows = _read(path, WEIGHTS, _weight)
@@ -100,9 +100,9 @@ def read_weights(path: str | Path) -> dict[str, float]:
 
 
 def write_rows(path: str | Path, columns: dict[str, Sequence[Any]]) -> None:
-    """Write `columns`, name -> values of one length, as .jsonl, .csv or .parquet by the suffix of `path`, atomically.
+    """Write `columns` (name -> values, all of one length) atomically as .jsonl, .csv or .parquet, according to the suffix of `path`.
 
-    Raises `UserError` for another suffix and where the file cannot be written.
+    Raises `UserError` for another suffix, and if the file cannot be written.
     """
     path = Path(path)
     _check_suffix(path)
@@ -114,7 +114,7 @@ def write_rows(path: str | Path, columns: dict[str, Sequence[Any]]) -> None:
     text = io.StringIO(newline="")
     rows = zip(*values.values(), strict=True)
     if path.suffix == ".csv":
-        writer = csv.writer(text)  # with CRLF, as RFC 4180 has it: a carriage return in a value is then quoted
+        writer = csv.writer(text)  # with CRLF, as in RFC 4180, so that a carriage return in a value is quoted
         writer.writerow(values)
         writer.writerows(rows)
     else:
@@ -136,7 +136,7 @@ def table_checksum(table: Any) -> str:
 
 @contextmanager
 def of_file(path: Path) -> Iterator[None]:
-    """Errors from within begin with the file's name."""
+    """Put the file's name at the start of errors from this block."""
     try:
         yield
     except UserError as error:
@@ -193,7 +193,7 @@ def _csv_rows(path: Path, names: tuple[str, ...]) -> Iterator[tuple[str, Row]]:
 
 
 def _number(text: str) -> Any:
-    """A csv value as the number it writes; any other text stays as it is, to be refused by name."""
+    """A csv value as a number, if it is one. Other text stays as it is, and is refused later with its name."""
     if re.fullmatch(r"\s*[+-]?\d{1,30}\s*", text, re.ASCII):
         return int(text)
     return float(text) if re.fullmatch(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", text, re.ASCII) else text
@@ -219,7 +219,7 @@ def _parquet_rows(path: Path, names: tuple[str, ...]) -> list[Row]:
 
 
 def _pyarrow(path: Path) -> tuple[Any, Any]:
-    """pyarrow and this package's parquet files, loaded only for a file of that kind: .jsonl and .csv must do without."""
+    """Import pyarrow and this package's parquet functions only for a parquet file, since .jsonl and .csv must not need them."""
     try:
         import pyarrow
 

@@ -1,4 +1,4 @@
-"""Which problems fit: their prompt and longest response must be within every model's context. Checked when problems are loaded."""
+"""Checks, when problems are loaded, that their prompt and longest response fit into the context of every model."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,7 +9,7 @@ from paced_exp.core.errors import UserError
 from paced_exp.data.problem import Problem
 from paced_exp.data.prompts import PromptKind, prompt_ids, rendered_prompt
 
-# A byte makes at most so many tokens: a token of a byte-level vocabulary has at least one byte, and normalising may add some.
+# Most tokens per byte: a token of a byte-level vocabulary has at least one byte, but normalisation may add bytes.
 TOKENS_A_BYTE = 2
 
 

@@ -1,8 +1,8 @@
 """The three prompts of a problem: plain (student), privileged (teacher that sees the expert solution), concise (OPSDC's teacher).
 
-The texts are one user message each, laid out by the model's own chat template. Student and teacher read different prompts and the
-same response tokens: response ids are appended to `prompt_ids`, never re-tokenised from text (a decoded response need not tokenise
-back to the ids that were sampled).
+Each prompt is one user message in the model's chat template. Student and teacher read different prompts, but the same response tokens.
+Response ids are appended to `prompt_ids`, and never tokenised again from text, since a decoded response may tokenise to other ids than were
+sampled.
 """
 
 from collections.abc import Iterable, Iterator
@@ -41,7 +41,7 @@ def user_message(problem: Problem, kind: PromptKind = "plain") -> str:
 
 
 def solutions_needed(*, teacher_prompt: str, reference: str, fallback: str, on_references: bool = True) -> str | None:
-    """Which option makes an expert solution necessary for every problem, as a message names it; None where no option does.
+    """The option that makes expert solutions necessary, as messages name it; None if no option does.
 
     reference: teacher or solution; the probe has rollout besides. on_references: whether any loss is taken on references.
     """
@@ -74,7 +74,7 @@ def rendered_prompt(tokenizer: Any, problem: Problem, kind: PromptKind = "plain"
     text = user_message(problem, kind)
     messages = [{"role": "user", "content": text}]
     with watched(f"problem {problem.id!r}"):
-        # enable_thinking must be the same for student and teacher, or the first response token's KL is spurious.
+        # enable_thinking must be the same for student and teacher. Otherwise the KL at the first response token is spurious.
         rendered = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, enable_thinking=False)
     if len(rendered) > len(text) + MAX_EXTRA_CHARS:
         raise UserError(f"the chat template makes {len(rendered)} characters of the {len(text)} of problem {problem.id!r}; {FIX}")

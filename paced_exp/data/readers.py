@@ -1,4 +1,4 @@
-"""Readers: from the rows of a .jsonl or .parquet file, or of a hub data set, to problems by way of `layouts`."""
+"""Readers turn the rows of a .jsonl or .parquet file, or of a hub data set, into problems, by means of `layouts`."""
 
 import json
 import os
@@ -12,8 +12,8 @@ from paced_exp.data.problem import Problem
 
 SUFFIXES = (".jsonl", ".parquet")
 
-# Configurations (all of them are read, in order; None: the only one) and default split of the known data sets. Without a default split
-# the data set's only one is taken, or the user must say which.
+# Configurations (all are read, in order; None for the only one) and default split of the known data sets. Without a default split,
+# the only split is taken, or the user must name one.
 HUB_DEFAULTS: dict[str, tuple[tuple[str | None, ...], str | None]] = {
     "BytedTsinghua-SIA/DAPO-Math-17k": ((None,), "train"),
     "open-r1/DAPO-Math-17k-Processed": (("all",), "train"),
@@ -75,9 +75,9 @@ def read_hub(spec: str, columns: Mapping[str, str] | None = None) -> list[Proble
 
 
 def _ask_hub(spec: str, name: str) -> None:
-    """Raise `UserError` unless the hub has the data set `name`, or is not to be asked (HF_HUB_OFFLINE=1).
+    """Raise `UserError` unless the hub has the data set `name`, or must not be asked (HF_HUB_OFFLINE=1).
 
-    Asked once and first: `datasets` itself retries for half a minute, logging every attempt, before it says that there is no network.
+    Asked first, since `datasets` retries for half a minute, and logs every attempt, before it says that there is no network.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
@@ -90,7 +90,7 @@ def _ask_hub(spec: str, name: str) -> None:
         problem = f"the hub has no data set {name!r} that you may read; check the name, or log in"
     except (HfHubHTTPError, HFValidationError) as error:
         problem = f"the hub refuses the data set {name!r} ({error})"
-    except Exception as error:  # the transport library's own errors, whose classes change with its version
+    except Exception as error:  # errors of the HTTP library, whose classes depend on its version
         problem = (
             f"no hub could be reached for the data set {name!r} ({type(error).__name__}: {error}); HF_HUB_OFFLINE=1 uses a cached copy"
         )
@@ -112,7 +112,7 @@ def _only_split(spec: str, name: str, config: str | None) -> str:
 def _problems(
     rows: Iterable[tuple[str, dict[str, Any]]], stem: str, source: str, split: str, columns: Mapping[str, str] | None
 ) -> list[Problem]:
-    """rows: (where, row). Every row becomes a problem by the layout of the first."""
+    """The problems of `rows`, pairs of a position and a row. The first row determines the layout."""
     problems: list[Problem] = []
     seen: set[str] = set()
     layout = None

@@ -1,7 +1,7 @@
-"""Where problems come from: loading, streaming and saving them.
+"""Sources of problems: loading, streaming and saving.
 
 A source is `lab:SPLIT`, a path ending in .jsonl or .parquet, or `hub:OWNER/NAME[/CONFIG][:SPLIT]` (a data set of the Hugging Face hub);
-several are joined by commas. The columns of published data sets are recognised (`layouts`), others are mapped by option.
+several are joined by commas. The columns of published data sets are recognised (`layouts`); other columns are mapped by an option.
 """
 
 import hashlib
@@ -22,9 +22,9 @@ from paced_exp.data.problem import Problem
 def load_problems(spec: str, *, limit: int | None = None, seed: int = 0, columns: dict[str, str] | None = None) -> list[Problem]:
     """The problems of `spec`, source after source.
 
-    limit: at most so many of each source. From a file or the hub that is a random sample without replacement drawn with `seed` (files
-    are often sorted by subject), in the file's order; without a limit, all of them. The lab gives the first problems of its stream of
-    `seed`, without a limit as many as the split's default size. columns: field of `Problem` -> column, for files and the hub.
+    limit: at most so many of each source; None takes all. From a file or the hub, they are a random sample without replacement, drawn with
+    `seed` since files are often sorted by subject, in the file's order. The lab gives the first problems of the stream of `seed`, by default
+    as many as the split's size. columns: maps fields of `Problem` to columns, for files and the hub.
 
     Raises `UserError` for a source that is missing, empty or malformed, and for an id that occurs twice.
     """
@@ -43,9 +43,9 @@ def stream_problems(spec: str, *, seed: int = 0, columns: dict[str, str] | None 
 
 
 def save_problems(problems: Sequence[Problem], path: Path) -> None:
-    """Write problems as parquet, atomically, such that `load_problems(str(path))` gives equal problems back.
+    """Write problems atomically as parquet, so that `load_problems(str(path))` returns equal problems.
 
-    Metadata are stored as JSON text: their tuples come back as lists. Raises `UserError` when the file cannot be written.
+    Metadata are stored as JSON text, so their tuples come back as lists. Raises `UserError` if the file cannot be written.
     """
     import pyarrow as pa
 
@@ -58,7 +58,7 @@ def save_problems(problems: Sequence[Problem], path: Path) -> None:
 
 
 def source_fingerprint(spec: str) -> str:
-    """SHA-256 over what `spec` names: the bytes of each file, the name itself of what only changes with its version (lab:, hub:)."""
+    """SHA-256 over the sources in `spec`: the bytes of files, and the names of lab: and hub: sources, which only change with their version."""
     digest = hashlib.sha256()
     for part in _parts(spec, 0):
         digest.update(Path(part).read_bytes() if os.path.isfile(part) else part.encode())
@@ -85,7 +85,7 @@ def _load_one(part: str, limit: int | None, seed: int, columns: dict[str, str] |
 
 
 def _first_of_lab(part: str, limit: int | None, seed: int, columns: dict[str, str] | None) -> list[Problem]:
-    # Imported here because the lab itself is made of problems, and takes a second to import.
+    # Imported here, since the lab imports this package's problems, and takes a second to import.
     from paced_exp.data.lab.splits import DEFAULT_SIZES
     from paced_exp.data.lab.stored import first_problems
 
@@ -118,7 +118,7 @@ def _without_columns(part: str, columns: dict[str, str] | None) -> None:
 
 
 def _read(part: str, columns: dict[str, str] | None) -> list[Problem]:
-    # Imported here because the readers make problems: this module is imported by them.
+    # Imported here, since the readers import this module.
     from paced_exp.data.readers import read_file, read_hub
 
     return read_hub(part, columns) if part.startswith("hub:") else read_file(part, columns)
@@ -135,7 +135,7 @@ def _round_robin(turns: list[Iterator[Problem]]) -> Iterator[Problem]:
 
 
 def _unique(problems: Iterator[Problem]) -> Iterator[Problem]:
-    """`problems` as they come; raises `UserError` at an id that occurred before."""
+    """Pass `problems` on. Raises `UserError` at an id that occurred before."""
     sources: dict[str, str] = {}
     for problem in problems:
         if problem.id in sources:

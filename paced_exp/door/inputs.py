@@ -1,8 +1,7 @@
-"""Objects for the options that name things: models, problems and weights in memory become files beside the run's folder.
+"""Models, problems and weights that are given as objects. They are written to files, since runs only read files.
 
-A run reads files: that is what its fingerprints, its resumption and its error messages speak of. So what is given as an object is written to
-the folder OUT-inputs, under a name made from its content, and the run is given that name. The same objects give the same names again, and
-with them the same run.
+The files lie in the folder OUT-inputs beside the run's folder OUT. Their names are made from a hash of their content, so that a call with the
+same objects is the same run, and resumes it.
 """
 
 import atexit
@@ -32,30 +31,30 @@ from paced_exp.models.saving import save_model
 
 @cache
 def _session() -> Path:
-    """The folder of the runs without an `out`, removed when this process ends, and not when one of its forks does."""
+    """The folder of runs without an `out`. It is removed when this process ends, but not when one of its forks does."""
     folder, owner = Path(tempfile.mkdtemp(prefix="paced-")), os.getpid()
     atexit.register(lambda: shutil.rmtree(folder, ignore_errors=True) if os.getpid() == owner else None)
     return folder
 
 
 def folder_of(out: str | Path | None, verb: str) -> Path:
-    """The folder of a run: `out`, or, without it, a temporary one that is there until Python ends."""
+    """The folder of a run: `out`, or, if that is None, a temporary folder that exists until Python ends."""
     if out is not None:
         return Path(out)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError(f"`out` must be given to paced.{verb} under a launcher of several processes, which all work in that one folder")
+        raise UserError(f"`out` must be given to paced.{verb} under a launcher of several processes, since all of them work in that folder")
     return Path(tempfile.mkdtemp(prefix=f"{verb}-", dir=_session())) / "run"
 
 
 class Inputs:
-    """Writes what is given as objects for the run in the folder `out`."""
+    """Writes objects to files for the run in the folder `out`."""
 
     def __init__(self, out: Path) -> None:
         absolute = Path(os.path.abspath(out))
         self.folder = absolute.with_name(f"{absolute.name}-inputs")
 
     def model(self, name: str, given: Any) -> Any:
-        """lab:NAME, a folder or a hub id of `given`, the value of the argument `name`: one of these, a distillation, a (model, tokenizer), or a `LoadedModel`."""
+        """The lab:NAME, folder or hub id of a model. given: one of these, a distillation, (model, tokenizer), or a `LoadedModel`. name: of the argument."""
         if isinstance(given, Distillation):
             return given.model
         if isinstance(given, LoadedModel):
@@ -68,7 +67,7 @@ class Inputs:
         return given
 
     def problems(self, given: Any) -> Any:
-        """lab:SPLIT, a file or hub:NAME of `given`: one or several of these, a frame, or a list of `Problem` or of dicts."""
+        """The lab:SPLIT, file or hub:NAME of problems. given: one or several of these, a frame, or a list of `Problem` or of dicts."""
         if isinstance(given, str | Path):
             return given
         if hasattr(given, "to_dict") and hasattr(given, "columns"):
@@ -83,12 +82,12 @@ class Inputs:
             return str(self._written("problems", ".parquet", rows, lambda path: save_problems(listed, path)))
         if listed and all(isinstance(item, Mapping) for item in listed):
             return str(self._written("problems", ".jsonl", [dict(item) for item in listed], None))
-        raise UserError("`problems` must hold at least one problem, and be all of Problem, all of dicts, or all names of sources")
+        raise UserError("`problems` must hold at least one problem; its items must be all Problem, all dicts, or all names of sources")
 
     def weights(self, given: Any, ids: Callable[[], list[str]]) -> Any:
-        """The file of `given`: a file, weights by `paced.weights`, a frame, or a mapping from problem_id; or as many numbers as there are problems.
+        """The file of weights. given: a file, the result of `paced.weights`, a frame, a mapping from problem_id, or one number for each problem.
 
-        ids: loads those of the problems, in their order, to which numbers alone are joined.
+        ids: loads the ids of the problems, in their order. It is called if `given` has none.
         """
         if isinstance(given, str | Path):
             return given
@@ -105,7 +104,7 @@ class Inputs:
             names = ids()
             if numbers.shape != (len(names),):
                 raise UserError(
-                    f"`weights` has the shape {numbers.shape}, and there are {len(names)} problems; give one number for each, or a frame"
+                    f"`weights` has the shape {numbers.shape}, but there are {len(names)} problems; give one number for each, or a frame"
                 )
             columns = {"problem_id": names, "weight": numbers}
         columns = {
@@ -115,13 +114,13 @@ class Inputs:
         return str(self._written("weights", ".jsonl", columns, lambda path: write_rows(path, columns)))
 
     def _written(self, name: str, suffix: str, content: Any, write: Any) -> Path:
-        """folder/NAME-HASH.SUFFIX with `content`, written by `write`, or as a JSON line for each of its items."""
+        """Write `content` to folder/NAME-HASH.SUFFIX and return that path. write: writes it; None writes a JSON line for each item."""
         try:
             text = json.dumps(content, sort_keys=True)
         except (TypeError, ValueError) as error:
-            raise UserError(f"`{name}` holds what JSON cannot ({error}); give text, numbers, lists and dicts") from error
+            raise UserError(f"`{name}` holds a value that JSON cannot hold ({error}); give text, numbers, lists and dicts") from error
         path = self.folder / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}{suffix}"
-        if path.exists():  # whole, since it is written atomically
+        if path.exists():  # complete, since it is written atomically
             return path
         if write is not None:
             write(path)

@@ -1,4 +1,4 @@
-"""Keyword arguments that are the options of a command: checked by name and type, shown in signature and help."""
+"""Keyword arguments of verbs: the options of a command, checked by name and type, and shown in the signature and the docstring."""
 
 import dataclasses
 import difflib
@@ -31,7 +31,7 @@ _KINDS: dict[Any, str] = {
 
 
 def plain_options(config_class: "type[DataclassInstance]", verb: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """`options` as config.yaml holds them. Raises `UserError` for a name that is no field, with the nearest, and for a value of another type."""
+    """`options` with plain values, as in config.yaml. Raises `UserError` for an unknown name (suggesting a similar one) or a value of the wrong type."""
     hints = get_type_hints(config_class)
     for name in options:
         if name not in hints:
@@ -42,7 +42,7 @@ def plain_options(config_class: "type[DataclassInstance]", verb: str, options: M
 
 
 def _plain(name: str, value: Any, hint: Any) -> Any:
-    """`value` as one of the types that `hint` allows: numpy's numbers become Python's, a path becomes text."""
+    """`value` converted to a type that `hint` allows: numpy numbers become Python numbers, and a path becomes text."""
     kinds = [get_origin(kind) or kind for kind in (get_args(hint) if NoneType in get_args(hint) else (hint,))]
     if value is None and NoneType in kinds:
         return None
@@ -62,7 +62,7 @@ def _plain(name: str, value: Any, hint: Any) -> Any:
 
 
 def takes_options_of(config_class: "type[DataclassInstance]") -> Callable[[Verb], Verb]:
-    """Give a verb, whose last parameter is **options, the fields of a configuration in its signature and their meaning in its docstring."""
+    """Decorate a verb that takes **options: its signature lists the fields of the configuration, and its docstring says what they mean."""
 
     def decorate(verb: Verb) -> Verb:
         own = [parameter for parameter in inspect.signature(verb).parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
@@ -81,7 +81,7 @@ def takes_options_of(config_class: "type[DataclassInstance]") -> Callable[[Verb]
 
 
 def _lines(config_class: "type[DataclassInstance]", without: set[str]) -> str:
-    """A line for each option that has a meaning, but those of `without`."""
+    """A line for each option that is described, except those in `without`."""
     found = meanings(config_class)
     names = [field.name for field in dataclasses.fields(config_class)]
     return "\n".join(f"    {name}: {found[name]}" for name in names if name in found and name not in without)

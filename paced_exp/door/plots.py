@@ -1,4 +1,4 @@
-"""Figures of results, in the style of this package's own and without a trace of it in the reader's."""
+"""Figures of results, in the style of this package's figures; the user's own matplotlib settings stay as they are."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ import numpy as np
 
 @contextmanager
 def in_style() -> Iterator[Any]:
-    """The module `paced_exp.plotting.style`, which restyles the whole process where it is imported: here only until the block ends."""
+    """Give the module `paced_exp.plotting.style`. Its import changes matplotlib's settings, which are restored at the end of the block."""
     with matplotlib.rc_context():
         from paced_exp.plotting import style
 
@@ -19,7 +19,7 @@ def in_style() -> Iterator[Any]:
 
 
 def weights_figure(pass_rates: np.ndarray, weights: np.ndarray, scheme: str) -> Any:
-    """Weights (n,) against pass rates (n,), a circle for each that occurs with an area that grows with its problems, above a histogram."""
+    """Weights (n,) against pass rates (n,), above a histogram. The area of a circle grows with the number of problems at that point."""
     points, problems = np.unique(np.column_stack([pass_rates, weights]), axis=0, return_counts=True)
     with in_style() as style:
         figure, (top, bottom) = style.new_figure("single", 3.4, nrows=2, sharex=True, height_ratios=(2, 1))
@@ -34,7 +34,7 @@ def weights_figure(pass_rates: np.ndarray, weights: np.ndarray, scheme: str) -> 
 
 
 def loss_figure(updates: Any) -> Any:
-    """The loss of every update from a frame with a row each."""
+    """The loss of every update. updates: a frame with a row for each."""
     with in_style() as style:
         figure, axes = style.new_figure("single", 2.4)
         axes.plot(np.arange(1, len(updates) + 1), updates["loss"], color=style.COLORS["blue"])
@@ -43,7 +43,7 @@ def loss_figure(updates: Any) -> Any:
 
 
 def evaluation_figure(record: dict[str, Any]) -> Any:
-    """mean@n by source with its interval, and the paired differences beside it where the evaluation was compared."""
+    """mean@n of each source with its interval, and beside it the paired differences if the evaluation has a comparison."""
     against, rows = record["against"], record["sources"]
     with in_style() as style:
         figure, axes = style.new_figure("double", 0.8 + 0.4 * len(rows), ncols=2 if against else 1, sharey=True, squeeze=False)
@@ -58,7 +58,7 @@ def evaluation_figure(record: dict[str, Any]) -> Any:
 
 
 def _intervals(axes: Any, intervals: list[dict[str, float | None]], color: str) -> None:
-    """A point for each with its interval, none where there is but one problem."""
+    """Draw a point for each value with its interval, which does not exist for a single problem."""
     for place, interval in enumerate(intervals):
         value, low, high = interval.values()
         ends = [[0.0], [0.0]] if value is None or low is None or high is None else [[100 * (value - low)], [100 * (high - value)]]

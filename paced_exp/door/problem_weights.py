@@ -1,6 +1,6 @@
-"""The weight of each problem from its k passes in K rollouts, as a table that shows, plots and saves itself.
+"""The weight of each problem from its k passes in K rollouts, as a table that can be shown, plotted and saved.
 
-Needs numpy and scipy alone: this is what `pip install` without extras brings. Only `to_frame` needs pandas and only `plot` needs matplotlib.
+Needs only numpy and scipy, which `pip install` without extras installs. `to_frame` also needs pandas, and `plot` needs matplotlib.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from paced_exp.data.problem_tables import Counts, read_counts, write_rows
 from paced_exp.weighting import Beta, Estimator, Kernel, Weighting, weigh
 from paced_exp.weighting import weights as weights_of
 
-_FEW = 17  # distinct pass rates that are listed one by one; more are put into tenths
+_FEW = 17  # distinct pass rates up to which each has a line; more are grouped into tenths
 _BAR = 40  # characters of the longest bar
 
 
@@ -23,8 +23,8 @@ _BAR = 40  # characters of the longest bar
 class ProblemWeights:
     """A weight for each of n problems.
 
-    counts: k of K that the weights are of. weight (n,): mean one over the problems with a positive weight, so that a learning rate keeps its
-    meaning; zero where a problem is dropped. scheme: what made them, in words. numbers: problems, dropped, effective_problems and the like.
+    counts: the k and K of each problem. weight (n,): mean one over the problems with a positive weight, so that learning rates keep their
+    meaning; zero for a dropped problem. scheme: kernel and estimator in words. numbers: problems, dropped, effective_problems and others.
     """
 
     counts: Counts
@@ -49,17 +49,17 @@ class ProblemWeights:
         return pd.DataFrame(self.columns())
 
     def save(self, path: str | Path) -> Path:
-        """Write problem_id, k, K and weight as .jsonl, .csv or .parquet, atomically: what `paced.distill(weights=...)` and --weights read."""
+        """Write problem_id, k, K and weight atomically to a .jsonl, .csv or .parquet, for `paced.distill(weights=...)` or --weights."""
         write_rows(path, self.columns())
         return Path(path)
 
     def by_pass_rate(self) -> list[tuple[str, int, float]]:
-        """(pass rate, problems, mean weight) of each pass rate that occurs, or of each tenth of the range where over 17 occur."""
+        """(pass rate, problems, mean weight) of each pass rate that occurs, or of each tenth of the range if more than 17 occur."""
         k, K = self.counts.k, self.counts.K
         rates, group = np.unique(k / K, return_inverse=True)
         names = [f"{rate:.3g}" for rate in rates]
         if len(rates) > _FEW:
-            tenths = np.minimum(10 * k // K, 9)  # exact in integers; the last tenth is closed
+            tenths = np.minimum(10 * k // K, 9)  # exact in integers; the last tenth includes 1
             found, group = np.unique(tenths, return_inverse=True)
             names = [f"{tenth / 10:.1f}-{(tenth + 1) / 10:.1f}" for tenth in found]
         problems = np.bincount(group)
@@ -99,11 +99,11 @@ def weights(
 ) -> ProblemWeights:
     """The weight of each problem from its k passes of K rollouts.
 
-    rates: of `paced.pass_rates`, a frame or mapping with problem_id, k and K, or a file of these. kernel: w(p), such as paced.Beta(1, 1),
-    paced.HardFilter(0.2, 0.8), a name, or any function of a pass rate. estimator: of w(p) from k of K: plugin (the paper's, which `distill`
-    takes by default), unbiased, posterior or empirical_bayes (recommended: docs/weights.md), or an object such as paced.Posterior(prior=(0.35, 0.43)).
+    rates: the result of `paced.pass_rates`, a frame or mapping with problem_id, k and K, or a file of these. kernel: w(p), such as paced.Beta(1, 1)
+    or paced.HardFilter(0.2, 0.8), or a name, or any function of a pass rate. estimator: how w(p) is estimated from k of K: plugin (the paper's, and
+    the default of `distill`), unbiased, posterior, empirical_bayes (recommended: docs/weights.md), or an object such as paced.Posterior(prior=(0.35, 0.43)).
 
-    Raises `UserError` for an unknown name, counts that cannot be, weights that are all zero, and where the estimate does not exist.
+    Raises `UserError` for an unknown name, impossible counts, weights that are all zero, or an estimate that does not exist.
     """
     counts = counts_in(rates)
     made = weights_of(counts.k, counts.K, kernel, estimator)
@@ -113,16 +113,16 @@ def weights(
 
 
 def weigh_by(weighting: Weighting, counts: Counts) -> ProblemWeights:
-    """The weights of `counts` by the options of a command. Raises what `weights` raises."""
+    """The weights of `counts` under the options of a command. Raises `UserError` as `weights` does."""
     made = weigh(weighting, counts.k, counts.K)
     named = f", {weighting.estimate} estimate" if weighting.needs_pass_rates else ""
     return ProblemWeights(counts, made.in_training, f"{weighting.kernel(counts.K).name}{named}", made.summary())
 
 
 def counts_in(rates: Any) -> Counts:
-    """The counts of what `paced.weights` takes: a result of `paced.pass_rates`, a frame or mapping of columns, or a file.
+    """The counts in `rates`: a result of `paced.pass_rates`, a frame or mapping of columns, or a file.
 
-    Raises `UserError` where problem_id, k or K is missing or a count cannot be.
+    Raises `UserError` if problem_id, k or K is missing, or if a count is impossible.
     """
     if isinstance(rates, Counts):
         return rates

@@ -1,4 +1,4 @@
-"""What the verbs return: the record and folder of a run, which show themselves in a notebook, plot themselves, and become frames."""
+"""What the verbs return: the record and folder of a run, which a notebook displays, and which can be plotted or turned into a frame."""
 
 import json
 from dataclasses import dataclass
@@ -9,7 +9,8 @@ import pandas as pd
 
 from paced_exp.core.errors import UserError
 from paced_exp.door.html import image, page, table
-from paced_exp.evaluation import table as evaluation_table
+from paced_exp.evaluation.table import interval_text
+from paced_exp.evaluation.table import table as evaluation_table
 from paced_exp.models.loading import LoadedModel, load_model
 from paced_exp.probe import table as probe_table
 from paced_exp.probe.verdict import ENDS, by_rule, words
@@ -19,7 +20,7 @@ from paced_exp.training import summary as training_summary
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Result:
-    """record: what the run wrote into record.json. out: its folder, temporary where `out` was not given."""
+    """The result of a run. record: the content of its record.json. out: its folder, which is temporary if `out` was not given."""
 
     record: dict[str, Any]
     out: Path
@@ -29,8 +30,8 @@ class Result:
 class PassRates(Result):
     """How often a student solves each problem.
 
-    frame: a row a problem, with problem_id, k passes of K rollouts, p_hat = k/K, its 95 % Jeffreys interval (jeffreys_low, jeffreys_high),
-    posterior_mean under a uniform prior, truncated_share, mean_tokens, and `weight`, the paper's p(1-p) at p = k/K scaled to mean one over the
+    frame: a row for each problem, with problem_id, k passes of K rollouts, p_hat = k/K, its 95 % Jeffreys interval (jeffreys_low, jeffreys_high),
+    posterior_mean under a uniform prior, truncated_share, mean_tokens, and `weight`, the paper's p(1-p) at p = k/K, scaled to mean one over the
     problems where it is positive. `paced.weights` makes other weights.
     """
 
@@ -84,16 +85,16 @@ class SNRCurve(Result):
 
     @property
     def verdict(self) -> Any:
-        """{"low": ..., "high": ...}: whether the first and the last bin keep at least half of the middle's SNR², have less, or it is not decided.
+        """{"low": ..., "high": ...}: whether the first and last bins have at least half of the middle bin's SNR², or less, or this is not decided.
 
-        With `at_steps` a dict of these by update. `print(curve)` has the numbers behind it.
+        With `at_steps`, a dict of these by update. `print(curve)` shows the numbers behind them.
         """
         judged = [{end: by_rule(panel["verdict"][end]) for end in ENDS} for panel in self.panels]
         return judged[0] if "steps" not in self.record else dict(zip((panel["step"] for panel in self.panels), judged, strict=True))
 
     def to_frame(self) -> pd.DataFrame:
-        """A row a bin: pass_rate, n, snr with its interval, snr_squared with its own, the naive estimate, its floor, the nulls; with `at_steps`
-        also step, with `fresh_rollouts` the range's name."""
+        """A row for each bin: pass_rate, n, snr and snr_squared with intervals, the naive estimate and its floor, and the nulls; with `at_steps`
+        also step, and with `fresh_rollouts` the name of the range."""
         rows = [
             {**({"step": panel["step"]} if "step" in panel else {}), **row, **({"range": row["range"]["label"]} if "range" in row else {})}
             for panel in self.panels
@@ -102,7 +103,7 @@ class SNRCurve(Result):
         return pd.DataFrame(rows)
 
     def plot(self) -> Any:
-        """The matplotlib figure that the command draws. Raises `UserError` where no bin was filled."""
+        """The same matplotlib figure as the command draws. Raises `UserError` if no bin was filled."""
         from paced_exp.door.plots import in_style
 
         if not all(panel["bins"] for panel in self.panels):
@@ -130,10 +131,10 @@ class SNRCurve(Result):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Evaluation(Result):
-    """mean@n, pass@k and length of a model's responses on each source, with 95 % intervals, and paired differences where it was compared."""
+    """mean@n, pass@k and length of a model's responses on each source, with 95 % intervals, and paired differences if it has a comparison."""
 
     def to_frame(self) -> pd.DataFrame:
-        """A row a source: problems, samples, mean, pass@n and tokens, each with _low and _high, truncated_share; differences as difference_*."""
+        """A row for each source: problems, samples, mean, pass@n and tokens with their _low and _high, truncated_share, and differences as difference_*."""
         against = self.record["against"]
         differences = {row["source"]: row for row in against["differences"]} if against else {}
         rows = []
@@ -148,13 +149,13 @@ class Evaluation(Result):
         return pd.DataFrame(rows)
 
     def plot(self) -> Any:
-        """A matplotlib figure: mean@n of each source, and beside it the paired differences where there are any."""
+        """A matplotlib figure: mean@n of each source, and beside it the paired differences, if any."""
         from paced_exp.door.plots import evaluation_figure
 
         return evaluation_figure(self.record)
 
     def __repr__(self) -> str:
-        return evaluation_table.table(self.record)
+        return evaluation_table(self.record)
 
     def _repr_html_(self) -> str:
         frame = self.to_frame()
@@ -168,31 +169,31 @@ class Evaluation(Result):
         ]
         rows = []
         for row, flat in zip(self.record["sources"], frame.to_dict("records"), strict=True):
-            compared = [_interval({end: flat[f"difference_mean{end}"] for end in ("", "_low", "_high")}, 100, "+")] if against else []
-            rows.append([row["source"], row["problems"], _interval(row["mean"], 100), _interval(row["tokens"], 1), *compared])
+            compared = [interval_text({end: flat[f"difference_mean{end}"] for end in ("", "_low", "_high")}, 100, "+")] if against else []
+            rows.append([row["source"], row["problems"], interval_text(row["mean"], 100), interval_text(row["tokens"], 1), *compared])
         return page(f"evaluation of {self.record['config']['model']}", "with 95 % intervals over problems", table(names, rows))
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Distillation(Result):
-    """A trained student."""
+    """A trained student and its training."""
 
     @property
     def model(self) -> str:
-        """The folder of the trained student, in transformers' layout; it goes wherever a model is asked for."""
+        """The folder of the trained student, in transformers' layout. It can be given wherever a model is asked for."""
         return str(self.out / "model")
 
     @property
     def evaluation(self) -> Evaluation | None:
-        """The evaluation that followed, None with `evaluate` none."""
+        """The evaluation after training; None if `evaluate` is none."""
         return None if self.record["evaluation"] is None else Evaluation(self.record["evaluation"], self.out / "evaluation")
 
     def load(self, *, device: str = "auto", dtype: str = "auto") -> LoadedModel:
-        """The trained student as an object: `.model` and `.tokenizer` are transformers' own."""
+        """The trained student as an object, whose `.model` and `.tokenizer` are those of transformers."""
         return load_model(self.model, device=device, dtype=dtype)
 
     def to_frame(self) -> pd.DataFrame:
-        """A row an update: loss in nats a token, learning rate, gradient norm, seconds and the like."""
+        """A row for each update: loss in nats per token, learning rate, gradient norm, seconds and others."""
         lines = (self.out / "training" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         return pd.DataFrame([json.loads(line) for line in lines])
 
@@ -215,11 +216,6 @@ class Distillation(Result):
 
 def _spread(name: str, interval: dict[str, Any]) -> dict[str, Any]:
     return {f"{name}{end}": value for end, value in zip(("", "_low", "_high"), interval.values(), strict=True)}
-
-
-def _interval(interval: dict[str, Any], scale: float, sign: str = "") -> str:
-    value, low, high = (None if number is None else scale * number for number in interval.values())
-    return f"{value:{sign}.1f}" if low is None else f"{value:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
 
 
 def _share(row: dict[str, Any], name: str) -> str:

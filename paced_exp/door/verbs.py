@@ -1,7 +1,7 @@
-"""The verbs of `import paced_exp as paced` that run models: each is a command, with the command's options and defaults as keyword arguments.
+"""The verbs of `import paced_exp as paced` that run models. Each runs a command, and takes its options and defaults as keyword arguments.
 
-With `out`, a folder, a call that is made again goes on where it was, and a finished one is read back. Without it the run lies in a temporary
-folder until Python ends.
+With a folder `out`, the same call resumes its run, or reads the finished one back. Without `out`, the run lies in a temporary folder until
+Python ends.
 """
 
 from pathlib import Path
@@ -32,7 +32,7 @@ Config = TypeVar("Config", bound="DataclassInstance")
 
 
 class _Call:
-    """One call of a verb: its folder, its options, checked before anything is written, and its inputs."""
+    """One call of a verb: its folder, its inputs, and its options, which are checked before anything is written."""
 
     def __init__(self, config_class: "type[DataclassInstance]", verb: str, out: Any, options: dict[str, Any]) -> None:
         self.verb = verb
@@ -41,13 +41,13 @@ class _Call:
         self.inputs = Inputs(self.out)
 
     def config(self, config_class: type[Config], **named: Any) -> Config:
-        """The configuration of the call, with `named` options that were objects."""
+        """The configuration of the call. named: the options that may have been given as objects."""
         given = {name: _file_of(name, value) for name, value in named.items()}
         return config_class(**plain_options(config_class, self.verb, {**given, "out": self.out}), **self.options)
 
 
 def _file_of(name: str, value: Any) -> Any:
-    """Of a result among the options, its folder, such as that of the evaluation to compare with, or its file of pass rates."""
+    """Replace a result by its folder, or, for the option `pass_rates`, by its file of pass rates. Other values stay as they are."""
     if not isinstance(value, Result):
         return value
     return value.out / "pass_rates.parquet" if name == "pass_rates" else value.out
@@ -55,14 +55,14 @@ def _file_of(name: str, value: Any) -> Any:
 
 @takes_options_of(RolloutConfig)
 def pass_rates(student: Any = "lab:student", problems: Any = "lab:train", *, out: str | Path | None = None, **options: Any) -> PassRates:
-    """How often `student` solves each of `problems`: k passes of K rollouts, an interval, and the weight that follows.
+    """How often `student` solves each of `problems`: k passes of K rollouts, an interval, and the resulting weight.
 
-    student: lab:NAME, a folder, a hub id, a (model, tokenizer) of transformers, a `LoadedModel`, or a distillation's result.
+    student: lab:NAME, a folder, a hub id, a (model, tokenizer) of transformers, a `LoadedModel`, or the result of `paced.distill`.
     problems: lab:SPLIT, a file, hub:NAME, several of these, a frame, or a list of `Problem` or of dicts with `prompt` and `answer`.
-    out: folder of the run, which the same call resumes; a temporary one, kept until Python ends, when left out.
+    out: folder of the run, which the same call resumes; when left out, a temporary folder that exists until Python ends.
 
-    Models and problems given as objects are written beside the run, into OUT-inputs: name a large model by its folder or hub id instead.
-    Raises `UserError` for anything that the caller can mend.
+    Models and problems given as objects are written into the folder OUT-inputs. It is better to give a large model by its folder or hub id.
+    Raises `UserError` for anything that the caller can fix.
     """
     call = _Call(RolloutConfig, "pass_rates", out, options)
     student, problems = call.inputs.model("student", student), call.inputs.problems(problems)
@@ -84,7 +84,7 @@ def probe(
     """The gradient-SNR probe: is the signal-to-noise ratio of the gradient a bell over the student's pass rate?
 
     student, teacher: as `student` of `paced.pass_rates`. problems, out: likewise. The defaults take minutes on two cores.
-    Raises `UserError` for anything that the caller can mend.
+    Raises `UserError` for anything that the caller can fix.
     """
     call = _Call(ProbeConfig, "probe", out, options)
     student, teacher = call.inputs.model("student", student), call.inputs.model("teacher", teacher)
@@ -103,14 +103,14 @@ def distill(
     out: str | Path | None = None,
     **options: Any,
 ) -> Distillation:
-    """Distil `teacher` into a copy of `student`, each problem weighted by the student's pass rate; the model that is given stays as it is.
+    """Distil `teacher` into a copy of `student`, with each problem weighted by the student's pass rate. A model that is given is not changed.
 
     student, teacher: as `student` of `paced.pass_rates`; the teacher may be "self". problems, out: likewise.
-    weights: of the problems, in place of `method` and its options: of `paced.weights`, a frame with problem_id and weight, a mapping from
-    problem_id, a file of `paced weights`, or a number for each problem in their order.
-    evaluate: problems for an evaluation of the trained student against the one given; "none" for none.
+    weights: in place of `method` and its options: the result of `paced.weights`, a file of `paced weights`, a frame with problem_id and weight,
+    a mapping from problem_id, or a number for each problem in their order.
+    evaluate: problems on which the trained student is compared with the student before training; "none" for no evaluation.
     `pass_rates` may be the result of `paced.pass_rates` on the same student and problems.
-    Raises `UserError` for anything that the caller can mend.
+    Raises `UserError` for anything that the caller can fix.
     """
     call = _Call(DistillConfig, "distill", out, options)
     student, teacher = call.inputs.model("student", student), call.inputs.model("teacher", teacher)
@@ -122,7 +122,7 @@ def distill(
     record = training.distill(call.config(DistillConfig, student=student, teacher=teacher, problems=problems, evaluate=evaluate, **further))
     if not record:
         raise UserError(
-            "paced.distill has a result in one process only; under a launcher run the command: accelerate launch -m paced_exp.distill"
+            "paced.distill only has a result in one process; under a launcher, run the command: accelerate launch -m paced_exp.distill"
         )
     return Distillation(record, call.out)
 
@@ -133,9 +133,9 @@ def evaluate(
 ) -> Evaluation:
     """mean@n, pass@k and response length of `model` on each source of `problems`, with 95 % intervals over problems.
 
-    model: as `student` of `paced.pass_rates`. problems, out: likewise. against: a model to compare with, problem by problem, or the result of
+    model: as `student` of `paced.pass_rates`. problems, out: likewise. against: a model to compare with problem by problem, or the result of
     its evaluation with the same options.
-    Raises `UserError` for anything that the caller can mend.
+    Raises `UserError` for anything that the caller can fix.
     """
     call = _Call(EvaluateConfig, "evaluate", out, options)
     model, against = call.inputs.model("model", model), call.inputs.model("against", against)

@@ -1,4 +1,4 @@
-"""The options of an evaluation."""
+"""The configuration of an evaluation."""
 
 from dataclasses import dataclass
 
@@ -8,24 +8,22 @@ from paced_exp.data.options import LimitedProblemOptions
 from paced_exp.rollouts.options import BatchedEngineOptions, SamplingOptions
 
 KIND = "evaluation"
-
-
 LAB_TIERS = "lab:mid,lab:hard-a,lab:hard-b,lab:retention"
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig(SamplingOptions, LimitedProblemOptions, BatchedEngineOptions, RunOptions):
-    """What to evaluate and how.
+    """What is evaluated and how.
 
     Attributes:
         model: lab:NAME, a folder (such as a distillation run's model), or a hub id
-        problems: lab:SPLIT, a .jsonl or .parquet file, hub:NAME, or several joined by commas; results are given for each
-        samples: responses a problem
+        problems: lab:SPLIT, a .jsonl or .parquet file, hub:NAME, or several joined by commas, each with results of its own
+        samples: responses per problem
         against: a model to compare with, or the folder of its finished evaluation with the same options
-        retention: sources on which a drop counts as forgetting
-        temperature: of sampling; 0 is greedy decoding, which needs `samples` 1
-        replicates: bootstrap draws
-        seed: of the samples, the choice of problems and the bootstrap
+        retention: sources on which a drop of accuracy counts as forgetting
+        temperature: sampling temperature; 0 is greedy decoding, which needs `samples` 1
+        replicates: number of bootstrap resamples
+        seed: seed of the samples, the choice of problems and the bootstrap
     """
 
     model: str = "lab:student"

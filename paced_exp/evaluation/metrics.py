@@ -1,20 +1,13 @@
-"""Evaluation metrics from c of n correct samples a problem, with bootstrap intervals over problems.
-
-mean@n is the mean over problems of c/n, an unbiased estimate of the expected accuracy of one sample. pass@k is the probability that at
-least one of k samples is correct. Intervals resample problems, not samples: they say what another draw of problems would give.
-
-Resampling needs problems that differ: of six problems that all fail, every resample fails, and the percentiles are [0, 0]. Where fewer than
-`ENOUGH` problems differ from the commonest value, the interval is Gaffke's instead (`bounded_interval`).
-"""
+"""pass@k, the probability that at least one of k samples is correct, from c of n correct samples of each problem."""
 
 import numpy as np
 from scipy.special import gammaln
 
 
 def pass_at_k(correct: np.ndarray, samples: int, k: int) -> np.ndarray:
-    """1 - C(n-c, k) / C(n, k) for each problem, unbiased for the probability that one of k samples is correct (Chen et al. 2021, eq. 1).
+    """1 - C(n-c, k) / C(n, k) for each problem, an unbiased estimate of pass@k (Chen et al. 2021, eq. 1).
 
-    correct (P,): c of n = `samples` each; 1 <= k <= n. Returns (P,) float64.
+    correct (P,): c of n = `samples` for each problem; 1 <= k <= n. Returns (P,) float64.
 
     >>> pass_at_k(np.array([0, 1, 2, 4]), 4, 2).round(6).tolist()
     [0.0, 0.5, 0.833333, 1.0]
@@ -28,5 +21,5 @@ def pass_at_k(correct: np.ndarray, samples: int, k: int) -> np.ndarray:
     possible = wrong >= k
     w = np.where(possible, wrong, samples)
     log_ratio = gammaln(w + 1) - gammaln(w - k + 1) - gammaln(samples + 1) + gammaln(samples - k + 1)
-    # No sample correct is exactly 0, where the gamma functions would leave a rounding error.
+    # Without a correct sample it is exactly 0, where the gamma functions would leave a rounding error.
     return np.where(wrong == samples, 0.0, np.where(possible, -np.expm1(log_ratio), 1.0))

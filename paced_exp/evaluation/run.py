@@ -1,4 +1,4 @@
-"""The command of an evaluation: sample, grade, score, and compare with another model's finished evaluation."""
+"""The run of an evaluation: sample, grade, score, and compare with the evaluation of another model."""
 
 import dataclasses
 import hashlib
@@ -31,7 +31,7 @@ from paced_exp.rollouts.store import ChunkStore
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
-    """Run or resume the evaluation and return its record. Raises `UserError` for anything the user can mend."""
+    """Run or resume the evaluation and return its record. Raises `UserError` for anything that the user can fix."""
     run = RunFolder(config.out, config)
     return run.recorded(KIND, lambda: _evaluate(config, run))
 
@@ -57,11 +57,11 @@ def _evaluate(config: EvaluateConfig, run: RunFolder) -> dict[str, Any]:
 
 
 def check_evaluation(config: EvaluateConfig) -> None:
-    """Check the problems and the finished evaluation to compare with, before hours of training. Raises `UserError` as `evaluate` would."""
+    """Check the problems, and a finished evaluation to compare with, before hours of training. Raises `UserError` as `evaluate` would."""
     ids = [problem.id for part in _by_source(config).values() for problem in part]
     if config.against is not None and is_finished(config.against):
         base = _base_scores(_base_folder(config, config.against))
-        if config.skip_long:  # which problems are too long is only known with the model
+        if config.skip_long:  # the model is needed to know which problems are too long
             there = set(base["problem_id"])
             ids = [each for each in ids if each in there]
         check_same_problems(base, ids, [config.samples] * len(ids))
@@ -78,11 +78,11 @@ _PAIRED = ("problems", "samples", "limit", "columns", "temperature", "max_new_to
 
 
 def _base_folder(config: EvaluateConfig, against: str) -> Path:
-    """The folder of the base's finished evaluation: the one named, or one made here. Raises `UserError` for one with other options."""
+    """The folder of the finished evaluation of `against`, which is made here if needed. Raises `UserError` if it has other options."""
     folder = Path(against)
     if not is_finished(against):
         out = Path(config.out)
-        # The name beside the folder must not depend on the spelling: ev/ and ev/. are ev, and . has the working folder's name.
+        # The name must not depend on how `out` is spelt: ev/ and ev/. mean ev, and . means the working folder's name.
         out = out if out.name not in ("", "..") else Path(os.path.abspath(out))
         folder = out.with_name(f"{out.name}-against")
         evaluate(dataclasses.replace(config, model=against, against=None, out=str(folder)))
@@ -103,7 +103,7 @@ def _base_scores(folder: Path) -> pd.DataFrame:
 
 
 def _scores(config: EvaluateConfig, run: RunFolder) -> tuple[pd.DataFrame, int]:
-    """Sample, grade and score; finished samples are read back. Returns the scores and how many problems were too long."""
+    """Sample, grade and score; stored samples are read back. Returns the scores and how many problems were too long."""
     engines = Engines(config)
     by_source = _by_source(config)
     problems = [problem for part in by_source.values() for problem in part]
@@ -147,14 +147,14 @@ def _retention(config: EvaluateConfig) -> list[str]:
 
 
 def _by_source(config: EvaluateConfig) -> dict[str, list[Problem]]:
-    """The problems of each source, keyed as the user wrote it. Raises `UserError` for an id that occurs in two of them."""
+    """The problems of each source, by the name that the user wrote. Raises `UserError` for an id that occurs in two sources."""
     names = [config.problems] if Path(config.problems).is_file() else [part.strip() for part in config.problems.split(",")]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"`problems` names {repeated[0]} twice; name every source once")
     absent = [name for name in _retention(config) if name not in names]
     if absent and config.retention != EvaluateConfig.retention:
         raise UserError(
-            f"`retention` {absent[0]} is none of `problems` {config.problems}; forgetting is measured on sources that are evaluated"
+            f"`retention` {absent[0]} is not among `problems` {config.problems}; forgetting is only measured on evaluated sources"
         )
     found = {name: load_problems(name, limit=config.limit, seed=config.seed, columns=config.columns) for name in names}
     sources: dict[str, str] = {}

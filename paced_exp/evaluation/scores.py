@@ -1,4 +1,8 @@
-"""Scores of an evaluation, with a row for each problem; their summary by source; the paired comparison with another model's scores."""
+"""Scores of an evaluation, their summary by source, and the paired comparison with another model's scores.
+
+mean@n is the mean over problems of c/n, an unbiased estimate of the accuracy of one sample. Intervals resample problems, not samples, so they show
+how much another draw of problems would change the numbers; `core.intervals` says what is done with few problems.
+"""
 
 from typing import Any
 
@@ -37,7 +41,7 @@ def scores(rollouts: pd.DataFrame, sources: dict[str, str]) -> pd.DataFrame:
 
 
 def summary(table: pd.DataFrame, *, replicates: int, seed: int) -> list[dict[str, Any]]:
-    """For each source: mean@n, pass@k for k = 1..n, mean response length in tokens, each with its 95 % interval, and the share cut off."""
+    """For each source: mean@n, pass@k for k = 1..n and mean response length in tokens, with 95 % intervals, and the share of cut responses."""
     rows: list[dict[str, Any]] = []
     for number, (source, part) in enumerate(table.groupby("source", sort=False)):
         values = _values(part)
@@ -63,7 +67,7 @@ def summary(table: pd.DataFrame, *, replicates: int, seed: int) -> list[dict[str
 
 
 def comparison(table: pd.DataFrame, base: pd.DataFrame, *, replicates: int, seed: int, retention: list[str]) -> dict[str, Any]:
-    """Paired differences model - base by source: problems are resampled in pairs. forgetting: base - model on the retention sources.
+    """Differences model - base for each source, from pairs of the same problem. forgetting: base - model on the retention sources.
 
     Raises `UserError` as `check_same_problems` does.
     """
@@ -89,7 +93,7 @@ def comparison(table: pd.DataFrame, base: pd.DataFrame, *, replicates: int, seed
 
 
 def check_same_problems(base: pd.DataFrame, problem_ids: list[str], samples: list[int]) -> None:
-    """Raise `UserError` unless the scores `base` are of these problems, in this order, with so many samples of each."""
+    """Raise `UserError` unless the scores `base` are of these problems, in this order, with these numbers of samples."""
     if base["problem_id"].tolist() != problem_ids or base["samples"].tolist() != samples:
         raise UserError("`against` was evaluated on other problems or with other `samples`; evaluate it again with the same options")
 
@@ -99,7 +103,7 @@ def _negative(number: float | None) -> Any:
 
 
 def _values(part: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Per-problem values behind every number of a source."""
+    """The values of each problem, by metric."""
     samples = int(part["samples"].iloc[0])
     correct = part["correct"].to_numpy()
     values = {"mean": correct / samples, "tokens": part["mean_tokens"].to_numpy()}

@@ -1,14 +1,14 @@
-"""Each problem's exact gradient from one batched backward pass: its squared norm, the bin's sum, and a sketch for inner products.
+"""Exact gradients of each problem from one batched backward pass: squared norms, the bin's sum, and sketches for inner products.
 
-For a layer y = x W^T the gradient of problem i is sum_t dL/dy[i,t] (x) x[i,t]: a backward pass has both factors at hand, so every
-problem's own gradient, or its norm alone, costs about what the weight gradient of the whole batch costs. Hooks send each layer's output
-through an identity whose backward pass sees dL/dy; the model's class, its parameters and their .grad stay as they are. Autograd is asked
-for activation gradients only, and nothing of the size B x model is ever held (`fold`, `rules`).
+For a layer y = x W^T, the gradient of problem i is sum_t dL/dy[i,t] (x) x[i,t]. A backward pass has both factors, so the gradient of every
+problem, or only its norm, costs about as much as the weight gradient of the whole batch. Hooks send each layer's output through an identity
+whose backward pass receives dL/dy. The model's class, its parameters and their .grad do not change. Autograd only computes activation
+gradients, and nothing of the size B x model is ever in memory (`fold`, `rules`).
 
-Exact means: the loss of problem i depends on row i of the batch alone. Attention, norms and linear layers act row by row; batch norm, a
-balancing loss over the batch, or experts of limited capacity would not. So the first batches are checked, whatever the model: the loss
-of each row is scaled by its own power of two, which must scale that row's gradient by exactly as much, and the sum of the per-problem
-gradients must be autograd's own gradient of the batch.
+The gradients are exact if the loss of problem i only depends on row i of the batch. Attention, norms and linear layers act row by row; batch
+norm, a balancing loss over the batch, or experts of limited capacity do not. So the first batches are checked for every model: the loss of each
+row is scaled by its own power of two, which must scale that row's gradient by exactly the same factor, and the sum of the per-problem gradients
+must equal autograd's gradient of the batch.
 """
 
 import math
@@ -33,9 +33,9 @@ __all__ = ["GradientSums", "PerProblemGradients", "Sketch"]
 
 @dataclass
 class GradientSums:
-    """What a bin needs of its problems' gradients. norms_squared (n,), sketches (n, m) and the exact ||sum g||^2; n is len(norms_squared).
+    """What a bin needs from its problems' gradients: norms_squared (n,), sketches (n, m) and the exact ||sum g||^2.
 
-    m is 0 where no sketch was asked for; with `InnerProducts` sketches are the inner products. Norms are in the engine's metric.
+    m is 0 without a sketch. With `InnerProducts`, the sketches are the inner products. Norms are in the engine's metric.
     """
 
     norms_squared: np.ndarray
@@ -43,7 +43,7 @@ class GradientSums:
     sum_norm_squared: float
 
 
-# How far the sum of the per-problem gradients may be from autograd's own, relative to the norm of the whole gradient: rounding only.
+# Allowed difference between the sum of the per-problem gradients and autograd's, relative to the norm of the whole gradient: only rounding.
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}
 _HALF_TOLERANCE = 5e-2
 # Scaling a row's loss by a power of two changes exponents alone; what differs beyond this, relative to the row's own gradient or (times
@@ -53,13 +53,13 @@ _NOISE = 1e-6
 
 
 class PerProblemGradients:
-    """Accumulates `GradientSums` over batches of one bin: `accumulate` runs a batch under hooks, `sums` gives the result.
+    """Accumulates `GradientSums` over batches of one bin: `accumulate` runs a batch under hooks, and `sums` gives the result.
 
-    sketch: the projection of `GradientSums.sketches`, random (`Sketch`) or on given directions (`InnerProducts`); without one, norms and
-        sums alone, which is cheaper where layers are wide and texts short.
-    only: names of parameters or modules ("model.layers.3", "lm_head") to which the gradient is restricted; by default all parameters count,
+    sketch: the projection of `GradientSums.sketches`, random (`Sketch`) or on given directions (`InnerProducts`). Without it, only norms and
+        sums are computed, which is cheaper if layers are wide and texts short.
+    only: names of parameters or modules ("model.layers.3", "lm_head") to which the gradient is restricted. By default all parameters count,
         whether they require a gradient or not.
-    metric: the positive diagonal of a metric D, a tensor of its shape for every counted parameter by name: squared norms are then g^T D g.
+    metric: the positive diagonal of a metric D, as a tensor for every counted parameter by name. Squared norms are then g^T D g.
 
     Raises `UserError` naming the first counted parameter that no rule covers, a layer that joins the rows of a batch, or a name in `only`
     that the model does not have.
@@ -86,8 +86,8 @@ class PerProblemGradients:
         self._batch = 0
         self._uses: dict[int, Uses] = {}
         self._walking = False  # a backward pass runs; a layer called meanwhile is recomputed by activation checkpointing
-        self._fold: Fold | None = None  # where that pass's contributions go
-        self._rows: list[torch.Tensor] | None = None  # where it notes each hooked output's gradient norm by row (B,), for the check of rows
+        self._fold: Fold | None = None  # receives that pass's contributions
+        self._rows: list[torch.Tensor] | None = None  # receives each hooked output's gradient norm by row (B,), for the check of rows
         self._anchor = torch.zeros((), device=next(iter(self._parameters.values())).device, requires_grad=True)
         for name, module in model.named_modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -103,11 +103,11 @@ class PerProblemGradients:
                     )
 
     def accumulate(self, batch: int, losses: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """Run `losses` (a closure: one forward pass, returning (batch,) per-problem losses), and add their gradients. Returns the losses.
+        """Run `losses`, a closure that makes one forward pass and returns (batch,) per-problem losses, and add their gradients. Returns the losses.
 
-        Raises `UserError` naming a parameter that was read outside its layer's own forward pass, or whose layer gave not one row a
-        problem (a norm would be silently wrong), where a row's loss depends on other rows, and for a loss that is not finite. Do not go
-        on accumulating after an error.
+        Raises `UserError` if a parameter was used outside its layer's forward pass, if a layer's output does not have one row per problem, if
+        a row's loss depends on other rows (norms would be silently wrong in these cases), or if a loss is not finite. Do not accumulate
+        further after an error.
         """
         check_sum, check_rows = not self._sum_checked, batch > 1 and not self._rows_checked
         self._batch = batch
@@ -139,7 +139,7 @@ class PerProblemGradients:
         return values.detach()
 
     def sums(self) -> GradientSums:
-        """The sums so far."""
+        """The current sums."""
         kept = torch.float32 if self.sketch is None else self.sketch.kept
         squares = [total.double().square() * (1 if self._metric is None else self._metric[key]) for key, total in self._totals.items()]
         return GradientSums(
@@ -164,19 +164,19 @@ class PerProblemGradients:
                 raise self._read_elsewhere(key)
 
     def _walk(self, values: torch.Tensor, *trained: nn.Parameter, again: bool = False) -> tuple[torch.Tensor | None, ...]:
-        """One backward pass, in which `_receive` is called for every hooked layer; `again` keeps the graph for another one.
+        """Make one backward pass, in which `_receive` is called for every hooked layer. again: keep the graph for another pass.
 
         Returns autograd's own gradients of the parameters `trained`.
         """
         self._walking = True
         try:
-            # Asked for the anchor's gradient, autograd visits every hooked layer, but computes no weight's gradient unless asked for it.
+            # For the anchor's gradient, autograd visits every hooked layer, but it does not compute gradients of weights.
             return torch.autograd.grad(values.sum(), (self._anchor, *trained), retain_graph=again, allow_unused=True)[1:]
         finally:
             self._walking = False
 
     def _check_sum(self, gradients: Sequence[torch.Tensor | None]) -> None:
-        """The totals of the first batch must be the gradients that autograd finds."""
+        """Check that the totals of the first batch equal autograd's gradients."""
         size = math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients if gradient is not None))
         for (key, parameter), gradient in zip(self._parameters.items(), gradients, strict=True):
             difference = self._totals[key] if gradient is None else self._totals[key] - gradient
@@ -184,7 +184,7 @@ class PerProblemGradients:
                 raise self._read_elsewhere(key)
 
     def _check_rows(self, scaled: list[torch.Tensor], found: list[torch.Tensor], scale: torch.Tensor) -> None:
-        """A loss scaled by a power of two must scale the gradient of its own row, at every hooked layer, by that and no other."""
+        """Check, at every hooked layer, that scaling a row's loss by a power of two scales the gradient of that row, and of no other."""
         for with_scale, without in zip(scaled, found, strict=True):
             expected = without * scale.to(without.dtype)
             off = (with_scale - expected).abs() > _ROW_TOLERANCE * (expected + _NOISE * expected.max())
@@ -202,7 +202,7 @@ class PerProblemGradients:
 
     @contextmanager
     def _hooked(self, *, trained: bool) -> Iterator[None]:
-        """Hooks on; counted parameters require a gradient meanwhile where `trained`. Both are put back at the end, after errors too."""
+        """Install the hooks, and let counted parameters require a gradient if `trained`. Both are undone at the end, also after errors."""
         before = [(parameter, parameter.requires_grad) for parameter in self._parameters.values()]
         handles = [
             module.register_forward_hook(self._forward_hook)
@@ -253,10 +253,10 @@ class PerProblemGradients:
 
 
 class _Identity(torch.autograd.Function):
-    """A layer's output, handed on; its backward pass shows the gradient there, with the layer's input, to `receive`.
+    """The identity on a layer's output. Its backward pass gives the gradient there and the layer's input to `receive`.
 
-    The input is saved the way autograd saves its own, so activation checkpointing drops and recomputes it too. The anchor requires a
-    gradient, so that the output of a first or a frozen layer does.
+    The input is saved in autograd's way, so activation checkpointing drops and recomputes it too. The anchor requires a gradient, so that the
+    output of a first or frozen layer does too.
     """
 
     @staticmethod
@@ -280,7 +280,7 @@ def _rule(module: nn.Module) -> Rule:
 
 
 def counted(model: nn.Module, only: Sequence[str] | None) -> dict[int, str]:
-    """Names of the counted parameters by id. A tied parameter counts under each of its names and is called by the first.
+    """Names of the counted parameters by id. A tied parameter can be chosen by each of its names, and is called by the first.
 
     only: names of parameters or modules; None counts all. Raises `UserError` for a name that the model does not have.
     """

@@ -1,7 +1,7 @@
-"""One batch's per-problem gradients, folded parameter by parameter into squared norms, their sum and a sketch, and forgotten.
+"""Folds the per-problem gradients of a batch, parameter by parameter, into squared norms, sums and sketches, and then drops them.
 
-The gradient of a parameter used twice is the sum over its uses, so ||a + b||^2 = ||a||^2 + ||b||^2 + 2 <a, b>: for a tied embedding and
-head the cross term comes from T x T products alone. The gradients of several linear uses are joined along the positions.
+The gradient of a parameter that is used twice is the sum over its uses, so ||a + b||^2 = ||a||^2 + ||b||^2 + 2 <a, b>. For a tied embedding
+and head, the cross term only needs T x T products. The gradients of several linear uses are joined along the positions.
 """
 
 from dataclasses import dataclass, field
@@ -12,17 +12,17 @@ from torch import nn
 from paced_exp.gradients.rules import Contribution, Outer, Rows
 from paced_exp.gradients.sketch import Projection
 
-# Multiplying one layer's gradients out reads and writes each of their elements a few times; the T x T form avoids that for T^2 (p + q)
-# multiplications a problem. The balance, in multiplications an element, was measured on AMD EPYC and AVX-512 (bench/README.md).
+# To multiply a layer's gradients out, each of their elements is read and written a few times. The T x T form avoids this for T^2 (p + q)
+# multiplications per problem. The balance, in multiplications per element, was measured on AMD EPYC and AVX-512 (bench/README.md).
 _ELEMENT_COST = 24
-# Elements of per-problem gradients that exist at a time: about a processor's cache, or enough to keep a GPU busy; one problem at least.
+# Elements of per-problem gradients in memory at a time: about a processor's cache, or enough for a GPU. At least one problem.
 _CHUNK = {"cpu": 1 << 20}
 _CHUNK_GPU = 1 << 26
 
 
 @dataclass
 class Uses:
-    """How a forward pass used one parameter: linear uses, tokens (B, T) of each embedding use, direct uses."""
+    """How a forward pass used one parameter: number of linear uses, tokens (B, T) of each embedding use, number of direct uses."""
 
     outer: int = 0
     rows: list[torch.Tensor] = field(default_factory=list)
@@ -33,15 +33,15 @@ class Uses:
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:
-    """The dtype of norms and sums: half precisions are accumulated in float32."""
+    """The dtype of norms and sums. Half precisions are accumulated in float32."""
     return dtype if dtype in (torch.float32, torch.float64) else torch.float32
 
 
 class Fold:
-    """Receives the contributions of one backward pass. norms_squared (B,) float64, sketches (B, m), totals by parameter id.
+    """Receives the contributions of one backward pass. Gives norms_squared (B,) float64, sketches (B, m), and totals by parameter id.
 
-    uses: of each counted parameter, known from the forward pass; a parameter's kind of use is folded once all of that kind are in.
-    metric: the diagonal of a metric D, a tensor of each parameter's shape by its id; norms_squared are then g^T D g.
+    uses: of each counted parameter, from the forward pass. Each kind of use is folded once all its contributions have come in.
+    metric: the diagonal of a metric D, as a tensor for each parameter by its id. norms_squared are then g^T D g.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Fold:
         self._outer: dict[int, list[Outer]] = {key: [] for key in uses}
         self._rows: dict[int, list[tuple[int, Rows]]] = {key: [] for key in uses}
         self._whole: dict[int, list[torch.Tensor]] = {key: [] for key in uses}
-        # Of a parameter that is embedding and head: for each embedding use the head's left factor at that use's tokens, and the right.
+        # For a parameter that is embedding and head: the head's left factor at the tokens of each embedding use, and its right factor.
         self._head: dict[int, tuple[list[torch.Tensor], torch.Tensor]] = {}
         self._waiting = {key: use.outer + len(use.rows) + use.whole for key, use in uses.items()}
 
@@ -73,11 +73,11 @@ class Fold:
         return self._sketch.result(self._sketches)
 
     def unfinished(self) -> list[int]:
-        """Ids of parameters of whose uses some have not come in."""
+        """Ids of parameters with uses that have not come in."""
         return [key for key, count in self._waiting.items() if count]
 
     def receive(self, parameter: nn.Parameter, use: int, contribution: Contribution) -> None:
-        """Take one use's contribution; `use` numbers the embedding uses of a parameter in the order of the forward pass."""
+        """Take the contribution of one use. use: number of the embedding use of a parameter, in the order of the forward pass."""
         key = id(parameter)
         self._waiting[key] -= 1
         if isinstance(contribution, Outer):
@@ -114,17 +114,17 @@ class Fold:
             self._fold_whole(parameter, chunk, torch.bmm(left[chunk].mT, right[chunk]).flatten(1))
 
     def _fold_whole(self, parameter: nn.Parameter, problems: slice, gradients: torch.Tensor) -> None:
-        """Fold the gradients (rows of the slice, parameter's size) of some of the problems."""
+        """Fold the gradients (rows of the slice, parameter's size) of some problems."""
         gradients = gradients.to(wide(gradients.dtype))
         scaled = gradients if self._metric is None else gradients * self._metric[id(parameter)].reshape(-1).sqrt()
         self.norms_squared[problems] += torch.linalg.vector_norm(scaled, dim=1).double().square()
-        # A product with ones: half the time of a sum over the first dimension.
+        # A product with ones takes half the time of a sum over the first dimension.
         self._totals[id(parameter)].view(-1).addmv_(gradients.T, gradients.new_ones(len(gradients)))
         if self._sketch is not None and self._sketches is not None:
             self._sketch.add(self._sketches[problems], parameter, gradients)
 
     def _fold_rows(self, parameter: nn.Parameter, uses: list[Rows]) -> None:
-        """Token coincidence: positions of one problem with one token are summed; then every row of the gradient stands alone."""
+        """Sum the positions of a problem that have the same token. Then no two contributions share a row of the gradient."""
         key = id(parameter)
         tokens, values = torch.cat([use.tokens for use in uses], 1), _joined([use.values for use in uses])
         values = values.to(wide(values.dtype))

@@ -1,4 +1,4 @@
-"""Inner products of every problem's gradient with given directions, exact, read off where the engine multiplies a gradient out."""
+"""Exact inner products of every problem's gradient with given directions, computed where the engine multiplies a gradient out."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,13 +7,13 @@ from torch import nn
 
 
 class InnerProducts:
-    """<g, d_1>, ..., <g, d_J> of a gradient g: a `Projection` for `PerProblemGradients`, whose `GradientSums.sketches` (n, J) they become.
+    """<g, d_1>, ..., <g, d_J> of a gradient g: a `Projection` for `PerProblemGradients`, which gives them as `GradientSums.sketches` (n, J).
 
-    The engine holds each layer's gradients of a few problems at a time, so J inner products cost J multiplications for each of their
-    elements; multiplying them out takes one for each token. A tied parameter's uses are summed, as the inner product is linear.
+    The engine has each layer's gradients of a few problems in memory at a time. J inner products cost J multiplications for each of their
+    elements; to multiply them out costs one for each token. The uses of a tied parameter are summed, since the inner product is linear.
 
-    directions: J mappings from the name of every counted parameter (`named_parameters`) to a tensor of its shape. They are held beside the
-    model, J times its size.
+    directions: J mappings from the name of every counted parameter (`named_parameters`) to a tensor of its shape. They need J times the memory
+    of the model.
     """
 
     kept = torch.float64
@@ -41,7 +41,7 @@ class InnerProducts:
     def add_rows(
         self, buffer: torch.Tensor, parameter: nn.Parameter, problems: torch.Tensor, rows: torch.Tensor, values: torch.Tensor
     ) -> None:
-        """As `add`, of gradients that are zero but in rows: `values[n]` (columns,) is row `rows[n]` in the gradient of `problems[n]`."""
+        """As `add`, for gradients that are zero except in some rows: `values[n]` (columns,) is row `rows[n]` in the gradient of `problems[n]`."""
         for index, direction in enumerate(self._rows[id(parameter)].to(values.dtype)):
             products = (values * direction.view(parameter.shape)[rows]).sum(1)
             buffer[:, index].index_add_(0, problems, products)

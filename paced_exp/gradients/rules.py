@@ -1,7 +1,7 @@
-"""What each layer kind adds to the per-problem gradients of its own parameters, from its input and the gradient at its output.
+"""The contribution of each kind of layer to the per-problem gradients of its parameters, from its input and the gradient at its output.
 
-Shapes: B problems, T positions, p x q the weight. A linear layer's gradient is kept as factors, sum_t left[t] (x) right[t], and an
-embedding's as the rows it touches; neither is multiplied out here, since the norm does not always need it.
+Shapes: B problems, T positions, a weight p x q. The gradient of a linear layer is kept as factors, sum_t left[t] (x) right[t], and that of an
+embedding as the rows it touches. Neither is multiplied out here, since norms do not always need it.
 """
 
 from collections.abc import Callable, Iterator
@@ -40,7 +40,7 @@ Contribution = Outer | Rows | Whole
 
 @dataclass(frozen=True)
 class Rule:
-    """A layer kind. weight: the form of its weight's contribution. contributions(layer, input, gradient at its output) gives them by name."""
+    """A kind of layer. weight: the form of its weight's contribution. contributions(layer, input, output gradient): contributions by parameter name."""
 
     weight: type[Outer] | type[Rows] | type[Whole]
     contributions: Callable[[Any, torch.Tensor, torch.Tensor], Iterator[tuple[str, Contribution]]]
@@ -66,7 +66,7 @@ def _conv1d(module: Any, x: torch.Tensor, gradient: torch.Tensor) -> Iterator[tu
 
 
 def _embedding(module: nn.Embedding, x: torch.Tensor, gradient: torch.Tensor) -> Iterator[tuple[str, Contribution]]:
-    if module.padding_idx is not None:  # torch's own rule: the padding token's row is not trained by this layer
+    if module.padding_idx is not None:  # as in torch, this layer does not train the padding token's row
         gradient = gradient.masked_fill((x == module.padding_idx)[..., None], 0)
     yield "weight", Rows(x.reshape(x.shape[0], -1), _positions(gradient))
 
@@ -79,16 +79,16 @@ def _layer_norm(module: nn.LayerNorm, x: torch.Tensor, gradient: torch.Tensor) -
 
 
 def _rms_norm(module: Any, x: torch.Tensor, gradient: torch.Tensor) -> Iterator[tuple[str, Contribution]]:
-    wide = x.float()  # transformers normalises in float32, also where the model is float64
+    wide = x.float()  # transformers normalises in float32 even if the model is float64
     normalised = (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + module.variance_epsilon)).to(x.dtype)
     yield "weight", Whole(_positions(gradient * normalised).sum(1))
 
 
 def rule_of(module: nn.Module) -> Rule | None:
-    """The rule of a layer's own parameters, or None where there is none.
+    """The rule for a layer's own parameters, or None if there is none.
 
-    RMSNorm classes differ from model to model in transformers but Llama's and Qwen's compute the same; Gemma's (1 + weight) names its
-    epsilon otherwise and so is not taken for one of them.
+    Every model in transformers has its own RMSNorm class. Those of Llama and Qwen compute the same. Gemma's, with (1 + weight), has another name
+    for its epsilon, and so is not taken for one of them.
     """
     if type(module) is nn.Linear:
         return Rule(Outer, _linear)

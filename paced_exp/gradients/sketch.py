@@ -1,4 +1,4 @@
-"""A seeded random projection of a gradient that keeps inner products, at the cost of reading the gradient once."""
+"""A seeded random projection of gradients that keeps inner products in expectation, and reads the gradient only once."""
 
 from typing import Protocol
 
@@ -9,42 +9,42 @@ from paced_exp.core.errors import UserError
 
 
 class Projection(Protocol):
-    """A linear map of a gradient to a few numbers, which the fold reads off each problem's gradient: a `Sketch`, or `InnerProducts`.
+    """A linear map from a gradient to a few numbers, which the fold applies to each problem's gradient: a `Sketch`, or `InnerProducts`.
 
-    kept: the dtype in which `GradientSums` holds the results.
+    kept: the dtype in which `GradientSums` stores the results.
     """
 
     kept: torch.dtype
 
     def buffer(self, batch: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-        """Zeros, a row a problem, to add to."""
+        """Zeros with a row for each problem, to add to."""
         ...
 
     def result(self, buffer: torch.Tensor) -> torch.Tensor:
-        """The numbers (batch, m) that were added up in a buffer."""
+        """The numbers (batch, m) in a buffer."""
         ...
 
     def add(self, buffer: torch.Tensor, parameter: nn.Parameter, gradients: torch.Tensor) -> None:
-        """Add what `gradients` (batch, parameter's size) map to: one parameter's gradient of each problem."""
+        """Add the images of `gradients` (batch, parameter's size), the gradients of one parameter for each problem."""
         ...
 
     def add_rows(
         self, buffer: torch.Tensor, parameter: nn.Parameter, problems: torch.Tensor, rows: torch.Tensor, values: torch.Tensor
     ) -> None:
-        """As `add`, of gradients that are zero but in rows: `values[n]` is row `rows[n]` of the parameter in the gradient of `problems[n]`."""
+        """As `add`, for gradients that are zero except in some rows: `values[n]` is row `rows[n]` of the parameter in the gradient of `problems[n]`."""
         ...
 
 
 class Sketch:
     """A count sketch: coordinate j is added with its own random sign into one of `size` buckets.
 
-    Inner products are kept without bias, E <Sx, Sy> = <x, y>, with variance at most (||x||^2 ||y||^2 + <x,y>^2) / size
-    (Charikar, Chen, Farach-Colton 2002; Weinberger et al. 2009). The bound needs independent signs and that two coordinates share a
-    bucket with probability at most 1/size. Here a parameter is cut into blocks of at most `size` neighbouring coordinates, each laid
-    over the buckets in order from its own random start: two coordinates of one block never meet, of two blocks with probability exactly
-    1/size. So a block is added as one or two runs of memory, where independent buckets would scatter every coordinate.
+    Inner products are unbiased, E <Sx, Sy> = <x, y>, with variance at most (||x||^2 ||y||^2 + <x,y>^2) / size (Charikar, Chen, Farach-Colton
+    2002; Weinberger et al. 2009). The bound needs independent signs, and that two coordinates share a bucket with probability at most 1/size.
+    Here, a parameter is cut into blocks of at most `size` neighbouring coordinates, and each block is laid over the buckets in order, from a
+    random start. Two coordinates of one block never share a bucket, and two of different blocks do with probability exactly 1/size. So a block
+    is added as one or two runs of memory, while independent buckets would scatter every coordinate.
 
-    Signs and starts depend on `seed` and on the model's parameters in their order; equal seeds give equal sketches on any device.
+    Signs and starts depend on `seed` and on the model's parameters in their order. Equal seeds give equal sketches on any device.
     Raises `UserError` for a size below 1.
     """
 
@@ -63,15 +63,15 @@ class Sketch:
             self._starts[id(parameter)] = torch.randint(size, (-(-parameter.numel() // size),), generator=generator)
 
     def buffer(self, batch: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-        """Zeros (batch, 2 size) to add to: every bucket twice, so that a block which runs over the last bucket stays one run of memory."""
+        """Zeros (batch, 2 size) to add to. Every bucket occurs twice, so that a block that passes the last bucket is still one run of memory."""
         return torch.zeros(batch, 2 * self.size, dtype=dtype, device=device)
 
     def result(self, buffer: torch.Tensor) -> torch.Tensor:
-        """The sketches (batch, size) that were added up in a buffer."""
+        """The sketches (batch, size) in a buffer."""
         return buffer[:, : self.size] + buffer[:, self.size :]
 
     def add(self, buffer: torch.Tensor, parameter: nn.Parameter, gradients: torch.Tensor) -> None:
-        """Add the sketch of `gradients` (batch, parameter's size): one parameter's gradient of each problem."""
+        """Add the sketch of `gradients` (batch, parameter's size), the gradients of one parameter for each problem."""
         signs = self._signs[id(parameter)]
         for block, start in enumerate(self._starts[id(parameter)].tolist()):
             coordinates = slice(block * self.size, min((block + 1) * self.size, len(signs)))
@@ -81,7 +81,7 @@ class Sketch:
     def add_rows(
         self, buffer: torch.Tensor, parameter: nn.Parameter, problems: torch.Tensor, rows: torch.Tensor, values: torch.Tensor
     ) -> None:
-        """Add the sketch of gradients that are zero but in a few rows of a matrix parameter.
+        """Add the sketch of gradients that are zero except in a few rows of a matrix parameter.
 
         values (N, parameter's columns): row `rows[n]` of the parameter in the gradient of problem `problems[n]`.
         """

@@ -1,6 +1,6 @@
-"""The model card of a lab checkpoint: the command that rebuilds it, and measured pass rates.
+"""The model card of a lab checkpoint: the command that rebuilds it, and its measured pass rates.
 
-Pass rates are those of rollouts at temperature 1, graded by reasoning-gym's verifiers.
+Pass rates are measured at temperature 1, with responses graded by the verifiers of reasoning-gym.
 """
 
 import itertools
@@ -24,14 +24,14 @@ from paced_exp.models.loading import LoadedModel, load_model
 from paced_exp.rollouts.engine import Prompt, Sampling
 from paced_exp.rollouts.hf import HFEngine
 
-SAMPLES = 10  # each fifth of the pass rates has two values of k, the last three; with 8 samples the middle fifth would only have k = 4
-SEED = 7  # of the problems and rollouts; no evaluation elsewhere uses it
+SAMPLES = 10  # gives each fifth of the pass rates two values of k (the last three); with 8 samples, the middle fifth would only have k = 4
+SEED = 7  # of problems and rollouts; no other evaluation uses it
 SIZES = {"train": 600, "mid": 300, "hard-a": 300, "hard-b": 300, "retention": 300}
 MAX_NEW_TOKENS = 128
 
 
 def pass_counts(model: LoadedModel, grader: Grader, problems: list[Problem], kind: prompts.PromptKind) -> tuple[np.ndarray, float]:
-    """For each problem, how many of `SAMPLES` rollouts are correct; and the mean response length in tokens."""
+    """How many of `SAMPLES` rollouts of each problem are correct, and the mean response length in tokens."""
     by_id = {problem.id: problem for problem in problems}
     asked = [Prompt(problem.id, prompts.prompt_ids(model.tokenizer, problem, kind)) for problem in problems]
     passes: dict[str, int] = {}
@@ -49,9 +49,9 @@ def pass_counts(model: LoadedModel, grader: Grader, problems: list[Problem], kin
 
 
 def measure(model: LoadedModel) -> dict[str, Any]:
-    """Mean pass rate and its standard error over problems, for each split with the plain prompt, and for train with the other prompts too.
+    """Mean pass rate and its standard error over problems, for each split with the plain prompt, and for train also with the other prompts.
 
-    For train also the share of problems in each fifth of the pass rate k/10: [0, 0.2), [0.2, 0.4), ..., [0.8, 1].
+    train also gets the share of problems in each fifth of the pass rate k/10: [0, 0.2), [0.2, 0.4), ..., [0.8, 1].
     """
     figures: dict[str, Any] = {}
     with Grader() as grader:
@@ -75,10 +75,10 @@ def measure(model: LoadedModel) -> dict[str, Any]:
 
 
 def write_card(name: str, folder: Path) -> Path:
-    """Measure the checkpoint in `folder` and write card.json and README.md beside it; returns README.md's path."""
+    """Measure the checkpoint in `folder`, and write card.json and README.md into it. Returns the path of README.md."""
     model = load_model(str(folder), device="cpu", dtype="float32")
     trained = folder.parent / "record.json"
-    # A shipped checkpoint has no training record beside it; its card holds what the record said.
+    # A shipped checkpoint has no training record beside it; its existing card holds the numbers of that record.
     if trained.exists():
         record = read_checked(trained, KIND)
         training = {"seconds": round(record["seconds"], 1)} | {
@@ -88,7 +88,7 @@ def write_card(name: str, folder: Path) -> Path:
         training = read_json(folder / "card.json")["training"]
     else:
         raise UserError(
-            f"`checkpoint` {folder} has no card.json, and no record.json of its pretraining lies beside it; give the folder in its run"
+            f"`checkpoint` {folder} has no card.json, and there is no record.json of its pretraining beside it; give the folder inside its run"
         )
     card = {
         "name": f"lab:{name}",

@@ -1,1 +1,1 @@
-"""Loading models and tokenizers that are not trusted."""
+"""Models and tokenizers, which are loaded as untrusted files."""

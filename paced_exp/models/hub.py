@@ -17,9 +17,9 @@ _TEXT_FILES = ["*.json", "*.jinja", "*.txt"]
 
 
 def download(spec: str) -> tuple[Path, str]:
-    """The local folder of hub model `spec`, downloading what is not cached, and its commit. Raises `UserError` in one line."""
+    """The local folder of the hub model `spec`, and its commit. Files that are not cached are downloaded. Raises `UserError` in one line."""
     try:
-        # Files of subfolders are other formats of the same weights.
+        # Subfolders hold other formats of the same weights.
         folder = Path(snapshot_download(spec, allow_patterns=[*_TEXT_FILES, "*.safetensors"], ignore_patterns=["*/*"]))
     except GatedRepoError as error:
         raise UserError(f"model {spec} is gated on the hub; accept its licence there and log in with: hf auth login") from error
@@ -27,10 +27,9 @@ def download(spec: str) -> tuple[Path, str]:
         raise UserError(f"model {spec} is neither a folder nor a model on the hub; check the name, or log in if it is private") from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         raise UserError(
-            f"model {spec} is no folder here, and the hub cannot be reached for it; "
-            "check the path or the network, or name a downloaded folder"
+            f"model {spec} is not a local folder, and the hub cannot be reached; check the path or the network, or name a downloaded folder"
         ) from error
-    except Exception as error:  # the client lets errors of its HTTP library through, whose types change with it
+    except Exception as error:  # the client also raises errors of its HTTP library, whose types depend on its version
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise UserError(

@@ -1,7 +1,7 @@
-"""One loader for students and teachers: `lab:NAME`, `smollm2`, a folder in transformers' layout, a GGUF file, or a hub id. Every check happens here.
+"""Loads students and teachers: `lab:NAME`, `smollm2`, a folder in transformers' layout, a GGUF file, or a hub id. All checks of models are here.
 
-Files are untrusted: weights are safetensors only, a model that brings Python code is refused, and what transformers would only warn about
-(weights that do not fill the architecture, a tokenizer wider than the embedding) is an error.
+Files are untrusted. Only safetensors weights are read, and a model with Python code of its own is refused. Some warnings of transformers are
+errors here: weights that do not fill the architecture, and a tokenizer with more ids than embeddings.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch
 
 _INDEX = "model.safetensors.index.json"
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "consolidated.00.pth", "model.pt")
-# What decides a rollout besides the sampler and the template (the template has a hash of its own, see pass_rates).
+# With the weights, these files determine a rollout, apart from the sampler and the template (which has its own hash, see pass_rates).
 _FINGERPRINTED = ("config.json", "generation_config.json", "tokenizer.json")
 
 
@@ -39,8 +39,8 @@ _FINGERPRINTED = ("config.json", "generation_config.json", "tokenizer.json")
 class LoadedModel:
     """A model ready to read and write tokens.
 
-    model: in eval mode on `device`. tokenizer: with a chat template. spec: as the user named it. eos_ids: every id that ends a response.
-    pad_id: fills positions that masks hide. fingerprint: `sha256:...` of the files that decide its output, or `hub:COMMIT`.
+    model: in eval mode on `device`. tokenizer: with a chat template. spec: as the user named it. eos_ids: all ids that end a response.
+    pad_id: id at masked positions. fingerprint: `sha256:...` of the files that determine its output, or `hub:COMMIT`.
     """
 
     model: Any
@@ -55,8 +55,9 @@ class LoadedModel:
 def load_model(spec: str, *, device: str = "auto", dtype: str = "auto") -> LoadedModel:
     """Load the model that `spec` names.
 
-    spec: `lab:NAME`, `smollm2`, a folder, a GGUF file, or a hub id. device: `auto` (the GPU if there is one), `cpu`, `cuda`, `cuda:N`. dtype: `auto` (float32 on
-    a CPU, the checkpoint's own on a GPU), `float32`, `bfloat16`, `float64`. Raises `UserError` naming the file or option at fault.
+    spec: `lab:NAME`, `smollm2`, a folder, a GGUF file, or a hub id. device: `auto` (the GPU if there is one), `cpu`, `cuda`, `cuda:N`. dtype:
+    `auto` (float32 on a CPU, the checkpoint's dtype on a GPU), `float32`, `bfloat16`, `float64`. Raises `UserError` naming the file or option
+    at fault.
     """
     place = device_named(device)
     if dtype != "auto" and dtype not in DTYPES:
@@ -80,12 +81,12 @@ def load_model(spec: str, *, device: str = "auto", dtype: str = "auto") -> Loade
 def check_same_vocabulary(student: LoadedModel, teacher: LoadedModel) -> None:
     """Raise `UserError` unless the teacher reads the student's token ids as the same tokens.
 
-    The maps from token to id are compared, and the end-of-sequence id; widths of the embeddings prove nothing (they are padded, and equal
-    widths can hide different tokens).
+    The maps from tokens to ids and the end-of-sequence ids are compared. The widths of the embeddings prove nothing: they are padded, and
+    equal widths can belong to different tokens.
     """
     ours, theirs = student.tokenizer.get_vocab(), teacher.tokenizer.get_vocab()
     pair = f"student {student.spec} and teacher {teacher.spec}"
-    fix = "take a teacher of the student's family"
+    fix = "take a teacher of the student's model family"
     differing = sorted(token for token in ours.keys() | theirs.keys() if ours.get(token) != theirs.get(token))
     if differing:
         token = differing[0]
@@ -102,7 +103,7 @@ def _id(vocabulary: dict[str, int], token: str) -> str:
 
 
 def device_named(name: str) -> torch.device:
-    """`auto` (the GPU if there is one), `cpu`, `cuda` or `cuda:N`. Raises `UserError` for another name and for a GPU that is not there."""
+    """The device called `auto` (the GPU if there is one), `cpu`, `cuda` or `cuda:N`. Raises `UserError` for another name or a missing GPU."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name != "cpu" and not re.fullmatch(r"cuda(:\d+)?", name):
@@ -114,7 +115,7 @@ def device_named(name: str) -> torch.device:
 
 
 def _locate(spec: str) -> tuple[Path, str | None]:
-    """The folder that holds the model's files, and the commit when they came from the hub."""
+    """The folder with the model's files, and their commit if they come from the hub."""
     if spec.startswith("lab:"):
         folder = checkpoint_path(spec.removeprefix("lab:"))
         if not folder.is_dir():
@@ -151,13 +152,13 @@ def _refuse_code(folder: Path, config: dict[str, Any], spec: str) -> None:
     for name, values in (("config.json", config), ("tokenizer_config.json", tokenizer_config)):
         if "auto_map" in values:
             raise UserError(
-                f"model {spec} brings its own Python code (auto_map in {name}), which is never run here; "
-                "take a model that transformers itself implements"
+                f"model {spec} has its own Python code (auto_map in {name}), which is never run here; "
+                "take a model that transformers implements"
             )
 
 
 def _weight_files(folder: Path, spec: str) -> list[Path]:
-    """The safetensors files of the model, each opened to see that it is whole."""
+    """The safetensors files of the model. Each is opened, to check that it is complete."""
     if (folder / _INDEX).exists():
         shards = _read_json(folder / _INDEX, spec).get("weight_map")
         if not isinstance(shards, dict) or not shards:
@@ -170,7 +171,7 @@ def _weight_files(folder: Path, spec: str) -> list[Path]:
         pickled = [name for name in _PICKLED if (folder / name).exists()]
         if pickled:
             raise UserError(
-                f"model {spec} has pickled weights only ({pickled[0]}), which can run code when loaded; convert them to safetensors"
+                f"model {spec} only has pickled weights ({pickled[0]}), which can run code when loaded; convert them to safetensors"
             )
         raise UserError(f"model {spec} has no weights: {missing[0]} is missing; copy or download it again")
     for path in files:
@@ -183,11 +184,11 @@ def _weight_files(folder: Path, spec: str) -> list[Path]:
 
 
 def _check_size(config: dict[str, Any], weights: list[Path], folder: Path, spec: str) -> None:
-    """Refuse a config.json of a model far larger than its weights before transformers builds it: that takes all memory, or for ever."""
+    """Refuse a config.json of a model far larger than its weights. To build it would exhaust the memory, or take forever."""
     named = (config.get(name) for name in ("hidden_size", "vocab_size", "intermediate_size", "num_hidden_layers"))
-    sizes = [size if isinstance(size, int) else 0 for size in named]  # of another type: transformers says what is wrong
+    sizes = [size if isinstance(size, int) else 0 for size in named]  # transformers refuses other types
     hidden, vocabulary, inner, layers = sizes
-    # Four parameters a byte would be two bits each.
+    # Even two bits per parameter allow four parameters per byte.
     allowed = 4 * sum(path.stat().st_size for path in weights)
     if max(hidden * vocabulary, hidden * inner * layers, layers) > allowed:
         raise UserError(
@@ -207,10 +208,8 @@ def _load_tokenizer(folder: Path, spec: str) -> Any:
         raise UserError(f"model {spec} has no chat template; take its instruction-tuned version, or add chat_template.jinja to {folder}")
     try:
         template = tokenizer.get_chat_template()
-    except ValueError as error:  # several templates, none of them the default
-        raise UserError(
-            f"model {spec} has no chat template to take by default ({error!s:.200}); add chat_template.jinja to {folder}"
-        ) from error
+    except ValueError as error:  # several templates without a default
+        raise UserError(f"model {spec} has no default chat template ({error!s:.200}); add chat_template.jinja to {folder}") from error
     check_template(template, tokenizer.special_tokens_map, f"{spec} in {folder}")
     return tokenizer
 
@@ -218,7 +217,7 @@ def _load_tokenizer(folder: Path, spec: str) -> Any:
 def _load_weights(folder: Path, spec: str, dtype: Any) -> Any:
     auto_class: Any = AutoModelForCausalLM
     try:
-        # Tensors of the wrong shape are let through to be named below: the error transformers raises instead points to a log.
+        # Tensors of the wrong shape are accepted here and named below, since the error of transformers only points to a log.
         model, report = auto_class.from_pretrained(
             folder,
             dtype=dtype,
@@ -228,9 +227,9 @@ def _load_weights(folder: Path, spec: str, dtype: Any) -> Any:
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
-    except Exception as error:  # a config.json that makes no sense raises whatever its numbers lead to, a division by zero among them
+    except Exception as error:  # an invalid config.json can raise anything, such as a division by zero
         reason = f"{type(error).__name__}: {error!s:.200}"
-        raise UserError(f"model {spec} in {folder} is no causal language model that transformers can load ({reason})") from error
+        raise UserError(f"model {spec} in {folder} is not a causal language model that transformers can load ({reason})") from error
     absent, wrong = sorted(report["missing_keys"]), sorted(report["mismatched_keys"])
     if wrong:
         name, stored, wanted = wrong[0]
@@ -250,7 +249,7 @@ def _load_weights(folder: Path, spec: str, dtype: Any) -> Any:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without transformers' own bars and warnings: what matters of them is an error here."""
+    """Hide the progress bars and warnings of transformers; the warnings that matter are errors here."""
     bars, verbosity = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
@@ -273,17 +272,17 @@ def _check_tokenizer_fits(tokenizer: Any, model: Any, spec: str) -> None:
 
 
 def _eos_ids(tokenizer: Any, model: Any, spec: str) -> tuple[int, ...]:
-    """Union of what the tokenizer, the generation config and the model config call the end, the tokenizer's own first."""
+    """All end-of-sequence ids of the tokenizer, the generation config and the model config, the tokenizer's first."""
     found: list[int] = []
     for value in (tokenizer.eos_token_id, model.generation_config.eos_token_id, model.config.get_text_config().eos_token_id):
         found += value if isinstance(value, (list, tuple)) else [] if value is None else [value]
     if not found:
-        raise UserError(f"model {spec} names no end-of-sequence token; set eos_token in tokenizer_config.json")
+        raise UserError(f"model {spec} has no end-of-sequence token; set eos_token in tokenizer_config.json")
     rows = model.get_input_embeddings().num_embeddings
     outside = [token for token in found if not 0 <= token < rows]
     if outside:
         raise UserError(
-            f"model {spec}: end-of-sequence id {outside[0]} is outside the model's {rows} embeddings; mend eos_token_id in its config files"
+            f"model {spec}: end-of-sequence id {outside[0]} is outside the model's {rows} embeddings; correct eos_token_id in its config files"
         )
     return tuple(dict.fromkeys(found))
 

@@ -1,4 +1,4 @@
-"""Options that say where models lie and in which precision."""
+"""Options for the device and precision of models."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,8 +11,8 @@ class DeviceOptions(Options):
     """Device and precision.
 
     Attributes:
-        device: auto, cpu, cuda, cuda:N
-        dtype: auto (float32 on a CPU), float32, bfloat16 or float64
+        device: device of the models: auto (the GPU if there is one), cpu, cuda or cuda:N
+        dtype: precision of the models: auto (float32 on a CPU), float32, bfloat16 or float64
     """
 
     device: str = "auto"

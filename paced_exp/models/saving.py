@@ -1,4 +1,4 @@
-"""A model in memory as a folder that `load_model` reads, named by what is in it: the same model gives the same folder again."""
+"""Saves a model in memory to a folder for `load_model`. The folder is named by its content, so the same model gives the same folder."""
 
 import hashlib
 import os
@@ -11,21 +11,21 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from paced_exp.core.errors import UserError
 
-_NOT_CONTENT = ("tokenizer_config.json",)  # it names paths and versions; tokens and template stand in files of their own
+_NOT_CONTENT = ("tokenizer_config.json",)  # only paths and versions; tokens and template have files of their own
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path, name: str) -> Path:
-    """Write `model` and `tokenizer` in transformers' layout, safetensors only, to folder/NAME-HASH, if they are not there already; returns that folder.
+    """Write `model` and `tokenizer` in transformers' layout to folder/NAME-HASH, unless they are there already. Returns that folder.
 
-    The hash is of the weights, the configuration, the tokenizer and its chat template, so that a run which reads the folder goes on when it is
-    started again with the same model, and is another run when a single weight has changed. Raises `UserError`, naming the argument `name`, for
-    what is no model or no tokenizer of transformers.
+    The hash is of the weights, the configuration, the tokenizer and its chat template. So a run that reads the folder resumes with the same
+    model, and is another run if a single weight has changed. Raises `UserError`, naming the argument `name`, if `model` or `tokenizer` is not one
+    of transformers.
     """
     if not isinstance(model, PreTrainedModel):
         how = "; merge its adapter first (merge_and_unload)" if hasattr(model, "merge_and_unload") else ""
-        raise UserError(f"`{name}` holds a {type(model).__name__}, which is no model of transformers{how}; give (model, tokenizer)")
+        raise UserError(f"`{name}` holds a {type(model).__name__}, which is not a model of transformers{how}; give (model, tokenizer)")
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
-        raise UserError(f"`{name}` holds a {type(tokenizer).__name__} for a tokenizer; give (model, tokenizer), both of transformers")
+        raise UserError(f"`{name}` holds a {type(tokenizer).__name__} as its tokenizer; give (model, tokenizer), both of transformers")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".") as partial:
         made = Path(partial) / "model"
@@ -34,7 +34,7 @@ def save_model(model: Any, tokenizer: Any, folder: Path, name: str) -> Path:
         digest = _digest(made)
         saved = folder / f"{name}-{digest[:16]}"
         if not (saved.is_dir() and _digest(saved) == digest):
-            shutil.rmtree(saved, ignore_errors=True)  # what a kill left, or somebody changed
+            shutil.rmtree(saved, ignore_errors=True)  # incomplete after a kill, or changed by somebody
             os.replace(made, saved)
     return saved
 

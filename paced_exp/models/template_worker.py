@@ -1,7 +1,7 @@
-"""The child process that renders a model's chat template once under limits, started by path, never imported: see `templates`.
+"""The child process that tries a model's chat template under limits. `templates` starts it by path; it is never imported.
 
-On stdin a JSON object (template, special_tokens, texts); on stdout a JSON object: `lengths` of what was rendered, or `error`.
-The kernel limits CPU time and address space, both counted from the moment when transformers has been imported.
+It reads a JSON object (template, special_tokens, texts) from stdin and writes one to stdout: the `lengths` of the rendered texts, or an `error`.
+The kernel limits CPU time and address space, beyond what the import of transformers has used.
 """
 
 import json
@@ -12,12 +12,12 @@ from typing import Any
 
 
 def limit_process(cpu_seconds: int, memory_bytes: int) -> None:
-    """Allow `cpu_seconds` and `memory_bytes` beyond what is used now, and no core file."""
+    """Allow `cpu_seconds` and `memory_bytes` beyond the current use, and no core file."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     cpu = int(used.ru_utime + used.ru_stime) + 1 + cpu_seconds
     resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # macOS refuses RLIMIT_AS; there the CPU limit alone holds.
+    # macOS refuses RLIMIT_AS; there, only CPU time is limited.
     if sys.platform == "linux":
         held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
@@ -25,7 +25,7 @@ def limit_process(cpu_seconds: int, memory_bytes: int) -> None:
 
 
 def main() -> None:
-    """Render every text as one user message, in the same way as a prompt, and write the lengths."""
+    """Render every text as a user message, in the same way as prompts are, and write the lengths."""
     from transformers.utils.chat_template_utils import render_jinja_template
 
     request = json.load(sys.stdin)

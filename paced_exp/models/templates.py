@@ -1,9 +1,9 @@
-"""Chat templates are programs written by strangers: each is tried under limits when its model is loaded, and watched when it is used.
+"""Chat templates are programs written by strangers. Each is tried under limits when its model is loaded, and watched when it is used.
 
-The trial renders a short and a long user message in a child process with limits on CPU time, memory and length; it takes a second, most of it
-an import, and is done once for each template in a process. It finds syntax errors, templates that raise or that jinja's sandbox stops, and
-loops and strings without bounds. It cannot find what a template does with particular contents only. So every prompt is rendered under a time
-limit too, in this process, and one that raises or is too long is refused.
+The trial renders a short and a long user message in a child process with limits on CPU time, memory and length. It takes a second, mostly for
+an import, and each process tries a template only once. It finds syntax errors, templates that raise or that jinja's sandbox stops, and unbounded
+loops and strings. It cannot find what a template only does with particular contents. So every prompt is also rendered under a time limit, in this
+process, and refused if the template raises or takes too long.
 """
 
 import json
@@ -22,18 +22,18 @@ from paced_exp.core.errors import UserError
 
 WORKER = Path(__file__).with_name("template_worker.py")
 MAX_TEMPLATE_CHARS = 200_000  # the longest of known models has under 20,000
-MAX_EXTRA_CHARS = 100_000  # how many a template may add to a message
+MAX_EXTRA_CHARS = 100_000  # that a template may add to a message
 CPU_SECONDS = 5
 MEMORY_BYTES = 1 << 29
 CLOCK_SECONDS = 120.0
 # The second is long enough that two nested loops over its characters take minutes.
 TRIALS = ("What is 1+1?", "What is 1+1?\nLet x = 3. " * 1_000)
 PROMPT_SECONDS = 10.0
-FIX = "take another model, or mend its chat_template.jinja"
+FIX = "take another model, or correct its chat_template.jinja"
 
 
 def check_template(template: str, special_tokens: Mapping[str, Any], spec: str) -> None:
-    """Try `template` on `TRIALS`. Raises `UserError`, in one line, where it cannot be rendered within the limits."""
+    """Try `template` on `TRIALS`. Raises `UserError`, in one line, if it cannot be rendered within the limits."""
     if len(template) > MAX_TEMPLATE_CHARS:
         raise UserError(f"model {spec}: its chat template has {len(template)} characters, over {MAX_TEMPLATE_CHARS}; {FIX}")
     if problem := _trial(template, json.dumps(dict(special_tokens), default=str)):
@@ -42,7 +42,7 @@ def check_template(template: str, special_tokens: Mapping[str, Any], spec: str) 
 
 @cache
 def _trial(template: str, special_tokens: str) -> str:
-    """What is wrong with a template; empty if nothing is."""
+    """What is wrong with a template; empty if nothing is wrong."""
     request = json.dumps({"template": template, "special_tokens": json.loads(special_tokens), "texts": TRIALS})
     try:
         done = subprocess.run(
@@ -68,9 +68,9 @@ def _trial(template: str, special_tokens: str) -> str:
 
 @contextmanager
 def watched(whose: str) -> Iterator[None]:
-    """Run the rendering of a prompt. Raises `UserError`, in one line, if the template raises or takes over `PROMPT_SECONDS` of CPU time.
+    """Render a prompt in this block. Raises `UserError`, in one line, if the template raises or takes over `PROMPT_SECONDS` of CPU time.
 
-    whose: the problem, as the message names it. The time is limited in the main thread only, which is where signals arrive.
+    whose: the problem, as messages name it. The time is only limited in the main thread, which is where signals arrive.
     """
     limited = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGVTALRM) is signal.SIG_DFL
 
@@ -84,7 +84,7 @@ def watched(whose: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:  # jinja's errors, and whatever an expression of the template raises
+    except Exception as error:  # errors of jinja, and any error that an expression of the template raises
         raise UserError(f"the chat template cannot be rendered for {whose} ({type(error).__name__}: {error!s:.200}); {FIX}") from error
     finally:
         if limited:

@@ -1,1 +1,1 @@
-"""The gradient-SNR probe: bins filled to equal size, gradients a bin, estimates and a verdict."""
+"""The gradient-SNR probe: pass-rate bins of equal size, their gradients, estimates, and a verdict."""

@@ -1,8 +1,8 @@
 """The accuracy-aligned probe: what a step on a problem of each pass rate does to the expected accuracy on held-out problems.
 
-Beside the probe's own stages, each resumable: graded rollouts of held-out problems, the gradient of their expected accuracy (`accuracy_gradient`),
-the metric of an Adam step (`accuracy_metric`), the probed problems' utilities (`accuracy_utilities`), estimates (`accuracy_estimates`). Ours; the
-question is whether a bell over the pass rate, such as PACED's p(1-p), is what raises accuracy, whatever the SNR of gradients says.
+It adds resumable stages to the probe: graded rollouts of held-out problems, the gradient of their expected accuracy (`accuracy_gradient`), the
+metric of an Adam step (`accuracy_metric`), the utilities of the probed problems (`accuracy_utilities`), and estimates (`accuracy_estimates`). Ours.
+The question is whether a bell over the pass rate, such as PACED's p(1-p), raises accuracy most, whatever the SNR of gradients is.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ from paced_exp.rollouts.engines import Engines
 from paced_exp.rollouts.references import Reference
 from paced_exp.rollouts.store import ChunkStore
 
-# Added to the seed for held-out problems and their rollouts: an evaluation with the same seed, which weights from here are to be judged by, draws
+# Added to the seed for held-out problems and their rollouts. So an evaluation with the same seed, which judges weights made from them, draws
 # other problems of the same sources.
 SEED = 1000
 WEIGHTS = "weights.jsonl"
@@ -42,7 +42,7 @@ STORE = "accuracy_rollouts"
 
 
 class AccuracyProbe:
-    """The held-out problems of a probe, and what is measured with them. Loads them, and raises `UserError` where they will not do."""
+    """The held-out problems of a probe, and what is measured with them. Loads them, and raises `UserError` if they are unsuitable."""
 
     def __init__(self, config: ProbeConfig, student: LoadedModel) -> None:
         self._config = config
@@ -60,11 +60,11 @@ class AccuracyProbe:
 
     @property
     def fingerprint(self) -> dict[str, str]:
-        """Of what is read, for `RunFolder.claim`."""
+        """Fingerprints of what is read, for `RunFolder.claim`."""
         return {"accuracy_problems": source_fingerprint(self._config.accuracy_problems)}
 
     def apart(self, source: Iterator[Problem]) -> Iterator[Problem]:
-        """The problems to probe as they come. Raises `UserError` at one that is held out: a step on it raises its own accuracy most."""
+        """Pass the problems to probe on. Raises `UserError` at a held-out one, since a step on a problem raises its own accuracy most."""
         for problem in source:
             if problem.id in self._ids:
                 raise UserError(
@@ -74,7 +74,7 @@ class AccuracyProbe:
             yield problem
 
     def roll_out(self, run: RunFolder, student: LoadedModel, grader: Grader, engines: Engines) -> None:
-        """Graded rollouts of the held-out problems, as far as the run's folder lacks them."""
+        """Make the graded rollouts of the held-out problems that the run's folder lacks."""
         store, samples = ChunkStore(run.path, STORE), self._config.accuracy_samples
         done = samples * len(store.done_ids())
         with progress(samples * len(self.problems), "rollouts", "held-out rollouts", initial=done) as bar:
@@ -94,9 +94,9 @@ class AccuracyProbe:
         teacher: LoadedModel,
         clock: StageClock,
     ) -> dict[str, Any]:
-        """What the probe's record holds under `accuracy`; writes weights.jsonl.
+        """The entry `accuracy` of the probe's record. Also writes weights.jsonl.
 
-        bins, problems, references: the probed problems and their responses. sums: of each bin's own gradients.
+        bins, problems, references: the probed problems and their responses. sums: gradient sums of each bin.
         """
         config, folder = self._config, run / "accuracy"
         with clock("accuracy gradient"):

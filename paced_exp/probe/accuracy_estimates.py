@@ -1,7 +1,7 @@
-"""From utilities to the bell: each bin's mean with its interval, the pool's, and the weights that follow.
+"""Estimates from utilities: the mean of each bin and of the pool with intervals, and the resulting weights.
 
-Intervals carry the sampling of the probed problems and that of the held-out ones (`two_way`). The pool is all problems drawn: its mean weighs each
-bin with the share of problems that fell into it.
+Intervals account for the sampling of both the probed and the held-out problems (`two_way`). The pool is all problems drawn. Its mean weights each
+bin by the share of problems that fell into it.
 """
 
 from dataclasses import asdict, dataclass
@@ -33,8 +33,8 @@ class AlignedBin:
 class AlignedEstimate:
     """One row of the result in one metric: means over the bin's `count` problems of utility, `inner` and `norm_squared` (`accuracy_utilities`).
 
-    low..high, inner_low..inner_high: 95 %. relative: the utility over the pool's, with its interval; None where the pool's mean is not told from
-    zero.
+    low..high, inner_low..inner_high: 95 % intervals. relative: the utility over the pool's, with its interval; None if the interval of the
+    pool's mean contains zero.
     """
 
     pass_rate: float
@@ -90,18 +90,18 @@ def _plain(spread: Spread) -> dict[str, float]:
 
 
 def curve_of(rows: list[dict[str, Any]]) -> str | None:
-    """The weights as `parse_curve` and the option `curve` read them: at each bin's pass rate max(0, mean utility), of mean one over the bins.
+    """The weights in the form of the option `curve`: max(0, mean utility) at each bin's pass rate, with mean one over the bins.
 
-    None where all are zero.
+    None if all are zero.
     """
     found = np.array([max(0.0, row["utility"]) for row in rows])
     return curve_text([row["pass_rate"] for row in rows], (found / found.mean()).tolist()) if found.any() else None
 
 
 def weight_columns(curve: str, counts: Counts) -> dict[str, Any] | None:
-    """problem_id, k, K and weight of every problem counted, as `paced weights` writes them; None where the curve gives all of them zero.
+    """problem_id, k, K and weight of every problem with counts, as `paced weights` writes them; None if all weights are zero.
 
-    The weight is the curve's at k/K, of mean one over the problems of positive weight.
+    The weight is the curve at k/K, with mean one over the problems of positive weight.
     """
     kernel = parse_curve(curve)
     if not kernel(counts.k / counts.K).any():

@@ -1,4 +1,4 @@
-"""The bell beside the slope: utility for the expected accuracy, and gradient SNR, against the pass rate; from a probe's record alone."""
+"""The figure of gradient SNR and of utility for the expected accuracy against the pass rate, drawn from a probe's record."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ _METRICS = {"sgd": ("a step of SGD", "blue", "o", "-"), "adam": ("a step of Adam
 
 
 def plot_accuracy(record: dict[str, Any], folder: str | Path, name: str = "accuracy_curve") -> list[Path]:
-    """`accuracy_figure` as PDF, PNG, SVG and caption in `folder`; returns the files, none where no bin was measured."""
+    """Write `accuracy_figure` as PDF, PNG, SVG and caption into `folder`. Returns the files, or none if no bin was measured."""
     probes = record.get("steps", [record])
     if not all(probe["bins"] and probe["accuracy"]["metrics"] for probe in probes):
         return []
@@ -21,7 +21,7 @@ def plot_accuracy(record: dict[str, Any], folder: str | Path, name: str = "accur
 
 
 def accuracy_figure(record: dict[str, Any]) -> Figure:
-    """Gradient SNR (left) and utility (right); a row of panels for each update of a record of `at_steps`."""
+    """Gradient SNR (left) and utility (right), with a row of panels for each update of `at_steps`."""
     probes = record.get("steps", [record])
     figure, axes = new_figure("double", 3.2 * len(probes), nrows=len(probes), ncols=2, squeeze=False)
     for (left, right), probe in zip(axes, probes, strict=True):
@@ -77,7 +77,7 @@ def _draw_utility(axes: Any, metrics: dict[str, Any]) -> None:
 
 
 def _size(rows: list[dict[str, Any]]) -> float:
-    """The bins' mean |utility|, the unit in which both metrics can share an axis."""
+    """The mean |utility| of the bins, used as a unit so that both metrics can share an axis."""
     return float(np.abs(_column(rows, "utility")).mean()) or 1.0
 
 

@@ -4,12 +4,12 @@ For problem j with rollouts y_1, ..., y_S of rewards r_s in {0, 1} (REINFORCE wi
 
     G_j = 1/S sum_s (r_s - mean of the other rewards) grad log pi(y_s | x_j),    log pi summed over the response's tokens.
 
-It is unbiased for the gradient of E r, the accuracy on j: the baseline of y_s is made of other rollouts, so that given x_j it is independent
-of y_s, and E grad log pi = 0 takes it out; what stays is E r grad log pi = grad E r. The distribution sampled from must be the one whose
-log-probability is taken: temperature 1, all tokens up to the end or the limit. A rollout that was cut counts as failed, as everywhere.
+It is an unbiased estimate of the gradient of E r, the accuracy on j. The baseline of y_s comes from other rollouts, so given x_j it is independent
+of y_s, and its term vanishes since E grad log pi = 0. What remains is E r grad log pi = grad E r. Rollouts must be sampled from the distribution
+whose log-probability is taken: temperature 1, all tokens up to the end or the limit. A rollout that was cut counts as failed, as everywhere.
 
-The groups' gradients are independent estimates of one direction. So whatever is linear in it, such as an inner product, has an interval that
-carries the sampling of held-out problems and of their rollouts.
+The groups' gradients are independent estimates of one direction. So anything that is linear in it, such as an inner product, has an interval that
+accounts for the sampling of held-out problems and of their rollouts.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,7 @@ Direction = dict[str, torch.Tensor]  # a gradient by parameter
 
 
 def advantages(rewards: np.ndarray) -> np.ndarray:
-    """(r_s - mean of the other rewards) / S of rewards (S,), S >= 2: what each rollout's grad log pi is multiplied with.
+    """(r_s - mean of the other rewards) / S, the factor of each rollout's grad log pi, from rewards (S,) with S >= 2.
 
     >>> advantages(np.array([1, 0, 0, 0])) * 4
     array([ 1.        , -0.33333333, -0.33333333, -0.33333333])
@@ -50,7 +50,7 @@ def advantages(rewards: np.ndarray) -> np.ndarray:
 
 
 def in_groups(problems: list[Problem]) -> list[list[Problem]]:
-    """The problems dealt out to `GROUPS` groups one by one, so that every group has its share of each source."""
+    """The problems, distributed one by one over `GROUPS` groups, so that every group gets its share of each source."""
     return [problems[start::GROUPS] for start in range(GROUPS)]
 
 
@@ -59,7 +59,7 @@ def accuracy_gradients(
 ) -> list[Direction]:
     """GROUPS / N times the sum of G_j over each group of the N problems: their mean is the gradient of the expected accuracy.
 
-    store: graded rollouts of every problem. only: module or parameter to which the gradient is restricted. batch_tokens: as of the probe.
+    store: graded rollouts of every problem. only: module or parameter to which the gradient is restricted. batch_tokens: as in the probe.
     Finished groups are kept in `folder`.
     """
     names = counted(student.model, None if only is None else [only])
@@ -78,11 +78,11 @@ def accuracy_gradients(
 
 
 def rows_of(problem: Problem, rollouts: list[dict[str, Any]], student: LoadedModel) -> list[Row]:
-    """A row for each distinct response, weighted with the advantages of its rollouts; none where all are correct or all wrong: no advantage."""
+    """A row for each distinct response, weighted by the advantages of its rollouts; no rows if all are correct or all wrong."""
     found = advantages(np.array([rollout["correct"] for rollout in rollouts]))
     if not found.any():
         return []
-    weights: dict[tuple[int, ...], float] = {}  # short answers recur: one backward pass for all rollouts that are alike
+    weights: dict[tuple[int, ...], float] = {}  # short answers recur, and equal rollouts share one backward pass
     for rollout, advantage in zip(rollouts, found, strict=True):
         tokens = tuple(map(int, rollout["token_ids"]))
         weights[tokens] = weights.get(tokens, 0.0) + float(advantage)
@@ -117,7 +117,7 @@ def summed_gradient(model: Any, names: dict[int, str], batches: Any, loss: Calla
 
 
 def kept_tensors(path: Path, make: Callable[[], Direction]) -> Direction:
-    """The tensors in the file `path`, which `make` makes where there is none. Raises `UserError` for a damaged file."""
+    """The tensors in the file `path`, which `make` makes if there is none. Raises `UserError` for a damaged file."""
     if not path.exists():
         made = make()
         with atomic_file(path) as file:
@@ -129,7 +129,7 @@ def kept_tensors(path: Path, make: Callable[[], Direction]) -> Direction:
 
 
 def norm_squared(directions: list[Direction], metric: Direction | None = None) -> float:
-    """||E G||^2 without bias, from independent estimates of G: the mean of <G_a, G_b> over a != b; in a diagonal metric, <G_a, D G_b>."""
+    """An unbiased estimate of ||E G||^2 from independent estimates of G: the mean of <G_a, G_b>, or of <G_a, D G_b> in a metric, over a != b."""
     squares = 0.0
     total: Direction = {}
     for direction in directions:

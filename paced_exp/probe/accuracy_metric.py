@@ -1,9 +1,9 @@
 """The metric of an Adam step at the probed student: D = diag(1 / (sqrt(v) + eps)), v the second moment of its gradients.
 
-Adam moves along -D g and not along -g. v is the optimiser's own, with its bias corrected, where the student is the `model` folder of a
-distillation whose last checkpoint lies beside it, as it does in a probe at several updates. Anywhere else no optimiser has seen the student, and
-v is what one would settle to on the probed pool: the mean square, by coordinate, of the gradients of `COUNT` mini-batches of `SIZE` problems. They
-are drawn with replacement, a bin with the share with which problems fall into it, then one of the bin's probed problems.
+Adam moves along -D g and not along -g. If the student is the `model` folder of a distillation with its last checkpoint beside it, as in a probe at
+several updates, v is read from that optimiser, with its bias corrected. Otherwise, v is what an optimiser would settle to on the probed pool: the
+mean square, by coordinate, of the gradients of `COUNT` mini-batches of `SIZE` problems. Problems are drawn with replacement: first a bin, with the
+share of problems that fall into it as its probability, then one of the bin's probed problems.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ Pairs = list[tuple[Problem, Reference]]
 
 @dataclass(frozen=True)
 class SecondMoment:
-    """v by parameter, the eps of its optimiser, and for the record where v is from."""
+    """v by parameter, the eps of the optimiser, and the origin of v for the record."""
 
     values: Direction
     eps: float
@@ -50,9 +50,9 @@ class SecondMoment:
 def second_moment(
     config: ProbeConfig, pools: list[tuple[float, Pairs]], student: LoadedModel, teacher: LoadedModel, folder: Path
 ) -> SecondMoment:
-    """v of the student: its optimiser's where there is one, else of mini-batches, which are kept in `folder`.
+    """v of the student, from its optimiser if there is one, else from mini-batches, which are kept in `folder`.
 
-    pools: of each bin the share of all problems that fall into it, and its probed problems with their responses.
+    pools: for each bin, the share of all problems that fall into it, and its probed problems with their responses.
     """
     names = counted(student.model, None if config.only is None else [config.only])
     found = of_checkpoint(config.student, student.model, names)
@@ -63,9 +63,9 @@ def second_moment(
 
 
 def of_checkpoint(student: str, model: Any, names: dict[int, str]) -> SecondMoment | str:
-    """v from the last checkpoint of the distillation that `student` is the `model` folder of; or in words why there is none.
+    """v from the last checkpoint of the distillation whose `model` folder is `student`, or the reason why there is none.
 
-    names: of the counted parameters by id. What does not fit the student, bit by bit, is not its optimiser's state.
+    names: of the counted parameters, by id. The checkpoint must hold exactly the student's weights.
     """
     folder = Path(student)
     if folder.name != "model" or not (saved := checkpoints(folder.parent / "training")):
@@ -81,7 +81,7 @@ def of_checkpoint(student: str, model: Any, names: dict[int, str]) -> SecondMome
         return f"{last.name} holds no whole state of model and optimiser ({type(error).__name__})"
     if weights.keys() != own.keys() or not all(torch.equal(weights[name], own[name]) for name in own):
         return f"{last.name} holds another model than the student"
-    # The optimiser numbers its parameters, those with weight decay first, in each group by their order in the model.
+    # The optimiser numbers parameters in the model's order, but those with weight decay first.
     decayed = set(Trainer.get_decay_parameter_names(cast(Any, None), model))
     order = sorted(model.named_parameters(), key=lambda pair: pair[0] not in decayed)
     states, groups = state.get("state", {}), state.get("param_groups", [])

@@ -9,13 +9,13 @@ from paced_exp.core.options import Options
 
 @dataclass(frozen=True, kw_only=True)
 class AccuracyOptions(Options):
-    """What gradients are measured against.
+    """The accuracy on other problems.
 
     Attributes:
-        against: loss (the SNR of gradients alone) or accuracy (also what a step on a problem does to the expected accuracy on others)
+        against: loss (only the SNR of gradients) or accuracy (also the effect of a step on a problem on the expected accuracy on others)
         accuracy_problems: sources of these other problems, joined by commas; none of them may be probed
-        accuracy_limit: problems of each such source
-        accuracy_samples: graded rollouts of each such problem, at least 2
+        accuracy_limit: number of problems from each such source
+        accuracy_samples: number of graded rollouts of each such problem, at least 2
     """
 
     against: Literal["loss", "accuracy"] = "loss"

@@ -4,7 +4,7 @@ from typing import Any
 
 
 def accuracy_table(record: dict[str, Any]) -> str:
-    """A row a bin: utility in both metrics with intervals, relative to the pool, and the means behind it."""
+    """A row for each bin: utility in both metrics with intervals, relative to the pool, and the means behind it."""
     found = record["accuracy"]
     lines = [
         f"expected accuracy {found['expected_accuracy']:.3f} on {found['problems']} held-out problems, "

@@ -1,4 +1,4 @@
-"""What a step on each probed problem does to the expected accuracy, to first order, by one backward pass a batch.
+"""The first-order effect of a step on each probed problem on the expected accuracy, from one backward pass per batch.
 
 For a problem's gradient g, the gradient G of accuracy and a metric D (the identity for SGD; `accuracy_metric` for Adam), whose step is -D g:
 
@@ -6,7 +6,7 @@ For a problem's gradient g, the gradient G of accuracy and a metric D (the ident
     squared    m = <g, D g>                squared size of the step
     utility    u = a / sqrt(m)             accuracy gained for each unit of the step's size
 
-G is known by `GROUPS` independent estimates, so a and u are tables, a column a group. A problem whose gradient is zero has u = 0.
+There are `GROUPS` independent estimates of G, so a and u are tables with a column for each. A problem whose gradient is zero has u = 0.
 """
 
 import zipfile
@@ -56,8 +56,8 @@ def utilities_of(
 ) -> dict[str, BinUtilities]:
     """The utilities of one bin by metric, kept in the file `path`.
 
-    pairs: its problems with their responses. norms_squared (n,): as the probe's own gradients have them, in the order of `gradient_batches`.
-    gradients: J estimates of G. metric: the diagonal of Adam's D.
+    pairs: its problems with their responses. norms_squared (n,): of the probe's gradients, in the order of `gradient_batches`. gradients: J
+    estimates of G. metric: the diagonal of Adam's D.
     """
     if not path.exists():
         scaled = [{name: metric[name] * values for name, values in gradient.items()} for gradient in gradients]

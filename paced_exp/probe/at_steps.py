@@ -1,7 +1,7 @@
 """The probe before several updates of a training run: figure 2 of the paper has update 1 and update 20.
 
-The probe of update s looks at the student after s - 1 updates: it rolls that student out again for its pass rates, and takes the gradients
-that update s would meet. A problem's reference is the same at every update. Each probe and each training is a run in a folder of its own.
+The probe of update s takes the student after s - 1 updates, measures its pass rates anew, and computes the gradients of update s. A problem has
+the same reference at every update. Each probe and each training is a run in a folder of its own.
 """
 
 import dataclasses
@@ -22,9 +22,9 @@ KIND = "snr_probe_at_steps"
 
 
 def run_at_steps(config: ProbeConfig) -> dict[str, Any]:
-    """Probe before every update of `config.at_steps` and return the record: a probe's record under `steps` for each, the training's beside it.
+    """Probe before every update of `config.at_steps`. Returns the record, with a probe's record for each update under `steps`.
 
-    Raises `UserError` for anything the user can mend; killed, the same call continues.
+    Raises `UserError` for anything that the user can fix. After a kill, the same call continues.
     """
     run = RunFolder(config.out, config)
     return run.recorded(KIND, lambda: _run_at_steps(config, run))
@@ -64,7 +64,7 @@ def _kept(record: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def _leaving_nothing(run: RunFolder, fresh: bool, first: str) -> Iterator[None]:
-    """Remove the run's folder where a command is refused before it made the folder `first`: the corrected command can then use its name."""
+    """Remove the run's folder if the command is refused before it made `first`, so that the corrected command can use the same name."""
     try:
         yield
     except UserError:

@@ -1,8 +1,8 @@
 """Pass-rate bins filled to the same number of problems.
 
-Problems are drawn from the source in its order, rolled out K times and put into the bin of their p-hat = k/K until that bin is full or the
-budget is spent. Which problems a bin keeps depends on nothing but p-hat and the order of the draw, so within a bin they are an unbiased
-sample of the source's problems with that p-hat.
+Problems are drawn from the source in its order, rolled out K times, and put into the bin of p-hat = k/K until this bin is full or the budget is
+spent. Which problems a bin keeps only depends on p-hat and the order of the draw. So they are an unbiased sample of the source's problems with
+that p-hat.
 """
 
 from abc import ABC, abstractmethod
@@ -13,7 +13,7 @@ from paced_exp.core.errors import UserError
 
 
 def bin_index(passes: int, rollouts: int, bins: int) -> int:
-    """The equal-width bin of p-hat = passes / rollouts: floor(p-hat * bins), the last bin closed. Exact integer arithmetic.
+    """The equal-width bin of p-hat = passes / rollouts: floor(p-hat * bins), with 1 in the last bin. Exact integer arithmetic.
 
     K = 10 rollouts and 11 bins give one bin to every value that p-hat can take. Raises `UserError` for a count outside [0, rollouts].
     """
@@ -23,7 +23,7 @@ def bin_index(passes: int, rollouts: int, bins: int) -> int:
 
 
 class Filling(ABC):
-    """What is filled up to `capacity` problems a bin: members[b] holds (problem id, passes)."""
+    """Bins that are filled up to `capacity` problems each. members[b] holds (problem id, passes)."""
 
     capacity: int
     members: list[list[tuple[str, int]]]
@@ -31,7 +31,7 @@ class Filling(ABC):
     @property
     @abstractmethod
     def reachable(self) -> list[int]:
-        """Bins that some count of passes falls into; the others stay empty for ever."""
+        """Bins that some number of passes falls into; the others stay empty."""
 
     @property
     def full(self) -> bool:
@@ -40,7 +40,7 @@ class Filling(ABC):
 
     @property
     def kept(self) -> int:
-        """Problems kept in all bins."""
+        """Number of problems kept in all bins."""
         return sum(len(members) for members in self.members)
 
 
@@ -59,7 +59,7 @@ class Bins(Filling):
         self.offered = [0] * self.count
 
     def offer(self, problem_id: str, passes: int) -> bool:
-        """Put a problem into its bin unless that is full; says whether it was kept."""
+        """Put a problem into its bin unless the bin is full. Returns whether it was kept."""
         index = bin_index(passes, self.rollouts, self.count)
         self.offered[index] += 1
         if len(self.members[index]) >= self.capacity:
@@ -69,7 +69,7 @@ class Bins(Filling):
 
     @property
     def trials(self) -> list[int]:
-        """Of how many rollouts the passes of each bin's members are."""
+        """The number of rollouts behind the passes in each bin."""
         return [self.rollouts] * self.count
 
     @property
@@ -78,10 +78,10 @@ class Bins(Filling):
         return list(self.offered)
 
     def facts(self, index: int, names: Sequence[str]) -> None:
-        """What a record says of a bin besides its estimates: nothing, where it is not a range (`paced_exp.probe.ranges`)."""
+        """What a record says of a bin besides its estimates: nothing, unless it is a range (`paced_exp.probe.ranges`)."""
         return None
 
     @property
     def reachable(self) -> list[int]:
-        """Bins that some k/K falls into; with fewer rollouts than bins the others stay empty for ever."""
+        """Bins that some k/K falls into. With fewer rollouts than bins, the others stay empty."""
         return sorted({bin_index(k, self.rollouts, self.count) for k in range(self.rollouts + 1)})

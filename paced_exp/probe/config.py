@@ -20,27 +20,27 @@ _DECIDED = (*_SHARED, "method", "stages", "reference", "steps", "evaluate", "out
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeConfig(StudentOptions, TeacherOptions, ProblemOptions, AccuracyOptions, EngineOptions, RunOptions):
-    """What to probe and how.
+    """What is probed and how.
 
     Attributes:
         bins: pass-rate bins of equal width; K + 1 of them give each k its own
         per_bin: problems wanted in each bin
         max_problems: budget of problems rolled out to fill the bins
-        fresh_rollouts: of each problem with k <= 1 or k >= K - 1, 100 or more, to fill ranges down to [0, 0.01) in place of bins; 0: none
-        family_share: with fresh rollouts, largest share of a range's problems that one family may have, such as 0.2; 1: as they come
+        fresh_rollouts: 100 or more further rollouts of each problem with k <= 1 or k >= K - 1, to fill ranges down to [0, 0.01) in place of bins; 0 for none
+        family_share: with fresh rollouts, largest share of a range's problems that one family may have, such as 0.2; 1 for no limit
         divergence: forward_kl, reverse_kl, cross_entropy, jsd or akl, on the response
-        response: reference (the teacher's), solution (the worked one) or rollout (a fresh one of the student's own)
-        reduction: of a response's tokens, mean or sum
+        response: reference (of the teacher), solution (the worked solution) or rollout (a new one of the student)
+        reduction: how the losses of a response's tokens are reduced: mean or sum
         only: a module or parameter to which gradients are restricted, such as model.layers.3; by default the whole model
-        temperature: of rollouts and references, above 0
+        temperature: sampling temperature of rollouts and references, above 0
         teacher_prompt: what the teacher reads before the response: privileged (the expert solution) or plain
         batch_tokens: padded tokens in a gradient batch
         sketch_size: dimensions of the gradient sketches behind intervals and nulls, at least 64; point estimates are exact
         replicates: draws of the null without a common direction (random signs)
-        at_steps: updates before which to probe, such as 1,20; the student is trained from one to the next
-        method: of weighting in that training: uniform, paced, hard_filter, gaussian, grpo, maxrl or focal
-        training: JSON object of further options of paced_exp.distill for it, such as {"learning_rate": 0.001}
-        rollouts_from: folder of an earlier probe of the same student and problems, whose rollouts and references are taken over
+        at_steps: updates before which the probe runs, such as 1,20; the student is trained in between
+        method: weighting method in that training: uniform, paced, hard_filter, gaussian, grpo, maxrl or focal
+        training: JSON object of further options of paced_exp.distill for that training, such as {"learning_rate": 0.001}
+        rollouts_from: folder of an earlier probe of the same student and problems, whose rollouts and references are used again
     """
 
     K: int = 10

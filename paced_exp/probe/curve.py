@@ -1,6 +1,6 @@
-"""From each bin's gradient sums to the curve of SNR over the pass rate, its nulls, and the numbers behind the verdict on both end bins.
+"""The curve of SNR over the pass rate from the gradient sums of each bin, with its nulls and the numbers behind the verdict on both ends.
 
-A bin that gives no estimate is left out and named with the reason, so that the work of a probe always ends in a record.
+A bin without an estimate is left out, and the record says why, so that a probe always ends with a record.
 """
 
 import math
@@ -30,8 +30,8 @@ INTERVAL = "jackknife over problems, its lower limit moved down for the part of 
 
 @dataclass(frozen=True)
 class BinData:
-    """One bin's problems: mean p-hat, mean posterior pass rate (Jeffreys), gradients, and how many problems drawn belong to the bin; of a
-    range of a screened probe also what its record says of it (`paced_exp.probe.ranges.Ranges.facts`)."""
+    """One bin's problems: mean p-hat, mean posterior pass rate (Jeffreys), gradients, and how many problems drawn belong to the bin. For a
+    range of a screened probe, also what its record says of it (`paced_exp.probe.ranges.Ranges.facts`)."""
 
     pass_rate: float
     posterior_pass_rate: float
@@ -42,11 +42,11 @@ class BinData:
 
 @dataclass(frozen=True)
 class BinEstimate:
-    """One row of the result. See `SNREstimate` for the estimates; null_low..null_high: 95 % of what label permutation gives (SNR);
-    zero_high: 97.5 % quantile of SNR under random signs, what no common direction would show;
-    mean_squared_norm: E ||g||^2, the m of the theory's gain 2 w s - w^2 m. trimmed, unit_norm: SNR^2 of the gradients without the 1 % of largest
-    norm, and of their directions (`paced_exp.probe.heavy_tails`), None where `others_problem` says why. largest_share: what part of the squared
-    norm those 1 % hold; log_norm_sd: spread of log ||g||, how heavy the tails are."""
+    """One row of the result. See `SNREstimate` for the estimates. null_low..null_high: central 95 % of SNR under permuted pass rates.
+    zero_high: 97.5 % quantile of SNR under random signs, that is, without a common direction. mean_squared_norm: E ||g||^2, the m of the theory's
+    gain 2 w s - w^2 m. trimmed, unit_norm: SNR^2 without the 1 % of gradients with the largest norm, and of directions alone
+    (`paced_exp.probe.heavy_tails`); None if `others_problem` gives a reason. largest_share: the part of the squared norm in that 1 %.
+    log_norm_sd: standard deviation of log ||g||, which shows how heavy the tails are."""
 
     pass_rate: float
     n: int
@@ -86,9 +86,9 @@ class BinEstimate:
 
 @dataclass(frozen=True)
 class Curve:
-    """The whole result: a row for each bin with an estimate; left_out: pass rate, n and `why` of the others; rival shapes of the curve by AIC
-    and why there are none, if so; the test of a flat SNR; the numbers and the verdict of each end; what the naive estimate on unequal bins
-    would have drawn. interval: how the intervals were made, which older records lack."""
+    """The whole result: a row for each bin with an estimate; left_out: pass rate, n and `why` of the others; rival shapes of the curve by AIC,
+    or why there are none; the test of a flat SNR; the numbers and the verdict of each end; and the curve of the naive estimate on unequal bins.
+    interval: how the intervals were made; older records lack it."""
 
     bins: list[BinEstimate]
     left_out: list[dict[str, Any]]
@@ -105,9 +105,9 @@ def _root(value: float) -> float:
 
 
 def estimate_curve(data: list[BinData], *, replicates: int, seed: int) -> Curve:
-    """Estimate every bin, compare shapes, judge both ends.
+    """Estimate every bin, compare shapes, and judge both ends.
 
-    replicates: draws of the random-sign null. Bins of fewer than three problems, and those whose gradients do not differ or are not finite,
+    replicates: number of draws of the random-sign null. Bins of fewer than three problems, or whose gradients do not differ or are not finite,
     are left out and named in the result.
     """
     rng = np.random.default_rng(seed)
@@ -169,7 +169,7 @@ def estimate_curve(data: list[BinData], *, replicates: int, seed: int) -> Curve:
 
 
 def _flat(estimates: list[SNREstimate]) -> dict[str, Any]:
-    """The test that SNR^2 is the same in all bins, or under `problem` why there is none."""
+    """The test that SNR^2 is the same in all bins, or the reason under `problem` why there is none."""
     try:
         return {**asdict(flat_snr_test(estimates)), "problem": ""}
     except ValueError as error:
@@ -180,23 +180,25 @@ def _null_band(usable: list[BinData], rng: np.random.Generator) -> list[tuple[fl
     if not usable:
         return []
     pool = np.concatenate([bin_data.sums.sketches for bin_data in usable])
-    pool = pool / max(float(np.abs(pool).max()), np.finfo(float).tiny)  # SNR has no scale, single precision has a range
+    pool = pool / max(
+        float(np.abs(pool).max()), np.finfo(float).tiny
+    )  # SNR does not depend on the scale, but single precision has a limited range
     draws = permutation_null(pool, [len(bin_data.sums.norms_squared) for bin_data in usable], replicates=NULL_REPLICATES, rng=rng)
     return [(float(low), float(high)) for low, high in _quantiles(draws, [0.025, 0.975]).T]
 
 
 def _quantiles(draws: np.ndarray, at: list[float]) -> np.ndarray:
-    """Quantiles along the first axis; not a number between draws that are infinite, which a record holds as None."""
+    """Quantiles along the first axis. Between infinite draws they are NaN, which a record holds as None."""
     with np.errstate(invalid="ignore"):
         return np.asarray(np.quantile(draws, at, axis=0))
 
 
 def _artefact(usable: list[BinData]) -> list[dict[str, Any]]:
-    """What the naive estimate draws of the same gradients if bins keep the sizes in which random problems fall into them.
+    """The naive estimate on the same gradients, with bins of the sizes in which random problems fall into them.
 
-    The fullest bin keeps all of its gradients, the others their first n in proportion. ||sum g||^2 is that of the summed sketches, whose
-    relative error is about sqrt(2 / sketch size); where it exceeds what n vectors of these norms can sum to, `snr_naive` is None. Ranges have
-    none: they are of unequal widths, and only some of the problems at the ends were rolled out again.
+    The fullest bin keeps all of its gradients, and the others keep their first n in proportion. ||sum g||^2 is computed from summed sketches,
+    with a relative error of about sqrt(2 / sketch size). `snr_naive` is None if this exceeds what n vectors of these norms can sum to. Ranges
+    have no such estimate, since they have unequal widths, and only some of the problems at the ends were rolled out again.
     """
     if not usable or any(bin_data.range is not None for bin_data in usable):
         return []
@@ -213,7 +215,7 @@ def _artefact(usable: list[BinData]) -> list[dict[str, Any]]:
 
 
 def curve_record(curve: Curve) -> dict[str, Any]:
-    """The curve as plain values for record.json; a number that is not finite (the null of three gradients of one direction) is None there.
+    """The curve as plain values for record.json. A number that is not finite, such as the null of three equal directions, becomes None.
     Only the rows of ranges have a `range`."""
     record = {name: plain(value) for name, value in asdict(curve).items()}
     record["bins"] = [{name: value for name, value in row.items() if name != "range" or value is not None} for row in record["bins"]]

@@ -1,4 +1,4 @@
-"""An earlier probe's rollouts and references, taken over by one that asks another question of the same problems."""
+"""Rollouts and references of an earlier probe, used again by a probe of the same problems with other options."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,13 +16,13 @@ _REFERRED_TO = {
     "candidates": None,
     "fallback": None,
     "teacher_prompt": "privileged",
-}  # with what an older run had before the option existed
+}  # with the value that older runs had before the option existed
 
 
 class EarlierRun:
-    """The probe in the folder `path`. What it hands over is what the new run would have made, draw by draw.
+    """The probe in the folder `path`. Its rollouts and references are exactly those that the new run would sample.
 
-    config, inputs: the new run's, and fingerprints of what the new run reads (`RunFolder.claim`). Raises `UserError` where the earlier run rolled out anything else.
+    config: of the new run. inputs: fingerprints of what the new run reads (`RunFolder.claim`). Raises `UserError` if the earlier run's rollouts differ.
     """
 
     def __init__(self, path: str, config: ProbeConfig, inputs: dict[str, str]) -> None:
@@ -46,22 +46,22 @@ class EarlierRun:
         )
         self._rollouts = ChunkStore(folder.path, "rollouts")
         self._rollouts.check_samples(self._rollouts.done_ids(), config.K)
-        # A run without fresh rollouts, or with another number of them, has its screen to give.
+        # The screen of a run without fresh rollouts, or with another number of them, can still be used.
         self._fresh = ChunkStore(folder.path, "fresh_rollouts") if stored.get("fresh_rollouts", 0) == config.fresh_rollouts > 0 else None
         if self._fresh is not None:
             self._fresh.check_samples(self._fresh.done_ids(), config.fresh_rollouts)
 
     def give_rollouts(self, problems: list[Problem], store: ChunkStore) -> Iterator[list[dict[str, Any]]]:
-        """Append to `store` what it lacks of these problems, as far as the earlier run has it; yields each problem's rows."""
+        """Append to `store` the rollouts of these problems that it lacks and the earlier run has. Yields each problem's rows."""
         yield from _give(self._rollouts, problems, store)
 
     def give_fresh(self, problems: list[Problem], store: ChunkStore) -> Iterator[list[dict[str, Any]]]:
-        """The same of fresh rollouts."""
+        """The same for fresh rollouts."""
         if self._fresh is not None:
             yield from _give(self._fresh, problems, store)
 
     def give_references(self, problems: list[Problem], store: ChunkStore) -> None:
-        """Append to `store` the references it lacks, where the earlier run's teacher was the same and was asked in the same way."""
+        """Append to `store` the references that it lacks, if the earlier run had the same teacher and sampled in the same way."""
         if not self._same_references:
             return
         earlier = ChunkStore(self._folder.path, "references")

@@ -1,4 +1,4 @@
-"""The SNR curve of a probe: gradient SNR against the pass rate, from its record alone. Figure 2 is the curve of one of them."""
+"""The figure of gradient SNR against the pass rate, drawn from a probe's record. Figure 2 is one of these."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ RESPONSES = {
 
 
 def plot_snr(record: dict[str, Any], folder: str | Path, name: str = "snr_curve") -> list[Path]:
-    """`snr_figure` as PDF, PNG, SVG and caption in `folder`; returns the files."""
+    """Write `snr_figure` as PDF, PNG, SVG and caption into `folder`. Returns the files."""
     return save_figure(snr_figure(record), name, folder, caption=_caption(record, record.get("steps", [record])))
 
 
@@ -43,7 +43,7 @@ def snr_figure(record: dict[str, Any]) -> Figure:
 
 
 def _verdicts(probe: dict[str, Any]) -> str:
-    """Both ends in few words."""
+    """The verdict on both ends in a few words."""
     said = (f"{bin_name(probe, end).removeprefix('the ')} {by_rule(probe['verdict'][end])}" for end in ENDS)
     return "half of the middle's SNR²: " + ", ".join(said)
 
@@ -53,12 +53,12 @@ def _column(rows: list[dict[str, Any]], key: str) -> np.ndarray:
 
 
 def _places(rows: list[dict[str, Any]], p: np.ndarray) -> np.ndarray:
-    """Where bins lie on the axis: at their pass rates `p`, and ranges side by side, or those below 0.1 would fall into one another."""
+    """Positions on the axis: bins at their pass rates `p`, but ranges side by side, since those below 0.1 would overlap."""
     return np.arange(len(rows), dtype=float) if rows[0].get("range") is not None else p
 
 
 def _label(axes: Any, rows: list[dict[str, Any]], words: str) -> None:
-    """The axis of pass rates: a scale from 0 to 1, or the name of each range."""
+    """The axis of pass rates: a scale from 0 to 1, or the names of the ranges."""
     if rows[0].get("range") is None:
         axes.set(xlabel=words, xlim=(-0.03, 1.03))
         return
@@ -93,7 +93,7 @@ def _draw_squared(axes: Any, probe: dict[str, Any]) -> None:
     axes.errorbar(p, squared, errors, color=COLORS["blue"], marker="o", ls="none", capsize=2, label="unbiased SNR² of a bin, 95 % interval")
     axes.axhline(0, color=COLORS["black"], lw=0.6)
     if known:
-        # p(1-p) as each bin shows it, at its best scale: through the bin's own mixture of pass rates and the noise of the fit.
+        # p(1-p) at its best scale, as each bin would show it, given the bin's mixture of pass rates and the noise of the fit.
         law, posterior = law_of(probe)
         powers = (0.0, 0.0) if mixture["fit"] is None else (mixture["fit"]["noise_a"], mixture["fit"]["noise_b"])
         noise = np.exp(powers[0] * law.log_pass_rate + powers[1] * law.log_failure_rate)

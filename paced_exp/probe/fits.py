@@ -1,8 +1,8 @@
-"""The fit of SNR^2 = c p^a (1-p)^b to a probe's bins, through the pass rates that each bin mixes; from a record alone, old or new.
+"""The fit of SNR^2 = c p^a (1-p)^b to a probe's bins, which accounts for the mixture of pass rates in each bin. Made from the record alone.
 
-The law of pass rates comes from the counts of all problems drawn, the fit from the bins' SNR^2 (`paced_theory.mixture`); what the ranges of
-a screened probe mix follows from each problem's own counts (`paced_exp.probe.range_law`). Nothing here
-raises for numbers that cannot be fitted: the result says in words what could not be and why, so that a probe finishes its record.
+The distribution ("law") of pass rates is estimated from the counts of all problems drawn, and the fit uses the SNR^2 of the bins
+(`paced_theory.mixture`). For the ranges of a screened probe, the mixture follows from each problem's counts (`paced_exp.probe.range_law`).
+Numbers that cannot be fitted raise no error: the result says in words what failed and why, so that a probe finishes its record.
 """
 
 import math
@@ -36,7 +36,7 @@ _UNFIT = (ValueError, ArithmeticError, np.linalg.LinAlgError)
 
 @dataclass(frozen=True)
 class Counts:
-    """cells: the counts k of each bin that some k/K falls into; offered: problems drawn there; rows: which of them each row of the record is."""
+    """cells: the counts k of each bin that some k/K falls into. offered: number of problems drawn there. rows: the cell of each row of the record."""
 
     cells: list[list[int]]
     offered: list[int]
@@ -44,13 +44,13 @@ class Counts:
 
 
 def counts_of(panel: dict[str, Any]) -> Counts:
-    """How the problems that a probe drew fell into bins. ValueError where the record does not say it of every bin."""
+    """How the problems that a probe drew fell into bins. Raises ValueError if the record lacks this for a bin."""
     config, rows = panel["config"], panel["bins"]
     K, bins = config["K"], config["bins"]
     by_bin: dict[int, list[int]] = {}
     for k in range(K + 1):
         by_bin.setdefault(bin_index(k, K, bins), []).append(k)
-    # A bin's mean of k/K lies in the bin; 1e-9 is beyond what rounding takes from a mean that lies on its edge.
+    # A bin's mean of k/K lies in the bin. 1e-9 is more than the rounding error of a mean on its edge.
     own = [min(int(row["pass_rate"] * bins + 1e-9), bins - 1) for row in rows]
     if "rollouts" in panel:
         offered = {index: panel["rollouts"]["offered"][index] for index in by_bin}
@@ -65,7 +65,7 @@ def counts_of(panel: dict[str, Any]) -> Counts:
 def law_of(panel: dict[str, Any]) -> tuple[PassRateLaw, np.ndarray]:
     """The law of the pass rates of all problems drawn, and the law over its nodes within the bin of each row, (m, J).
 
-    ValueError or ArithmeticError where the counts show no law.
+    Raises ValueError or ArithmeticError if the counts determine no law.
     """
     if has_ranges(panel):
         return law_of_ranges(panel)
@@ -75,11 +75,11 @@ def law_of(panel: dict[str, Any]) -> tuple[PassRateLaw, np.ndarray]:
 
 
 def mixture_of(panel: dict[str, Any]) -> dict[str, Any]:
-    """The law of pass rates, the fit through it, and what could not be fitted, as plain values: the record's own or, for an old one, made now.
+    """The law of pass rates and the fit, as plain values: from the record or, for an old one, computed now.
 
-    panel: a probe's record (or one of its steps) with config and bins. The result holds `law`, `fit` (each None where there is none),
-    `posterior_pass_rate` (mean pass rate of the problems of each bin under the law) and `problem`, "" or the reason in words. Of ranges also
-    `inside` (what share of each range's problems has its pass rate within the edges, under the law) and `upper_bounds` on a and b.
+    panel: a probe's record (or one of its steps) with config and bins. The result holds `law` and `fit` (None if there is none),
+    `posterior_pass_rate` (mean pass rate of the problems of each bin under the law) and `problem`, "" or what failed, in words. For ranges it
+    also holds `inside` (the share of each range's problems whose pass rate is within the edges, under the law) and `upper_bounds` on a and b.
     """
     if "mixture" in panel:
         return dict(panel["mixture"])
@@ -108,15 +108,15 @@ def mixture_of(panel: dict[str, Any]) -> dict[str, Any]:
 
 
 def standard_errors(rows: list[dict[str, Any]]) -> list[float]:
-    """Half the width of each bin's 95 % interval of SNR^2 over 1.96, (m,)."""
+    """Standard error of each bin's SNR^2, (m,): half the width of its 95 % interval over 1.96."""
     z = float(ndtri(0.5 + CONFIDENCE / 2))
     return [(row["snr_squared_high"] - row["snr_squared_low"]) / (2 * z) for row in rows]
 
 
 def rivals(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
-    """Other shapes of the curve in order of AIC, and "" or why there are none.
+    """Other shapes of the curve in order of AIC, and "" or the reason why there are none.
 
-    They are read at posterior pass rates (k + 1/2)/(K + 1), one rate a bin, unlike the fit through the mixture.
+    Unlike the fit through the mixture, they use one pass rate per bin, the posterior rate (k + 1/2)/(K + 1).
     """
     try:
         compared = compare_models([row["posterior_pass_rate"] for row in rows], [row["snr_squared"] for row in rows], standard_errors(rows))
@@ -165,7 +165,7 @@ def law_words(law: dict[str, Any]) -> str:
 
 
 def fit_lines(mixture: dict[str, Any], models_problem: str = "") -> list[str]:
-    """The law, the fit with its test, and what could not be fitted, a line each, from `mixture_of`."""
+    """Lines on the law, on the fit with its test, and on what could not be fitted, from `mixture_of`."""
     lines = []
     if (law := mixture["law"]) is not None:
         lines.append(f"law of pass rates: {law_words(law)}")
@@ -179,7 +179,7 @@ def fit_lines(mixture: dict[str, Any], models_problem: str = "") -> list[str]:
 
 
 def plain(value: Any) -> Any:
-    """As JSON can hold it: arrays and tuples as lists, numbers that are not finite as None."""
+    """`value` in a form for JSON: arrays and tuples become lists, and numbers that are not finite become None."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | tuple | list):

@@ -1,20 +1,19 @@
 """The Gram matrix of a probe's bins: do problems of different pass rates pull in one direction, and which weight follows from it?
 
-An SNR tells how far the problems of one bin agree with one another. It does not tell whether they agree with the other bins: the problems
-that are never solved can share a direction of their own, which a step for all problems does not need. The record's `gram` holds, for the
-bins with pass rates `pass_rate`:
+An SNR says how far the problems of one bin agree with each other. It does not say whether they agree with other bins: problems that are never
+solved can share a direction that a step for all problems does not need. The record's `gram` holds, for the bins with pass rates `pass_rate`:
 
-- inner, cosine, cosine_low, cosine_high (B, B): of the bins' true mean gradients (`paced_theory.gram`); a cosine is None where it does not exist.
-- groups: cosines of the lowest bin, the mean of the middle bins and the highest bin.
-- second_moment (B,): mean |g|^2. share (B,): which part of the problems drawn fell into the bin.
+- inner, cosine, cosine_low, cosine_high (B, B): of the bins' true mean gradients (`paced_theory.gram`); a cosine that does not exist is None.
+- groups: cosines between the lowest bin, the mean of the middle bins, and the highest bin.
+- second_moment (B,): mean |g|^2. share (B,): share of the problems drawn that fell into the bin.
 - alignment, alignment_low, alignment_high (B,): <mu_b, G> with G = sum_b share_b mu_b, the gradient of the unweighted pool.
-- fitted (B,): max(0, alignment / second_moment), mean one over the bins: the weight >= 0 of most progress along G per unit of noise
-  (`paced_theory.progress`); `curve` is the same as "p:w,p:w,...", None where no bin has a positive alignment. usable: its efficiency among weights of either sign,
-  in the data it was fitted to.
-- efficiency, efficiency_own: of every weighting method at its default options, w(p) at the bins' pass rates, with an interval: share of the
-  best progress per noise along G, or of every bin along its own mean gradient. None for a method that gives every bin zero.
+- fitted (B,): max(0, alignment / second_moment), with mean one over the bins: the weight >= 0 of most progress along G per unit of noise
+  (`paced_theory.progress`). curve: the same as "p:w,p:w,...", None if no bin has a positive alignment. usable: its efficiency among weights of
+  either sign, on the data it was fitted to.
+- efficiency, efficiency_own: for every weighting method at its default options, the share of the best progress per noise, with an interval.
+  Progress is along G, or along each bin's own mean gradient. None for a method that gives every bin zero.
 
-Intervals are 95 %, over problems; the shares of the pool count as known. Source: ours.
+Intervals are 95 % intervals over problems; the shares of the pool are treated as known. Source: ours.
 """
 
 from typing import Any
@@ -30,7 +29,7 @@ from paced_theory.curve import curve_text
 from paced_theory.gram import BinGram, bin_gram, cosines
 from paced_theory.progress import Estimates, alignments, best_weight, efficiencies
 
-#: Pairs of groups in the record, with the words of the table.
+#: Pairs of groups in the record, with their names in the table.
 GROUPS = {
     "low_middle": "lowest bin with the middle",
     "middle_high": "middle with the highest bin",
@@ -39,10 +38,10 @@ GROUPS = {
 
 
 def gram_record(data: list[BinData], K: int) -> dict[str, Any]:
-    """The record's `gram` as plain values (the module's docstring says what is in it). `problem` is "" or says why there is none.
+    """The record's `gram` as plain values, as described in the module's docstring. `problem` is "" or says why there is none.
 
-    K: rollouts a problem, the default order of maxrl. Bins of fewer than three problems, of gradients that are not finite or all zero, stay
-    out.
+    K: rollouts per problem, the default order of maxrl. Bins of fewer than three problems, or whose gradients are not finite or all zero, are
+    left out.
     """
     usable = [bin_data for bin_data in data if _usable(bin_data)]
     if not usable:
@@ -84,7 +83,7 @@ def _usable(bin_data: BinData) -> bool:
 
 
 def _groups(gram: BinGram, rates: np.ndarray) -> dict[str, dict[str, float] | None]:
-    """Cosines between the lowest bin, the mean over the middle bins and the highest; None where a group has no bin there."""
+    """Cosines between the lowest bin, the mean of the middle bins, and the highest bin; None if a group has no bin."""
     low, high = (rates <= 0.1) & (rates == rates[0]), (rates >= 0.9) & (rates == rates[-1])
     members = {"low": low, "middle": (rates >= MIDDLE[0]) & (rates <= MIDDLE[1]), "high": high}
     there = {name: chosen / chosen.sum() for name, chosen in members.items() if chosen.any()}
@@ -126,7 +125,7 @@ def _by_method(gram: BinGram, rates: np.ndarray, share: np.ndarray, K: int, *, o
 
 
 def gram_lines(record: dict[str, Any]) -> list[str]:
-    """Cosines of the groups and the efficiencies, a line each, from a probe's record; none for an old one."""
+    """Lines on the cosines of groups and on the efficiencies, from a probe's record; no lines for an old one."""
     gram = record.get("gram")
     if gram is None or gram["problem"]:
         return [] if gram is None else [gram["problem"]]

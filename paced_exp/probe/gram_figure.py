@@ -1,4 +1,4 @@
-"""The Gram matrix of a probe's bins as a picture: a heat map of cosines, and the weight that follows from it. From a record alone."""
+"""The figure of the Gram matrix of a probe's bins: a heat map of cosines, and the resulting weight. Drawn from the record alone."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from paced_theory.kernels import BetaKernel
 
 
 def plot_gram(record: dict[str, Any], folder: str | Path, name: str = "gram") -> list[Path]:
-    """`gram_figure` as PDF, PNG, SVG and caption in `folder`; returns the files, none for a record without a Gram matrix."""
+    """Write `gram_figure` as PDF, PNG, SVG and caption into `folder`. Returns the files, or none if the record has no Gram matrix."""
     panels = record.get("steps", [record])
     if any(not panel.get("gram", {}).get("pass_rate") for panel in panels):
         return []
@@ -23,7 +23,7 @@ def plot_gram(record: dict[str, Any], folder: str | Path, name: str = "gram") ->
 
 
 def gram_figure(record: dict[str, Any]) -> Figure:
-    """Cosines of the bins' mean gradients (left) and the weight of most progress (right); a row of panels for each update of `at_steps`."""
+    """Cosines of the bins' mean gradients (left) and the weight of most progress (right), with a row of panels for each update of `at_steps`."""
     panels = record.get("steps", [record])
     figure, axes = new_figure("double", 3.3 * len(panels), nrows=len(panels), ncols=2, squeeze=False, width_ratios=(1.15, 1))
     for (left, right), panel in zip(axes, panels, strict=True):
@@ -35,13 +35,13 @@ def gram_figure(record: dict[str, Any]) -> Figure:
 
 
 def _draw_cosines(figure: Figure, axes: Any, gram: dict[str, Any]) -> None:
-    """Above the diagonal squares, red for one direction and blue for opposite ones; below it the numbers.
+    """Squares above the diagonal, red for equal directions and blue for opposite ones, and numbers below it.
 
-    The shorter the interval, the larger the square, so that noise catches no eye; a number is bold where its interval leaves out 0.
+    The shorter the interval, the larger the square, so that noise does not stand out. A number is bold if its interval excludes 0.
     """
     cosine, low, high = (np.array(gram[name], dtype=float) for name in ("cosine", "cosine_low", "cosine_high"))
     bins = len(cosine)
-    colors = ScalarMappable(Normalize(-1, 1), "RdBu_r")  # colour-blind readers can read it; white is 0
+    colors = ScalarMappable(Normalize(-1, 1), "RdBu_r")  # readable for colour-blind readers; white is 0
     for i in range(bins):
         axes.add_patch(Rectangle((i - 0.5, i - 0.5), 1, 1, facecolor=COLORS["grey"], alpha=0.3, lw=0))
         for j in range(i):
@@ -61,12 +61,12 @@ def _draw_cosines(figure: Figure, axes: Any, gram: dict[str, Any]) -> None:
 
 
 def _shown(cosine: float) -> str:
-    """Two decimals without a leading zero, which leaves room for a minus."""
+    """Two decimals without a leading zero, to leave room for a minus sign."""
     return "?" if np.isnan(cosine) else f"{cosine + 0.0:.2f}".replace("0.", ".", 1).replace("-", "−").replace("−.00", ".00")
 
 
 def _draw_weight(axes: Any, gram: dict[str, Any]) -> None:
-    """a_b / m_b with its interval (of a_b), on the scale on which the fitted weight has mean one; PACED's for comparison."""
+    """a_b / m_b with the interval of a_b, scaled so that the fitted weight has mean one, with PACED's weight for comparison."""
     p, a, m = (np.array(gram[name], dtype=float) for name in ("pass_rate", "alignment", "second_moment"))
     errors = np.stack([a - np.array(gram["alignment_low"]), np.array(gram["alignment_high"]) - a]) / m
     scale = float(np.abs(a / m).mean()) if gram["fitted"] is None else float(np.maximum(a / m, 0).mean())

@@ -1,7 +1,7 @@
-"""How heavy the tails of a bin's gradients are, and its SNR^2 apart from them: without the largest gradients, and of directions alone.
+"""How heavy the tails of a bin's gradients are, and its SNR^2 without the largest gradients, or of directions alone.
 
-A ratio of means is ruled by its largest terms: in the lab's bins 1 % of the gradients holds 14 to 59 % of the squared norm. Trimmed and
-unit-norm SNR^2 (`paced_theory.snr`) are other quantities and no better estimates of it: they say how much of an answer rests on few problems.
+The largest terms dominate a ratio of means: in the lab's bins, 1 % of the gradients has 14 to 59 % of the squared norm. Trimmed and unit-norm
+SNR^2 (`paced_theory.snr`) are other quantities, and not better estimates of SNR^2. They show how much of an answer depends on few problems.
 """
 
 import math
@@ -16,7 +16,7 @@ TRIMMED_SHARE = 0.01
 
 
 def largest_share(norms_squared: np.ndarray, share: float = TRIMMED_SHARE) -> float:
-    """What part of sum ||g||^2 the ceil(share n) largest gradients hold."""
+    """The part of sum ||g||^2 that the ceil(share n) largest gradients have."""
     ascending = np.sort(norms_squared).astype(np.float64)
     return float(ascending[len(ascending) - math.ceil(share * len(ascending)) :].sum() / ascending.sum())
 
@@ -24,8 +24,8 @@ def largest_share(norms_squared: np.ndarray, share: float = TRIMMED_SHARE) -> fl
 def other_estimands(gram: np.ndarray, *, confidence: float) -> dict[str, Any]:
     """A record's fields on tails, trimmed and unit-norm SNR^2 of one bin.
 
-    gram: (n, n) with exact squared norms on its diagonal; inner products are those of the matrix, sketched or not. Gradients of norm zero have
-    no direction and stay out of the unit-norm SNR. An estimand that cannot be had is None, and `others_problem` says why.
+    gram: (n, n), with exact squared norms on its diagonal; other inner products may be sketched. Gradients of norm zero have no direction, and
+    are left out of the unit-norm SNR. An estimand that does not exist is None, and `others_problem` says why.
     """
     norms_squared = np.diag(gram)
     turned = norms_squared > 0

@@ -1,4 +1,4 @@
-"""What the probe measures: bins filled by rollouts, then a gradient a problem; each goes on from what its files already hold."""
+"""The measurements of a probe: rollouts that fill the bins, then a gradient for each problem. Both resume from their files."""
 
 import itertools
 import zipfile
@@ -31,7 +31,7 @@ from paced_exp.rollouts.engines import Engines
 from paced_exp.rollouts.references import Reference
 from paced_exp.training.teachers import ModelTeacher, NoTeacher
 
-ROUND = 512  # problems drawn and rolled out at a time; whether the bins are full is looked at after each
+ROUND = 512  # problems rolled out at a time; after each chunk, the bins are checked
 
 
 def fill_bins(
@@ -51,7 +51,7 @@ def fill_bins(
     bins = Bins(config.bins, config.per_bin, config.K)
     problems: dict[str, Problem] = {}
     source = itertools.islice(source, config.max_problems)
-    # Without a total: how many problems it takes to fill the bins is known when they are full.
+    # Without a total, since the number of problems that fill the bins is not known before.
     with progress(None, "rollouts", "rollouts") as bar:
         give = None if earlier is None else earlier.give_rollouts
         roller = Roller(run, "rollouts", screening(config), student, engine, grader, bar, give)
@@ -87,7 +87,7 @@ def bin_gradients(
     student: LoadedModel,
     teacher: LoadedModel,
 ) -> list[GradientSums | None]:
-    """Each bin's gradient sums, one bin in memory at a time, finished bins read back from their files; None for an empty bin."""
+    """The gradient sums of each bin, None for an empty one. One bin is in memory at a time, and finished bins are read back from their files."""
     folder = run / "gradients"
     sketch = Sketch(student.model, config.sketch_size, config.seed)
     loss, frozen = loss_of(config, teacher)
@@ -113,7 +113,7 @@ def bin_gradients(
 
 
 def loss_of(config: ProbeConfig, teacher: LoadedModel) -> tuple[ProblemLoss, ModelTeacher | NoTeacher]:
-    """The loss whose gradients are probed, and who predicts its targets."""
+    """The loss whose gradients are probed, and the teacher that predicts its targets."""
     loss = ProblemLoss(divergence(config.divergence), reduction=config.reduction)
     return loss, ModelTeacher(teacher.model) if loss.divergence.needs_teacher else NoTeacher()
 
@@ -121,7 +121,7 @@ def loss_of(config: ProbeConfig, teacher: LoadedModel) -> tuple[ProblemLoss, Mod
 def gradient_batches(
     config: ProbeConfig, pairs: list[tuple[Problem, Reference]], student: LoadedModel, teacher: LoadedModel
 ) -> Iterator[Batch]:
-    """The problems with their responses, in batches and in the order in which a bin's gradients are taken and stored."""
+    """The problems with their responses, in the batches and order in which a bin's gradients are computed and stored."""
     rows = []
     for problem, reference in pairs:
         plain, read = prompt_ids(student.tokenizer, problem), prompt_ids(teacher.tokenizer, problem, config.teacher_prompt)
@@ -132,7 +132,7 @@ def gradient_batches(
 
 
 def in_batches(rows: list[Row], student: LoadedModel, batch_tokens: int) -> Iterator[Batch]:
-    """Rows in batches of similar length, at most `batch_tokens` padded student tokens each (one row at least)."""
+    """Batches of rows of similar length, each with at most `batch_tokens` padded student tokens, or with a single row."""
 
     def length(row: Row) -> int:
         return len(row.student_prompt) + len(row.response)
@@ -153,7 +153,7 @@ def _save(path: Path, sums: GradientSums) -> None:
 
 
 def load_sums(path: Path) -> GradientSums:
-    """The gradient sums of one bin from its file. Raises `UserError` for a damaged one."""
+    """The gradient sums of one bin from its file. Raises `UserError` for a damaged file."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
             return GradientSums(data["norms_squared"], data["sketches"], float(data["sum_norm_squared"]))
@@ -162,7 +162,7 @@ def load_sums(path: Path) -> GradientSums:
 
 
 def bin_data(bins: Bins | Ranges, references: dict[str, Reference], sums: list[GradientSums | None]) -> list[BinData]:
-    """What the estimates need of each bin, or range, that has problems with a reference."""
+    """The data for estimates from each bin or range that has problems with a reference."""
     data = []
     for index, (members, bin_sums) in enumerate(zip(bins.members, sums, strict=True)):
         if bin_sums is None:

@@ -1,9 +1,9 @@
-"""What pass rates the ranges of a screened probe mix: from a record's counts to the law of pass rates and its share in every range.
+"""The pass rates within the ranges of a screened probe: the distribution ("law") of pass rates, and its part in every range, from a record's counts.
 
-Each problem's own counts say what its pass rate may be: k + f passes of K + F rollouts at an end, k of K in the middle
-(`paced_theory.screened_law`). A range mixes the laws of its problems, each weighted alike. The prior is the law that the counts of all problems
-drawn show, screened and fresh together: below 1/K it would otherwise be extrapolated. Where families are capped, each has a law of its own, since
-its problems are no longer in a range by chance alone; one that is too small for a law takes that of all families.
+The counts of a problem give the law of its pass rate: k + f passes of K + F rollouts at an end, k of K in the middle
+(`paced_theory.screened_law`). The law of a range is the mean over its problems. The prior is estimated from the counts of all problems drawn,
+screened and fresh together, since below 1/K the screen alone would have to be extrapolated. If families are capped, each has a law of its own,
+since its problems are no longer in a range by chance alone. A family that is too small for this takes the law of all families.
 """
 
 from typing import Any
@@ -16,18 +16,18 @@ from paced_theory.mixture import EXPONENT_UPPER, MixtureFit
 from paced_theory.pass_rate_law import PassRateLaw
 from paced_theory.screened_law import fit_screened_law, mixed_law, outcome_posterior, share_between
 
-LEAST_FOR_A_LAW = 200  # problems drawn of a family; its law from fewer would be noise
+LEAST_FOR_A_LAW = 200  # problems drawn of a family; a law from fewer would be noise
 
 
 def has_ranges(panel: dict[str, Any]) -> bool:
-    """Whether a record (or one of its steps) is of a screened probe."""
+    """Whether a record (or one of its steps) is that of a screened probe."""
     return bool(panel["config"].get("fresh_rollouts", 0)) if "config" in panel else False
 
 
 def law_of_ranges(panel: dict[str, Any]) -> tuple[PassRateLaw, FloatArray]:
     """The law of the pass rates of all problems drawn, and the law over its nodes within the range of each row, (m, J).
 
-    ValueError or ArithmeticError where the counts show no law.
+    Raises ValueError or ArithmeticError if the counts determine no law.
     """
     counts = panel["rollouts"]
     laws = _laws(panel["config"], counts["screened"], counts["landed"])
@@ -64,13 +64,13 @@ def _law(config: dict[str, Any], screened: list[int], landed: dict[str, list[int
 
 
 def inside_of(panel: dict[str, Any], law: PassRateLaw, posterior: FloatArray) -> list[float]:
-    """What share of each range's problems has a pass rate within the range's edges, under the law."""
+    """The share of each range's problems whose pass rate lies within the range's edges, under the law."""
     edges = [(row["range"]["low"], row["range"]["high"]) for row in panel["bins"]]
     return [float(share_between(law, posterior[[index]], low, high)[0]) for index, (low, high) in enumerate(edges)]
 
 
 def bounds_of(fit: MixtureFit) -> dict[str, float | None]:
-    """The largest exponents that the data leave possible: the upper ends of the two-sided intervals, as one-sided bounds; None where there is none."""
+    """One-sided upper bounds on the exponents: the upper ends of their two-sided intervals; None if there is none."""
 
     def bound(value: float) -> float | None:
         return None if value >= EXPONENT_UPPER else value

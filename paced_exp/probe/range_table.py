@@ -1,4 +1,4 @@
-"""The ranges of a screened probe as lines for the terminal: ratios to the middle, what each range holds, who was rolled out again."""
+"""The ranges of a screened probe as lines for the terminal: ratios to the middle, what each range holds, and what was rolled out again."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ _ENDS = (("low", "k <= 1"), ("high", "k >= K - 1"))
 
 
 def range_lines(record: dict[str, Any]) -> list[str]:
-    """All of it; nothing of a probe of bins."""
+    """All lines; none for a probe with bins."""
     return [*_ratios(record["ratios"]), *_contents(record), *_again(record)] if has_ranges(record) else []
 
 
 def _ratios(ratios: list[dict[str, Any]]) -> list[str]:
-    """SNR^2 of each outer range over the middle's, a line a range."""
+    """A line for each outer range: its SNR^2 over that of the middle."""
     if all(row[name] is None for row in ratios for name in ESTIMANDS):
         return ["no ratio to the middle: its SNR² is not told from zero"] if ratios else []
     lines = [f"{'over the middle':<15} {'n':>5}  " + "".join(f"{words:<24}" for words in ESTIMANDS.values()).rstrip()]
@@ -29,7 +29,7 @@ def _ratios(ratios: list[dict[str, Any]]) -> list[str]:
 
 
 def _contents(record: dict[str, Any]) -> list[str]:
-    """Of each range the mean pass rate and the share within its edges, under the law of pass rates, and its families."""
+    """For each range, the mean pass rate and the share within its edges under the law of pass rates, and its families."""
     mixture, rows = mixture_of(record), record["bins"]
     names = sorted({name for row in rows for name in row["range"]["families"]})
     names = names if len(names) > 1 else []

@@ -1,18 +1,17 @@
 """Pass-rate ranges down to [0, 0.01), filled by two samples of rollouts: a screen of all problems, and fresh rollouts of those at an end.
 
-A bin k = 0 of K = 10 mixes p = 0.001 with p = 0.1. So problems with k <= 1 or k >= K - 1 are rolled out F more times, and only the fresh
-rollouts decide their range: the screen chose these problems for its own luck, and the fresh ones know nothing of it. A problem whose fresh
-p-hat leaves its end, [0, 0.1) or (0.9, 1], is dropped: problems in the middle are those whose screen is, and one that got there in another way
-would make the middle another sample. Dropped problems are counted.
+The bin k = 0 of K = 10 mixes p = 0.001 with p = 0.1. So problems with k <= 1 or k >= K - 1 are rolled out F more times, and only these fresh
+rollouts decide their range, since the screen selected the problems partly by chance. A problem whose fresh p-hat leaves its end, [0, 0.1) or
+(0.9, 1], is dropped and counted. It does not join the middle, which only holds problems whose screen is in the middle.
 
-What an outer range holds is thus: the first problems of the source with k at that end and fresh p-hat = f/F in the range. Two caveats. The range
-itself was chosen by f, so its mean p-hat is not its mean pass rate: none of F = 100 passed in [0, 0.01), and their p is about 0.3 %. And a problem
-of p = 0.08 passes the screen with 0.81, one of p = 0.005 with 0.999. Middle ranges hold problems by k/K alone, and mix more. The law of pass
-rates within a range takes all of this into account (`paced_exp.probe.range_law`).
+So an outer range holds the first problems of the source with k at that end and fresh p-hat = f/F in the range. There are two caveats. The range
+was chosen by f, so its mean p-hat is not its mean pass rate: in [0, 0.01) none of F = 100 rollouts passed, but p is about 0.3 %. And the screen
+selects: a problem with p = 0.08 passes it with probability 0.81, and one with p = 0.005 with probability 0.999. Middle ranges are decided by k/K
+alone, and mix more pass rates. The law of pass rates within a range accounts for all this (`paced_exp.probe.range_law`).
 
-Families (metadata `family` of a problem) are capped: each has at most `family_share` of a range's places. As they come, half of the lab's problems
-in [0, 0.01) are products and a quarter decimal chains, of which (0.99, 1] has hardly any: two ranges would differ in what they ask as much as in
-how hard they are. A source needs 1/`family_share` families in each range for the ranges to fill up.
+Families (a problem's metadata `family`) are capped: each gets at most `family_share` of a range's places. Without the cap, half of the lab's
+problems in [0, 0.01) are products and a quarter are decimal chains, of which (0.99, 1] has hardly any. Then ranges would differ in the kind of
+problems as much as in difficulty. A source needs 1/`family_share` families in each range for the ranges to fill up.
 """
 
 from collections.abc import Sequence
@@ -23,13 +22,13 @@ from paced_exp.core.errors import UserError
 from paced_exp.probe.binning import Filling
 
 Side = Literal["low", "middle", "high"]
-ALL = "all"  # the one group of problems where families are not told apart
-SCREENED = range(4, 21)  # K: below there is no middle, above k = 2 is an end too
+ALL = "all"  # the only group of problems if families are not capped
+SCREENED = range(4, 21)  # K: with less there is no middle, and with more k = 2 belongs to an end too
 
 
 @dataclass(frozen=True)
 class Range:
-    """Pass rates between two edges in percent; `brackets` says which edges belong. side: whose rollouts decide, fresh ones at both ends."""
+    """Pass rates between two edges in percent. `brackets` says which edges are included. side: an end, where fresh rollouts decide, or the middle."""
 
     low: int
     high: int
@@ -43,7 +42,7 @@ class Range:
 
     @property
     def label(self) -> str:
-        """Such as "[0, 0.01)"."""
+        """The name, such as "[0, 0.01)"."""
         return f"{self.brackets[0]}{self.low / 100:g}, {self.high / 100:g}{self.brackets[1]}"
 
 
@@ -59,28 +58,28 @@ RANGES = (
     Range(97, 99, "(]", "high"),
     Range(99, 100, "(]", "high"),
 )
-LEAST_FRESH = 100  # with fewer no count falls between 0 and 0.01 but zero, and none into [0.01, 0.03) or its mirror
+LEAST_FRESH = 100  # with fewer, no count but zero lies below 0.01, and none falls into [0.01, 0.03) or its mirror image
 
 
 def side_of(k: int, rollouts: int) -> Side:
-    """Where the screen puts a problem with k of K = `rollouts` passes. Raises `UserError` for a count outside [0, rollouts]."""
+    """The side to which the screen assigns a problem with k of K = `rollouts` passes. Raises `UserError` for a count outside [0, rollouts]."""
     if not 0 <= k <= rollouts:
         raise UserError(f"{k} passes of {rollouts} rollouts is no pass rate in [0, 1]; mend the rollouts file")
     return "low" if k <= 1 else "high" if k >= rollouts - 1 else "middle"
 
 
 def ranges_of(side: Side) -> list[int]:
-    """Which of `RANGES` a side has, in order."""
+    """The indices in `RANGES` of a side's ranges, in order."""
     return [index for index, one in enumerate(RANGES) if one.side == side]
 
 
 def range_index(side: Side, passes: int, rollouts: int) -> int | None:
-    """The range of that side in which passes / rollouts lies; None where it lies in none of them."""
+    """The range of that side that contains passes / rollouts; None if none does."""
     return next((index for index in ranges_of(side) if RANGES[index].holds(passes, rollouts)), None)
 
 
 def cells_of_fresh(side: Side, fresh: int) -> list[list[int]]:
-    """The fresh counts of each range of an end, and in a last cell those that leave it: each of 0..F once."""
+    """The fresh counts of each range of an end, and in a last cell those that leave the end. Each of 0..F occurs once."""
     cells: list[list[int]] = [[] for _ in range(len(ranges_of(side)) + 1)]
     for passes in range(fresh + 1):
         index = range_index(side, passes, fresh)
@@ -90,14 +89,14 @@ def cells_of_fresh(side: Side, fresh: int) -> list[list[int]]:
 
 @dataclass
 class Ranges(Filling):
-    """The ranges being filled; `members`, `offered`, `full` and `kept` as those of `paced_exp.probe.binning.Bins`.
+    """The ranges being filled, with `members`, `offered`, `full` and `kept` as in `paced_exp.probe.binning.Bins`.
 
     capacity: problems wanted in each range. rollouts: K. fresh: F. family_share: largest share of a range that one family may have.
-    members[r] holds (problem id, passes), passes being of the `trials[r]` rollouts that decide there; offered[r] counts every problem that fell
-    into r, kept or not. screened[group][k]: problems drawn. landed[group][k]: where those with k passes that were rolled out again fell, in
-    the cells of `cells_of_fresh`. outcomes[id]: (group, passes, rollouts) of all rollouts of a problem that is kept, the screen's and the fresh.
-    Groups are families, or `ALL` alone where they are not capped: given its group and k, a problem is rolled out again or not by its place in
-    the order and not by its p, which is what the law of pass rates needs.
+    members[r] holds (problem id, passes), with passes of the `trials[r]` rollouts that decide there. offered[r] counts every problem that fell
+    into r, kept or not. screened[group][k]: number of problems drawn. landed[group][k]: how many of those rolled out again fell into each of the
+    cells of `cells_of_fresh`. outcomes[id]: (group, passes, rollouts) of a kept problem, from its screen and fresh rollouts together. Groups are
+    families, or `ALL` alone if families are not capped. Given its group and k, whether a problem is rolled out again depends on its place in the
+    order, and not on its p; the law of pass rates requires this.
     """
 
     capacity: int
@@ -118,28 +117,28 @@ class Ranges(Filling):
 
     @property
     def count(self) -> int:
-        """How many ranges there are."""
+        """The number of ranges."""
         return len(RANGES)
 
     @property
     def trials(self) -> list[int]:
-        """Of how many rollouts the passes of each range's members are: F at both ends, K in the middle."""
+        """The number of rollouts behind the passes in each range: F at both ends, K in the middle."""
         return [self.rollouts if one.side == "middle" else self.fresh for one in RANGES]
 
     @property
     def drawn(self) -> list[int]:
-        """How many of all problems drawn belong to each range, dropped ones to none: counted in the middle, and at an end estimated, since only
-        some were rolled out again. Those of a group with k passes that were not are taken to fall as those that were."""
+        """How many of all problems drawn belong to each range; dropped ones belong to none. The middle is counted. The ends are estimated, since
+        only some were rolled out again: the others with the same group and k are assumed to fall in the same proportions."""
         found = [float(count) if one.side == "middle" else 0.0 for one, count in zip(RANGES, self.offered, strict=True)]
         for group, by_k in self.landed.items():
             for k, cells in by_k.items():
                 scale = self.screened[group][k] / sum(cells)
-                for index, count in zip(ranges_of(side_of(k, self.rollouts)), cells, strict=False):  # the last cell is of the dropped
+                for index, count in zip(ranges_of(side_of(k, self.rollouts)), cells, strict=False):  # the last cell holds dropped problems
                     found[index] += scale * count
         return [round(count) for count in found]
 
     def facts(self, index: int, names: Sequence[str]) -> dict[str, Any]:
-        """What a record says of a range besides its estimates: its edges, and of these problems in it the families and the outcomes,
+        """What a record says of a range besides its estimates: its edges, and the families and outcomes of these problems in it,
         [group, passes, rollouts, problems]."""
         counted: dict[tuple[str, int, int], int] = {}
         families: dict[str, int] = {}
@@ -159,15 +158,15 @@ class Ranges(Filling):
 
     @property
     def cap(self) -> int:
-        """How many problems of one family a range takes."""
+        """The largest number of problems of one family in a range."""
         return max(1, round(self.family_share * self.capacity))
 
     def group(self, family: str) -> str:
-        """The group whose law of pass rates a problem of this family has."""
+        """The group of a family, which has one law of pass rates."""
         return family if self.family_share < 1 else ALL
 
     def screen(self, problem_id: str, family: str, k: int) -> bool:
-        """Count a screened problem; one in the middle goes to its range. Says whether it was kept."""
+        """Count a screened problem, and put one in the middle into its range. Returns whether it was kept."""
         group = self.group(family)
         self.screened.setdefault(group, [0] * (self.rollouts + 1))[k] += 1
         if side_of(k, self.rollouts) != "middle":
@@ -177,12 +176,12 @@ class Ranges(Filling):
         return self._offer(index, problem_id, group, k, (group, k, self.rollouts))
 
     def wants(self, family: str, k: int) -> bool:
-        """Whether a problem with k passes at an end is to be rolled out again: some range there has room for its family."""
+        """Whether to roll out a problem with k passes at an end again, since some range there has room for its family."""
         group, side = self.group(family), side_of(k, self.rollouts)
         return side != "middle" and any(self._room(index, group) for index in ranges_of(side))
 
     def settle(self, problem_id: str, family: str, k: int, fresh_passes: int) -> bool:
-        """Put a problem of an end into the range of its fresh passes, or count it as dropped. Says whether it was kept."""
+        """Put a problem of an end into the range of its fresh passes, or count it as dropped. Returns whether it was kept."""
         group, side = self.group(family), side_of(k, self.rollouts)
         index, own = range_index(side, fresh_passes, self.fresh), ranges_of(side)
         counted = self.landed.setdefault(group, {}).setdefault(k, [0] * (len(own) + 1))
@@ -205,14 +204,14 @@ class Ranges(Filling):
 
     @property
     def reachable(self) -> list[int]:
-        """Ranges that some count falls into; with few rollouts a middle range may be empty for ever."""
+        """Ranges that some count falls into. With few rollouts, a middle range may always stay empty."""
         middle = {range_index("middle", k, self.rollouts) for k in range(2, self.rollouts - 1)}
         return [index for index, one in enumerate(RANGES) if one.side != "middle" or index in middle]
 
     def dropped(self, side: Side) -> int:
-        """Problems of an end that were rolled out again and left it."""
+        """Number of problems of an end that left it when they were rolled out again."""
         return sum(cells[-1] for by_k in self.landed.values() for k, cells in by_k.items() if side_of(k, self.rollouts) == side)
 
     def again(self, side: Side) -> int:
-        """Problems of an end that were rolled out again."""
+        """Number of problems of an end that were rolled out again."""
         return sum(sum(cells) for by_k in self.landed.values() for k, cells in by_k.items() if side_of(k, self.rollouts) == side)

@@ -1,4 +1,4 @@
-"""Which response each problem's gradient is taken on: the teacher's reference, the worked solution, or a rollout of the student's own."""
+"""The response for each problem's gradient: the teacher's reference, the worked solution, or a rollout of the student."""
 
 from paced_exp.core.errors import UserError
 from paced_exp.core.progress import Bar, progress
@@ -26,10 +26,10 @@ def responses_for(
     engines: Engines,
     earlier: EarlierRun | None = None,
 ) -> dict[str, Reference]:
-    """The response of every kept problem, by id, continuing from what the run's folder holds.
+    """The response of every kept problem, by id. Responses in the run's folder are used again.
 
-    A rollout is a fresh one: among those that made the pass rate, a problem of the bin 0/K has none that passed although some would.
-    Raises `UserError` for a problem without the expert solution that is needed.
+    A rollout is a new one, since those behind the pass rate are selected: a problem in the bin 0/K has none that passed, although some would.
+    Raises `UserError` for a problem without the expert solution that it needs.
     """
     if config.response == "solution":
         return {problem.id: Reference(problem.id, solution_ids(problem, student), "solution", 0, 0) for problem in kept}
@@ -65,7 +65,7 @@ def _own_rollouts(
             engines.of(student),
             grader,
             store,
-            # The seed is neither the rollouts' nor the references'.
+            # Neither rollouts nor references use this seed.
             Sampling(1, config.max_new_tokens, config.temperature, config.seed + 2),
             watch=bar.watch,
         ):

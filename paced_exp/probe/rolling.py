@@ -1,4 +1,4 @@
-"""Rollouts of the student into a journal of the run, and the files made from it: what a screen and its fresh rollouts share."""
+"""Rolls out the student into a journal of the run, and makes files from it. Used for screens and for fresh rollouts."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -18,14 +18,14 @@ from paced_exp.rollouts.engine import RolloutEngine, Sampling
 from paced_exp.rollouts.pass_rates import Fingerprint, pass_rates, warn_of_truncation, write_pass_rates
 from paced_exp.rollouts.store import ChunkStore
 
-# Appends to a store what an earlier run has of these problems and yields each problem's rows (`paced_exp.probe.earlier`).
+# Appends an earlier run's rollouts of these problems to a store, and yields each problem's rows (`paced_exp.probe.earlier`).
 Give = Callable[[list[Problem], ChunkStore], Iterator[list[dict[str, Any]]]]
 
 
 class Roller:
-    """Rolls problems out into the journal `name` of a run, and knows how often each passed.
+    """Rolls problems out into the journal `name` of a run, and counts how often each passed.
 
-    sampling: K rollouts a problem, with the seed of their streams. give: takes over what an earlier run has.
+    sampling: K rollouts per problem, with the seed of their streams. give: appends the rollouts of an earlier run.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Roller:
         }
 
     def roll(self, problems: list[Problem]) -> None:
-        """Roll out what the journal lacks of these problems; their `passes` are known then."""
+        """Make the rollouts of these problems that the journal lacks. Afterwards, `passes` has their counts."""
         self.order += [problem.id for problem in problems]
         if self._give is not None:
             for rows in self._give(problems, self._store):
@@ -60,7 +60,7 @@ class Roller:
         self.passes[rows[0]["problem_id"]] = sum(row["correct"] for row in rows)
 
     def finish(self, rates_name: str, *, warn: bool = False) -> None:
-        """Write NAME.parquet, and the pass rates under their own name, in the order of rolling; `warn` where many were cut."""
+        """Write NAME.parquet and the pass rates, in the order in which problems were rolled out. warn: warn if many responses were cut."""
         sampling = self._sampling
         fingerprint = Fingerprint.of(self._student, temperature=sampling.temperature, max_new_tokens=sampling.max_new_tokens)
         self._store.finalise(order=self.order, metadata={"paced_fingerprint": json.dumps(asdict(fingerprint), sort_keys=True)})
@@ -76,7 +76,7 @@ def screening(config: ProbeConfig) -> Sampling:
 
 
 def save_kept(config: ProbeConfig, run: RunFolder, problems: dict[str, Problem]) -> None:
-    """Write the problems that bins or ranges have kept. Raises `UserError` where there are none."""
+    """Write the problems that bins or ranges have kept. Raises `UserError` if there are none."""
     if not problems:
         raise UserError(f"`problems` {config.problems} gave no problem to probe; name a source with problems in it")
     save_problems(list(problems.values()), run / "problems.parquet")

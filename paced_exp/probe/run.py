@@ -1,4 +1,4 @@
-"""A probe put together: problems and models, rollouts until the bins are full, references, gradients, estimates."""
+"""The run of a probe: load problems and models, roll out until the bins are full, and make references, gradients and estimates."""
 
 import itertools
 import sys
@@ -28,7 +28,7 @@ from paced_exp.rollouts.engines import Engines
 
 
 def run_probe(config: ProbeConfig) -> dict[str, Any]:
-    """Run (or resume) the probe and return its record; see the module's docstring. Raises `UserError` for anything the user can mend."""
+    """Run (or resume) the probe and return its record. Raises `UserError` for anything that the user can fix."""
     run = RunFolder(config.out, config)
     return run.recorded(KIND, lambda: _run_probe(config, run))
 

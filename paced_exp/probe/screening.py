@@ -1,7 +1,7 @@
-"""Ranges filled: all problems screened with K rollouts, those at an end rolled out again while a range there still wants problems.
+"""Fills the ranges: screens all problems with K rollouts, and rolls those at an end out again while a range there has room.
 
-Goes on from what the run's two journals hold, rollouts.jsonl and fresh_rollouts.jsonl. Which problems are rolled out again follows from the
-source's order and the counts alone, so a run that was killed between the two asks for the same ones.
+Resumes from the run's two journals, rollouts.jsonl and fresh_rollouts.jsonl. Which problems are rolled out again only depends on the source's order
+and the counts, so a resumed run chooses the same ones.
 """
 
 import itertools
@@ -22,11 +22,11 @@ from paced_exp.probe.ranges import RANGES, Ranges, side_of
 from paced_exp.probe.rolling import Roller, save_kept, screening
 from paced_exp.rollouts.engines import Engines
 
-FRESH_ROUND = 64  # problems rolled out again at a time; whether a range still wants some is looked at after each
+FRESH_ROUND = 64  # problems rolled out again at a time; after each chunk, the ranges are checked
 
 
 def with_families(problems: Iterator[Problem], config: ProbeConfig) -> Iterator[Problem]:
-    """The problems; raises `UserError` at the first without a family where `family_share` needs one."""
+    """The problems. Raises `UserError` at the first one without a family, if `family_share` needs it."""
     for problem in problems:
         if config.family_share < 1 and not isinstance(problem.metadata.get("family"), str):
             raise UserError(
@@ -50,7 +50,7 @@ def fill_ranges(
     earlier: EarlierRun | None = None,
 ) -> tuple[Ranges, dict[str, Problem], dict[str, Any]]:
     """Screen problems in the source's order, and roll those at the ends out again, until every range is full, the budget of screened
-    problems is spent or the source ends.
+    problems is spent, or the source ends.
 
     Returns the ranges, the kept problems by id, and a summary of the rollouts for the record.
     """
@@ -59,7 +59,7 @@ def fill_ranges(
     problems: dict[str, Problem] = {}
     source = itertools.islice(source, config.max_problems)
     first = screening(config)
-    # The seed is neither the screen's, nor the references', nor that of responses of the student's own.
+    # Neither the screen, nor references, nor responses of the student use this seed.
     again = replace(first, samples=config.fresh_rollouts, seed=config.seed + 3)
     with progress(None, "rollouts", "rollouts") as bar:
         screen = Roller(run, "rollouts", first, student, engine, grader, bar, None if earlier is None else earlier.give_rollouts)
@@ -99,7 +99,7 @@ def _summary(config: ProbeConfig, ranges: Ranges, screen: Roller, fresh: Roller)
         "full": ranges.full,
         "mean_pass_rate": sum(screen.passes[name] for name in screen.order) / (drawn * config.K),
         "ranges": [one.label for one in RANGES],
-        # Of each end: problems of the screen there, those of them rolled out again, and those that then left the end and were dropped.
+        # For each end: problems whose screen is there, how many were rolled out again, and how many of these left the end and were dropped.
         "fresh": {
             side: {
                 "screened": sum(

@@ -1,8 +1,8 @@
-"""What a weight does to the noise of a training step, with the noise and the law of pass rates that a probe measured: PACED eq. 33 on data.
+"""The effect of a weight on the noise of a training step, from the noise and pass rates that a probe measured: PACED eq. 33 on data.
 
-The paper's ratio is R = E[w^2 n2] / (E[w]^2 E[n2]) with n2 = tr Cov of the gradients at a pass rate: the noise of a step of weights of mean
-one over that of an unweighted step of as many problems. Its n2 is an assumption, (p(1-p))^gamma; here it is what the bins show. R says
-nothing of the step's mean, which the weights change too.
+The paper's ratio is R = E[w^2 n2] / (E[w]^2 E[n2]), with n2 = tr Cov of the gradients at a pass rate. It is the noise of a step with weights of mean
+one over the noise of an unweighted step with as many problems. The paper assumes n2 = (p(1-p))^gamma; here, n2 is measured in the bins. R does not
+include the step's mean, which the weights also change.
 """
 
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from paced_theory.kernels import BetaKernel
 
 @dataclass(frozen=True)
 class StepNoise:
-    """ratio: R of eq. 33, problems of weight zero staying in the batch. ratio_passed_over: of batches filled with problems of positive weight,
-    weights of mean one over those, against unweighted batches of all problems: R times `kept`, the share of problems of positive weight.
-    exponents: (u, v) of noise ~ p^u (1-p)^v, least squares of its logarithm on posterior pass rates, bins counted alike (None: fewer than four).
+    """ratio: R of eq. 33, with problems of weight zero in the batch. ratio_passed_over: the same if batches are filled with problems of positive
+    weight, with mean one over those: R times `kept`, the share of problems of positive weight. exponents: (u, v) of noise ~ p^u (1-p)^v, from
+    least squares of its logarithm at posterior pass rates, with equal weight for each bin (None with fewer than four bins).
     """
 
     ratio: float
@@ -36,8 +36,8 @@ def noise_of(panel: dict[str, Any]) -> np.ndarray:
 def step_noise(panel: dict[str, Any], alpha: float = 1.0, beta: float = 1.0) -> StepNoise:
     """R of the plug-in weight p-hat^alpha (1 - p-hat)^beta at the law of p-hat with which problems fell into the bins.
 
-    panel: a probe's record or one of its steps. A bin counts with its mean p-hat, so R is exact where every k has a bin of its own. Raises
-    ValueError where no bin has a positive weight.
+    panel: a probe's record or one of its steps. The weight of a bin is that of its mean p-hat, so R is exact if every k has its own bin. Raises
+    ValueError if no bin has a positive weight.
     """
     rows, noise = panel["bins"], noise_of(panel)
     p, offered, rates = (np.array([row[key] for row in rows], dtype=float) for key in ("pass_rate", "offered", "posterior_pass_rate"))

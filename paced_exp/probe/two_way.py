@@ -1,11 +1,11 @@
-"""Means of a matrix whose rows and columns are both samples, with intervals that carry both: problems (rows) and groups of problems (columns).
+"""Means of a matrix whose rows (problems) and columns (groups of problems) are both samples, with intervals that account for both.
 
     u_ij = m + a_i + b_j + e_ij,   i < n, j < J,   Var(mean) = Va/n + Vb/J + Ve/(nJ).
 
 With R the variance of row means, C of column means and E = Ve estimated from the residuals (ddof (n-1)(J-1)), R/n estimates Va/n + Ve/(nJ),
-and C/J estimates Vb/J + Ve/(nJ). So R/n + C/J - E/(nJ) is unbiased: each sum alone would count the residuals twice. It is not let fall below
-the larger of the two. Degrees of freedom are Satterthwaite's (crossed random effects: Searle, Casella and McCulloch 1992). For inner products of
-vectors, u_ij = <x_i, y_j>, the four parts are uncorrelated by construction, and e_ij is the product of two deviations: large in many dimensions.
+and C/J estimates Vb/J + Ve/(nJ). So R/n + C/J - E/(nJ) is unbiased, since R/n + C/J counts the residuals twice. It is kept at least as large as the
+larger of the two. Degrees of freedom are Satterthwaite's (crossed random effects: Searle, Casella and McCulloch 1992). For inner products of
+vectors, u_ij = <x_i, y_j>, the four parts are uncorrelated by construction, and e_ij is the product of two deviations, large in many dimensions.
 """
 
 import math
@@ -19,7 +19,7 @@ CONFIDENCE = 0.95
 
 
 class Spread(NamedTuple):
-    """A weighted sum of means: its value, and half the width of its 95 % interval."""
+    """A weighted sum of means, with half the width of its 95 % interval."""
 
     value: float
     half: float
@@ -38,7 +38,7 @@ class Spread(NamedTuple):
 def weighted_mean(tables: Sequence[np.ndarray], weights: Sequence[float]) -> Spread:
     """sum_b weights[b] * mean(tables[b]), with its interval.
 
-    tables: (n_b, J) each, at least two rows and two columns; rows of different tables are independent, column j is the same sample in all.
+    tables: (n_b, J) each, with at least two rows and two columns. Rows of different tables are independent; column j is the same sample in all.
     """
     groups = tables[0].shape[1]
     parts: list[tuple[float, int]] = []  # an estimated variance with its degrees of freedom
@@ -63,7 +63,7 @@ def weighted_mean(tables: Sequence[np.ndarray], weights: Sequence[float]) -> Spr
 
 
 def ratio(tables: Sequence[np.ndarray], one: int, weights: Sequence[float]) -> Spread | None:
-    """The mean of table `one` over the weighted mean of all, by the delta method; None where that is not told from zero by its own interval."""
+    """The mean of table `one` over the weighted mean of all, by the delta method; None if the interval of the latter contains zero."""
     whole = weighted_mean(tables, weights)
     if whole.low <= 0 <= whole.high:
         return None

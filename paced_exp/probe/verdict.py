@@ -1,13 +1,13 @@
-"""What a probe's record says of its two end bins, by a rule that was fixed before any run, worded from the numbers in the record.
+"""The verdict on a probe's two end bins, by a rule that was fixed before any run, and in words, from the numbers in the record.
 
-The middle is the mean SNR^2 of the bins whose pass rate lies in [0.3, 0.7]. An end bin keeps at least half where the 95 % interval of
-SNR^2(end) - SNR^2(middle) / 2 lies above zero, has less than half where it lies below, and is not decided otherwise, or where the middle
-itself cannot be told from zero. Half of SNR^2 is sqrt(1/2) = 0.71 of the SNR that figures plot.
+The middle is the mean SNR^2 of the bins whose pass rate lies in [0.3, 0.7]. An end bin keeps at least half if the 95 % interval of
+SNR^2(end) - SNR^2(middle) / 2 lies above zero, and has less than half if it lies below. Otherwise it is not decided, and neither if the interval of
+the middle itself contains zero. Half of SNR^2 is sqrt(1/2) = 0.71 of the SNR that figures plot.
 
-The verdict is on a bin and not on a limit: the problems of k = 0 have pass rates above zero, and a curve p^a with a small a > 0, which does
-vanish as p -> 0, keeps more than half there. What the data say of the limit is the upper bound on the exponent (`paced_exp.probe.fits`).
-Of a screened probe the ends are the outermost ranges, [0, 0.01) and (0.99, 1] (`paced_exp.probe.ranges`), judged by the same rule.
-Records of before hold other words for the same rule ("collapses", "does not collapse"): they are read by their numbers alone.
+The verdict is about a bin and not about a limit. Problems with k = 0 have pass rates above zero, and a curve p^a with a small a > 0, which vanishes
+as p -> 0, keeps more than half there. The upper bound on the exponent is what the data say about the limit (`paced_exp.probe.fits`). In a screened
+probe, the ends are the outermost ranges, [0, 0.01) and (0.99, 1] (`paced_exp.probe.ranges`), with the same rule. Older records have other words for
+the same rule ("collapses", "does not collapse"); only their numbers are read.
 """
 
 import math
@@ -23,7 +23,7 @@ MIDDLE = (0.3, 0.7)
 SHARE = 0.5
 ENDS = ("low", "high")
 WANTED = 1000  # problems in an outermost range, fixed before any run of ranges
-NAMES = {"low": "p → 0", "high": "p → 1"}  # what the paper says of the end; the bin is called by `bin_name`
+NAMES = {"low": "p → 0", "high": "p → 1"}  # the paper's statement on the end; `bin_name` names the bin
 RULE = (
     "an end bin is judged by the interval of SNR²(bin) − SNR²(middle)/2, the middle being the mean over bins from 0.3 to 0.7 "
     f"(half of SNR² is {math.sqrt(SHARE):.2f} of the plotted SNR)"
@@ -31,10 +31,10 @@ RULE = (
 
 
 def judge(rows: list[Any], estimates: list[SNREstimate], end: str) -> dict[str, Any]:
-    """The numbers behind one end's verdict for the record, with the verdict by the rule.
+    """One end's verdict and the numbers behind it, for the record.
 
-    rows: bins in ascending pass rate with `pass_rate`, `n`, `effective_rank` and `range`; estimates: theirs. `difference` is None where the
-    bins there or in the middle hold too few problems.
+    rows: bins in ascending pass rate with `pass_rate`, `n`, `effective_rank` and `range`. estimates: those of the bins. `difference` is None if
+    the bins at the end or in the middle hold too few problems.
     """
     name = f"p -> {0 if end == 'low' else 1}"
     numbers = end_numbers([row.pass_rate for row in rows], estimates, end, [row.range for row in rows])
@@ -44,7 +44,7 @@ def judge(rows: list[Any], estimates: list[SNREstimate], end: str) -> dict[str, 
     result: dict[str, Any] = {"end": name, "snr_squared": estimates[edge].snr_squared, **numbers}
     result["verdict"] = by_rule(result)
     if result["verdict"] == "not decided" and result["middle"] > 0:
-        # Telling a half from a whole of the middle's SNR^2 is at least as hard as telling half of it from zero.
+        # To tell half of the middle's SNR^2 from all of it is at least as hard as to tell half of it from zero.
         result["problems_needed"] = problems_needed(SHARE * result["middle"], effective_rank=rows[edge].effective_rank)
     return result
 
@@ -52,9 +52,9 @@ def judge(rows: list[Any], estimates: list[SNREstimate], end: str) -> dict[str, 
 def end_numbers(
     pass_rates: Sequence[float], estimates: Sequence[Interval], end: str, ranges: Sequence[dict[str, Any] | None] | None = None
 ) -> dict[str, float | None]:
-    """SNR^2(end) - SNR^2(middle)/2 and the middle's SNR^2, each with its interval; only `difference`, None, where too few bins are there.
+    """SNR^2(end) - SNR^2(middle)/2 and the middle's SNR^2, each with its interval. With too few bins, only `difference`, which is None.
 
-    pass_rates: of the bins, ascending; estimates: theirs; ranges: what a record says of each, of a screened probe. Intervals of sums over bins
+    pass_rates, estimates: of the bins, in ascending order. ranges: what the record of a screened probe says of each. Intervals of sums over bins
     are MOVER's (`paced_theory.snr.combine`).
     """
     middle = middle_of(pass_rates, estimates)
@@ -75,19 +75,19 @@ def end_numbers(
 
 
 def middle_of(pass_rates: Sequence[float], estimates: Sequence[Of]) -> list[Of]:
-    """What belongs to the bins that make up the middle."""
+    """The items that belong to bins in the middle."""
     return [estimate for rate, estimate in zip(pass_rates, estimates, strict=True) if MIDDLE[0] <= rate <= MIDDLE[1]]
 
 
 def _at_end(pass_rate: float, range_: dict[str, Any] | None, end: str) -> bool:
-    """Whether the first (last) bin that has an estimate is at the end; of ranges, only the outermost is."""
+    """Whether the first (last) bin with an estimate is at the end. For ranges, only the outermost is."""
     if range_ is not None:
         return bool(range_["low"] == 0 if end == "low" else range_["high"] == 1)
     return pass_rate <= 0.1 if end == "low" else pass_rate >= 0.9
 
 
 def by_rule(judged: dict[str, Any]) -> BinVerdict:
-    """The verdict from the numbers of one end of a record, old or new; what words the record stores for it does not matter."""
+    """The verdict from the numbers of one end of a record, old or new. The words that the record stores are ignored."""
     if judged["difference"] is None or judged["middle_low"] <= 0:
         return "not decided"
     if judged["difference_low"] > 0:
@@ -96,7 +96,7 @@ def by_rule(judged: dict[str, Any]) -> BinVerdict:
 
 
 def bin_name(panel: dict[str, Any], end: str) -> str:
-    """How the end's bin is called: a range by its edges, a bin by its count where all its problems have the same, else by its mean pass rate."""
+    """The name of the end's bin: a range by its edges, a bin by its count if all its problems have the same, else by its mean pass rate."""
     if not panel["bins"]:
         return "the first bin" if end == "low" else "the last bin"
     row = panel["bins"][0 if end == "low" else -1]

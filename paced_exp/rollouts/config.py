@@ -14,7 +14,7 @@ class RolloutConfig(StudentOptions, LimitedProblemOptions, BatchedEngineOptions,
     """What to roll out and how.
 
     Attributes:
-        seed: of the rollouts, and of the choice of problems
+        seed: seed of the rollouts and of the choice of problems
     """
 
     out: str = "runs/rollout"

@@ -28,7 +28,7 @@ class SamplingOptions(Options):
     """Sampling.
 
     Attributes:
-        temperature: of sampling; 0 is greedy decoding
+        temperature: sampling temperature; 0 is greedy decoding
         max_new_tokens: longest response; a response that is cut counts as failed
     """
 
@@ -47,8 +47,8 @@ class StudentOptions(SamplingOptions):
 
     Attributes:
         student: lab:NAME, a folder, or a hub id
-        K: rollouts a problem, from which its pass rate is estimated
-        temperature: of sampling; 0 is greedy decoding, which needs K = 1
+        K: rollouts per problem, from which its pass rate is estimated
+        temperature: sampling temperature; 0 is greedy decoding, which needs K = 1
     """
 
     student: str = "lab:student"
@@ -68,7 +68,7 @@ class TeacherOptions(Options):
     Attributes:
         teacher: lab:NAME, a folder, or a hub id; it must read the student's tokens
         teacher_prompt: what the teacher reads before the response: privileged (the expert solution), plain, or concise
-        candidates: teacher responses sampled a problem; the first correct one is the reference
+        candidates: teacher responses sampled for each problem; the first correct one is the reference
         fallback: solution (the worked solution stands in where no candidate is correct) or drop
     """
 

@@ -1,4 +1,4 @@
-"""A run's trainer put together: a loss and a teacher for each stage, the teacher's cache, Trainer's own arguments."""
+"""Builds the trainer of a run: a loss and a teacher for each stage, the teacher's cache, and Trainer's arguments."""
 
 import os
 from pathlib import Path
@@ -22,7 +22,7 @@ from paced_exp.training.teacher_cache import CachedTeacher
 from paced_exp.training.teachers import EMATeacher, ModelTeacher, NoTeacher, Teacher
 from paced_exp.training.trainer import PacedTrainer
 
-EXACT_VOCABULARY = 4096  # tokens up to which `auto` caches all logits: 16 kB a position in float32, where Qwen3's 151,936 are 600
+EXACT_VOCABULARY = 4096  # up to which `auto` caches all logits: 16 kB per position in float32; Qwen3's 151,936 tokens would need 600
 
 
 def make_trainer(config: DistillConfig, run: RunFolder, data: TrainingData, teacher: LoadedModel, processes: Processes) -> PacedTrainer:
@@ -63,7 +63,7 @@ def _cached(config: DistillConfig, stage: Stage) -> bool:
 
 
 def _top_k(config: DistillConfig | ReferencesConfig, teacher: LoadedModel) -> int | None:
-    """How many tokens a position the cache keeps; None for all of them."""
+    """How many tokens the cache keeps at each position; None for all."""
     exact = config.teacher_statistics == "exact"
     if config.teacher_statistics == "auto":
         exact = teacher.model.get_output_embeddings().weight.shape[0] <= EXACT_VOCABULARY
@@ -90,7 +90,7 @@ def _teachers(config: DistillConfig, run: RunFolder, data: TrainingData, initial
 
 
 def cached_teacher(config: DistillConfig | ReferencesConfig, run: RunFolder, teacher: LoadedModel) -> CachedTeacher:
-    """`teacher`, frozen, read through the cache that `config` names, by default in the run's folder."""
+    """The frozen `teacher`, read through the cache that `config` names, which is in the run's folder by default."""
     return CachedTeacher(
         Path(config.cache) if config.cache is not None else run / "teacher_cache",
         ModelTeacher(teacher.model),
@@ -102,9 +102,9 @@ def cached_teacher(config: DistillConfig | ReferencesConfig, run: RunFolder, tea
 
 
 def training_arguments(config: DistillConfig, folder: Path, steps: int, device: torch.device) -> TrainingArguments:
-    """Trainer's arguments. Raises `UserError` where processes do not divide the batch, or `training_arguments` cannot be.
+    """Trainer's arguments: this package's, and the user's `training_arguments`, such as {"fsdp": "full_shard", "gradient_checkpointing": true}.
 
-    Further ones, such as {"fsdp": "full_shard", "gradient_checkpointing": true}, are the user's.
+    Raises `UserError` if the processes do not divide the batch, or if `training_arguments` are invalid.
     """
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if config.batch % (config.micro_batch * processes):
@@ -134,13 +134,13 @@ def training_arguments(config: DistillConfig, folder: Path, steps: int, device: 
     }
     theirs = config.training_arguments or {}
     if taken := sorted(ours.keys() & theirs.keys()):
-        raise UserError(f"`training_arguments` may not set {', '.join(taken)}: options of this command decide them")
+        raise UserError(f"`training_arguments` may not set {', '.join(taken)}, which options of this command determine")
     if theirs.get("fsdp"):
-        # accelerate would train without it and not say so.
+        # On a CPU, accelerate would silently train without it.
         if device.type == "cpu":
             raise UserError("`training_arguments` fsdp shards a model over GPUs; on a CPU leave it out")
         if config.teacher_update == "ema":
-            raise UserError("`teacher_update` ema follows a whole student, and fsdp shards it; take live or frozen, or leave fsdp out")
+            raise UserError("`teacher_update` ema needs a student in one piece, but fsdp shards it; take live or frozen, or leave fsdp out")
     try:
         return TrainingArguments(**ours, **theirs)
     except (TypeError, ValueError) as error:

@@ -19,9 +19,7 @@ from paced_exp.training.options import (
 from paced_exp.training.stages import parse_stages
 
 KIND = "distillation"
-
-
-STEPS = 200  # updates where neither `steps` nor `epochs` is given
+STEPS = 200  # updates when neither `steps` nor `epochs` is given
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +34,12 @@ class DistillConfig(
     EngineOptions,
     RunOptions,
 ):
-    """What to distil and how.
+    """What is distilled and how.
 
     Attributes:
-        temperature: of rollouts and references, above 0
-        dtype: of the teacher: auto (float32 on a CPU), float32, bfloat16 or float64; the student trains in float32, or float64 if that is given
-        seed: of everything random but the evaluation, whose seed is 0
+        temperature: sampling temperature of rollouts and references, above 0
+        dtype: precision of the teacher: auto (float32 on a CPU), float32, bfloat16 or float64; the student trains in float32, or in float64 if that is given
+        seed: seed of everything random except the evaluation, whose seed is 0
     """
 
     out: str = "runs/distill"
@@ -53,17 +51,17 @@ class DistillConfig(
             for name, allowed in (("regime", "multi-pass"), ("accounting", "equal-updates")):
                 if (value := getattr(self, name)) != allowed:
                     raise UserError(
-                        f"`{name}` {value} cannot be with `weight_by` sampling, which draws problems again and again; take {allowed}"
+                        f"`{name}` {value} cannot be combined with `weight_by` sampling, which draws problems with replacement; take {allowed}"
                     )
         on_rollouts = any(stage.source != "references" for stage in parse_stages(self.stages))
         if self.weights == DA_KD and (self.reference != "teacher" or on_rollouts):
-            raise UserError(f"`weights` {DA_KD} compares cross-entropies on the teacher's references; all `stages` must train on those")
+            raise UserError(f"`weights` {DA_KD} needs the teacher's references: give `reference` teacher, and @references for all `stages`")
 
 
 def further_options(training: dict[str, Any] | None, decided: Collection[str], decider: str) -> dict[str, Any]:
-    """The `training` option of a command that trains by itself: options of a `DistillConfig` that are not among those `decided`.
+    """Check the `training` option of a command that runs distillations, and return it. It may set options of `DistillConfig` not in `decided`.
 
-    decider: who decides those, for the message. Raises `UserError` for an option that may not be set.
+    decider: the name, in messages, of what sets the options in `decided`. Raises `UserError` for an option that may not be set.
     """
     known = {field.name for field in fields(DistillConfig)}
     for name in training or {}:

@@ -1,9 +1,8 @@
-"""Passes k of K rollouts for every problem: rolled out now from the student as it is, or read from a file of pass rates."""
+"""How many of K rollouts pass, k, for every problem: measured on the student before training, or read from a file of pass rates."""
 
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 
 from paced_exp.core.errors import UserError
 from paced_exp.data.problem import Problem
@@ -15,9 +14,9 @@ Counts = tuple[np.ndarray, np.ndarray]
 
 
 def initial_counts(rollouts: StudentRollouts, path: str | None) -> Counts:
-    """k and K (n,) of every problem before training: from the pass rates at `path`, or rolled out and written to pass_rates.parquet.
+    """k and K, each (n,), of every problem before training: read from `path`, or measured and written to pass_rates.parquet.
 
-    Raises `UserError` for pass rates of another student or of other rollouts, and where one of the problems has none.
+    Raises `UserError` if the file is of another student or was made with other sampling options, or if it lacks a problem.
     """
     context, sampling, problems = rollouts.context, rollouts.sampling, rollouts.problems
     fingerprint = Fingerprint.of(rollouts.student, temperature=sampling.temperature, max_new_tokens=sampling.max_new_tokens)
@@ -32,24 +31,19 @@ def initial_counts(rollouts: StudentRollouts, path: str | None) -> Counts:
 
 
 def given_counts(path: str, fingerprint: Fingerprint, problems: Sequence[Problem]) -> Counts:
-    """k and K (n,) of `problems` from the pass rates at `path`. Raises `UserError` where `initial_counts` does."""
-    return counts_in(read_pass_rates(path, fingerprint), problems, path)
-
-
-def counts_of(store: ChunkStore, problems: Sequence[Problem]) -> Counts:
-    """k and K (n,) of `problems` from their stored rollouts."""
-    groups = store.outcomes().groupby("problem_id")["correct"].agg(["sum", "size"]).loc[[problem.id for problem in problems]]
-    return groups["sum"].to_numpy().astype(int), groups["size"].to_numpy().astype(int)
-
-
-def counts_in(rates: pd.DataFrame, problems: Sequence[Problem], path: str) -> Counts:
-    """k and K (n,) of `problems` from a table of pass rates. Raises `UserError` naming a problem that the table lacks."""
-    table = rates.set_index("problem_id")
+    """k and K, each (n,), of `problems` from the pass rates at `path`. Raises `UserError` as `initial_counts` does."""
+    table = read_pass_rates(path, fingerprint).set_index("problem_id")
     lacking = [problem.id for problem in problems if problem.id not in table.index]
     if lacking:
         raise UserError(
-            f"`pass_rates` {path} lacks {len(lacking)} of the {len(problems)} problems, for example {lacking[0]!r}; roll out the same "
-            "--problems, --limit and --seed with: python -m paced_exp.rollout"
+            f"`pass_rates` {path} lacks {len(lacking)} of the {len(problems)} problems, for example {lacking[0]!r}; make it with the same "
+            "`problems`, `limit` and `seed` by: python -m paced_exp.rollout"
         )
     chosen = table.loc[[problem.id for problem in problems]]
     return chosen["k"].to_numpy().astype(int), chosen["K"].to_numpy().astype(int)
+
+
+def counts_of(store: ChunkStore, problems: Sequence[Problem]) -> Counts:
+    """k and K, each (n,), of `problems` from their stored rollouts."""
+    groups = store.outcomes().groupby("problem_id")["correct"].agg(["sum", "size"]).loc[[problem.id for problem in problems]]
+    return groups["sum"].to_numpy().astype(int), groups["size"].to_numpy().astype(int)

@@ -1,4 +1,4 @@
-"""The weights of difficulty-aware distillation (DA-KD): how much worse than the teacher the student predicts the reference response."""
+"""The weights of difficulty-aware distillation (DA-KD): how much worse the student predicts the reference than the teacher does."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,6 +8,7 @@ import torch
 from paced_exp.core.progress import progress
 from paced_exp.losses.alignment import Batch, ModelInput, Row, collate, supervised_logits
 from paced_exp.models.loading import LoadedModel
+from paced_exp.training.teachers import evaluating
 from paced_exp.weighting import Weights, normalised
 
 _BATCH = 32
@@ -15,12 +16,12 @@ _TAILS = (1.0, 99.0)  # percentiles
 
 
 def da_kd_weights(rows: Sequence[Row], places: Sequence[int], count: int, student: LoadedModel, teacher: LoadedModel) -> Weights:
-    """Weights of `count` problems, proportional to CE_student / CE_teacher on the reference; those without a row have weight zero.
+    """Weights of `count` problems, proportional to CE_student / CE_teacher on the reference; problems without a row get weight zero.
 
-    CE is the mean negative log-probability of the reference's supervised tokens, in nats, after the prompt that each model reads. rows: of the
-    problems at `places`. The ratio has no bound where the teacher is nearly certain, so it is cut at its 1st and 99th percentiles.
+    CE is the mean negative log-probability of the reference's supervised tokens, in nats, each model reading its own prompt. rows: of the
+    problems at `places`. The ratio is unbounded where the teacher is nearly certain, so it is clipped at its 1st and 99th percentiles.
 
-    Source: the distillation difficulty score of DA-KD (He et al., ICML 2025), which draws problems by it; as a weight in the loss, and cut, ours.
+    Source: the distillation difficulty score of DA-KD (He et al., ICML 2025), which draws problems by it. Its use as a weight, clipped, is ours.
     """
     with progress(2 * len(rows), "references", "cross-entropies") as bar:
         of_student = _cross_entropies(rows, student, lambda batch: batch.student, bar.update)
@@ -35,17 +36,15 @@ def da_kd_weights(rows: Sequence[Row], places: Sequence[int], count: int, studen
 def _cross_entropies(
     rows: Sequence[Row], model: LoadedModel, read: Callable[[Batch], ModelInput], done: Callable[[int], object]
 ) -> np.ndarray:
-    """Of each row, (n,) in nats a token."""
-    training = model.model.training
-    model.model.eval()
+    """The cross-entropy of each row, (n,), in nats per token."""
     found = np.zeros(len(rows))
     order = sorted(range(len(rows)), key=lambda index: (rows[index].student_tokens, index))  # little padding
-    for start in range(0, len(order), _BATCH):
-        chosen = order[start : start + _BATCH]
-        batch = collate([rows[index] for index in chosen], model.pad_id).to(model.model.device)
-        logits = supervised_logits(model.model, read(batch)).double()
-        losses = torch.nn.functional.cross_entropy(logits, batch.tokens, reduction="none")
-        found[chosen] = [float(part.mean()) for part in losses.split([sum(rows[index].supervised) for index in chosen])]
-        done(len(chosen))
-    model.model.train(training)
+    with evaluating(model.model):
+        for start in range(0, len(order), _BATCH):
+            chosen = order[start : start + _BATCH]
+            batch = collate([rows[index] for index in chosen], model.pad_id).to(model.model.device)
+            logits = supervised_logits(model.model, read(batch)).double()
+            losses = torch.nn.functional.cross_entropy(logits, batch.tokens, reduction="none")
+            found[chosen] = [float(part.mean()) for part in losses.split([sum(rows[index].supervised) for index in chosen])]
+            done(len(chosen))
     return found

@@ -1,4 +1,4 @@
-"""The rows that every update trains on, from pass rates, weights, references and rollouts, each made when it is first needed and kept."""
+"""The rows of every update, made from pass rates, weights, references and rollouts; each of these is made when it is first needed, and kept."""
 
 import math
 from collections.abc import Sequence
@@ -27,10 +27,10 @@ from paced_exp.weighting import Weighting, Weights, normalised, weigh
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """What decides which problems an update trains on, and what each counts for.
+    """The options that determine which problems an update trains on, and with which weights.
 
-    given: the weights of all segments, where they do not come from pass rates by `weighting`; DA_KD where they come from the references.
-    rollout_every: updates that share one set of on-policy rollouts.
+    given: the weights of all segments; DA_KD if they are computed on the references; None if `weighting` computes them from pass rates.
+    rollout_every: number of updates that share one set of the student's rollouts.
     """
 
     weighting: Weighting
@@ -41,13 +41,13 @@ class BatchOptions:
 
     @property
     def batch(self) -> int:
-        """Problems an update."""
+        """Problems per update."""
         return self.passing.batch
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a segment trains on: passes and rollouts (None where the method needs none), the weights they give, and the plan."""
+    """What a segment trains on: the counts k and K (None if the method needs none), the weights, and the plan."""
 
     counts: Counts | None
     weights: Weights
@@ -55,9 +55,9 @@ class Prepared:
 
 
 class TrainingData:
-    """Rows by update.
+    """Gives the rows of every update.
 
-    rows, rollouts: of the same problems and student. counts: of that student before training; None for a method that needs none.
+    rows, rollouts: for the same problems and student. counts: of that student before training; None if the method needs none.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class TrainingData:
 
     @property
     def problems(self) -> Sequence[Problem]:
-        """All problems, whatever their weight."""
+        """All problems, with and without weight."""
         return self._rows.problems
 
     def segment(self, step: int) -> int:
@@ -98,14 +98,14 @@ class TrainingData:
         return next(index for index, segment in enumerate(self.segments) if step < segment.end)
 
     def prepare(self, step: int) -> Prepared:
-        """Have ready what the segment of update `step` needs; the segments before it are read back."""
+        """Prepare the segment of update `step`, and those before it; what was made earlier is read back."""
         index = self.segment(step)
         while len(self.prepared) <= index:
             self.prepared.append(self._next(step))
         return self.prepared[index]
 
     def rows(self, step: int, places: Sequence[int]) -> list[Row]:
-        """The rows at `places` (0 .. batch-1) of update `step`, to be called with the student as it is before that update."""
+        """The rows at `places` (0 .. batch-1) of update `step`. Must be called just before that update, since the student may roll out here."""
         plan, segment = self.prepare(step).plan, self.segments[self.segment(step)]
         first = (step - segment.start) * self.options.batch
         chosen = [int(plan.indices[first + place]) for place in places]
@@ -117,7 +117,7 @@ class TrainingData:
         return [self._rows.row(index, response, float(plan.weights[index])) for index, response in zip(chosen, responses, strict=True)]
 
     def reference_rows(self, step: int) -> list[Row]:
-        """A row for every problem that is trained on in the segment of `step`: what a teacher cache must hold."""
+        """A row for every problem in the segment of `step`, for the teacher cache."""
         return [self._rows.row(index, self._reference(index), 1.0) for index in np.unique(self.prepare(step).plan.indices).tolist()]
 
     def _reference(self, index: int) -> list[int]:
@@ -129,7 +129,7 @@ class TrainingData:
         cursor = 0 if before is None else before.plan.cursor
         ahead = np.arange(len(self.problems))
         if segment.recompute and counts is not None and options.given is None and options.weighting.needs_pass_rates:
-            if options.passing.regime == "one-pass":  # what was visited, or passed over, does not come again
+            if options.passing.regime == "one-pass":  # visited and skipped problems do not come again
                 ahead = np.sort(unvisited(len(self.problems), options.seed, cursor))
             fresh = counts_of(
                 self._rollouts.graded(segment.start, step, ahead.tolist()), [self.problems[index] for index in ahead.tolist()]
@@ -141,9 +141,9 @@ class TrainingData:
         return Prepared(counts, weights, plan)
 
     def _weights(self, segment: Segment, counts: Counts | None, ahead: np.ndarray) -> tuple[Weights, np.ndarray | None]:
-        """The weights of a segment, zero for what cannot be trained on; and whether each problem can be, None where all can.
+        """The weights of a segment, zero for problems that cannot be trained on, and a flag for each problem that can (None if all can).
 
-        ahead: the problems that may still come, whose counts are of one student; the others have weight zero.
+        ahead: the problems that may still come, all with counts of the same student; the others get weight zero.
         """
         options, count = self.options, len(self.problems)
         if isinstance(options.given, Weights):
@@ -151,7 +151,7 @@ class TrainingData:
         elif options.given == DA_KD:
             weights = normalised(np.ones(count))
         else:
-            # Without pass rates every weight is the same, whatever the counts.
+            # A method without pass rates gives every problem the same weight, so any counts will do.
             k, K = counts if counts is not None else (np.zeros(count, dtype=int), np.ones(count, dtype=int))
             weights = weigh(options.weighting, k[ahead], K[ahead])
             if len(ahead) < count:
@@ -174,20 +174,20 @@ class TrainingData:
         return weights, usable
 
     def _with_references(self, segment: Segment, asked: np.ndarray) -> np.ndarray:
-        """Of each problem, whether it was `asked` for and has a reference with a supervised token; makes the references not made yet."""
+        """For each problem, whether it is in `asked` and has a reference with a supervised token. Makes missing references."""
         self.references.add([self.problems[index] for index in asked], segment.start)
         usable = np.zeros(len(self.problems), dtype=bool)
         usable[[index for index in asked.tolist() if any(self._rows.mask(self._reference(index)))]] = True
         return usable
 
     def _check_contexts(self, segment: Segment, plan: Plan) -> None:
-        """Raise `UserError` naming a problem whose reference, or longest possible rollout, exceeds a model's context: now, not updates later."""
+        """Raise `UserError` if a problem's reference, or its longest possible rollout, exceeds a model's context, before the segment begins."""
         longest = [0] * self._rollouts.sampling.max_new_tokens
         for index in np.unique(plan.indices).tolist():
             self._rows.check_fits(index, self._reference(index) if segment.stage.source == "references" else longest)
 
     def _on_policy(self, step: int, plan: Plan, segment: Segment) -> tuple[int, list[list[int]]]:
-        """(start of the block of updates that `step` is in, a response for each of the block's places)."""
+        """The first update of the block that shares rollouts with `step`, and a response for every place in the block."""
         every, batch = self.options.rollout_every, self.options.batch
         start = segment.start + (step - segment.start) // every * every
         if self._block is None or self._block[0] != start:
@@ -207,10 +207,9 @@ def _replaced(values: np.ndarray, places: np.ndarray, new: np.ndarray) -> np.nda
 def make_training_data(
     config: DistillConfig, rollouts: StudentRollouts, teacher: LoadedModel, counts: Counts | None, given: Weights | str | None = None
 ) -> TrainingData:
-    """The training data of `config`. With `epochs` the number of updates follows from how many problems have a positive weight.
+    """The training data of `config`. With `epochs`, the number of updates depends on how many problems have a positive weight.
 
-    teacher: as it is before training. counts: see `TrainingData`. given: see `BatchOptions`. Raises `UserError` where references of another
-    run do not suit.
+    teacher: before training. counts: see `TrainingData`. given: see `BatchOptions`. Raises `UserError` for unsuitable references of another run.
     """
     student, problems, weighting = rollouts.student, rollouts.problems, config.weighting()
     kept = len(given.kept) if isinstance(given, Weights) else len(problems) if counts is None else len(weigh(weighting, *counts).kept)

@@ -1,4 +1,4 @@
-"""What a training, or the making of its references, reads: problems, student and teacher, chosen and checked the same for both."""
+"""Loads the problems, the student and the teacher, with the same choices and checks for a training and for making its references."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,9 +23,9 @@ from paced_exp.weighting import Weights, normalised
 
 @dataclass(frozen=True)
 class Inputs:
-    """The problems that fit, the models as they are before training, and how many problems were left out as too long.
+    """The problems that fit into the context, the models before training, and how many problems were left out as too long.
 
-    fingerprints: of all that is read, for `RunFolder.claim`. weights: of the problems, where a file gives them, or the name of another source.
+    fingerprints: identify everything that was read, for `RunFolder.claim`. weights: read from a file, or DA_KD, or None.
     """
 
     problems: Sequence[Problem]
@@ -37,7 +37,7 @@ class Inputs:
 
 
 def load_inputs(config: DistillConfig | ReferencesConfig) -> Inputs:
-    """Load what `config` names. Raises `UserError` for what cannot be read, lacks a solution it needs, or does not fit together."""
+    """Load what `config` names. Raises `UserError` if a file cannot be read, a needed solution is missing, or the models do not fit together."""
     needed = solutions_needed(
         teacher_prompt=config.teacher_prompt,
         reference=config.reference if isinstance(config, DistillConfig) else "teacher",
@@ -67,19 +67,19 @@ def load_inputs(config: DistillConfig | ReferencesConfig) -> Inputs:
 
 
 def recipe_of(config: DistillConfig | ReferencesConfig) -> ReferenceRecipe:
-    """How the references of a training, or of a run that makes them, are sampled and chosen."""
+    """How references are sampled and chosen, both in a training and in a run that only makes them."""
     return ReferenceRecipe(
         config.candidates, config.fallback, config.teacher_prompt, config.temperature, config.max_new_tokens, config.seed
     )
 
 
 def weights_in(found: Mapping[str, float], problems: Sequence[Problem], path: str) -> Weights:
-    """The weights of `problems` by their ids. Raises `UserError` naming a problem that has none, and where all are zero."""
+    """The weights of `problems`, looked up by id. Raises `UserError` if a problem has none, or if all are zero."""
     lacking = [problem.id for problem in problems if problem.id not in found]
     if lacking:
         raise UserError(
-            f"`weights` {path} lacks {len(lacking)} of the {len(problems)} problems, for example {lacking[0]!r}; weigh the same `problems`, "
-            "`limit` and `seed`, and give a problem that is to be left out the weight 0"
+            f"`weights` {path} lacks {len(lacking)} of the {len(problems)} problems, for example {lacking[0]!r}; make it with the same "
+            "`problems`, `limit` and `seed`, and give problems to be left out the weight 0"
         )
     values = np.array([found[problem.id] for problem in problems])
     if not values.any():
@@ -88,7 +88,7 @@ def weights_in(found: Mapping[str, float], problems: Sequence[Problem], path: st
 
 
 def _initial_teacher(config: DistillConfig | ReferencesConfig, student: LoadedModel) -> LoadedModel:
-    """The teacher as it is before training: another model, or a frozen copy of the student."""
+    """The teacher before training: another model, or a frozen copy of the student."""
     if config.teacher == "self":
         return replace(student, model=frozen_copy(student.model))
     teacher = load_model(config.teacher, device=config.device, dtype=config.dtype)

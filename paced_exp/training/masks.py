@@ -1,8 +1,8 @@
-r"""Supervision masks: which response tokens the loss is taken on.
+r"""Supervision masks: which response tokens the loss covers.
 
-`all`; `steps`, the worked steps before the final \boxed{...}; `answer`, from that box on; `first:F`, the first ceil(F R) of the R response
-tokens. Tokens behind the last supervised one are not even computed, so `first:0.5` halves the work (Distilling the Essence). There the
-fraction is of the whole sequence; here it is of the response, since a prompt carries no loss.
+`all`; `steps`, the tokens before the final \boxed{...}; `answer`, the tokens from that box on; `first:F`, the first ceil(F R) of R response
+tokens. Tokens after the last supervised one are not computed, so `first:0.5` halves the work, as in "Distilling the Essence". There F is a
+fraction of the whole sequence; here it is a fraction of the response, since a prompt has no loss.
 """
 
 import math
@@ -19,9 +19,9 @@ KINDS = ("all", "steps", "answer", "first:F")
 
 
 def parse_mask(text: str, decode: Decode) -> Mask:
-    """The mask by name, as a function from response ids to a flag a token. decode: ids to text.
+    """The mask called `text`, a function from response ids to a flag for each token. decode: turns ids into text.
 
-    A response without a box is all steps and no answer. Raises `UserError` for an unknown name and for F outside (0, 1].
+    A response without a box has only steps and no answer. Raises `UserError` for an unknown name and for F outside (0, 1].
     """
     if text == "all":
         return lambda ids: [True] * len(ids)
@@ -48,8 +48,8 @@ def _first(fraction: float, ids: Sequence[int]) -> list[bool]:
 
 
 def _split(ids: Sequence[int], decode: Decode, before: bool) -> list[bool]:
-    """Flags of the tokens before the last box, or from the token on that its first character is in."""
+    """Flags of the tokens before the last box, or of those from the box's first character on."""
     start = decode(ids).rfind("\\boxed")
-    # The token that holds character `start` is the first whose prefix, itself included, decodes to more than `start` characters.
+    # The token that holds character `start` is the first with which the decoded text is longer than `start` characters.
     count = len(ids) if start < 0 else bisect_right(range(len(ids)), start, key=lambda index: len(decode(ids[: index + 1])))
     return [(index < count) == before for index in range(len(ids))]

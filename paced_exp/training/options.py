@@ -14,7 +14,7 @@ from paced_exp.training.segments import parse_recompute
 from paced_exp.training.stages import parse_stages
 from paced_exp.weighting import Weighting
 
-DA_KD = "da-kd"  # in place of a file of weights
+DA_KD = "da-kd"  # the value of `weights` that is not the name of a file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,10 +22,10 @@ class WeightingOptions(Weighting):
     """The weights.
 
     Attributes:
-        weights: file of the weight of each problem (.jsonl, .csv or .parquet, as paced weights writes), in place of method; or da-kd: student's over teacher's cross-entropy on the reference
-        weight_by: loss (weighted in it) or sampling (problems drawn in proportion to their weights)
-        pass_rates: pass_rates.parquet of the same student, or counts of your own (.jsonl or .csv with problem_id, k and K); rolled out here when left out
-        recompute: pass rates again: never, stages (at their boundaries), or a number of updates
+        weights: in place of method: a file with each problem's weight (.jsonl, .csv or .parquet, as paced weights writes), or da-kd: the student's cross-entropy on the reference over the teacher's
+        weight_by: loss (weights multiply the loss) or sampling (problems are drawn in proportion to their weights)
+        pass_rates: pass_rates.parquet of the same student, or your own counts (.jsonl or .csv with problem_id, k and K); measured before training when left out
+        recompute: when pass rates are measured again: never, stages (where a new stage begins), or a number (every so many updates)
     """
 
     weights: str | None = None
@@ -38,23 +38,21 @@ class WeightingOptions(Weighting):
         parse_recompute(self.recompute)
         if self.weights is not None:
             if self.weighting() != Weighting():
-                raise UserError(f"`weights` {self.weights} holds the weights themselves; leave out `method` {self.method} and its options")
+                raise UserError(
+                    f"`weights` {self.weights} already determines the weights; leave out `method` {self.method} and its options"
+                )
             if self.pass_rates is not None:
-                raise UserError(
-                    f"`pass_rates` {self.pass_rates} plays no part where `weights` holds the weights themselves; give one of them"
-                )
+                raise UserError(f"`pass_rates` {self.pass_rates} has no effect where `weights` is given; give one of them")
             if self.recompute.isdigit():
-                raise UserError(
-                    f"`recompute` {self.recompute} plays no part where `weights` holds the weights themselves: they stay as they are"
-                )
+                raise UserError(f"`recompute` {self.recompute} has no effect where `weights` is given; leave it out")
 
     @property
     def needs_pass_rates(self) -> bool:
-        """Whether the weights are made from pass rates."""
+        """Whether the weights are computed from pass rates."""
         return self.weights is None and super().needs_pass_rates
 
     def weighting(self) -> Weighting:
-        """The weight scheme alone."""
+        """The weight scheme without the other options."""
         return Weighting(**{option.name: getattr(self, option.name) for option in fields(Weighting)})
 
 
@@ -63,11 +61,11 @@ class LossOptions(Options):
     """The loss.
 
     Attributes:
-        stages: DIVERGENCE[@references|@rollouts]:FRACTION joined by commas; forward_kl, reverse_kl, jsd, akl or cross_entropy
-        jsd_beta: 0 forward KL, 1 reverse KL, between them the generalised Jensen-Shannon divergence
+        stages: stages of the training, DIVERGENCE[@references|@rollouts]:FRACTION joined by commas; the divergences are forward_kl, reverse_kl, jsd, akl and cross_entropy
+        jsd_beta: parameter of jsd, from 0 to 1: 0 is forward KL, 1 is reverse KL, and in between is the generalised Jensen-Shannon divergence
         loss_temperature: divides the logits of both models in the loss
-        loss_chunk: tokens whose softmaxes are held at a time; all of a micro-batch when left out
-        supervise: response tokens with a loss: all, steps, answer, or first:F
+        loss_chunk: number of tokens whose softmaxes are in memory at a time; all of a micro-batch when left out
+        supervise: response tokens that the loss covers: all, steps (before the boxed answer), answer (from the box on), or first:F (the first fraction F)
     """
 
     stages: str = "forward_kl"
@@ -79,7 +77,7 @@ class LossOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.at_least(1, "loss_chunk")
-        divergence("jsd", jsd_beta=self.jsd_beta)  # checked even where no stage is jsd: an option out of range is a mistake
+        divergence("jsd", jsd_beta=self.jsd_beta)  # checked even if no stage is jsd, since a value out of range is a mistake
         self.positive("loss_temperature")
         for stage in parse_stages(self.stages):
             divergence(stage.divergence, jsd_beta=self.jsd_beta)
@@ -88,17 +86,17 @@ class LossOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingTeacherOptions(TeacherOptions):
-    """The teacher, its references and its part in training.
+    """The teacher and its references in training.
 
     Attributes:
-        teacher: lab:NAME, a folder, or a hub id, reading the student's tokens; or `self`, the student itself
-        teacher_update: of a teacher that is the student itself: frozen, live, or ema
-        ema_decay: share of itself that an ema teacher keeps at an update
-        reference: teacher (sampled, the teacher reading its prompt) or solution (the worked solution itself)
-        references: folder of another run, whose references of the same teacher are read first
-        teacher_statistics: of a frozen teacher on references: live, exact (all logits, cached), topk (with a tail bucket, cached), or auto: exact up to 4,096 tokens in the vocabulary, else topk
-        top_k: tokens a position that topk keeps
-        cache: folder of the cache, which runs may share; in the run's folder when left out
+        teacher: lab:NAME, a folder, or a hub id; it must read the student's tokens; or `self`, the student itself
+        teacher_update: how a teacher that is the student itself changes: frozen (stays as before training), live (is the student), or ema (moving average of the student)
+        ema_decay: decay of the ema teacher, the share of its own weights that it keeps at each update
+        reference: where references come from: teacher (sampled from it) or solution (the problem's worked solution)
+        references: folder of another run with the same teacher, whose references are used before any is sampled
+        teacher_statistics: cached predictions of a frozen teacher on references: live (none), exact (all logits), topk (top_k and a tail bucket), auto (exact up to a vocabulary of 4,096, else topk)
+        top_k: number of tokens that topk keeps at each position
+        cache: folder of the cache, which several runs may share; in the run's folder when left out
     """
 
     candidates: int = 2
@@ -116,9 +114,7 @@ class TrainingTeacherOptions(TeacherOptions):
         if not 0 <= self.ema_decay < 1:
             raise UserError(f"`ema_decay` {self.ema_decay} must be at least 0 and below 1")
         if self.teacher != "self" and self.teacher_update != "frozen":
-            raise UserError(
-                f"`teacher_update` {self.teacher_update} needs `teacher` self; {self.teacher} is another model and stays frozen"
-            )
+            raise UserError(f"`teacher_update` {self.teacher_update} only applies to `teacher` self; {self.teacher} is frozen")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,20 +122,20 @@ class UpdateOptions(Options):
     """The updates.
 
     Attributes:
-        steps: updates; 200 when neither this nor epochs is given
-        epochs: passes over the problems of positive weight, instead of steps
-        regime: multi-pass (problems come again when all were visited) or one-pass (no problem is visited twice; refused where they do not suffice)
-        accounting: of updates: equal-updates (problems of weight zero are passed over) or as-published (they stay in the batch, without a loss)
-        batch: problems an update
-        micro_batch: problems in memory at once on each device, a divisor of the batch
-        learning_rate: peak, of AdamW; the default was chosen for the lab's models (docs/distillation.md), billions of parameters want about 1e-6
-        schedule: of the learning rate: constant, linear or cosine (both to zero)
-        warmup: updates of linear warm-up, at the start of every stage
-        weight_decay: of AdamW
-        max_grad_norm: gradients are clipped to this norm
-        rollout_every: updates that share one set of on-policy rollouts; 1 is strictly on-policy
+        steps: number of updates; 200 when neither this nor epochs is given
+        epochs: number of passes over the problems of positive weight, instead of steps
+        regime: multi-pass (problems are visited again after all were visited) or one-pass (no problem is visited twice; refused if there are too few)
+        accounting: what happens to problems of weight zero: equal-updates (they are skipped, and others fill the batch) or as-published (they stay in the batch, without a loss)
+        batch: problems per update
+        micro_batch: problems in memory at once on each device; must divide the batch
+        learning_rate: peak learning rate of AdamW; the default was chosen for the lab's models (docs/distillation.md), models of billions of parameters need about 1e-6
+        schedule: learning-rate schedule: constant, or a linear or cosine decay to zero
+        warmup: updates of linear warm-up at the start of every stage
+        weight_decay: weight decay of AdamW
+        max_grad_norm: norm to which gradients are clipped
+        rollout_every: number of updates that share one set of the student's rollouts; 1 is strictly on-policy
         checkpoint_every: updates between checkpoints
-        precision: float32, or bf16 (autocast, weights and updates in float32)
+        precision: float32, or bf16 (autocast; weights and updates stay in float32)
         report_to: none, tensorboard or wandb
         training_arguments: JSON object of further transformers.TrainingArguments, such as {"fsdp": "full_shard"}
     """
@@ -170,7 +166,7 @@ class UpdateOptions(Options):
             raise UserError(f"`steps` {self.steps} and `epochs` {self.epochs:g} both say how long to train; give one of them")
         if self.regime == "one-pass" and self.epochs is not None and self.epochs > 1:
             raise UserError(
-                f"`epochs` {self.epochs:g} visits problems again, which `regime` one-pass does not; give at most 1, or multi-pass"
+                f"`epochs` {self.epochs:g} visits problems more than once, which `regime` one-pass forbids; give at most 1, or take multi-pass"
             )
         if self.batch % self.micro_batch:
             raise UserError(f"`micro_batch` {self.micro_batch} must divide `batch` {self.batch}")
@@ -180,14 +176,14 @@ class UpdateOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class FinalEvaluationOptions(Options):
-    """The evaluation that follows.
+    """The evaluation after training.
 
     Attributes:
-        evaluate: problems to evaluate on, as `problems`; none to skip
-        samples: responses a problem in the evaluation
+        evaluate: problems to evaluate on, given as for problems; none skips the evaluation
+        samples: responses per problem in the evaluation
         evaluate_limit: at most so many evaluation problems of each source, drawn as for limit
-        retention: evaluation sources on which a drop counts as forgetting
-        base_evaluation: folder of the student's finished evaluation with the same options; evaluated here when left out
+        retention: evaluation sources on which a drop of accuracy counts as forgetting
+        base_evaluation: folder of a finished evaluation of the student with the same options; when left out, the student is evaluated too
     """
 
     evaluate: str = LAB_TIERS

@@ -1,4 +1,4 @@
-"""The files of other runs that a training reads, checked before it rolls out anything."""
+"""Checks the files of other runs that a training will read, before anything is rolled out."""
 
 from pathlib import Path
 
@@ -11,9 +11,9 @@ from paced_exp.training.inputs import Inputs, recipe_of
 
 
 def check_other_runs(config: DistillConfig, inputs: Inputs) -> None:
-    """Read the pass rates and the references of other runs that `config` names, if any, as the training will do.
+    """Read the pass rates and references of other runs that `config` names, in the same way as the training will.
 
-    Raises `UserError` for files that cannot be read, or that belong to another student, teacher or recipe.
+    Raises `UserError` if a file cannot be read, or belongs to another student, teacher or recipe.
     """
     if config.pass_rates is not None and config.needs_pass_rates:
         fingerprint = Fingerprint.of(inputs.student, temperature=config.temperature, max_new_tokens=config.max_new_tokens)

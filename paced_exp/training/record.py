@@ -1,4 +1,4 @@
-"""What a training run leaves in its record, from its files alone where it can: a resumed run gives the same."""
+"""The record of a training, made from the run's files where possible, so that a resumed run gives the same."""
 
 import json
 from pathlib import Path
@@ -18,8 +18,8 @@ from paced_exp.training.trainer import PacedTrainer
 def training_record(config: DistillConfig, trainer: PacedTrainer, teacher: LoadedModel) -> dict[str, Any]:
     """The record of a finished training: weights and segments, references, the cache's size and error, updates, FLOPs, tokens, seconds.
 
-    teacher: as it was before training. FLOPs are those of `PacedTrainer.floating_point_ops`; cache_flops what the cache's
-    statistics cost to make, counted anew for every segment, since its problems may be others.
+    teacher: before training. flops: as `PacedTrainer.floating_point_ops` counts them. cache_flops: the cost of filling the cache, summed over
+    the segments, since each may have other problems.
     """
     data, folder = trainer.data, trainer.data.folder
     lines = [json.loads(line) for line in (folder / "training" / "metrics.jsonl").read_text().splitlines()]
@@ -61,13 +61,13 @@ def training_record(config: DistillConfig, trainer: PacedTrainer, teacher: Loade
 
 
 def _visits(plan: Plan) -> dict[str, int]:
-    """How a segment visits problems: how many, the most visits of one, and how many had been passed over, or visited, by its end."""
+    """How a segment visits problems: how many it visits, the most visits of one, and how many were visited or skipped by its end."""
     _, visits = np.unique(plan.indices, return_counts=True)
     return {"visited": len(visits), "most_visits": int(visits.max()), "scanned": plan.cursor}
 
 
 def _generated(folder: Path) -> dict[str, int]:
-    """Responses and tokens that the run sampled from the student."""
+    """Number of responses and tokens that the run sampled from the student."""
     found = {"responses": 0, "tokens": 0}
     for journal in [*folder.glob("rollouts-*.jsonl"), *folder.glob("pass_rate_rollouts-*.jsonl")]:
         made = ChunkStore(folder, journal.stem).lengths()

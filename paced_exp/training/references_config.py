@@ -1,4 +1,4 @@
-"""The options of making references."""
+"""The configuration of the command that makes references."""
 
 from dataclasses import dataclass, fields
 from typing import Literal
@@ -17,15 +17,15 @@ class ReferencesConfig(TeacherOptions, SamplingOptions, LimitedProblemOptions, E
     """Whose responses to sample as references, and how.
 
     Attributes:
-        student: lab:NAME, a folder, or a hub id; the model that is to be trained on the references
-        teacher: lab:NAME, a folder, or a hub id, reading the student's tokens; or `self`, the student itself
-        temperature: of sampling, above 0
-        teacher_statistics: over the references, for distill --cache: none, exact (all logits), topk (with a tail bucket), or auto: exact up to 4,096 tokens in the vocabulary, else topk
-        top_k: tokens a position that topk keeps
-        loss_temperature: of the loss that is to read the statistics; topk is made at it
-        cache: folder of the statistics, which runs may share; OUT/teacher_cache when left out
-        dtype: of the teacher: auto (float32 on a CPU), float32, bfloat16 or float64
-        seed: of the candidates, and of the choice of problems
+        student: lab:NAME, a folder, or a hub id of the model that will be trained on the references
+        teacher: lab:NAME, a folder, or a hub id; it must read the student's tokens; or `self`, the student itself
+        temperature: sampling temperature, above 0
+        teacher_statistics: cached predictions of the teacher, for distill --cache: none, exact (all logits), topk (top_k and a tail bucket), auto (exact up to a vocabulary of 4,096, else topk)
+        top_k: number of tokens that topk keeps at each position
+        loss_temperature: temperature of the loss that will read the statistics; topk statistics depend on it
+        cache: folder of the statistics, which several runs may share; OUT/teacher_cache when left out
+        dtype: precision of the teacher: auto (float32 on a CPU), float32, bfloat16 or float64
+        seed: seed of the candidates and of the choice of problems
     """
 
     student: str = "lab:student"
@@ -41,15 +41,13 @@ class ReferencesConfig(TeacherOptions, SamplingOptions, LimitedProblemOptions, E
         super().__post_init__()
         self.at_least(1, "top_k")
         if self.cache is not None and self.teacher_statistics == "none":
-            raise UserError(
-                "`cache` is for the teacher's statistics, of which `teacher_statistics` none makes none; take auto, exact or topk"
-            )
+            raise UserError("`cache` has no effect with `teacher_statistics` none; leave it out, or take auto, exact or topk")
 
 
 def references_for(training: DistillConfig, *, out: str = ReferencesConfig.out, cache: str | None = None) -> ReferencesConfig:
-    """The options of making the references that `training` reads; without the teacher's statistics where it computes them live.
+    """The configuration of the run that makes the references for `training`; without the teacher's statistics if `training` computes them live.
 
-    out, cache: of the references' run.
+    out, cache: options of the references' run.
     """
     shared = {field.name for field in fields(ReferencesConfig)} - {"teacher_statistics", "cache", "out"}
     options = {name: getattr(training, name) for name in shared}

@@ -1,4 +1,4 @@
-"""The making of references put together: problems, models, candidates, choice; and the teacher's statistics over what was chosen."""
+"""The run that makes references: load problems and models, sample candidates, choose, and compute the teacher's statistics."""
 
 from typing import Any
 
@@ -19,9 +19,9 @@ from paced_exp.training.row_builder import RowBuilder
 
 
 def sample_references(config: ReferencesConfig) -> dict[str, Any]:
-    """Make (or go on making) the references of all problems in the run's folder, for distillations to read; returns the record.
+    """Make the references of all problems in the run's folder, for distillations to read, or resume. Returns the record.
 
-    Raises `UserError` for anything the user can mend.
+    Raises `UserError` for anything that the user can fix.
     """
     run = RunFolder(config.out, config)
     return run.recorded(KIND, lambda: _sample_references(config, run))
@@ -37,7 +37,7 @@ def _sample_references(config: ReferencesConfig, run: RunFolder) -> dict[str, An
     recipe = recipe_of(config)
     with grading.Grader() as grader, clock("references"):
         references = SampledReferences(RunContext(run.path, engines, grader), recipe, inputs.teacher, inputs.student)
-        # Of update 0, as in a training that weighs all problems alike.
+        # As at update 0 of a training in which all problems have the same weight.
         references.add(inputs.problems, 0)
     engines.close()
     with clock("teacher statistics"):
@@ -55,7 +55,7 @@ def _sample_references(config: ReferencesConfig, run: RunFolder) -> dict[str, An
 
 
 def _statistics(config: ReferencesConfig, run: RunFolder, inputs: Inputs, references: SampledReferences) -> dict[str, Any]:
-    """Write the teacher's statistics over every reference; returns their size. Raises `UserError` for one longer than a model's context."""
+    """Write the teacher's statistics on every reference and return their size. Raises `UserError` if a reference exceeds a model's context."""
     builder = RowBuilder(inputs.problems, inputs.student, inputs.teacher, config.teacher_prompt, parse_mask("all", lambda ids: ""))
     rows = []
     for index, problem in enumerate(inputs.problems):

@@ -1,4 +1,4 @@
-"""A problem and a response made into the row that is trained on: the prompts of student and teacher, and the supervised tokens."""
+"""Makes rows for training from problems and responses: the prompts of student and teacher, and the supervised tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +13,9 @@ from paced_exp.training.masks import Mask
 
 @dataclass(frozen=True)
 class RowBuilder:
-    """Makes rows of `problems`, by their index.
+    """Makes rows of `problems`, which are given by their index.
 
-    teacher: as it is before training, which may be the student itself. teacher_prompt: what it reads before the response. mask: which
-    tokens of a response have a loss.
+    teacher: before training; it may be the student itself. teacher_prompt: what it reads before the response. mask: the supervised tokens.
     """
 
     problems: Sequence[Problem]
@@ -26,12 +25,12 @@ class RowBuilder:
     mask: Mask
 
     def row(self, index: int, response: list[int], weight: float) -> Row:
-        """Problem `index` with a response."""
+        """The row of problem `index` with this response and weight."""
         student_prompt, teacher_prompt = self._prompts_of(index)
         return make_row(self.problems[index].id, student_prompt, teacher_prompt, response, self.mask(response), weight)
 
     def check_fits(self, index: int, response: Sequence[int]) -> None:
-        """Raise `UserError` naming problem `index` where a prompt and the response exceed the student's or the teacher's context."""
+        """Raise `UserError` naming problem `index` if prompt and response exceed the context of the student or the teacher."""
         for model, prompt in zip((self.student.model, self.teacher.model), self._prompts_of(index), strict=True):
             check_fits(model, prompt, response, self.problems[index].id)
 

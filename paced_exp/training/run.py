@@ -1,10 +1,9 @@
-"""A distillation run put together: models, pass rates, data, teachers, trainer; and the evaluation of what came out."""
+"""The run of a distillation: load models, measure pass rates, train, and evaluate the trained student."""
 
 import os
 import shutil
 import sys
 from contextlib import nullcontext
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -36,8 +35,8 @@ from paced_exp.training.record import training_record
 from paced_exp.training.student_rollouts import StudentRollouts
 from paced_exp.training.trainer import PacedTrainer
 
-DONE = "trained.json"  # written last, so that a run killed in its evaluation does not train again
-# How messages about the evaluation name its options, which have other names here.
+DONE = "trained.json"  # written after training, so that a run killed in its evaluation does not train again
+# Names, in messages, of the evaluation's options, which have other names in a distillation.
 _EVALUATION_OPTIONS = {
     "problems": "`evaluate`",
     "limit": "`evaluate_limit`",
@@ -46,17 +45,9 @@ _EVALUATION_OPTIONS = {
 }
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A finished training: its part of the record, and whether this process is the one that writes."""
-
-    record: dict[str, Any]
-    main_process: bool
-
-
-def train_run(config: DistillConfig, run: RunFolder) -> Trained:
-    """Train (or resume, or find trained) the run of `config` in its folder."""
-    transformers_logging.disable_progress_bar()  # a bar for every checkpoint's shards would drown this package's own
+def train_run(config: DistillConfig, run: RunFolder) -> dict[str, Any]:
+    """Train the run of `config` in its folder, or resume it, or find it trained. Returns the training's part of the record."""
+    transformers_logging.disable_progress_bar()  # bars for the shards of every checkpoint would hide this package's own
     state = PartialState(**_process_options(config.device))
     processes = Processes(state.is_main_process, state.wait_for_everyone)
     if (done := _trained(run, processes)) is not None:
@@ -88,29 +79,29 @@ def train_run(config: DistillConfig, run: RunFolder) -> Trained:
         data.references.write(run / "references.parquet")
         write_checked(run / DONE, {"kind": "training", "record": record, "model": digests(run / "model")})
     processes.wait()
-    return Trained(record, processes.main)
+    return record
 
 
-def _trained(run: RunFolder, processes: Processes) -> Trained | None:
-    """The finished training that the folder holds, None where there is none, or where its model is not as it was written."""
+def _trained(run: RunFolder, processes: Processes) -> dict[str, Any] | None:
+    """The record of a finished training in the folder. None if there is none, or if its model has changed since it was written."""
     if processes.main and (run / DONE).exists():
         wrong = fault(run / "model", read_checked(run / DONE, "training")["model"])
         if wrong is not None:
             print(f"warning: {run / 'model'} is damaged: {wrong}; it is made again from the last checkpoint", file=sys.stderr)
             (run / DONE).unlink()
     processes.wait()
-    return Trained(read_checked(run / DONE, "training")["record"], processes.main) if (run / DONE).exists() else None
+    return read_checked(run / DONE, "training")["record"] if (run / DONE).exists() else None
 
 
 def _process_options(device: str) -> dict[str, Any]:
-    # Processes wait while the first one rolls out, which can take hours.
+    # The other processes wait while the first one rolls out, which can take hours.
     options: dict[str, Any] = {"timeout": timedelta(days=2)} if int(os.environ.get("WORLD_SIZE", "1")) > 1 else {}
     on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
     return options | ({"cpu": True} if on_cpu else {})
 
 
 def _save_model(trainer: PacedTrainer, folder: Path, processes: Processes) -> None:
-    """The trained student in transformers' layout, in folder/model, there when whole."""
+    """Write the trained student to folder/model in transformers' layout. The folder only appears when it is complete."""
     partial = folder / ".model"
     with written_whole(f"{folder / 'model'}", partial):
         trainer.save_model(str(partial))
@@ -124,7 +115,7 @@ def _save_model(trainer: PacedTrainer, folder: Path, processes: Processes) -> No
 
 
 def evaluation_config(config: DistillConfig, run: RunFolder) -> EvaluateConfig | None:
-    """What evaluates the trained student against the one it started from; None where `evaluate` is none."""
+    """The evaluation of the trained student, compared with the student before training; None if `evaluate` is none."""
     if config.evaluate == "none":
         return None
     lab = all(part.strip().startswith("lab:") for part in config.evaluate.split(","))
@@ -133,7 +124,7 @@ def evaluation_config(config: DistillConfig, run: RunFolder) -> EvaluateConfig |
         problems=config.evaluate,
         samples=config.samples,
         limit=config.evaluate_limit,
-        columns=None if lab else config.columns,  # of the training problems' file, and the evaluation's where it has columns
+        columns=None if lab else config.columns,  # the training problems' columns, also for the evaluation's files
         skip_long=config.skip_long,
         against=config.base_evaluation or config.student,
         retention=config.retention,
@@ -147,21 +138,21 @@ def evaluation_config(config: DistillConfig, run: RunFolder) -> EvaluateConfig |
 
 
 def _check_evaluation(config: DistillConfig, run: RunFolder) -> None:
-    """Raise `UserError` for an evaluation that cannot be made after the training, or not be compared with `base_evaluation`."""
+    """Raise `UserError` if the evaluation after training, or its comparison with `base_evaluation`, would fail."""
     evaluation = evaluation_config(config, run)
     if evaluation is None:
         return
     if config.base_evaluation and not is_finished(config.base_evaluation):
         raise UserError(
             f"`base_evaluation` {config.base_evaluation} is not the folder of a finished evaluation; give the `out` of one, "
-            "or leave the option out: the student is then evaluated here"
+            "or leave the option out, and the student is evaluated too"
         )
     with renaming(_EVALUATION_OPTIONS):
         check_evaluation(evaluation)
 
 
 def evaluate_run(config: DistillConfig, run: RunFolder) -> dict[str, Any] | None:
-    """Evaluate the trained student; None where `evaluate` is none."""
+    """Evaluate the trained student; None if `evaluate` is none."""
     evaluation = evaluation_config(config, run)
     if evaluation is None:
         return None
@@ -170,22 +161,22 @@ def evaluate_run(config: DistillConfig, run: RunFolder) -> dict[str, Any] | None
 
 
 def distill(config: DistillConfig) -> dict[str, Any]:
-    """Run (or resume) a distillation and return its record. Raises `UserError` for anything the user can mend.
+    """Run (or resume) a distillation and return its record. Raises `UserError` for anything that the user can fix.
 
-    Under `accelerate launch` every process trains; the first one alone rolls out, evaluates and writes, and the others get an empty record.
+    Under `accelerate launch` every process trains. Only the first one rolls out, evaluates and writes; the others get an empty record.
     """
     run = RunFolder(config.out, config)
     return run.recorded(KIND, lambda: _distill(config, run), main=_is_first_process())
 
 
 def _is_first_process() -> bool:
-    """Of those that a launcher started; asked of the environment, since their group is made only when there is work to do."""
+    """Whether this is the first process of a launcher. Read from the environment, since the process group only exists once training begins."""
     return int(os.environ.get("WORLD_SIZE", "1")) == 1 or int(os.environ.get("RANK", "0")) == 0
 
 
 def _distill(config: DistillConfig, run: RunFolder) -> dict[str, Any]:
     trained = train_run(config, run)
-    if not trained.main_process:
+    if not _is_first_process():
         return {}
     clock = StageClock(run / "seconds.json")
     with clock("evaluation"):
@@ -193,7 +184,7 @@ def _distill(config: DistillConfig, run: RunFolder) -> dict[str, Any]:
     return {
         "kind": KIND,
         "config": configs.as_dict(config),
-        **trained.record,
+        **trained,
         "evaluation": evaluation,
         "seconds": clock.seconds,
         "provenance": provenance(config.seed),

@@ -1,7 +1,7 @@
-"""Segments of a run: stretches of updates with one stage and one set of weights; and which problem each update trains on.
+"""Segments of a run, which are ranges of updates with one stage and one set of weights; and the problems that each update trains on.
 
-Every choice is a function of the update's number and the seed, so that processes, restarts and methods agree: an epoch is one permutation
-of all problems, the same for every method, in which problems of weight zero are passed over unless the accounting is `as-published`.
+Every choice depends only on the update's number and the seed, so that processes, restarts and methods agree. An epoch is one permutation of
+all problems, the same for every method. Problems of weight zero are skipped, unless the accounting is `as-published`.
 """
 
 import itertools
@@ -17,7 +17,7 @@ from paced_exp.weighting import Weights, sample_in_proportion
 
 @dataclass(frozen=True)
 class Segment:
-    """Updates start .. end-1, all of one stage. recompute: pass rates are rolled out again at its start, by the student as it is then."""
+    """Updates start .. end-1, all of one stage. recompute: whether pass rates of the current student are measured at the start."""
 
     start: int
     end: int
@@ -26,18 +26,18 @@ class Segment:
 
 
 def parse_recompute(text: str) -> int | None:
-    """The N of "every N updates"; None for `never` and `stages`. Raises `UserError` for anything else."""
+    """The number of updates in `text`; None for `never` and `stages`. Raises `UserError` for anything else."""
     if text in ("never", "stages"):
         return None
     if text.isdigit() and int(text) > 0:
         return int(text)
-    raise UserError(f"`recompute` {text} is not known; known: never, stages (at their boundaries), or a number of updates of at least 1")
+    raise UserError(f"`recompute` {text} is not known; known: never, stages (where a new stage begins), or a number of updates, at least 1")
 
 
 def make_segments(stages: list[Stage], steps: int, recompute: str) -> list[Segment]:
-    """The segments of a run of `steps` updates: cut at stage boundaries and, for a number, every so many updates.
+    """The segments of a run of `steps` updates. A new one begins with each stage and, if `recompute` is a number, every so many updates.
 
-    Raises `UserError` for fewer than one update and for a stage that gets none.
+    Raises `UserError` for fewer than one update, and if a stage gets none.
     """
     if steps < 1:
         raise UserError(f"`steps` {steps} must be at least 1")
@@ -56,9 +56,9 @@ def make_segments(stages: list[Stage], steps: int, recompute: str) -> list[Segme
 class Passing:
     """How updates pass over the problems.
 
-    batch: problems an update. weight_by: `loss`: the problems in the order of the permutations, weighted in the loss; `sampling`: problems drawn
-    in proportion to their weights, each with weight one in the loss. regime: `one-pass` visits no problem twice; `multi-pass` begins again.
-    accounting: `equal-updates` passes over problems of weight zero; `as-published` leaves them in the batch, where they have no loss.
+    batch: problems per update. weight_by: `loss` takes problems in the order of the permutations and weights them in the loss; `sampling` draws
+    them in proportion to their weights and gives each the weight one in the loss. regime: `one-pass` visits no problem twice; `multi-pass` starts
+    over. accounting: `equal-updates` skips problems of weight zero; `as-published` keeps them in the batch, without a loss.
     """
 
     batch: int
@@ -71,8 +71,8 @@ class Passing:
 class Plan:
     """The problems that a segment trains on.
 
-    indices (updates x batch,): in the order in which they are trained on. weights (problems,): of each problem in the loss. cursor: where in
-    the stream of permutations the next segment goes on.
+    indices (updates x batch,): the problems, in training order. weights (problems,): of each problem in the loss. cursor: position in the
+    stream of permutations at which the next segment goes on.
     """
 
     indices: np.ndarray
@@ -83,8 +83,8 @@ class Plan:
 def make_plan(segment: Segment, weights: Weights, passing: Passing, seed: int, cursor: int, usable: np.ndarray | None = None) -> Plan:
     """The plan of `segment`.
 
-    usable (problems,): whether a problem can be trained on at all; all can where it is None. A problem of positive weight must be usable.
-    Raises `UserError` where one pass does not suffice, naming how many more problems it takes.
+    usable (problems,): whether each problem can be trained on; None if all can. Problems of positive weight must be usable.
+    Raises `UserError` if one pass has too few problems, and says how many more are needed.
     """
     size = (segment.end - segment.start) * passing.batch
     count = len(weights.values)
@@ -102,22 +102,22 @@ def make_plan(segment: Segment, weights: Weights, passing: Passing, seed: int, c
         order = np.random.default_rng([seed, 1, epoch]).permutation(count)[offset:]
         chosen = np.flatnonzero(kept[order])[: size - len(indices)]
         indices += order[chosen].tolist()
-        # Past the last problem taken; an epoch that is used up is left for the next one.
+        # Move past the last problem taken, or to the next epoch if this one is used up.
         cursor += int(chosen[-1]) + 1 if len(indices) == size else len(order)
-    # In the loss, weights have mean one over what the batches are drawn from.
+    # In the loss, weights have mean one over the problems that batches are drawn from.
     scale = kept.sum() / count
     return Plan(np.array(indices), weights.values * scale, cursor)
 
 
 def unvisited(count: int, seed: int, cursor: int) -> np.ndarray:
-    """The problems that one pass over `count` of them has not come to at `cursor`, in the order in which they come."""
+    """The problems that one pass over `count` problems has not reached at `cursor`, in the order in which it visits them."""
     return np.random.default_rng([seed, 1, 0]).permutation(count)[cursor:]
 
 
 def _too_few(size: int, found: int, kept: int, count: int, segment: Segment) -> UserError:
     more = math.ceil((size - found) * count / kept)
     return UserError(
-        f"`regime` one-pass: updates {segment.start + 1} to {segment.end} need {size} problems that were not visited before, and {found} are left "
-        f"of the {kept} that can be trained on among {count}; at that share {more} more `problems` are needed: raise `limit`, lower `steps`, or "
+        f"`regime` one-pass: updates {segment.start + 1} to {segment.end} need {size} unvisited problems, but {found} are left "
+        f"of the {kept} usable ones among {count}; about {more} more `problems` are needed: raise `limit`, lower `steps`, or "
         "take `regime` multi-pass"
     )

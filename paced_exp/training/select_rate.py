@@ -1,4 +1,4 @@
-"""Training and evaluation of every pair of learning rate and updates in a selection's grid, on the unweighted baseline."""
+"""Trains and evaluates every pair of a learning rate and a number of updates in the grid of a selection."""
 
 import dataclasses
 from pathlib import Path
@@ -16,7 +16,7 @@ from paced_exp.training.selection_grid import SelectionConfig, best_first, read_
 
 
 def select(config: SelectionConfig) -> list[dict[str, Any]]:
-    """Train and evaluate every pair that has no record yet; returns all records of the grid, the best first."""
+    """Train and evaluate every pair that has no record yet. Returns all records of the grid, the best first."""
     training = config.baseline()
     base = EvaluateConfig(
         model=training.student,

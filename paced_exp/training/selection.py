@@ -1,11 +1,11 @@
-"""Choose learning rate and number of updates, on the unweighted baseline alone, before any method is compared.
+"""Choose the learning rate and the number of updates on the unweighted baseline, before methods are compared.
 
     python -m paced_exp.training.selection                               # distillation: forward KL on the teacher's references
     python -m paced_exp.training.selection --setting self-distillation   # reverse KL on the student's own rollouts, its initial self as teacher
 
-Every pair of a rate and a number of updates trains once with a seed that no comparison uses, and is evaluated on problems that no comparison
-uses (drawn with the same seed). Chosen is the pair with the highest plain mean of the sources' accuracies, retention left out.
-A record a pair is written into `records`; finished ones are read back.
+Every pair of a learning rate and a number of updates is trained once and evaluated, with a seed and evaluation problems that no comparison
+uses. The best pair has the highest mean of the accuracies on all sources except retention, each source counting the same.
+The record of each pair is written into the folder `records`; pairs that have a record are not trained again.
 """
 
 from paced_exp.core import config as configs
@@ -13,9 +13,11 @@ from paced_exp.core.errors import exit_cleanly
 from paced_exp.training.selection_grid import SelectionConfig, line
 
 
-@configs.command(SelectionConfig, "paced_exp.training.selection", "Learning rate and updates, on the unweighted baseline.")
+@configs.command(
+    SelectionConfig, "paced_exp.training.selection", "Choose the learning rate and the number of updates on the unweighted baseline."
+)
 def main(config: SelectionConfig) -> None:
-    """Run the grid and print it, the best first."""
+    """Run the grid and print its records, the best first."""
     from paced_exp.training.select_rate import select  # torch takes seconds to load, and a bad option should not
 
     for record in select(config):

@@ -1,4 +1,4 @@
-"""The grid of a selection of learning rate and updates, and its records: one a pair, read back and put in order."""
+"""The grid of learning rates and numbers of updates that a selection tries, and the record of each pair."""
 
 import hashlib
 import json
@@ -24,11 +24,11 @@ class SelectionConfig(RunOptions):
 
     Attributes:
         setting: distillation or self-distillation
-        rates: peak learning rates
-        steps: numbers of updates
+        rates: peak learning rates to try
+        steps: numbers of updates to try
         training: JSON object of further options of paced_exp.distill, such as {"student": "lab:student-llama", "teacher": "lab:teacher-llama"}
-        samples: responses a problem in the evaluation
-        seed: of training and of the evaluation problems; the comparisons use 0 to 4
+        samples: responses per problem in the evaluation
+        seed: seed of training and of the evaluation problems; the comparisons use 0 to 4
         out: folder of the runs; the same command resumes them
         records: folder of the records
     """
@@ -53,40 +53,40 @@ class SelectionConfig(RunOptions):
                 raise UserError(f"`{name}` {wrong[0]} must be positive and finite")
 
     def name(self, rate: float | None, steps: int | None) -> str:
-        """Of a pair's record and run: all that decides it, other options than the defaults as a hash; rate None: a pattern for any."""
+        """The name of a pair's record and run, with a hash of `training` and `samples` unless these are the defaults. rate None: a pattern for any."""
         others = [self.training, self.samples]
         digest = hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()[:8]
         at = "*" if rate is None else f"{rate:g}"
         return f"{self.setting}-lr{at}-steps{steps}-seed{self.seed}" + ("" if others == [None, SelectionConfig.samples] else f"-{digest}")
 
     def baseline(self) -> DistillConfig:
-        """The unweighted training of the setting, whose rate and updates are to be chosen. Raises `UserError` for options that cannot be."""
+        """The unweighted training of the setting, before the rate and the updates are chosen. Raises `UserError` for invalid options in `training`."""
         decided = {"method": "uniform", "seed": self.seed, **SETTINGS[self.setting]}
         chosen = ("learning_rate", "steps", "epochs", "out", "base_evaluation")
         return DistillConfig(**further_options(self.training, (*decided, *chosen), "selection"), **decided)
 
 
 def finished(config: SelectionConfig) -> list[dict[str, Any]]:
-    """The records that there are of the setting, whatever their rate, the best first. Nothing is run."""
+    """The existing records of the setting at any rate, the best first. Nothing is run."""
     paths = [path for steps in config.steps for path in Path(config.records).glob(f"{config.name(None, steps)}.json")]
     return best_first([read_selection(path, config) for path in sorted(paths)])
 
 
 def read_selection(path: Path, config: SelectionConfig) -> dict[str, Any]:
-    """The record of a pair. Raises `UserError` for one that is damaged, of another pair, or whose numbers cannot be."""
+    """The record of a pair. Raises `UserError` if it is damaged, belongs to another pair, or has impossible numbers."""
     record = read_checked(path, "selection")
     accuracy = record.get("accuracy")
     if not isinstance(accuracy, dict) or not all(_is_share(value) for value in accuracy.values()):
         problem = "accuracy must be shares from 0 to 1"
     elif not (tiers := [value for source, value in accuracy.items() if source not in config.baseline().retention.split(",")]):
-        problem = "accuracy names no tier"
+        problem = "accuracy has no source but retention"
     elif not _is_share(record.get("mean_of_tiers")) or not math.isclose(record["mean_of_tiers"], sum(tiers) / len(tiers), rel_tol=1e-9):
-        problem = f"mean_of_tiers {record.get('mean_of_tiers')!r} is not the mean of its tiers, {sum(tiers) / len(tiers)!r}"
+        problem = f"mean_of_tiers {record.get('mean_of_tiers')!r} is not the mean accuracy without retention, {sum(tiers) / len(tiers)!r}"
     else:
         rate, steps = record.get("learning_rate"), record.get("steps")
         if isinstance(rate, int | float) and isinstance(steps, int) and path.name == f"{config.name(rate, steps)}.json":
             return record
-        problem = f"it is of rate {rate!r} and {steps!r} updates, and its name is of others"
+        problem = f"it is the record of rate {rate!r} and {steps!r} updates, but its name says otherwise"
     raise UserError(f"{path} is damaged: {problem}; restore it from git, or delete it and select again")
 
 
@@ -95,11 +95,11 @@ def _is_share(value: Any) -> bool:
 
 
 def best_first(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The records by their mean of tiers, the highest first; of equal ones the lower rate."""
+    """The records sorted by mean accuracy, the highest first; ties go to the lower rate."""
     return sorted(records, key=lambda record: (-record["mean_of_tiers"], record["learning_rate"]))
 
 
 def line(record: dict[str, Any]) -> str:
-    """A record for people."""
+    """A record as a line for the terminal."""
     gains = ", ".join(f"{name} {100 * gain['value']:+.1f}" for name, gain in record["difference_to_base"].items())
     return f"rate {record['learning_rate']:<7g} {record['steps']:>4} updates: mean of tiers {record['mean_of_tiers']:.1%}; to the base: {gains}"

@@ -1,4 +1,4 @@
-"""Stages of a training: which divergence, on which responses, for which share of the updates. PACED's two: `forward_kl:0.5,reverse_kl:0.5`."""
+"""Stages of a training: each has a divergence, the responses it is taken on, and a share of the updates. PACED has `forward_kl:0.5,reverse_kl:0.5`."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from paced_exp.losses.divergences import DIVERGENCES, Source
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: the divergence's name, the responses it is taken on (the teacher's references or the student's own rollouts), and its share."""
+    """One stage: the divergence's name, the responses it is taken on (references or the student's rollouts), and its share of the updates."""
 
     divergence: str
     source: Source
@@ -18,17 +18,17 @@ class Stage:
 
     @property
     def name(self) -> str:
-        """As the user writes it, without the share."""
+        """The stage as the user writes it, without its share."""
         return f"{self.divergence}@{self.source}"
 
 
 def parse_stages(text: str) -> list[Stage]:
-    """Stages from `DIVERGENCE[@references|@rollouts][:FRACTION],...`; a single stage needs no fraction.
+    """Parse `DIVERGENCE[@references|@rollouts][:FRACTION],...`. A single stage needs no fraction.
 
     >>> [(s.name, s.fraction) for s in parse_stages("forward_kl:0.5,reverse_kl:0.5")]
     [('forward_kl@references', 0.5), ('reverse_kl@rollouts', 0.5)]
 
-    Raises `UserError` for an unknown divergence or source (listing the known ones), and for fractions that do not sum to one.
+    Raises `UserError` for an unknown divergence or source, and for fractions that do not sum to one.
     """
     parts = [part.strip() for part in text.split(",")]
     stages = [_parse(part, text, alone=len(parts) == 1) for part in parts]
@@ -60,12 +60,12 @@ def _parse(part: str, text: str, alone: bool) -> Stage:
 
 
 def stage_ends(stages: list[Stage], steps: int) -> list[int]:
-    """The update at which each stage ends, cumulative fractions of `steps` rounded; raises `UserError` where a stage gets no update."""
+    """The update at which each stage ends: its cumulative fraction of `steps`, rounded. Raises `UserError` if a stage gets no update."""
     shares = [math.fsum(stage.fraction for stage in stages[: index + 1]) for index in range(len(stages))]
     ends = [round(share * steps) for share in shares]
     for stage, start, end in zip(stages, [0, *ends[:-1]], ends, strict=True):
         if end == start:
             raise UserError(
-                f"`stages`: {stage.name} gets {stage.fraction:g} of {steps} updates, which is none; raise `steps` or its fraction"
+                f"`stages`: {stage.name} gets {stage.fraction:g} of {steps} updates, which rounds to none; raise `steps` or its fraction"
             )
     return ends

@@ -1,7 +1,7 @@
-"""Rollouts of the student in training: those for its pass rates, and the responses of on-policy stages.
+"""Rollouts of the student in training: for its pass rates, and the responses of on-policy stages.
 
-The student changes with every update, so each set of rollouts lies in a file named after the update at which it was made. After a kill the run
-goes back to its last checkpoint. Rollouts made since then are read back; made again, they would be the same.
+The student changes with every update, so each set of rollouts has a file named after the update at which it was made. After a kill, the run
+resumes from its last checkpoint. Rollouts made since then are read back, since the same student would sample the same again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,14 +19,14 @@ from paced_exp.rollouts.groups import RunContext, made_once
 from paced_exp.rollouts.references import vocabulary_of
 from paced_exp.rollouts.rows import outside
 from paced_exp.rollouts.store import ChunkStore
+from paced_exp.training.teachers import evaluating
 from paced_exp.training.whole_student import WholeStudent
 
 
 class StudentRollouts:
     """The rollouts of `student` for `problems`, before and during its training.
 
-    sampling: of the rollouts for pass rates before training. Later rollouts have other random streams. On-policy stages sample one response to
-    each problem.
+    sampling: for pass rates before training. Later rollouts use other random streams, and on-policy stages sample one response to each problem.
     """
 
     def __init__(self, context: RunContext, student: LoadedModel, problems: Sequence[Problem], sampling: Sampling) -> None:
@@ -37,9 +37,9 @@ class StudentRollouts:
         self._whole = WholeStudent(student, context.processes)
 
     def graded(self, made_at: int, now: int, indices: Sequence[int] | None = None) -> ChunkStore:
-        """The K graded rollouts of every problem by the student at update `made_at`, asked for at update `now`.
+        """The K graded rollouts of every problem by the student at update `made_at`; the run is at update `now`.
 
-        indices: of these problems alone. Raises `UserError` where what is read back is damaged or incomplete.
+        indices: only these problems. Raises `UserError` if stored rollouts are damaged or incomplete.
         """
         asked = self.problems if indices is None else [self.problems[index] for index in indices]
         name, ids = f"pass_rate_rollouts-{made_at:06d}", [problem.id for problem in asked]
@@ -62,11 +62,11 @@ class StudentRollouts:
         return store
 
     def responses(self, indices: Sequence[int], made_at: int, now: int) -> list[list[int]]:
-        """A response (token ids) to each of the problems at `indices` by the student at update `made_at`, asked for at update `now`.
+        """A response (token ids) to each of the problems at `indices` by the student at update `made_at`; the run is at update `now`.
 
-        Raises `UserError` where what is read back is damaged, incomplete, or cannot be read by the student.
+        Raises `UserError` if stored rollouts are damaged or incomplete, or hold tokens outside the student's vocabulary.
         """
-        # A problem may come more than once: each time is a rollout of its own.
+        # A problem that occurs several times gets a rollout of its own each time.
         prompts = [
             Prompt(f"{place}:{self.problems[index].id}", prompt_ids(self.student.tokenizer, self.problems[index]))
             for place, index in enumerate(indices)
@@ -84,29 +84,25 @@ class StudentRollouts:
         return [self._readable(store, each) for each in ids]
 
     def require(self, name: str, ids: Sequence[str], made_at: int, now: int) -> None:
-        """Raise `UserError` where a past update's rollouts are not all stored: the student that would make them is gone."""
+        """Raise `UserError` if rollouts of a past update are missing, since the student that could make them no longer exists."""
         folder = self.context.folder
         path = folder / f"{name}.jsonl"
         if made_at < now and not (path.exists() and ChunkStore(folder, name).done_ids() >= set(ids)):
             what = "lacks rollouts" if path.exists() else "is missing"
-            raise UserError(f"{path} {what}, though the run had passed update {made_at}; delete {folder} and start again")
+            raise UserError(f"{path} {what}, although the run is past update {made_at}; delete {folder} and start again")
 
     def _reseeded(self, name: str, samples: int) -> Sampling:
         return replace(self.sampling, samples=samples, seed=rollout_seed(self.sampling.seed, name, 0))
 
     @contextmanager
     def _engine(self) -> Iterator[tuple[LoadedModel, RolloutEngine]]:
-        """The student as it is now, in evaluation mode, and an engine that samples from it."""
-        training = self.student.model.training
-        self.student.model.eval()
-        try:
+        """The current student in evaluation mode, and an engine that samples from it."""
+        with evaluating(self.student.model):
             model = self._whole.current()
             yield model, self.context.engines.of(model, live=True)
-        finally:
-            self.student.model.train(training)
 
     def _readable(self, store: ChunkStore, name: str) -> list[int]:
-        """The response stored under `name`. Raises `UserError` for one that the student cannot read."""
+        """The response stored under `name`. Raises `UserError` if the student cannot read it."""
         response: list[int] = store.rows_of(name)[0]["token_ids"]
         token = outside(response, vocabulary_of(self.student))
         if not response or token is not None:

@@ -1,10 +1,10 @@
-"""What a training was made of, for the terminal."""
+"""The summary of a training for the terminal."""
 
 from typing import Any
 
 
 def summary(record: dict[str, Any]) -> str:
-    """What training was made of, for the terminal."""
+    """The summary of a training's record: weights, references, updates, losses, cache and seconds."""
     weights, training, spent = record["weights"], record["training"], record["seconds"]
     lines = [
         f"{weights['problems']} problems, {weights['dropped']} dropped (weight zero), effective number {weights['effective_problems']:.0f}; "

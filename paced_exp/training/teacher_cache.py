@@ -1,14 +1,12 @@
-"""Teacher statistics over fixed references, computed once and read from disk: all logits, or the k likeliest tokens plus one tail bucket.
+"""Teacher predictions on fixed references, computed once and read from disk: all logits, or the k likeliest tokens and a bucket for the rest.
 
-An entry is found by the hash of the teacher, of what is stored, and of the ids of its prompt and response: a cache made for anything else
-is not read, whatever its name. Entries are written a part at a time under a temporary name, so a kill costs one part, and several runs
-may share a folder.
+An entry is found by a hash of the teacher, of the kind of predictions, and of the token ids of prompt and response, so a cache that was made
+for anything else is never read. Entries are written atomically in parts: a kill loses one part, and several runs may share a folder.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +18,17 @@ from paced_exp.core.atomic import atomic_file
 from paced_exp.core.errors import UserError
 from paced_exp.losses.alignment import Batch, Row, collate, supervised_logits
 from paced_exp.losses.problem_loss import Buckets, Dense, ProblemLoss, Targets, bucketed
-from paced_exp.training.teachers import ModelTeacher, Stateless
+from paced_exp.training.teachers import ModelTeacher, Stateless, evaluating
 
-PART = 256  # rows computed and written together, always the same ones, so that a resumed run computes the same numbers
+PART = 256  # rows computed and written together; a resumed run forms the same parts, and so computes the same numbers
 _BATCH = 16  # rows of a forward pass
 
 
 class CachedTeacher(Stateless):
-    """A frozen teacher read through a cache.
+    """A frozen teacher whose predictions are read from a cache.
 
-    fingerprint: of the teacher's files. top_k: None stores all logits (exact), in the teacher's own dtype; an integer stores that many
-    tokens and the tail, at `temperature`, in float32. `prepare` computes what is missing; after that `targets` never runs the teacher.
+    fingerprint: of the teacher's files. top_k: None stores all logits (exact) in the teacher's dtype; an integer stores that many tokens and
+    the rest, at `temperature`, in float32. `prepare` computes missing entries. After that, `targets` never runs the teacher.
     """
 
     def __init__(
@@ -52,7 +50,7 @@ class CachedTeacher(Stateless):
         self.refresh()
 
     def refresh(self) -> None:
-        """Open the parts that have appeared since, from another process."""
+        """Open the parts that other processes have written in the meantime."""
         for path in sorted(set(self.folder.glob("part-*.safetensors")) - self._opened):
             self._open(path)
 
@@ -62,15 +60,15 @@ class CachedTeacher(Stateless):
             metadata = part.metadata() or {}
             spans = json.loads(metadata["entries"])
         except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise UserError(f"teacher cache {path} is damaged ({error!s:.200}); delete it, it will be made again") from error
+            raise UserError(f"teacher cache {path} is damaged ({error!s:.200}); delete it, and it is made again") from error
         if metadata.get("header") != self._header:
-            raise UserError(f"teacher cache {path} holds statistics of another teacher; delete it, it will be made again")
+            raise UserError(f"teacher cache {path} holds statistics of another teacher; delete it, and it is made again")
         for key, (start, end) in spans.items():
             self._where[key] = (part, start, end)
         self._opened.add(path)
 
     def prepare(self, rows: Sequence[Row], on_rows: Any = None) -> None:
-        """Compute and store what the cache lacks of `rows`; `on_rows(count)` is called as they are done."""
+        """Compute and store the rows that the cache lacks. `on_rows(count)` reports progress."""
         for start in range(0, len(rows), PART):
             part = {_key(row): row for row in rows[start : start + PART]}
             if any(key not in self._where for key in part):
@@ -79,7 +77,7 @@ class CachedTeacher(Stateless):
                 on_rows(len(rows[start : start + PART]))
 
     def _write(self, rows: dict[str, Row]) -> None:
-        # By length, so that little is padded; the order within a part is decided by its rows alone.
+        # Sorted by length for little padding; the order depends only on the part's rows.
         keys = sorted(rows, key=lambda key: (rows[key].teacher_tokens, key))
         found: dict[str, list[torch.Tensor]] = {}
         for start in range(0, len(keys), _BATCH):
@@ -108,7 +106,7 @@ class CachedTeacher(Stateless):
         return {"tokens": tokens.int(), "log_probabilities": bucketed(logits, tokens, self._temperature)}
 
     def targets(self, batch: Batch) -> Targets:
-        """What is stored for the batch's rows. Raises `KeyError` for a row that `prepare` was not given."""
+        """The stored predictions for the batch's rows. Raises `KeyError` for a row that `prepare` was not given."""
         spans = [self._where[_key(row)] for row in batch.rows]
 
         def read(name: str) -> torch.Tensor:
@@ -119,17 +117,17 @@ class CachedTeacher(Stateless):
         return Buckets(read("tokens").long(), read("log_probabilities"), self._temperature)
 
     def flops(self, rows: Sequence[Row]) -> float:
-        """None: reading is free. What `prepare` cost is counted by its caller."""
+        """Zero, since nothing is computed here. The caller of `prepare` counts its cost."""
         return 0.0
 
     def size(self) -> dict[str, int]:
-        """Entries, and bytes on disk."""
+        """Number of entries, and bytes on disk."""
         return {"entries": len(self._where), "bytes": sum(path.stat().st_size for path in self.folder.glob("part-*.safetensors"))}
 
     def error(self, student: Any, rows: Sequence[Row], loss: ProblemLoss) -> dict[str, float]:
-        """What the cache costs in accuracy: |cached - exact| of the per-token divergence against `student`, in nats, over `rows`."""
+        """The error of the cache: |cached - exact| of the per-token divergence from `student` over `rows`, in nats."""
         differences = []
-        with torch.no_grad(), _evaluating(student):
+        with torch.no_grad(), evaluating(student):
             for start in range(0, len(rows), _BATCH):
                 batch = collate(rows[start : start + _BATCH], self._pad_id).to(next(student.parameters()).device)
                 logits = supervised_logits(student, batch.student)
@@ -144,13 +142,3 @@ class CachedTeacher(Stateless):
 def _key(row: Row) -> str:
     content = [row.teacher_prompt, row.response, [int(flag) for flag in row.supervised]]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
-
-
-@contextmanager
-def _evaluating(model: Any) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)

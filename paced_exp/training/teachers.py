@@ -1,27 +1,27 @@
-"""Teachers: another model, the student itself (live), an exponential moving average of it, or none."""
+"""Teachers: another model, the student itself (live), an exponential moving average of the student, or none."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from paced_exp.core.errors import UserError
 from paced_exp.losses.alignment import Batch, Row, supervised_logits
 from paced_exp.losses.problem_loss import Dense, Targets
 
 
 class Teacher(Protocol):
-    """What the trainer asks of a teacher."""
+    """What the trainer needs from a teacher."""
 
     def targets(self, batch: Batch) -> Targets:
-        """What the teacher predicts at the batch's supervised tokens, without gradient."""
+        """The teacher's predictions at the batch's supervised tokens, without gradient."""
         ...
 
     def flops(self, rows: Sequence[Row]) -> float:
-        """Floating-point operations that `targets` costs for these rows."""
+        """Number of floating-point operations of `targets` for these rows."""
         ...
 
     def after_update(self, student: Any) -> None:
@@ -29,16 +29,16 @@ class Teacher(Protocol):
         ...
 
     def save(self, folder: Path) -> None:
-        """Write into a checkpoint's folder what a resumption needs."""
+        """Write the state that a resumed run needs into a checkpoint's folder."""
         ...
 
     def load(self, folder: Path) -> None:
-        """Read it back."""
+        """Read this state back."""
         ...
 
 
 class Stateless:
-    """A teacher that training does not change and that a checkpoint need not hold."""
+    """A teacher without a state of its own to update or to save."""
 
     def after_update(self, student: Any) -> None:
         pass
@@ -51,31 +51,25 @@ class Stateless:
 
 
 class ModelTeacher(Stateless):
-    """A model that does not change, or that somebody else changes: another model, a frozen copy of the student, or the student itself."""
+    """A model that this class does not change: another model, a frozen copy of the student, or the student itself."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
 
     def targets(self, batch: Batch) -> Targets:
-        training = self.model.training
-        self.model.eval()
-        with torch.no_grad():
-            logits = supervised_logits(self.model, batch.teacher)
-        self.model.train(training)
-        return Dense(logits)
+        with torch.no_grad(), evaluating(self.model):
+            return Dense(supervised_logits(self.model, batch.teacher))
 
     def flops(self, rows: Sequence[Row]) -> float:
         return 2.0 * matmul_parameters(self.model) * sum(row.teacher_tokens for row in rows)
 
 
 class EMATeacher(ModelTeacher):
-    """theta_T <- decay theta_T + (1 - decay) theta_S after each update, starting from the student's own weights, kept in float32 or wider."""
+    """theta_T <- decay theta_T + (1 - decay) theta_S after each update, from the student's initial weights, in float32 or float64."""
 
     FILE = "teacher_ema.safetensors"
 
     def __init__(self, student: Any, decay: float) -> None:
-        if not 0 <= decay < 1:
-            raise UserError(f"`ema_decay` {decay} must be at least 0 and below 1")
         super().__init__(frozen_copy(student))
         self.decay = decay
 
@@ -95,7 +89,7 @@ class EMATeacher(ModelTeacher):
 
 
 class NoTeacher(Stateless):
-    """For a divergence that needs none."""
+    """For a divergence that needs no teacher."""
 
     def targets(self, batch: Batch) -> Targets:
         return None
@@ -104,13 +98,24 @@ class NoTeacher(Stateless):
         return 0.0
 
 
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Puts `model` into evaluation mode, and back into its previous mode at the end."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
 def frozen_copy(model: Any) -> Any:
     """A copy of `model` in eval mode whose parameters take no gradient."""
     return copy.deepcopy(model).eval().requires_grad_(False)
 
 
 def matmul_parameters(model: Any) -> int:
-    """Parameters a token is multiplied with: all but an input embedding that is looked up only. A tied embedding is multiplied, as the head."""
+    """Number of parameters in matrix products: all but the input embedding, which is only looked up, unless it is tied to the output head."""
     total: int = sum(parameter.numel() for parameter in model.parameters())
     embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     return total if embedding is head else total - int(embedding.numel())

@@ -1,8 +1,7 @@
 """PacedTrainer: weighted distillation on `transformers.Trainer`, which brings accelerate, FSDP, checkpoints and trackers.
 
-The reduction is explicit: a problem's loss is the mean over its supervised tokens; an update's loss is sum_i w_i l_i / batch over all its
-problems, whatever the micro-batches and processes they are spread over. Weights have mean one over the data, so batches are not
-normalised by their own weights.
+The loss is reduced explicitly. A problem's loss l_i is the mean over its supervised tokens. An update's loss is sum_i w_i l_i / batch over all
+its problems, however they are split into micro-batches and processes. It is not divided by the batch's weights, which have mean one over the data.
 """
 
 import json
@@ -27,17 +26,17 @@ from paced_exp.losses.problem_loss import ProblemLoss
 from paced_exp.training.data import TrainingData
 from paced_exp.training.teachers import Teacher, matmul_parameters
 
-SCHEDULES = ("constant", "linear", "cosine")
-
 
 def _slots(numbers: list[int]) -> dict[str, torch.Tensor]:
-    """The slots of a micro-batch as a tensor, for Trainer's data loader, whose worker processes can load a function but no lambda."""
+    """Collate the slots of a micro-batch. A function, since the data loader's worker processes cannot load a lambda."""
     return {"slots": torch.tensor(numbers)}
 
 
 def rate(step: int, steps: int, schedule: str, warmup: int, stage_starts: list[int]) -> float:
-    """Share of the peak learning rate at update `step` (0 first): the schedule over the whole run, times a linear warm-up of `warmup`
-    updates at each stage's start (a switch of data and divergence at full rate can collapse the student)."""
+    """Share of the peak learning rate at update `step`, from 0: the schedule over the whole run, times a linear warm-up at each stage's start.
+
+    Without the warm-up, a switch of data and divergence at the full rate can collapse the student.
+    """
     since = step - max(start for start in stage_starts if start <= step)
     ramp = min(1.0, (since + 1) / (warmup + 1))
     done = step / steps
@@ -45,14 +44,13 @@ def rate(step: int, steps: int, schedule: str, warmup: int, stage_starts: list[i
 
 
 class PacedTrainer(Trainer):
-    """Trains `data.student` on what `data` gives.
+    """Trains `data.student` on the rows of `data`, and writes a line for each update to metrics.jsonl in args.output_dir.
 
     args: as for Trainer; over all processes, per_device_train_batch_size times gradient_accumulation_steps must be the batch of `data`, and
-    every update must be logged. losses: the loss of each stage, by `Stage.name`. teachers: likewise. schedule: `constant`, `linear` or
-    `cosine`. warmup: updates. on_segment: called with an update's number when a segment is entered, at its start or on resuming. Writes
-    metrics.jsonl into args.output_dir, a line an update.
+    every update must be logged. losses, teachers: of each stage, by `Stage.name`. schedule: `constant`, `linear` or `cosine`. warmup: number
+    of updates. on_segment: called with an update's number when a segment is entered, at its start or on resuming.
 
-    Raises `UserError` where a loss or gradient is not finite, naming the problems; the last checkpoint stays.
+    Raises `UserError` naming the problems if a loss or gradient is not finite; the last checkpoint is kept.
     """
 
     def __init__(
@@ -66,7 +64,6 @@ class PacedTrainer(Trainer):
         warmup: int = 0,
         on_segment: Callable[[int], None] = lambda step: None,
     ) -> None:
-        assert schedule in SCHEDULES
         self._on_segment = on_segment
         self._segment = -1
         self.data = data
@@ -74,25 +71,25 @@ class PacedTrainer(Trainer):
         self.teachers = teachers
         self._schedule = schedule
         self._warmup = warmup
-        self._update: list[Row] = []  # this process's rows of the update under way
+        self._update: list[Row] = []  # this process's rows of the current update
         self._sums = torch.zeros(5, dtype=torch.float64)  # loss without weights, weight, supervised, read and response tokens
         self._clock = time.perf_counter()
-        # Trainer's data loader deals slots out to the processes: slot s is position s % batch of update s // batch, whose row `data` has.
+        # Trainer's data loader distributes slots over the processes. Slot s stands for row s % batch of update s // batch.
         slots = range(args.max_steps * data.options.batch)
         super().__init__(model=data.student.model, args=args, data_collator=_slots, train_dataset=slots)
         self.loss_is_scaled_for_ga = True
-        # Never called: it tells the same to transformers before 5.16, which would divide the loss again.
+        # Never called. Its presence says the same to transformers before 5.16, which would otherwise divide the loss again.
         self.compute_loss_func = self.compute_loss
         self.pop_callback(PrinterCallback)  # it prints to stdout, which is for results
         self.add_callback(_AfterUpdate(self))
         self._folder = Path(str(args.output_dir))
         per_update = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-        assert per_update == data.options.batch, f"{per_update} rows an update, but the data deals {data.options.batch}"
+        assert per_update == data.options.batch, f"{per_update} rows per update, but the data has {data.options.batch}"
 
     # ---- an update's rows
 
     def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device) -> tuple[list[Any], None]:
-        """The micro-batches of the next update: called when the student is as it must be to roll out, unlike the loader, which runs ahead."""
+        """The micro-batches of the next update. Made here, and not in the loader, which runs ahead: the student may have to roll out just now."""
         step, batch = self.state.global_step, self.data.options.batch
         slots = [slot for _ in range(num_batches) for slot in next(epoch_iterator)["slots"].tolist()]
         assert all(slot // batch == step for slot in slots), "the data loader is not at this update"
@@ -104,7 +101,7 @@ class PacedTrainer(Trainer):
         return [{"batch": collate(group, self.data.student.pad_id)} for group in groups], None
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
-        """This micro-batch's share of sum_i w_i l_i / batch, times the number of processes, whose gradients are averaged."""
+        """This micro-batch's share of sum_i w_i l_i / batch, times the number of processes, since their gradients are averaged."""
         batch: Batch = inputs["batch"].to(self.args.device)
         stage = self._stage
         problem_losses = self.losses[stage](model, batch, self.teachers[stage].targets(batch))
@@ -134,11 +131,11 @@ class PacedTrainer(Trainer):
     def _not_finite(self, what: str, update: int, rows: list[Row]) -> UserError:
         return UserError(
             f"the {what} of update {update} is not finite for problems {', '.join(repr(row.problem_id) for row in rows[:8])}"
-            f"{' and others' if len(rows) > 8 else ''}; the last checkpoint in {self._folder} is kept; lower `learning_rate`, or drop them"
+            f"{' and others' if len(rows) > 8 else ''}; the last checkpoint in {self._folder} is kept; lower `learning_rate`, or drop these problems"
         )
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """6 per parameter and token for the student, forward and backward, and what the teacher's forward pass costs; padding not counted."""
+        """6 per parameter and token for the student's forward and backward passes, plus the teacher's forward pass; padding is not counted."""
         rows = inputs["batch"].rows
         student: int = 6 * matmul_parameters(self.data.student.model) * sum(row.student_tokens for row in rows)
         return student + int(self.teachers[self._stage].flops(rows))
@@ -146,7 +143,7 @@ class PacedTrainer(Trainer):
     # ---- schedule, metrics
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """The schedule of `rate`: a function of the update's number."""
+        """A scheduler that follows `rate`."""
         if self.lr_scheduler is None:
             starts = [segment.start for segment in self.data.segments if segment.start == 0 or self._is_stage_start(segment.start)]
 
@@ -163,9 +160,9 @@ class PacedTrainer(Trainer):
         return self.data.segments[index].stage != self.data.segments[index - 1].stage
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds what an update was made of, and writes the line to metrics.jsonl; the summary at the end of training is left to the caller.
+        """Add the numbers of this update, and write its line to metrics.jsonl. Trainer's summary at the end of training is ignored.
 
-        Called after each update and before its checkpoint, so that weights which a bad gradient has spoiled are never saved.
+        Called after each update and before its checkpoint, so that a student spoiled by a bad gradient is never saved.
         """
         if "loss" not in logs:
             return
@@ -196,15 +193,15 @@ class PacedTrainer(Trainer):
         stage = self.data.segments[self.data.segment(step - 1)].stage.name
         return json.dumps({"step": step, "stage": stage} | dict(sorted(logs.items()))) + "\n"
 
-    # ---- checkpoints that are whole or not believed. Trainer has no public hook for the three private methods overridden here.
+    # ---- complete checkpoints. Trainer has no public hook for the three private methods overridden here.
 
-    # Checkpoints are written beside the finished ones, so that a kill leaves no half of one among them.
+    # Checkpoints are written in a folder of their own, so that a kill leaves no incomplete one among the finished ones.
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._folder / ASIDE)
 
-    # A checkpoint also holds the teacher's state and is sealed; an `on_save` callback would come too late to report a full disk.
+    # A checkpoint also holds the teacher's state and digests of its files. An `on_save` callback would come too late to report a full disk.
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Trainer's checkpoint, with the teacher's state, written aside, sealed and renamed; then all but the last two are deleted."""
+        """Write Trainer's checkpoint and the teacher's state aside, add digests, rename the folder, and delete all but the last two."""
         name = f"checkpoint-{self.state.global_step}"
         aside = self._folder / ASIDE / name
         with written_whole(f"{self._folder / name}", self._folder / ASIDE):
@@ -219,25 +216,25 @@ class PacedTrainer(Trainer):
                 (aside / "training_args.bin").unlink(missing_ok=True)  # a pickle, which nobody reads
                 keep(aside.parent, self.state.global_step)
 
-    # Trainer only warns of a missing tensor, and trains on from whatever the student held there.
+    # If a tensor is missing, Trainer only warns and continues with whatever the student held there.
     def _issue_warnings_after_load(self, load_result: Any) -> None:
-        """Raise `UserError` for a missing tensor; one that a tied parameter shares is not saved twice and may be missing."""
+        """Raise `UserError` for a missing tensor, except for tied parameters, which are saved only once."""
         tied = getattr(self.model, "all_tied_weights_keys", None) or {}
         missing = sorted(set(load_result.missing_keys) - set(tied))
         if missing:
-            raise UserError(f"the last checkpoint in {self._folder} lacks {missing[0]}; delete it, the run goes on from the one before")
+            raise UserError(f"the last checkpoint in {self._folder} lacks {missing[0]}; delete it, and the run resumes from the one before")
 
     @property
     def _distinct_teachers(self) -> list[Teacher]:
         return list({id(teacher): teacher for teacher in self.teachers.values()}.values())
 
     def train_or_resume(self) -> None:
-        """Train to the end, from the last whole checkpoint if there is one."""
+        """Train to the end, from the last complete checkpoint if there is one."""
         found: list[Path | None] = [None]
         if self.is_world_process_zero():
             shutil.rmtree(self._folder / ASIDE, ignore_errors=True)
             found = [last_whole(self._folder)]
-            # As the checkpoint has them: the file may hold updates that will be made again, half a line, or another run's.
+            # Write the lines again from the checkpoint, since the file may also hold later updates, half a line, or another run's lines.
             lines = [] if found[0] is None else read_object(found[0] / "trainer_state.json")["log_history"]
             write_atomically(self._folder / "metrics.jsonl", "".join(map(self._line, lines)))
         broadcast_object_list(found)
@@ -249,14 +246,14 @@ class PacedTrainer(Trainer):
 
 
 def by_length(rows: Sequence[Row], parts: int) -> list[list[Row]]:
-    """`rows` sorted by length and cut into `parts` micro-batches of equal size, so that little is padded; their sum is the same."""
+    """`rows` sorted by length, for little padding, and cut into `parts` micro-batches of equal size. The sum of the losses does not change."""
     ordered = sorted(rows, key=lambda row: (row.student_tokens, row.problem_id))
     size = len(ordered) // parts
     return [ordered[index * size : (index + 1) * size] for index in range(parts)]
 
 
 class _AfterUpdate(TrainerCallback):
-    """The teacher's update, and the bar."""
+    """Updates the teachers and the progress bar."""
 
     def __init__(self, trainer: PacedTrainer) -> None:
         self._trainer = trainer

@@ -1,7 +1,6 @@
-"""The student as one whole model: itself, or, where FSDP has sharded it over the processes, a copy of all its weights on the main one.
+"""The student as one whole model, to sample from. If FSDP has sharded it over the processes, this is a copy on the main process.
 
-A sharded model computes with all processes at once, while rollouts are made by the main process alone; sampled from as it is, it would
-wait for the others for ever.
+A sharded model only computes with all processes together. Rollouts are made by the main process alone, which would wait for the others forever.
 """
 
 from dataclasses import replace
@@ -15,9 +14,9 @@ from paced_exp.rollouts.groups import Processes
 
 
 class WholeStudent:
-    """Gives the student with its present weights, for the main process to sample from.
+    """Gives the student with its current weights, for the main process to sample from.
 
-    student: the model in training, which may be sharded (FSDP2) between one call and the next.
+    student: the model in training. It may become sharded (FSDP2) between two calls.
     """
 
     def __init__(self, student: LoadedModel, processes: Processes) -> None:
@@ -26,7 +25,7 @@ class WholeStudent:
         self._copy: LoadedModel | None = None
 
     def current(self) -> LoadedModel:
-        """The student, or its whole copy with the present weights. All processes must call it, since they gather the weights together."""
+        """The student, or a whole copy with its current weights. All processes must call this, since they gather the weights together."""
         model = self._student.model
         if not any(isinstance(parameter, DTensor) for parameter in model.parameters()):
             return self._student

@@ -2,8 +2,8 @@
 
     weights(k, K, kernel=Beta(1, 1), estimator="empirical_bayes").in_training
 
-Weights are normalised once, over the data set, to mean one. Dividing by a micro-batch's own sum instead would erase them: with one
-problem in it the weight cancels. A problem of weight zero is not trained on, and counted. Importing this loads numpy and scipy only.
+Weights are normalised once, to mean one over the data set. To divide by the sum over a micro-batch would erase them: with one problem in
+it, the weight cancels. Problems of weight zero are counted, but not trained on. The import only loads numpy and scipy.
 """
 
 import math
@@ -52,29 +52,29 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Weighting(Options):
-    """A weight scheme by names and numbers, as configurations and records hold it.
+    """A weight scheme as names and numbers, in the form that configurations and records hold.
 
-    The kernel `method` names w(p): `uniform` 1; `paced` p^alpha (1-p)^beta; `hard_filter` 1 on [lo, hi], else 0; `gaussian`
-    exp(-(p-1/2)^2 / (2 sigma^2)), sigma matched to PACED's second moment when None; `grpo` sqrt(p(1-p)); `maxrl` (1-(1-p)^order) / p, order
-    the rollouts a problem when None; `focal` (1-p)^gamma; `curve` straight lines between the points of `curve`. `estimate` says how it is estimated from k of K, for every method but uniform:
-    `plugin` puts in k/K (the paper's); `unbiased` has the kernel as its expectation; `posterior` is the kernel's mean under a uniform
-    prior; `empirical_bayes` the same under the Beta prior fitted once to all counts. The default is the paper's, for its reproduction; for
-    a training of your own docs/weights.md recommends `empirical_bayes`.
+    `method` names the kernel w(p): `uniform` 1; `paced` p^alpha (1-p)^beta; `hard_filter` 1 on [lo, hi], else 0; `gaussian`
+    exp(-(p-1/2)^2 / (2 sigma^2)), by default with PACED's second moment; `grpo` sqrt(p(1-p)); `maxrl` (1-(1-p)^order) / p, by default with
+    order K; `focal` (1-p)^gamma; `curve` straight lines between the points of `curve`. `estimate` says how w(p) is estimated from k of K, for
+    every method except uniform: `plugin` is w(k/K), as in the paper; `unbiased` has expectation w(p); `posterior` is the mean of w(p) under a
+    uniform prior; `empirical_bayes` is its mean under a Beta prior fitted to all counts. The default is the paper's, for its reproduction. For
+    trainings of your own, docs/weights.md recommends `empirical_bayes`.
 
-    Raises `UserError` for an unknown name, listing the known ones, for an option out of range or of another method, and for an unbiased
-    estimate of a kernel that has none.
+    Raises `UserError` for an unknown name, for an option that is out of range or does not apply to the method, and for an unbiased estimate
+    that does not exist.
 
     Attributes:
-        method: of weighting: uniform, paced, hard_filter, gaussian, grpo, maxrl, focal or curve
+        method: weighting method: uniform, paced, hard_filter, gaussian, grpo, maxrl, focal or curve
         alpha: exponent of the pass rate in paced
         beta: exponent of the failure rate in paced
-        estimate: of the weight from k of K: plugin (the paper's), unbiased (paced, maxrl and focal), posterior or empirical_bayes (recommended: docs/weights.md)
+        estimate: how the weight is estimated from k of K: plugin (the paper's), unbiased (paced, maxrl and focal), posterior or empirical_bayes (recommended: docs/weights.md)
         lo: smallest pass rate that the hard filter keeps
         hi: largest pass rate that the hard filter keeps
         sigma: width of the gaussian; matched to paced's spread when left out
         gamma: exponent of the failure rate in focal
-        order: rollouts at which maxrl truncates the likelihood; K when left out
-        curve: points of method curve, PASS_RATE:WEIGHT joined by commas, such as 0:0.2,0.5:1.5,1:0.4; a probe's record holds measured ones
+        order: number of rollouts at which maxrl truncates the likelihood; K when left out
+        curve: points of method curve, PASS_RATE:WEIGHT joined by commas, such as 0:0.2,0.5:1.5,1:0.4; a probe's record has measured points
     """
 
     method: str = "paced"
@@ -93,7 +93,7 @@ class Weighting(Options):
         method = method_of(self.method)
         applicable = {"method", *method.options, *(("estimate",) if self.method != "uniform" else ())}
         estimator_of(self.estimate)
-        for option in fields(Weighting):  # a configuration that is a weighting has more
+        for option in fields(Weighting):  # subclasses have more fields
             value = getattr(self, option.name)
             if option.name not in applicable and value != option.default:
                 takers = [name for name, other in METHODS.items() if option.name in other.options]
@@ -116,11 +116,11 @@ class Weighting(Options):
 
     @property
     def needs_pass_rates(self) -> bool:
-        """Whether the weights depend on pass rates at all."""
+        """Whether the weights depend on pass rates."""
         return self.method != "uniform"
 
     def kernel(self, K: np.ndarray) -> Kernel:
-        """The kernel, for problems of K rollouts (n,). Raises `UserError` where `order` is left to K and K differs between problems."""
+        """The kernel for problems with K rollouts, K of shape (n,). Raises `UserError` if `order` is K by default, but K differs between problems."""
         method = METHODS[self.method]
         options = {name: getattr(self, name) for name in method.options}
         if "order" in options and self.order is None:
@@ -134,7 +134,7 @@ class Weighting(Options):
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights of a data set of n problems: `values` (n,) float64 with mean one; zero means dropped."""
+    """The weights of a data set of n problems: `values` (n,) float64 with mean one. A problem of weight zero is dropped."""
 
     values: np.ndarray
 
@@ -145,14 +145,15 @@ class Weights:
 
     @property
     def in_training(self) -> np.ndarray:
-        """Weights (n,) with mean one over the kept problems, for batches drawn from these only.
+        """Weights (n,) with mean one over the kept problems, for batches that are drawn only from these.
 
-        With s = share kept, E over kept problems of s w_i l_i equals E over all of w_i l_i: dropping changes the cost, not the gradient.
+        With the share s of kept problems, the mean of s w_i l_i over them equals the mean of w_i l_i over all problems. So dropping problems
+        changes the cost, but not the expected gradient.
         """
         return self.values * (len(self.kept) / len(self.values))
 
     def summary(self) -> dict[str, Any]:
-        """Counts and spread for the record. effective_problems is Kish's (sum w)^2 / sum w^2."""
+        """Counts and spread of the weights, for the record. effective_problems is Kish's (sum w)^2 / sum w^2."""
         kept = self.values[self.kept]
         return {
             "problems": len(self.values),
@@ -166,7 +167,7 @@ class Weights:
 def normalised(raw: np.ndarray) -> Weights:
     """`raw` (n,) scaled to mean one over the data set.
 
-    Raises `UserError` when every weight is zero, `ValueError` for weights that are negative or not finite.
+    Raises `UserError` if all weights are zero, and `ValueError` for weights that are negative or not finite.
     """
     raw = np.asarray(raw, dtype=np.float64)
     if raw.ndim != 1 or raw.size == 0 or not np.isfinite(raw).all() or raw.min() < 0:
@@ -177,7 +178,7 @@ def normalised(raw: np.ndarray) -> Weights:
             "keeps no pass rate that occurs, or responses are cut at `max_new_tokens` and count as failed; take `method` paced `estimate` "
             "posterior, more or longer rollouts, or other problems (pass rates that were made serve another `out` by `pass_rates`)"
         )
-    # The largest first: the sum of tiny weights must not underflow.
+    # Divide by the largest first, so that the sum of tiny weights does not underflow.
     scaled = raw / raw.max()
     return Weights(scaled / scaled.mean())
 
@@ -188,13 +189,13 @@ def weights(
     kernel: str | Kernel | Callable[[float], float] = Beta(1, 1),  # noqa: B008 (a frozen value)
     estimator: str | Estimator = "empirical_bayes",
 ) -> Weights:
-    """The weights of a data set of n problems from k passes (n,) in K rollouts (n,), or one K for all.
+    """The weights of a data set of n problems from k passes (n,) in K rollouts, with K (n,) or one K for all.
 
-    kernel: w(p), as a name of `METHODS` (with its default options), an object such as Beta(1, 1) or MaxRL(8), or any function of one pass
-    rate that returns a finite weight >= 0. estimator: a name of `ESTIMATES` or an object, such as Posterior(prior=(0.35, 0.43)).
+    kernel: w(p), as a name in `METHODS` (with its default options), an object such as Beta(1, 1) or MaxRL(8), or any function of one pass
+    rate that returns a finite weight >= 0. estimator: a name in `ESTIMATES`, or an object such as Posterior(prior=(0.35, 0.43)).
 
-    Raises `UserError` for an unknown name, when all weights are zero, or where the estimate does not exist, `ValueError` for counts that
-    cannot be and for a function that returns no weight.
+    Raises `UserError` for an unknown name, if all weights are zero, or if the estimate does not exist; `ValueError` for impossible counts,
+    and for a function that returns no weight.
     """
     k, K = _checked_counts(k, K)
     if isinstance(kernel, str):
@@ -207,12 +208,12 @@ def weights(
     elif not isinstance(kernel, Kernel):
         kernel = FunctionKernel(kernel)
     estimate = estimator_of(estimator, "estimator") if isinstance(estimator, str) else estimator
-    # Where the pass rate plays no part all estimates agree, also those that these counts would not allow.
+    # If the weight does not depend on the pass rate, all estimates agree, including those that these counts would not allow.
     return normalised(np.ones(k.shape) if isinstance(kernel, Uniform) else estimate(kernel, k, K))
 
 
 def weigh(weighting: Weighting, k: np.ndarray, K: np.ndarray) -> Weights:
-    """`weights` by a configuration: for a training and for a user's own loop alike. Raises what `weights` raises."""
+    """The weights under a configuration, both for trainings and for a user's own loop. Raises the errors of `weights`."""
     k, K = _checked_counts(k, K)
     return weights(k, K, weighting.kernel(K), weighting.estimate)
 
@@ -228,6 +229,6 @@ def _checked_counts(k: ArrayLike, K: ArrayLike) -> tuple[np.ndarray, np.ndarray]
 def sample_in_proportion(weights: Weights, size: int, rng: np.random.Generator) -> np.ndarray:
     """`size` problem indices drawn with replacement with probability w_i / sum w (`weight_by` sampling`).
 
-    Trained on with constant weight 1 they give the same expected gradient as every kept problem drawn alike and weighted.
+    Trained on with weight 1, they give the same expected gradient as kept problems that are drawn uniformly and weighted.
     """
     return rng.choice(len(weights.values), size=size, p=weights.values / weights.values.sum())

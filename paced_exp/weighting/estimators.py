@@ -1,4 +1,4 @@
-"""From a kernel w(p) and the counts k of K to a weight: the pass rate p is not known, only counted.
+"""Estimators of a weight w(p) from the counts k of K, since the pass rate p itself is not known.
 
 Every estimator is called with a kernel and the counts of all problems, k and K (n,), and returns the weights (n,) before normalising.
 """
@@ -14,14 +14,14 @@ from paced_theory.kernel import Kernel
 
 
 class Estimator(Protocol):
-    """What `weights` calls: a kernel and counts (n,) in, weights (n,) out."""
+    """What `weights` calls: a function of a kernel and counts (n,) that returns weights (n,)."""
 
     def __call__(self, kernel: Kernel, k: np.ndarray, K: np.ndarray) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
 class PlugIn:
-    """w(k/K), the paper's own. It exists for every kernel, and drops a problem for good where w is 0 at the rate counted."""
+    """w(k/K), as in the paper. It exists for every kernel. It drops a problem for good if w(k/K) is 0."""
 
     def __call__(self, kernel: Kernel, k: np.ndarray, K: np.ndarray) -> np.ndarray:
         return kernel.at_counts(k, K)
@@ -29,10 +29,10 @@ class PlugIn:
 
 @dataclass(frozen=True)
 class Unbiased:
-    """The one function of k whose expectation is w(p) at every p.
+    """The only function of k whose expectation is w(p) at every p.
 
-    It exists exactly where w is a polynomial in p of degree K at most: PACED and focal with whole exponents, MaxRL, no weighting. Raises
-    `UserError` elsewhere.
+    It exists exactly if w is a polynomial in p of degree at most K: PACED and focal with whole exponents, MaxRL, and no weighting. Otherwise
+    `UserError` is raised.
     """
 
     def __call__(self, kernel: Kernel, k: np.ndarray, K: np.ndarray) -> np.ndarray:
@@ -46,7 +46,7 @@ class Unbiased:
 
     @staticmethod
     def degree(kernel: Kernel) -> int:
-        """The degree of the kernel as a sum of c p^i (1-p)^j. Raises `UserError` where it is none."""
+        """The degree of the kernel as a sum of c p^i (1-p)^j. Raises `UserError` if it is not such a sum."""
         exponents = [exponent for _, i, j in kernel.powers for exponent in (i, j)]
         if not exponents or any(exponent % 1 for exponent in exponents):
             raise UserError(
@@ -58,9 +58,9 @@ class Unbiased:
 
 @dataclass(frozen=True)
 class Posterior:
-    """E[w(p) | k of K] for p ~ Beta(*prior), the uniform law by default: never zero where w is positive on an interval.
+    """E[w(p) | k of K] for p ~ Beta(*prior), by default the uniform distribution. Never zero if w is positive on an interval.
 
-    By closed form for every named kernel but the Gaussian, otherwise by quadrature to a relative error of 1e-9.
+    Computed in closed form for every named kernel except the Gaussian, otherwise by quadrature to a relative error of 1e-9.
     """
 
     prior: tuple[float, float] = (1.0, 1.0)
@@ -71,7 +71,7 @@ class Posterior:
 
 @dataclass(frozen=True)
 class EmpiricalBayes:
-    """The posterior mean under the Beta prior of highest likelihood for all counts. Raises `UserError` for counts that determine none."""
+    """The posterior mean under the Beta prior of highest likelihood for all counts. Raises `UserError` if the counts determine no prior."""
 
     def __call__(self, kernel: Kernel, k: np.ndarray, K: np.ndarray) -> np.ndarray:
         if K.max() < 2 or k.sum() in (0, K.sum()):
@@ -92,7 +92,7 @@ ESTIMATES: dict[str, Estimator] = {
 
 
 def estimator_of(name: str, argument: str = "estimate") -> Estimator:
-    """The estimator of this name. Raises `UserError`, listing the known ones, for any other."""
+    """The estimator with this name. Raises `UserError` for an unknown name."""
     if name not in ESTIMATES:
         raise UserError(f"`{argument}` {name} is not known; known: {', '.join(ESTIMATES)}")
     return ESTIMATES[name]

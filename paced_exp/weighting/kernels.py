@@ -1,6 +1,6 @@
-"""The kernels by name: each weight w(p) of the pass rate that `method` knows, declared once with its label, formula and options.
+"""The kernels by name: each weight w(p) that `method` knows is declared once, with its label, formula and options.
 
-The formulas themselves are those of `paced_theory.kernels`. To add one, write a kernel class, or a function of p, under `register`.
+The formulas are implemented in `paced_theory.kernels`. To add a kernel, decorate a kernel class, or a function of p, with `register`.
 """
 
 import math
@@ -23,10 +23,10 @@ Made = TypeVar("Made", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Method:
-    """A kernel as `method` names it.
+    """A kernel that `method` can name.
 
-    label: its name in tables and figures. formula: w(p) before normalising. make: the kernel of its options, given by keyword. options: the
-    fields of `Weighting` that `make` takes; a kernel with options of other names is given to `weights` as an object.
+    label: its name in tables and figures. formula: w(p) before normalisation. make: makes the kernel from its options, given by keyword.
+    options: the fields of `Weighting` that `make` takes. A kernel with other options can only be given to `weights` as an object.
     """
 
     label: str
@@ -40,7 +40,7 @@ METHODS: dict[str, Method] = {}
 
 
 def register(name: str, label: str, formula: str, options: tuple[str, ...] = ()) -> Callable[[Made], Made]:
-    """Declare a kernel class, or a function of one pass rate, under `name`; for use as a decorator. ValueError for a name that is taken."""
+    """Decorator that declares a kernel class, or a function of one pass rate, under `name`. Raises ValueError if the name is taken."""
 
     def declare(made: Made) -> Made:
         if name in METHODS:
@@ -74,26 +74,26 @@ METHODS["curve"] = Method("measured curve", "straight lines between the points o
 
 
 def method_of(name: str, argument: str = "method") -> Method:
-    """The kernel declared under `name`. Raises `UserError`, listing the known names, for any other."""
+    """The kernel declared under `name`. Raises `UserError` for an unknown name."""
     if name not in METHODS:
         raise UserError(f"`{argument}` {name} is not known; known: {', '.join(METHODS)}")
     return METHODS[name]
 
 
 def Gaussian(sigma: float | None = None) -> GaussianBump:
-    """exp(-(p-1/2)^2 / (2 sigma^2)); without sigma its second moment about 1/2 is that of PACED's p(1-p)."""
+    """exp(-(p-1/2)^2 / (2 sigma^2)). By default, its second moment about 1/2 is that of PACED's p(1-p)."""
     return GaussianBump(sigma=sigma)
 
 
 def fitted(record: str | Path, fit: Literal["mixture", "bins"] = "mixture") -> BetaKernel:
     """The kernel p^a (1-p)^b with the exponents that a probe fitted to SNR^2, read from its record.json.
 
-    SNR^2 as a function of p is the weight of most progress per unit of noise where gradients' second moments do not depend on p. fit:
-    `mixture`, the fit through what each bin mixes, or `bins`, the fit of older records, which reads every bin at one pass rate (docs/snr.md
-    says how far off it can be).
+    If the second moment of gradients does not depend on p, SNR^2 as a function of p is the weight of most progress per unit of noise. fit:
+    `mixture`, which accounts for the mixture of pass rates in each bin, or `bins`, the fit of older records, which assigns one pass rate to
+    each bin (docs/snr.md says how far off it can be).
 
-    Raises `UserError` where the file is no probe's record, has no such fit, or an exponent is negative: the weight would then be infinite
-    at an end.
+    Raises `UserError` if the file is not a probe's record, has no such fit, or has a negative exponent, whose weight would be infinite at an
+    end.
     """
     path = Path(record)
     if not path.is_file():

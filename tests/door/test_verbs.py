@@ -215,7 +215,7 @@ def test_weights_are_taken_in_every_form(rates: paced.PassRates, tmp_path: Path)
     ]
     files = {Inputs(tmp_path / "run").weights(form, lambda: weights.counts.problem_id) for form in forms}
     assert len(files) == 1
-    with pytest.raises(paced.UserError, match=r"`weights` has the shape \(3,\), and there are 10 problems"):
+    with pytest.raises(paced.UserError, match=r"`weights` has the shape \(3,\), but there are 10 problems"):
         Inputs(tmp_path / "run").weights([1.0, 2.0, 3.0], lambda: weights.counts.problem_id)
     with pytest.raises(paced.UserError, match="`weights` has the columns problem_id, w; it must have problem_id and weight"):
         Inputs(tmp_path / "run").weights(pd.DataFrame({"problem_id": ["a"], "w": [1.0]}), list)
@@ -230,14 +230,14 @@ def test_weights_are_taken_in_every_form(rates: paced.PassRates, tmp_path: Path)
         ),
         (
             {"student": (torch.nn.Linear(1, 1), None)},
-            "`student` holds a Linear, which is no model of transformers; give (model, tokenizer)",
+            "`student` holds a Linear, which is not a model of transformers; give (model, tokenizer)",
         ),
-        ({"student": (paced.load_model("lab:student", device="cpu").model, "text")}, "`student` holds a str for a tokenizer"),
+        ({"student": (paced.load_model("lab:student", device="cpu").model, "text")}, "`student` holds a str as its tokenizer"),
         ({"student": 3}, "`student` 3 must be text"),
         ({"problems": []}, "`problems` must hold at least one problem"),
         ({"problems": {"prompt": "1+1=", "answer": "2"}}, "`problems` is a dict; give lab:SPLIT, a file, hub:NAME, or a list"),
-        ({"problems": ["lab:mid", {"prompt": "1+1=", "answer": "2"}]}, "be all of Problem, all of dicts, or all names of sources"),
-        ({"problems": [{"prompt": "1+1=", "answer": {2}}]}, "`problems` holds what JSON cannot"),
+        ({"problems": ["lab:mid", {"prompt": "1+1=", "answer": "2"}]}, "its items must be all Problem, all dicts, or all names of sources"),
+        ({"problems": [{"prompt": "1+1=", "answer": {2}}]}, "`problems` holds a value that JSON cannot hold"),
         ({"problems": [{"prompt": "1+1="}]}, "no column for the answer"),
         ({"sample": 4}, "paced.pass_rates has no option `sample`; known: K, "),
         ({"max_new_token": 4}, "paced.pass_rates has no option `max_new_token`; did you mean `max_new_tokens`?"),

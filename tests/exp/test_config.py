@@ -224,7 +224,7 @@ def test_an_option_that_a_command_describes_anew_is_described_once(capsys: pytes
     with pytest.raises(SystemExit):
         config.parse(RolloutConfig, ["--help"], "paced_exp.rollout", "A command.")
     text = re.sub(r"\s+", " ", capsys.readouterr().out)
-    assert "of the rollouts, and of the choice of problems" in text and "of everything random" not in text
+    assert "of the rollouts and of the choice of problems" in text and "of everything random" not in text
     assert text.index("The student and its pass rates:") < text.index("--student STUDENT lab") < text.index("The run:")
 
 

@@ -90,7 +90,7 @@ def test_what_a_past_student_wrote_is_not_made_by_another(source: Path, tmp_path
         (tmp_path / "run" / "rollouts-000001.jsonl").unlink()
         if content is not None:
             (tmp_path / "run" / "rollouts-000001.jsonl").write_bytes(content)
-        with pytest.raises(UserError, match=r"rollouts-000001\.jsonl (is missing|lacks rollouts), though the run had passed update 1"):
+        with pytest.raises(UserError, match=r"rollouts-000001\.jsonl (is missing|lacks rollouts), although the run is past update 1"):
             rollouts.require("rollouts-000001", ["0:a"], 1, 2)
         rollouts.require("rollouts-000001", ["0:a"], 2, 2)
         (tmp_path / "run" / "rollouts-000001.jsonl").touch()

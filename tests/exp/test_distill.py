@@ -175,7 +175,7 @@ def refused(argv: list[str]) -> str:
         ({"stages": "forward_kl:0.5,reverse_kl:0.4"}, "the fractions must sum to 1, got 0.9"),
         ({"micro-batch": 3}, "--micro-batch 3 must divide --batch 8"),
         ({"supervise": "half"}, "--supervise half is not known; known: all, steps, answer, first:F"),
-        ({"teacher-update": "live"}, "--teacher-update live needs --teacher self"),
+        ({"teacher-update": "live"}, "--teacher-update live only applies to --teacher self"),
         ({"weight-by": "luck"}, "--weight-by luck is not known; known: loss, sampling"),
         ({"learning-rate": 0}, "--learning-rate 0.0 must be positive and finite"),
         ({"steps": 0}, "--steps 0 must be at least 1"),

@@ -176,7 +176,7 @@ def test_errors_of_the_evaluation_name_the_options_of_the_distillation(
     copy = write_problems(tmp_path / "copy.jsonl", rows()[:3])
     cases: list[tuple[dict[str, Any], str]] = [
         ({"evaluate": f"{source},{source}"}, f"--evaluate names {source} twice"),
-        ({"retention": "lab:mid"}, f"--retention lab:mid is none of --evaluate {source}"),
+        ({"retention": "lab:mid"}, f"--retention lab:mid is not among --evaluate {source}"),
         ({"evaluate": f"{source},{copy}"}, f"problem id 'sum00' occurs in {source} and {copy}; ids must differ across --evaluate"),
         ({"evaluate": f"{source},nowhere.jsonl"}, "source 'nowhere.jsonl': no such file"),
         ({"evaluate": "lab:pool", "retention": "lab:pool", "evaluate-limit": 4}, "--evaluate-limit 4: lab:pool has 3 problems"),

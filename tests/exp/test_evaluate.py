@@ -244,7 +244,7 @@ def test_bad_options_are_refused_in_one_line(
 
 def test_forgetting_that_cannot_be_measured_is_said(models: Path, sources: list[Path], tmp_path: Path) -> None:
     asked = config(models, sources, tmp_path / "out", against=str(models / "student"))
-    with pytest.raises(UserError, match=r"`retention` keep is none of `problems` .*; forgetting is measured on sources that are evaluated"):
+    with pytest.raises(UserError, match=r"`retention` keep is not among `problems` .*; forgetting is only measured on evaluated sources"):
         evaluation_run.evaluate(dataclasses.replace(asked, retention="keep"))
     assert not (tmp_path / "out").exists()
     assert "forgetting: not measured, since `retention` names no source that is evaluated" in evaluation_table.table(

@@ -70,7 +70,10 @@ def test_a_file_that_changes_is_another_run(counts: Path, models: Path, source: 
     ("content", "line"),
     [
         (None, "cannot be read"),
-        ({name: 1.0 for name in IDS[1:]}, "lacks 1 of the 40 problems, for example 'sum00'; weigh the same --problems, --limit and --seed"),
+        (
+            {name: 1.0 for name in IDS[1:]},
+            "lacks 1 of the 40 problems, for example 'sum00'; make it with the same --problems, --limit and --seed",
+        ),
         (dict.fromkeys(IDS, 0.0), "gives all 40 problems the weight zero"),
         ({**dict.fromkeys(IDS, 1.0), "sum07": -1.0}, "weight = -1.0 of problem 'sum07' must be a finite number of at least 0"),
     ],
@@ -89,12 +92,12 @@ def test_files_that_will_not_do_are_refused_and_leave_no_folder(
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"method": "uniform"}, "`weights` w.jsonl holds the weights themselves; leave out `method` uniform and its options"),
+        ({"method": "uniform"}, "`weights` w.jsonl already determines the weights; leave out `method` uniform and its options"),
         ({"alpha": 2.0}, "leave out `method` paced and its options"),
-        ({"pass_rates": "p.parquet"}, "`pass_rates` p.parquet plays no part where `weights` holds the weights themselves; give one"),
-        ({"recompute": "2"}, "`recompute` 2 plays no part where `weights` holds"),
+        ({"pass_rates": "p.parquet"}, "`pass_rates` p.parquet has no effect where `weights` is given; give one"),
+        ({"recompute": "2"}, "`recompute` 2 has no effect where `weights` is given"),
     ],
 )
-def test_options_that_play_no_part_beside_the_file_are_refused(options: dict[str, Any], line: str) -> None:
+def test_options_without_effect_beside_the_file_are_refused(options: dict[str, Any], line: str) -> None:
     with pytest.raises(UserError, match=line):
         DistillConfig(weights="w.jsonl", **options)

@@ -149,7 +149,7 @@ def without_end(folder: Path) -> None:
 DAMAGES: list[tuple[Callable[[Path], Any], str]] = [
     (truncate, "model.safetensors is truncated or damaged"),
     (only_header, "model.safetensors is truncated or damaged"),
-    (pickled, r"pickled weights only \(pytorch_model.bin\)"),
+    (pickled, r"only has pickled weights \(pytorch_model.bin\)"),
     (lambda folder: (folder / "model.safetensors").unlink(), "has no weights: .*model.safetensors is missing"),
     (without_a_tensor, "lack 1 tensors .* model.layers.1.mlp.up_proj.weight"),
     (
@@ -160,8 +160,8 @@ DAMAGES: list[tuple[Callable[[Path], Any], str]] = [
     (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
     (lambda folder: (folder / "config.json").write_text("{"), "config.json is not readable JSON"),
     (lambda folder: (folder / "config.json").write_text("[]"), "config.json holds no JSON object"),
-    (lambda folder: edit_json(folder / "config.json", model_type="unheard-of"), "no causal language model that transformers can load"),
-    (lambda folder: edit_json(folder / "config.json", model_type="t5"), "no causal language model that transformers can load"),
+    (lambda folder: edit_json(folder / "config.json", model_type="unheard-of"), "not a causal language model that transformers can load"),
+    (lambda folder: edit_json(folder / "config.json", model_type="t5"), "not a causal language model that transformers can load"),
     (
         lambda folder: edit_json(folder / "config.json", auto_map={"AutoModelForCausalLM": "evil.Model"}),
         "its own Python code .auto_map in config",
@@ -183,14 +183,14 @@ DAMAGES: list[tuple[Callable[[Path], Any], str]] = [
         with_template("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"),
         "it takes over 5 s for a message of 24000 characters",
     ),
-    (lambda folder: edit_json(folder / "config.json", num_attention_heads=0), "no causal language model .* .ZeroDivisionError"),
+    (lambda folder: edit_json(folder / "config.json", num_attention_heads=0), "not a causal language model .* .ZeroDivisionError"),
     (lambda folder: edit_json(folder / "config.json", num_hidden_layers=10**9), "describes a model much larger than its weights"),
     (lambda folder: edit_json(folder / "config.json", vocab_size=10**9), "describes a model much larger than its weights"),
     (lambda folder: edit_json(folder / "config.json", intermediate_size=10**12), "describes a model much larger than its weights"),
     (lambda folder: edit_json(folder / "config.json", hidden_size="wide"), "hidden_size.* expected int, got str"),
     (lambda folder: (folder / "config.json").write_text("[" * 100_000), "config.json is not readable JSON"),
     (lambda folder: (folder / "config.json").write_text('{"vocab_size": ' + "9" * 5_000 + "}"), "config.json is not readable JSON"),
-    (without_end, "names no end-of-sequence token"),
+    (without_end, "has no end-of-sequence token"),
     (lambda folder: edit_json(folder / "generation_config.json", eos_token_id=[99]), "end-of-sequence id 99 is outside"),
 ]
 
@@ -246,7 +246,7 @@ class TestHub:
             "snapshot_download",
             lambda *args, **named: huggingface_hub.snapshot_download(*args, **named, endpoint="http://127.0.0.1:9", cache_dir=tmp_path),
         )
-        with pytest.raises(UserError, match="model nobody/nothing is no folder here, and the hub cannot be reached") as caught:
+        with pytest.raises(UserError, match="model nobody/nothing is not a local folder, and the hub cannot be reached") as caught:
             load_model("nobody/nothing")
         assert "\n" not in str(caught.value)
 

@@ -158,5 +158,5 @@ def test_as_a_command_it_ends_with_status_2_one_line_and_no_traceback(models: Pa
     )
     assert done.returncode == 2 and done.stdout == ""
     assert len(done.stderr.splitlines()) == 1, done.stderr
-    assert done.stderr.startswith("error: model an/unreachable-model is no folder here, and the hub cannot be reached")
+    assert done.stderr.startswith("error: model an/unreachable-model is not a local folder, and the hub cannot be reached")
     assert not (tmp_path / "run").exists()

@@ -140,7 +140,7 @@ def test_a_training_says_what_it_reads() -> None:
         ({"loss-temperature": -1}, "--loss-temperature -1.0 must be positive and finite"),
         ({"fallback": "skip"}, "--fallback skip is not known; known: solution, drop"),
         ({"teacher-statistics": "live"}, "--teacher-statistics live is not known; known: none, auto, exact, topk"),
-        ({"cache": "somewhere"}, "--cache is for the teacher's statistics, of which --teacher-statistics none makes none"),
+        ({"cache": "somewhere"}, "--cache has no effect with --teacher-statistics none"),
         ({"max-new-tokens": 150}, "problems are too long for the model"),
         ({"teacher": "/no/such/folder"}, "'/no/such/folder' is no folder"),
     ],

@@ -49,12 +49,12 @@ def test_every_pair_is_trained_once_and_the_best_comes_first(
 
 
 WRONG = [
-    ({"mean_of_tiers": 0.9}, r"mean_of_tiers 0\.9 is not the mean of its tiers, 0\.5"),
-    ({"mean_of_tiers": "0.5"}, "is not the mean of its tiers"),
+    ({"mean_of_tiers": 0.9}, r"mean_of_tiers 0\.9 is not the mean accuracy without retention, 0\.5"),
+    ({"mean_of_tiers": "0.5"}, "is not the mean accuracy without retention"),
     ({"accuracy": {"lab:mid": 1.5, "lab:retention": 0.9}}, "accuracy must be shares from 0 to 1"),
     ({"accuracy": [0.5]}, "accuracy must be shares"),
-    ({"accuracy": {"lab:retention": 0.9}}, "accuracy names no tier"),
-    ({"learning_rate": 0.1}, "it is of rate 0.1 and 200 updates, and its name is of others"),
+    ({"accuracy": {"lab:retention": 0.9}}, "accuracy has no source but retention"),
+    ({"learning_rate": 0.1}, "it is the record of rate 0.1 and 200 updates, but its name says otherwise"),
     ({"kind": "cell"}, "no record of kind 'selection'"),
 ]
 

@@ -179,7 +179,7 @@ def test_a_checkpoint_that_lacks_a_tensor_is_refused_and_a_tied_one_is_not_misse
     del stored["model.norm.weight"]
     save_file(stored, weights)
     with pytest.raises(
-        UserError, match=r"the last checkpoint in .* lacks model.norm.weight; delete it, the run goes on from the one before"
+        UserError, match=r"the last checkpoint in .* lacks model.norm.weight; delete it, and the run resumes from the one before"
     ):
         ours._load_from_checkpoint(str(weights.parent))
 
@@ -274,7 +274,7 @@ def test_training_arguments_of_this_command_may_not_be_set_twice(source: Path, t
         torch.device("cuda"),
         trainer_config(tmp_path / "d", source, teacher="self", teacher_update="ema", training_arguments={"fsdp": "full_shard"}),
     )
-    with pytest.raises(UserError, match="`teacher_update` ema follows a whole student, and fsdp shards it"):
+    with pytest.raises(UserError, match="`teacher_update` ema needs a student in one piece, but fsdp shards it"):
         training_arguments(config, tmp_path / "d", 3, gpu)
 
 

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from paced_exp.core.errors import UserError
-from paced_exp.losses.alignment import Row
+from paced_exp.losses.alignment import Row, make_row
+from paced_exp.training.da_kd import da_kd_weights
 from paced_exp.training.data import BatchOptions, TrainingData
 from paced_exp.training.masks import parse_mask
 from paced_exp.training.row_builder import RowBuilder
@@ -21,6 +23,7 @@ from paced_exp.training.segments import Passing, Segment, make_plan, make_segmen
 from paced_exp.training.stages import Stage, parse_stages, stage_ends
 from paced_exp.training.trainer import by_length
 from paced_exp.weighting import ESTIMATES, METHODS, Weighting, Weights, normalised, weigh
+from tests.support.tiny_models import VOCABULARY, loaded, tiny_model
 
 # ---- stages
 
@@ -53,7 +56,7 @@ def test_stages_that_cannot_be(text: str, message: str) -> None:
 
 
 def test_a_stage_without_an_update_is_refused() -> None:
-    with pytest.raises(UserError, match=r"reverse_kl@rollouts gets 0.01 of 10 updates, which is none"):
+    with pytest.raises(UserError, match=r"reverse_kl@rollouts gets 0.01 of 10 updates, which rounds to none"):
         stage_ends(parse_stages("forward_kl:0.99,reverse_kl:0.01"), 10)
 
 
@@ -162,7 +165,7 @@ def test_one_pass_visits_no_problem_twice_and_says_what_is_lacking() -> None:
     again = make_plan(first, weights, Passing(4), 0, 0)
     assert one.indices.tolist() == again.indices.tolist() and one.weights == pytest.approx(again.weights)
     longer = make_segments([Stage("akl", "references", 1.0)], 6, "never")[0]
-    with pytest.raises(UserError, match=r"updates 1 to 6 need 24 problems .* 20 are left of the 20 .* among 40; at that share 8 more"):
+    with pytest.raises(UserError, match=r"updates 1 to 6 need 24 unvisited problems, but 20 are left of the 20 .* among 40; about 8 more"):
         make_plan(longer, weights, passing, 0, 0)
 
 
@@ -264,3 +267,26 @@ def test_one_pass_takes_pass_rates_again_only_of_what_is_to_come(monkeypatch: py
     assert not set(second.plan.indices.tolist()) & set(visited)
     assert second.plan.weights[second.plan.indices] == pytest.approx(1.0)
     assert second.counts is not None and second.counts[0][visited].tolist() == [1] * 8
+
+
+def test_da_kd_weights_are_clipped_ratios_of_cross_entropies_and_leave_models_as_they_were() -> None:
+    student, teacher = (loaded(tiny_model(seed=seed)) for seed in (1, 2))
+    rng = np.random.default_rng(0)
+    rows = [
+        make_row(str(n), *(rng.integers(3, VOCABULARY, size).tolist() for size in (3, 5, 4)), [True, n % 2 == 0, True, False], 1.0)
+        for n in range(40)
+    ]
+    student.model.train()
+    found = da_kd_weights(rows, range(2, 42), 45, student, teacher).values
+    assert student.model.training and not teacher.model.training
+    student.model.eval()
+
+    def cross_entropy(model: Any, prompt: list[int], row: Row) -> float:
+        with torch.no_grad():
+            log_p = model(torch.tensor([prompt + row.response])).logits[0].double().log_softmax(-1)
+        each = [-float(log_p[len(prompt) - 1 + t, token]) for t, token in enumerate(row.response) if row.supervised[t]]
+        return sum(each) / len(each)
+
+    ratios = np.array([cross_entropy(student.model, r.student_prompt, r) / cross_entropy(teacher.model, r.teacher_prompt, r) for r in rows])
+    wanted = np.concatenate([[0, 0], np.clip(ratios, *np.percentile(ratios, (1, 99))), [0, 0, 0]])
+    assert found == pytest.approx(wanted / wanted.mean(), rel=1e-4)
