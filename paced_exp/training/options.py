@@ -89,7 +89,7 @@ class TrainingTeacherOptions(TeacherOptions):
     """The teacher and its references in training.
 
     Attributes:
-        teacher: lab:NAME, a folder, or a hub id; it must read the student's tokens; or `self`, the student itself
+        teacher: lab:NAME, smollm2, a folder, a GGUF file, or a hub id; it must read the student's tokens; or `self`, the student itself
         teacher_update: how a teacher that is the student itself changes: frozen (stays as before training), live (is the student), or ema (moving average of the student)
         ema_decay: decay of the ema teacher, the share of its own weights that it keeps at each update
         reference: where references come from: teacher (sampled from it) or solution (the problem's worked solution)

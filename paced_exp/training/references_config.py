@@ -17,8 +17,8 @@ class ReferencesConfig(TeacherOptions, SamplingOptions, LimitedProblemOptions, E
     """Whose responses to sample as references, and how.
 
     Attributes:
-        student: lab:NAME, a folder, or a hub id of the model that will be trained on the references
-        teacher: lab:NAME, a folder, or a hub id; it must read the student's tokens; or `self`, the student itself
+        student: lab:NAME, smollm2, a folder, a GGUF file, or a hub id of the model that will be trained on the references
+        teacher: lab:NAME, smollm2, a folder, a GGUF file, or a hub id; it must read the student's tokens; or `self`, the student itself
         temperature: sampling temperature, above 0
         teacher_statistics: cached predictions of the teacher, for distill --cache: none, exact (all logits), topk (top_k and a tail bucket), auto (exact up to a vocabulary of 4,096, else topk)
         top_k: number of tokens that topk keeps at each position
