@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.in_short import gain
@@ -42,10 +43,20 @@ def judged(estimate: Estimate, what: str, against: str) -> str:
     return f"{what} cannot be told from {against}: {with_interval(estimate)} points"
 
 
-def at_equal_compute(results: Results, scale: Scale, method: str) -> tuple[Estimate, float] | None:
-    """A method of the table one-pass less no weighting with as many FLOPs in all, and those FLOPs; None outside the lengths that were run.
+@dataclass(frozen=True)
+class AtCompute:
+    """A method less no weighting. spent: FLOPs of the method in all; plain: those of no weighting, which are fewer where no longer run was made."""
 
-    No weighting is interpolated between its two nearest lengths, linear in the logarithm of FLOPs. Each length is a run of its own.
+    estimate: Estimate
+    spent: float
+    plain: float
+
+
+def at_equal_compute(results: Results, scale: Scale, method: str) -> AtCompute | None:
+    """A method of the table one-pass less no weighting with as many FLOPs in all, or with fewer where the method spends more than the longest run.
+
+    No weighting is interpolated between its two nearest lengths, linear in the logarithm of FLOPs. Each length is a run of its own. None where a
+    row was not run, and for a method that spends less than the shortest.
     """
     row = row_named(results, scale, "one-pass", method)
     plain = [row_named(results, scale, *place) for place in PLAIN]
@@ -53,11 +64,14 @@ def at_equal_compute(results: Results, scale: Scale, method: str) -> tuple[Estim
         return None
     spent = _flops(row)
     lengths = [_flops(measured) for measured in plain]
+    if spent > lengths[-1]:
+        found = combined([(1.0, row), (-1.0, plain[-1])], scale.tiers)
+        return None if found is None else AtCompute(found, spent, lengths[-1])
     for fewer, more, low, high in zip(plain, plain[1:], lengths, lengths[1:], strict=False):
         if low <= spent <= high:
             share = math.log(spent / low) / math.log(high / low)
             found = combined([(1.0, row), (share - 1.0, fewer), (-share, more)], scale.tiers)
-            return None if found is None else (found, spent)
+            return None if found is None else AtCompute(found, spent, spent)
     return None
 
 
@@ -85,12 +99,12 @@ def _share(results: Results, scale: Scale, found: Estimate, row: Measured) -> st
 
 
 def _at_equal_compute(results: Results, scale: Scale) -> str:
-    said = [
-        f"{judged(found[0], label, 'no weighting')} at {found[1] / 1e12:.3g} TFLOPs"
-        for method, label in _METHODS
-        if (found := at_equal_compute(results, scale, method)) is not None
-    ]
-    return f"At equal total compute, the rollouts of the weights counted: {'; '.join(said)}." if said else ""
+    said = []
+    for method, label in _METHODS:
+        if (found := at_equal_compute(results, scale, method)) is not None:
+            against = "no weighting" if found.plain == found.spent else f"no weighting that spends {found.plain / 1e12:.3g}"
+            said.append(judged(found.estimate, f"{label}, at {found.spent / 1e12:.3g} TFLOPs,", against))
+    return f"By total compute, the rollouts of the weights counted: {'; '.join(said)}." if said else ""
 
 
 def _best_kernel(results: Results, scale: Scale) -> str:

@@ -44,14 +44,20 @@ def test_equal_compute_is_between_the_two_nearest_lengths(tmp_path: Path) -> Non
     write_costing(tmp_path, "one-pass", "paced-eb", 0.55, 1e12)
     results = Results(tmp_path)
     found = at_equal_compute(results, DESK, "paced")
-    assert found is not None and found[1] == 4e12
+    assert found is not None and (found.spent, found.plain) == (4e12, 4e12)
     short, uniform, paced = (
         np.mean(primaries(row_named(results, DESK, table, row), DESK))
         for table, row in (("one-pass-short", "uniform-short"), ("one-pass", "uniform"), ("one-pass", "paced"))
     )
     share = math.log(4 / 2) / math.log(8 / 2)
-    assert share == 0.5 and found[0].value == pytest.approx(paced - (short + uniform) / 2)
+    assert share == 0.5 and found.estimate.value == pytest.approx(paced - (short + uniform) / 2)
     assert at_equal_compute(results, DESK, "paced-eb") is None
+    write_costing(tmp_path, "one-pass", "paced-eb", 0.55, 32e12)  # more than the longest run of no weighting, at 16
+    dear = at_equal_compute(Results(tmp_path), DESK, "paced-eb")
+    assert dear is not None and (dear.spent, dear.plain) == (32e12, 16e12)
+    assert "at 32 TFLOPs, costs" in " ".join(advice(Results(tmp_path), DESK)) and "no weighting that spends 16" in " ".join(
+        advice(Results(tmp_path), DESK)
+    )
 
 
 def test_the_advice_is_of_the_rows_that_were_run(tmp_path: Path) -> None:
