@@ -95,7 +95,8 @@ def _training(made: dict[str, Any]) -> dict[str, Any]:
 
 
 def _flops(config: DistillConfig, made: dict[str, Any], folder: Path, needed: dict[str, Shared]) -> dict[str, float]:
-    """Floating-point operations by purpose; 6 a parameter and token trained on, 2 a parameter and token read or sampled.
+    """Floating-point operations by purpose; 6 a parameter and token trained on, 2 a parameter and token read or sampled. The K rollouts of a problem
+    read its prompt once.
 
     training: forward, backward, and a live teacher. rollouts: on-policy responses and recomputed pass rates. pass_rates: those before
     training, of the problems passed over or visited, where the method needs them, shared or not. teacher: cached statistics on the references of positive weight, once for every
@@ -107,7 +108,7 @@ def _flops(config: DistillConfig, made: dict[str, Any], folder: Path, needed: di
     spent = {
         "training": made["training"]["flops"],
         "teacher": made["training"]["cache_flops"],
-        "rollouts": 2.0 * student * (sampled["tokens"] + sampled["responses"] * prompts),
+        "rollouts": 2.0 * student * (sampled["tokens"] + sampled["prompts"] * prompts),
         "pass_rates": 0.0,
     }
     if "pass_rates" in needed:
@@ -115,7 +116,7 @@ def _flops(config: DistillConfig, made: dict[str, Any], folder: Path, needed: di
         responses = float((rates["mean_tokens"] * rates["K"]).sum())
         # What was not reached in one pass need not have been rolled out.
         reached = min(1.0, made["segments"][-1]["scanned"] / len(rates)) if config.regime == "one-pass" else 1.0
-        spent["pass_rates"] = reached * 2.0 * student * (responses + prompts * float(rates["K"].sum()))
+        spent["pass_rates"] = reached * 2.0 * student * (responses + prompts * len(rates))
     return {name: float(f"{value:.6g}") for name, value in spent.items()}
 
 

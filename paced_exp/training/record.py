@@ -67,10 +67,12 @@ def _visits(plan: Plan) -> dict[str, int]:
 
 
 def _generated(folder: Path) -> dict[str, int]:
-    """Number of responses and tokens that the run sampled from the student."""
-    found = {"responses": 0, "tokens": 0}
+    """Number of responses and tokens that the run sampled from the student, and of prompts: one for the K responses of a problem."""
+    found = {"prompts": 0, "responses": 0, "tokens": 0}
     for journal in [*folder.glob("rollouts-*.jsonl"), *folder.glob("pass_rate_rollouts-*.jsonl")]:
-        made = ChunkStore(folder, journal.stem).lengths()
+        store = ChunkStore(folder, journal.stem)
+        made = store.lengths()
+        found["prompts"] += len(store.done_ids())
         found["responses"] += len(made)
         found["tokens"] += sum(made)
     return found
