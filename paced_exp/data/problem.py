@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-GraderName = Literal["math", "lab", "exact"]
+GraderName = Literal["math", "lab", "exact", "mentions"]
 
 
 @dataclass(frozen=True)
@@ -12,7 +12,8 @@ class Problem:
 
     id: unique within its source. prompt: the question as text. answer: the gold answer as text. solution: the expert (worked)
     solution, ending in `\\boxed{answer}`, or None. source: where it came from (`lab:FAMILY`, a path, `hub:NAME`). split: its split.
-    grader: `math` (math-verify), `lab` (the reasoning-gym verifier of the family), `exact` (string equality of the final answer).
+    grader: `math` (math-verify), `lab` (the reasoning-gym verifier of the family), `exact` (string equality of the final answer), `mentions`
+    (the response names the answer).
     metadata: JSON-able extras; for the lab the reasoning-gym entry's metadata (its verifiers need it), the family and the level.
     """
 

@@ -1,12 +1,14 @@
 r"""Grading: whether a response gives the problem's answer. There is no partial credit.
 
-Every grader reads the response's final answer: the content of its last balanced `\boxed{...}`. Boxes joined by "and", "or" or commas are
+Every grader but `mentions` reads the response's final answer: the content of its last balanced `\boxed{...}`. Boxes joined by "and", "or" or commas are
 one answer, read as a list. A response without a box fails. `Problem.grader` says how the answer is compared:
 
 - `math`: by math-verify 0.9 and this project's rules (`rules`). This runs in worker processes with limits (`pool`), never in this process.
 - `lab`: by reasoning-gym's verifier of the problem's family, whose score must be exactly 1.0. This runs in this process: the verifiers allowed
   here compare strings, integers or `decimal` numbers, and neither evaluate nor parse code.
 - `exact`: by equality of strings (multiple choice).
+- `mentions`: correct if the response, of at most `MAX_MENTION_CHARS`, has the answer as words of their own in any case (general knowledge, which a
+  pretrained model answers in sentences).
 
 Responses are untrusted. These fail without being read: an answer longer than `MAX_ANSWER_CHARS` or with a control character, and a
 response with a NUL or a lone surrogate (which is not valid UTF-8).
@@ -48,6 +50,16 @@ LAB_FAMILIES = frozenset(
 
 # If the question speaks of percent, the answer may have a percent sign or not.
 _PERCENT = re.compile(r"percent|%", re.IGNORECASE)
+
+
+MAX_MENTION_CHARS = 10_000
+
+
+def mentions(gold: str, response: str) -> bool:
+    """Whether `gold` stands in the response as words of their own, in any case. A response over `MAX_MENTION_CHARS` fails unread."""
+    if len(response) > MAX_MENTION_CHARS:
+        return False
+    return re.search(rf"(?<!\w){re.escape(gold)}(?!\w)", response, re.IGNORECASE) is not None
 
 
 _TEXT_COMMAND = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{(.*)\}", re.DOTALL)
@@ -132,6 +144,9 @@ class Grader:
         passed = [False] * len(problems)
         math: dict[Pair, list[int]] = {}
         for index, (problem, response) in enumerate(zip(problems, responses, strict=True)):
+            if problem.grader == "mentions":
+                passed[index] = mentions(problem.answer, response)
+                continue
             answer = final_answer(response)
             if answer is None:
                 continue

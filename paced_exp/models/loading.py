@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from paced_exp.core.errors import UserError
+from paced_exp.models.adapters import adapter_folder, merged
 from paced_exp.models.gguf import converted, is_gguf
 from paced_exp.models.hub import download
 from paced_exp.models.lab_checkpoints import checkpoint_path
@@ -121,6 +122,9 @@ def _locate(spec: str) -> tuple[Path, str | None]:
         if not folder.is_dir():
             raise UserError(f"{spec} has no checkpoint at {folder}; rebuild it with: python -m paced_exp.lab pretrain {folder.name}")
         return folder, None
+    if (adapter := adapter_folder(spec)) is not None:
+        with _quietly():
+            return merged(adapter, spec, lambda base: _locate(base)[0]), None
     folder = Path(spec).expanduser()
     if spec and folder.is_dir():
         return folder, None

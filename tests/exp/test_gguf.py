@@ -10,6 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from paced_exp.core.errors import UserError
 from paced_exp.models import gguf as ours
+from paced_exp.models import kept
 from paced_exp.models.loading import load_model
 
 gguf = pytest.importorskip("gguf", reason="the package gguf is not installed")
@@ -114,8 +115,8 @@ def test_digits_are_split_as_llama_cpp_does(file: Path) -> None:
 
 def test_a_folder_that_changed_is_refused_and_made_anew(file: Path) -> None:
     folder = ours.converted(str(file))
-    content = json.loads((folder / ours.DONE).read_text())
-    assert content["sha256"] == ours.sha256(file) and folder.name == f"tiny-{content['sha256'][:16]}"
+    content = json.loads((folder / kept.DONE).read_text())
+    assert content["sha256"] == kept.sha256(file) and folder.name == f"tiny-{content['sha256'][:16]}"
     (folder / "config.json").write_text((folder / "config.json").read_text() + " ")
     with pytest.raises(UserError, match=r"config\.json is not as it was converted; delete .*made anew"):
         load_model(str(file), device="cpu")
@@ -128,7 +129,7 @@ def test_a_conversion_that_was_killed_leaves_nothing_that_is_read(file: Path, mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(ours.os, "replace", killed)
+        patched.setattr(kept.os, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
             ours.converted(str(file))
     assert load_model(str(file), device="cpu").eos_ids == (2,)

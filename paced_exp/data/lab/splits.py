@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from paced_exp.core.errors import UserError
-from paced_exp.data.lab import solutions
+from paced_exp.data.lab import facts, solutions
 from paced_exp.data.lab.families import FAMILIES, MATHEMATICS, RETENTION, Family, generator
 from paced_exp.data.problem import Problem
 
@@ -59,7 +59,7 @@ SPLITS: dict[str, Split] = {
     "harder-hard-a": Split(MATHEMATICS, (6, 7), range(90, 95), 300),  # evaluation at gpu scale, hard
     "harder-hard-b": Split(MATHEMATICS, (8,), range(95, 100), 300),  # evaluation at gpu scale, hardest
 }
-DEFAULT_SIZES: dict[str, int] = {name: split.size for name, split in SPLITS.items()}
+DEFAULT_SIZES: dict[str, int] = {name: split.size for name, split in SPLITS.items()} | {facts.SPLIT: facts.SIZE}
 
 # reasoning-gym takes an item's index as its seed. Some generators use numpy, which only takes 32-bit seeds.
 INDEX_BITS = 32
@@ -89,12 +89,15 @@ def draw(
 
 
 def lab_problems(split: str, seed: int = 0) -> Iterator[Problem]:
-    """A split's problems in an order that depends on the seed, each prompt once. The stream is endless unless the split has quotas.
+    """A split's problems in an order that depends on the seed, each prompt once. The stream is endless unless the split has quotas, or is `facts`.
 
     With quotas, the first problems are a random subset of all of the split, however many are taken. Raises `UserError` for an unknown split.
     """
+    if split == facts.SPLIT:
+        yield from facts.fact_problems(seed)
+        return
     if split not in SPLITS:
-        raise UserError(f"lab:{split} is not a lab split; known: {', '.join(f'lab:{name}' for name in SPLITS)}")
+        raise UserError(f"lab:{split} is not a lab split; known: {', '.join(f'lab:{name}' for name in DEFAULT_SIZES)}")
     rng = random.Random(f"{split}/{seed}")
     seen: set[str] = set()
     number = 0

@@ -1,0 +1,148 @@
+"""Questions of general knowledge, written here: capitals and opposites. They show what a pretrained model forgets when it is trained on arithmetic.
+
+A response is correct if it names the answer as a word of its own, in any case (grader `mentions`): a pretrained model answers in sentences.
+"""
+
+import random
+from collections.abc import Iterator
+
+from paced_exp.data.problem import Problem
+
+CAPITALS = {
+    "Argentina": "Buenos Aires",
+    "Australia": "Canberra",
+    "Austria": "Vienna",
+    "Belgium": "Brussels",
+    "Bulgaria": "Sofia",
+    "Canada": "Ottawa",
+    "Chile": "Santiago",
+    "China": "Beijing",
+    "Colombia": "Bogota",
+    "Croatia": "Zagreb",
+    "Cuba": "Havana",
+    "Denmark": "Copenhagen",
+    "Egypt": "Cairo",
+    "Ethiopia": "Addis Ababa",
+    "Finland": "Helsinki",
+    "France": "Paris",
+    "Germany": "Berlin",
+    "Ghana": "Accra",
+    "Greece": "Athens",
+    "Hungary": "Budapest",
+    "Iceland": "Reykjavik",
+    "India": "New Delhi",
+    "Indonesia": "Jakarta",
+    "Iran": "Tehran",
+    "Iraq": "Baghdad",
+    "Ireland": "Dublin",
+    "Israel": "Jerusalem",
+    "Italy": "Rome",
+    "Japan": "Tokyo",
+    "Jordan": "Amman",
+    "Kenya": "Nairobi",
+    "Lebanon": "Beirut",
+    "Morocco": "Rabat",
+    "Nepal": "Kathmandu",
+    "Netherlands": "Amsterdam",
+    "New Zealand": "Wellington",
+    "Nigeria": "Abuja",
+    "Norway": "Oslo",
+    "Pakistan": "Islamabad",
+    "Peru": "Lima",
+    "Philippines": "Manila",
+    "Poland": "Warsaw",
+    "Portugal": "Lisbon",
+    "Romania": "Bucharest",
+    "Russia": "Moscow",
+    "Saudi Arabia": "Riyadh",
+    "Serbia": "Belgrade",
+    "South Korea": "Seoul",
+    "Spain": "Madrid",
+    "Sweden": "Stockholm",
+    "Switzerland": "Bern",
+    "Thailand": "Bangkok",
+    "Tunisia": "Tunis",
+    "Turkey": "Ankara",
+    "Ukraine": "Kyiv",
+    "United Kingdom": "London",
+    "United States": "Washington",
+    "Uruguay": "Montevideo",
+    "Venezuela": "Caracas",
+    "Vietnam": "Hanoi",
+}
+OPPOSITES = {
+    "above": "below",
+    "accept": "reject",
+    "alive": "dead",
+    "always": "never",
+    "arrive": "depart",
+    "asleep": "awake",
+    "beautiful": "ugly",
+    "before": "after",
+    "begin": "end",
+    "big": "small",
+    "black": "white",
+    "brave": "cowardly",
+    "buy": "sell",
+    "clean": "dirty",
+    "cold": "hot",
+    "day": "night",
+    "deep": "shallow",
+    "dry": "wet",
+    "early": "late",
+    "easy": "difficult",
+    "empty": "full",
+    "false": "true",
+    "fast": "slow",
+    "find": "lose",
+    "first": "last",
+    "float": "sink",
+    "friend": "enemy",
+    "generous": "stingy",
+    "good": "bad",
+    "happy": "sad",
+    "hard": "soft",
+    "heavy": "light",
+    "high": "low",
+    "inside": "outside",
+    "laugh": "cry",
+    "left": "right",
+    "long": "short",
+    "loud": "quiet",
+    "love": "hate",
+    "many": "few",
+    "maximum": "minimum",
+    "modern": "ancient",
+    "narrow": "wide",
+    "near": "far",
+    "new": "old",
+    "noisy": "quiet",
+    "north": "south",
+    "odd": "even",
+    "open": "closed",
+    "polite": "rude",
+    "poor": "rich",
+    "pull": "push",
+    "question": "answer",
+    "remember": "forget",
+    "rough": "smooth",
+    "sharp": "dull",
+    "strong": "weak",
+    "sweet": "sour",
+    "thick": "thin",
+    "up": "down",
+}
+SPLIT = "facts"
+SIZE = len(CAPITALS) + len(OPPOSITES)
+
+
+def fact_problems(seed: int = 0) -> Iterator[Problem]:
+    """All questions once, in an order that depends on the seed."""
+    asked = [("capital", f"What is the capital of {country}?", city) for country, city in CAPITALS.items()]
+    asked += [("opposite", f"What is the opposite of the word {word}?", other) for word, other in OPPOSITES.items()]
+    problems = [
+        Problem(f"{SPLIT}-{number:04d}", prompt, answer, answer, f"lab:{family}", SPLIT, "mentions", {"family": family})
+        for number, (family, prompt, answer) in enumerate(asked)
+    ]
+    random.Random(f"{SPLIT}/{seed}").shuffle(problems)
+    yield from problems

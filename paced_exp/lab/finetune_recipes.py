@@ -1,0 +1,47 @@
+"""How the adapters of SmolLM2-135M-Instruct are made: the problems they learn, the mix of texts, and the schedule, all from one seed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+# One user message and no system prompt: 22 tokens fewer a prompt than the model's own template.
+SHORT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+@dataclass(frozen=True)
+class FinetuneRecipe:
+    """How one adapter is trained.
+
+    base: the model. template: the chat template; None keeps the base's own. levels: of the problems, by family; all families, and all levels
+    of a family, are equally likely. updates, rows: of texts an update. rank, alpha: of LoRA on every linear layer but the head. privileged,
+    concise: shares of these prompts among the problems; the rest is plain. replay: share of texts that are the base's own samples, so that it
+    keeps what it knew. replay_samples: how many of these are drawn, once. micro_tokens: padded tokens of a forward pass.
+    """
+
+    base: str = "smollm2"
+    levels: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    template: str | None = SHORT_TEMPLATE
+    updates: int = 300
+    rows: int = 16
+    rank: int = 16
+    alpha: int = 32
+    learning_rate: float = 5e-4
+    warmup: int = 20
+    privileged: float = 0.2
+    concise: float = 0.05
+    replay: float = 0.35
+    replay_samples: int = 400
+    replay_tokens: int = 48
+    micro_tokens: int = 1024
+    save_every: int = 25
+    seed: int = 11
+
+
+_LEVELS = {"gcd": (1, 2, 3), "simple_equations": (1, 2, 3), "products": (1, 2, 3), "chain_sum": (1, 2, 3)}
+_STUDENT = FinetuneRecipe(levels=_LEVELS)
+FINETUNED: dict[str, FinetuneRecipe] = {
+    "smollm2-student": _STUDENT,
+    "smollm2-teacher": replace(_STUDENT, updates=1200, seed=12),
+}
