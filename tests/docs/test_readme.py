@@ -19,7 +19,7 @@ from paced_exp.reproduce.scales import DESK_V1
 from paced_theory.claims import counts_by_source
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 QUICK = 300  # seconds; a command called quick takes ten at most, but not on a machine that others use
 
 
