@@ -4,8 +4,10 @@
     paced weights runs/rollout/pass_rates.parquet --method hard_filter --estimate plugin --out weights.csv    # from what `paced rollout` wrote
     python -m paced_exp.distill --weights weights.jsonl                                # trains by them
 
-Counts are a .jsonl, .csv or .parquet with problem_id, k and K, weights one of these with problem_id, k, K and weight, by the file's ending. A
-weight has mean one over the problems that have any, and is zero where a problem is dropped. docs/weights.md says what to do with it.
+Counts are a .jsonl, .csv or .parquet with problem_id, k and K, or with a row a rollout, problem_id and correct; weights one of these with
+problem_id, k, K and weight, by the file's ending. A weight has mean one over the problems that have any, and is zero where a problem is
+dropped. For PACED's kernel the summary ends with what these counts say of the estimates and of more rollouts. docs/weights.md says what to do
+with the weights.
 """
 
 import argparse
@@ -18,12 +20,12 @@ from typing import Any, NoReturn, get_args, get_type_hints
 
 from paced_exp.core.errors import UserError, exit_cleanly, flag_of
 from paced_exp.core.options import meanings
-from paced_exp.data.problem_tables import read_counts
+from paced_exp.data.rollout_tables import counts_of_file
 from paced_exp.door.problem_weights import weigh_by
 from paced_exp.weighting import Weighting
+from paced_exp.weighting.recommended import RECOMMENDED, advice
 
 PROG = "paced_exp.weights"
-RECOMMENDED = "empirical_bayes"  # for a training of one's own; `distill` itself takes the paper's plugin where nothing is said
 
 
 class _Parser(argparse.ArgumentParser):
@@ -36,7 +38,9 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     # Not jsonargparse, which the other commands use: this one must run where only numpy and scipy are installed.
     parser = _Parser(prog=PROG, description="Counts in, weights out: the weight of each problem from its k passes in K rollouts.")
-    parser.add_argument("counts", type=Path, help="file with problem_id, k and K: .jsonl, .csv or .parquet")
+    parser.add_argument(
+        "counts", type=Path, help="file with problem_id, k and K, or of rollouts, with problem_id and correct: .jsonl, .csv or .parquet"
+    )
     parser.add_argument("--out", type=Path, help="file of the weights, likewise; when left out, only the summary is printed")
     help_of = meanings(Weighting)
     hints = get_type_hints(Weighting)
@@ -57,12 +61,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     if given["method"] == "uniform" and given["estimate"] == RECOMMENDED:
         del given["estimate"]  # nothing is estimated
     try:
-        made = weigh_by(Weighting(**given), read_counts(counts))
+        weighting, found = Weighting(**given), counts_of_file(counts)
+        made = weigh_by(weighting, found)
     except UserError as error:
         raise error.in_flags([field.name for field in dataclasses.fields(Weighting)]) from error
     if out is not None:
         made.save(out)
     print(made)
+    advised = advice(found.k, found.K, weighting.alpha, weighting.beta) if weighting.method == "paced" else None
+    if advised is not None:
+        print(advised)
     if out is not None:
         print(out)
 

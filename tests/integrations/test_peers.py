@@ -38,5 +38,5 @@ def test_a_missing_peer_says_what_to_install(monkeypatch: pytest.MonkeyPatch) ->
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "version", missing)
-    with pytest.raises(UserError, match="trl is not installed; run: pip install 'trl>=1.10,<1.17'"):
+    with pytest.raises(UserError, match=r"trl is not installed; run: pip install 'trl>=1\.10,<1\.17'"):
         peers.require("trl")
