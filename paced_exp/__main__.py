@@ -14,6 +14,7 @@ VERBS = {
     "probe": ("paced_exp.snr_probe", "gradient SNR against the student's pass rate"),
     "rollout": ("paced_exp.rollout", "roll out a student and count its passes"),
     "weights": ("paced_exp.weights", "counts in, weights out; needs numpy and scipy alone"),
+    "export": ("paced_exp.export", "weights in the form that another trainer reads: prime-rl, verl, NeMo-RL"),
     "references": ("paced_exp.references", "a teacher's references, for many distillations"),
     "distill": ("paced_exp.distill", "weighted distillation of a teacher into a student"),
     "evaluate": ("paced_exp.evaluate", "mean@n, pass@k and length of a model's responses, with intervals"),

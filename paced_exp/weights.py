@@ -10,61 +10,33 @@ dropped. For PACED's kernel the summary ends with what these counts say of the e
 with the weights.
 """
 
-import argparse
-import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import NoneType
-from typing import Any, NoReturn, get_args, get_type_hints
+from typing import Any
 
-from paced_exp.core.errors import UserError, exit_cleanly, flag_of
-from paced_exp.core.options import meanings
+from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.data.rollout_tables import counts_of_file
 from paced_exp.door.problem_weights import weigh_by
-from paced_exp.weighting import Weighting
-from paced_exp.weighting.recommended import RECOMMENDED, advice
+from paced_exp.door.weighting_parser import NAMES, taken, weighting_parser
+from paced_exp.weighting.recommended import advice
 
 PROG = "paced_exp.weights"
 
 
-class _Parser(argparse.ArgumentParser):
-    """Refuses in the one line that every command of this package refuses in."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message} (see: python -m {PROG} --help)")
-
-
-def _parser() -> argparse.ArgumentParser:
-    # Not jsonargparse, which the other commands use: this one must run where only numpy and scipy are installed.
-    parser = _Parser(prog=PROG, description="Counts in, weights out: the weight of each problem from its k passes in K rollouts.")
-    parser.add_argument(
-        "counts", type=Path, help="file with problem_id, k and K, or of rollouts, with problem_id and correct: .jsonl, .csv or .parquet"
-    )
-    parser.add_argument("--out", type=Path, help="file of the weights, likewise; when left out, only the summary is printed")
-    help_of = meanings(Weighting)
-    hints = get_type_hints(Weighting)
-    for option in dataclasses.fields(Weighting):
-        kind = next(one for one in (*get_args(hints[option.name]), hints[option.name]) if one is not NoneType)
-        default = RECOMMENDED if option.name == "estimate" else option.default
-        shown = "" if default is None else f" (default: {default})"
-        parser.add_argument(flag_of(option.name), type=kind, default=default, help=help_of[option.name].replace("%", "%%") + shown)
-    return parser
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Weigh, write, print the summary."""
-    given: dict[str, Any] = vars(_parser().parse_args(sys.argv[1:] if argv is None else argv))
+    parser = weighting_parser(PROG, "Counts in, weights out: the weight of each problem from its k passes in K rollouts.")
+    parser.add_argument("--out", type=Path, help="file of the weights, likewise; when left out, only the summary is printed")
+    given: dict[str, Any] = vars(parser.parse_args(sys.argv[1:] if argv is None else argv))
     counts, out = given.pop("counts"), given.pop("out")
     if out is not None and out.resolve() == counts.resolve():
         raise UserError(f"--out {out} is the file of the counts; name another file")
-    if given["method"] == "uniform" and given["estimate"] == RECOMMENDED:
-        del given["estimate"]  # nothing is estimated
     try:
-        weighting, found = Weighting(**given), counts_of_file(counts)
+        weighting, found = taken(given), counts_of_file(counts)
         made = weigh_by(weighting, found)
     except UserError as error:
-        raise error.in_flags([field.name for field in dataclasses.fields(Weighting)]) from error
+        raise error.in_flags(NAMES) from error
     if out is not None:
         made.save(out)
     print(made)
