@@ -5,7 +5,7 @@ from importlib import metadata
 from paced_exp.core.errors import UserError
 
 #: distribution: the range that was tested, as pip writes it.
-RANGES = {"trl": ">=1.10,<1.17"}
+RANGES = {"trl": ">=1.10,<1.17", "verl": ">=0.9,<0.10"}
 
 
 def require(name: str) -> None:
