@@ -71,6 +71,23 @@ def test_loss_and_gradient_are_the_dense_ones(beta: float, accumulation: int, tm
     assert float((found - unweighted).norm() / gradient.norm()) > 0.01
 
 
+def test_gradient_checkpointing_changes_nothing(tmp_path: Path) -> None:
+    """TRL's default, which the other tests leave out to be quick."""
+    trainer = trained(tmp_path, config={"gradient_checkpointing": True, "gradient_accumulation_steps": 2, "per_device_train_batch_size": 4})
+    assert trainer.model.is_gradient_checkpointing
+    (found,), (_, gradient) = trainer.gradients, dense(trainer.seen, 1.0, 8)
+    assert float((found - gradient).norm() / gradient.norm()) < 2e-6
+
+
+def test_a_teacher_that_is_the_student_itself_gives_no_loss_and_no_gradient(tmp_path: Path) -> None:
+    own = models()
+    own["teacher_model"] = own["model"]
+    config = options(tmp_path, DistillationConfig, max_completion_length=10, per_device_train_batch_size=8)
+    trainer = Watched(args=config, train_dataset=rows(WEIGHTS), **own)
+    (found,) = run(trainer)
+    assert trainer.loss == pytest.approx(0, abs=1e-6) and float(found.norm()) < 1e-5
+
+
 def test_weights_come_from_counts_by_kernel_and_estimator(tmp_path: Path) -> None:
     k, K = [0, 1, 2, 3, 4, 5, 7, 8], [8] * 8
     trainer = trained(tmp_path, rows(k=k, K=K))

@@ -55,6 +55,24 @@ def test_the_counts_are_binomial_with_the_student_s_own_rate(trainer: Any, tmp_p
     assert counts.k.tolist() == again.count().k.tolist() != again.count(seed=1).k.tolist()
 
 
+@pytest.mark.parametrize("trainer", [distillation, sft])
+def test_conversations_are_counted_as_the_template_lays_them_out(trainer: Any, tmp_path: Path) -> None:
+    talks = [[{"role": "user", "content": prompt}] for prompt in PROMPTS]
+    seen: list[str] = []
+
+    def passes(prompts: list[Any], completions: list[Any], **columns: Any) -> list[float]:
+        assert all(message["role"] == "assistant" for (message,) in completions)
+        seen.extend(messages[0]["content"] for messages in prompts)
+        return [float(message["content"][:1] in FIRST and message["content"] != "") for (message,) in completions]
+
+    limit = {} if trainer is distillation else {"max_new_tokens": 4}
+    problems = Dataset.from_dict({"problem_id": [f"sum{i}" for i in range(8)], "prompt": talks})
+    counts = CountAgain(trainer(tmp_path), problems, passes, every=1, K=40, **limit).count()
+    assert sorted(seen) == sorted(PROMPTS * 40)
+    for prompt, k in zip(PROMPTS, counts.k.tolist(), strict=True):
+        assert binomtest(k, 40, exact_rate(prompt + ">")).pvalue > 1e-3, prompt  # the tiny template's > before the answer
+
+
 def test_it_counts_every_n_steps_and_the_next_updates_have_the_new_weights(tmp_path: Path) -> None:
     seen: list[dict[str, float]] = []
 

@@ -24,7 +24,7 @@ def options(folder: Path, config: Any, **changes: Any) -> Any:
     """`config` with plain gradient descent of one update, quiet, on a CPU."""
     step = {"max_steps": 1, "optim": "sgd", "learning_rate": 1.0, "max_grad_norm": 0.0, "lr_scheduler_type": "constant"}
     quiet = {"report_to": [], "save_strategy": "no", "use_cpu": True, "bf16": False, "disable_tqdm": True, "logging_steps": 1}
-    return config(str(folder), gradient_checkpointing=False, **{**step, **quiet, **changes})
+    return config(str(folder), **{"gradient_checkpointing": False, **step, **quiet, **changes})
 
 
 def models() -> dict[str, Any]:
