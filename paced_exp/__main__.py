@@ -14,6 +14,7 @@ VERBS = {
     "probe": ("paced_exp.snr_probe", "measure gradient SNR against the student's pass rate"),
     "rollout": ("paced_exp.rollout", "roll out a student and estimate its pass rates"),
     "weights": ("paced_exp.weights", "compute weights from counts; needs only numpy and scipy"),
+    "export": ("paced_exp.export", "write weights in the form that another trainer reads: prime-rl, verl or NeMo-RL"),
     "references": ("paced_exp.references", "sample a teacher's references, for many distillations"),
     "distill": ("paced_exp.distill", "distil a teacher into a student, with weighted problems"),
     "evaluate": ("paced_exp.evaluate", "measure mean@n, pass@k and length of a model's responses"),

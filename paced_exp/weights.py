@@ -4,67 +4,45 @@
     paced weights runs/rollout/pass_rates.parquet --method hard_filter --estimate plugin --out weights.csv    # from what `paced rollout` wrote
     python -m paced_exp.distill --weights weights.jsonl                                # trains with them
 
-Counts are a .jsonl, .csv or .parquet with problem_id, k and K. Weights are one of these with problem_id, k, K and weight; the file's ending says
-which. Weights have mean one over the problems of positive weight, and a dropped problem has weight zero. docs/weights.md says how to use them.
+Counts are a .jsonl, .csv or .parquet with problem_id, k and K, or with a row for each rollout, problem_id and correct. Weights are one of these with
+problem_id, k, K and weight; the file's ending says which. Weights have mean one over the problems of positive weight, and a dropped problem has
+weight zero. For PACED's kernel the summary ends with what these counts say about estimates and about more rollouts. docs/weights.md says how to use
+the weights.
 """
 
-import argparse
-import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import NoneType
-from typing import Any, NoReturn, get_args, get_type_hints
+from typing import Any
 
-from paced_exp.core.errors import UserError, exit_cleanly, flag_of
-from paced_exp.core.options import meanings
-from paced_exp.data.problem_tables import read_counts
+from paced_exp.core.errors import UserError, exit_cleanly
+from paced_exp.data.rollout_tables import counts_of_file
 from paced_exp.door.problem_weights import weigh_by
-from paced_exp.weighting import Weighting
+from paced_exp.door.weighting_parser import NAMES, taken, weighting_parser
+from paced_exp.weighting.recommended import advice
 
 PROG = "paced_exp.weights"
-RECOMMENDED = "empirical_bayes"  # for trainings of your own; the default of `distill` is the paper's plugin
-
-
-class _Parser(argparse.ArgumentParser):
-    """Reports errors in one line, like every command of this package."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message} (see: python -m {PROG} --help)")
-
-
-def _parser() -> argparse.ArgumentParser:
-    # Not jsonargparse, as in other commands, since this one must run if only numpy and scipy are installed.
-    parser = _Parser(prog=PROG, description="Compute the weight of each problem from its k passes in K rollouts.")
-    parser.add_argument("counts", type=Path, help="file with problem_id, k and K: .jsonl, .csv or .parquet")
-    parser.add_argument(
-        "--out", type=Path, help="file for the weights: .jsonl, .csv or .parquet; when left out, only the summary is printed"
-    )
-    help_of = meanings(Weighting)
-    hints = get_type_hints(Weighting)
-    for option in dataclasses.fields(Weighting):
-        kind = next(one for one in (*get_args(hints[option.name]), hints[option.name]) if one is not NoneType)
-        default = RECOMMENDED if option.name == "estimate" else option.default
-        shown = "" if default is None else f" (default: {default})"
-        parser.add_argument(flag_of(option.name), type=kind, default=default, help=help_of[option.name].replace("%", "%%") + shown)
-    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Compute the weights, write them, and print their summary."""
-    given: dict[str, Any] = vars(_parser().parse_args(sys.argv[1:] if argv is None else argv))
+    parser = weighting_parser(PROG, "Counts in, weights out: the weight of each problem from its k passes in K rollouts.")
+    parser.add_argument("--out", type=Path, help="file of the weights, likewise; when left out, only the summary is printed")
+    given: dict[str, Any] = vars(parser.parse_args(sys.argv[1:] if argv is None else argv))
     counts, out = given.pop("counts"), given.pop("out")
     if out is not None and out.resolve() == counts.resolve():
         raise UserError(f"--out {out} is the file of the counts; name another file")
-    if given["method"] == "uniform" and given["estimate"] == RECOMMENDED:
-        del given["estimate"]  # nothing is estimated
     try:
-        made = weigh_by(Weighting(**given), read_counts(counts))
+        weighting, found = taken(given), counts_of_file(counts)
+        made = weigh_by(weighting, found)
     except UserError as error:
-        raise error.in_flags([field.name for field in dataclasses.fields(Weighting)]) from error
+        raise error.in_flags(NAMES) from error
     if out is not None:
         made.save(out)
     print(made)
+    advised = advice(found.k, found.K, weighting.alpha, weighting.beta) if weighting.method == "paced" else None
+    if advised is not None:
+        print(advised)
     if out is not None:
         print(out)
 

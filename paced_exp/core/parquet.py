@@ -1,6 +1,6 @@
 """Parquet files with metadata, written atomically."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -39,15 +39,15 @@ def _sorted(metadata: Mapping[str, str] | None) -> dict[str, str] | None:
     return {key: metadata[key] for key in sorted(metadata)} if metadata else None
 
 
-def read_table(path: Path) -> pa.Table:
-    """The table in a parquet file, with its metadata in `schema.metadata`. Pages with checksums are checked.
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """The table in a parquet file, or these columns of it, with its metadata in `schema.metadata`. Pages with checksums are checked.
 
     Raises `UserError` for a file that is missing or damaged.
     """
     if path.is_dir():
         raise UserError(f"{path} is a folder; give the parquet file in it")
     try:
-        table = pq.read_table(path, memory_map=False, page_checksum_verification=True)
+        table = pq.read_table(path, columns=columns and [*columns], memory_map=False, page_checksum_verification=True)
         _ = table.column_names  # names are only decoded now, which may fail
         return table
     except FileNotFoundError:

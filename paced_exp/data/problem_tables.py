@@ -152,8 +152,12 @@ def _read(path: Path, names: tuple[str, ...], convert: Callable[[Row, str], Row]
     _check_suffix(path)
     if path.suffix == ".parquet":
         return _parquet_rows(path, names)
-    found = _jsonl_rows(path, names) if path.suffix == ".jsonl" else _csv_rows(path, names)
-    return [convert(row, where) for where, row in found]
+    return [convert(row, where) for where, row in text_rows(path, names)]
+
+
+def text_rows(path: Path, names: tuple[str, ...]) -> Iterator[tuple[str, Row]]:
+    """(where, row) of each row of a .jsonl or .csv, with the columns `names`. Raises `UserError` for one without them."""
+    return _jsonl_rows(path, names) if path.suffix == ".jsonl" else _csv_rows(path, names)
 
 
 def _text(path: Path, names: tuple[str, ...]) -> str:

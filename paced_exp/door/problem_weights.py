@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from paced_exp.core.errors import UserError
-from paced_exp.data.problem_tables import Counts, read_counts, write_rows
+from paced_exp.data.problem_tables import Counts, write_rows
+from paced_exp.data.rollout_tables import counts_of_file
 from paced_exp.weighting import Beta, Estimator, Kernel, Weighting, weigh
 from paced_exp.weighting import weights as weights_of
+from paced_exp.weighting.recommended import Advice, advice
 
 _FEW = 17  # distinct pass rates up to which each has a line; more are grouped into tenths
 _BAR = 40  # characters of the longest bar
@@ -78,6 +80,10 @@ class ProblemWeights:
         lines += [f"{name:>9} {count:>8} {mean:>7.3f}  {'#' * max(1, round(_BAR * count / most))}" for name, count, mean in rows]
         return "\n".join(lines)
 
+    def advice(self) -> Advice | None:
+        """What these counts say of the estimates of p(1-p) and of more rollouts; None where they show no law of pass rates."""
+        return advice(self.counts.k, self.counts.K)
+
     def plot(self) -> Any:
         """A matplotlib figure: each problem's weight against its pass rate k/K, above a histogram of the pass rates."""
         from paced_exp.door.plots import weights_figure
@@ -99,8 +105,8 @@ def weights(
 ) -> ProblemWeights:
     """The weight of each problem from its k passes of K rollouts.
 
-    rates: the result of `paced.pass_rates`, a frame or mapping with problem_id, k and K, or a file of these. kernel: w(p), such as paced.Beta(1, 1)
-    or paced.HardFilter(0.2, 0.8), or a name, or any function of a pass rate. estimator: how w(p) is estimated from k of K: plugin (the paper's, and
+    rates: the result of `paced.pass_rates`, a frame or mapping with problem_id, k and K, or a file of these or of rollouts (problem_id,
+    correct). kernel: w(p), such as paced.Beta(1, 1) or paced.HardFilter(0.2, 0.8), or a name, or any function of a pass rate. estimator: how w(p) is estimated from k of K: plugin (the paper's, and
     the default of `distill`), unbiased, posterior, empirical_bayes (recommended: docs/weights.md), or an object such as paced.Posterior(prior=(0.35, 0.43)).
 
     Raises `UserError` for an unknown name, impossible counts, weights that are all zero, or an estimate that does not exist.
@@ -127,7 +133,7 @@ def counts_in(rates: Any) -> Counts:
     if isinstance(rates, Counts):
         return rates
     if isinstance(rates, str | Path):
-        return read_counts(rates)
+        return counts_of_file(rates)
     columns = rates.to_frame() if hasattr(rates, "to_frame") else rates
     try:
         ids, k, K = ([*columns[name]] for name in ("problem_id", "k", "K"))

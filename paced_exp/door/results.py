@@ -31,8 +31,8 @@ class PassRates(Result):
     """How often a student solves each problem.
 
     frame: a row for each problem, with problem_id, k passes of K rollouts, p_hat = k/K, its 95 % Jeffreys interval (jeffreys_low, jeffreys_high),
-    posterior_mean under a uniform prior, truncated_share, mean_tokens, and `weight`, the paper's p(1-p) at p = k/K, scaled to mean one over the
-    problems where it is positive. `paced.weights` makes other weights.
+    posterior_mean under a uniform prior, truncated_share, mean_tokens, and `weight`, p(1-p) by empirical Bayes with mean one, as `paced.weights`
+    gives it. Where the counts determine no prior, it is the posterior under a uniform one. `paced.weights` makes other weights.
     """
 
     frame: pd.DataFrame
@@ -54,7 +54,7 @@ class PassRates(Result):
         """A matplotlib figure: the weight against the pass rate, above a histogram of the pass rates."""
         from paced_exp.door.plots import weights_figure
 
-        return weights_figure(self.frame["p_hat"].to_numpy(), self.frame["weight"].to_numpy(), "the paper's p(1-p) at k/K")
+        return weights_figure(self.frame["p_hat"].to_numpy(), self.frame["weight"].to_numpy(), "p(1-p) by empirical Bayes")
 
     def _repr_html_(self) -> str:
         rows = self.record["sources"]

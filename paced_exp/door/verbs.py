@@ -7,8 +7,6 @@ Python ends.
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-
 from paced_exp.core.errors import UserError
 from paced_exp.data.sources import load_problems
 from paced_exp.door.inputs import Inputs, folder_of
@@ -23,7 +21,7 @@ from paced_exp.rollouts.config import RolloutConfig
 from paced_exp.rollouts.run import roll_out
 from paced_exp.training import run as training
 from paced_exp.training.config import DistillConfig
-from paced_exp.weighting import weights as weigh
+from paced_exp.weighting.recommended import recommended
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -67,9 +65,7 @@ def pass_rates(student: Any = "lab:student", problems: Any = "lab:train", *, out
     call = _Call(RolloutConfig, "pass_rates", out, options)
     student, problems = call.inputs.model("student", student), call.inputs.problems(problems)
     rates, record = roll_out(call.config(RolloutConfig, student=student, problems=problems))
-    k, K = rates["k"].to_numpy(), rates["K"].to_numpy()
-    positive = ((k > 0) & (k < K)).any()
-    return PassRates(record, call.out, rates.assign(weight=weigh(k, K, estimator="plugin").in_training if positive else np.zeros(len(k))))
+    return PassRates(record, call.out, rates.assign(weight=recommended(rates["k"].to_numpy(), rates["K"].to_numpy())))
 
 
 @takes_options_of(ProbeConfig)

@@ -1,17 +1,11 @@
-"""docs/weights.md: its figures are those of the records and of the formulas, and its loss for verl, which no test can run inside verl, weighs each response."""
+"""docs/weights.md: its figures are those of the records and of the formulas."""
 
 import json
 import re
-import runpy
-import sys
-import types
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from scipy.stats import betabinom, binom
 
 from paced_exp.weighting import ESTIMATES, METHODS, Weighting
@@ -88,57 +82,3 @@ def test_the_kernels_and_estimators_are_those_declared() -> None:
         powers = Weighting(name, curve="0:1" if name == "curve" else None).kernel(np.array([8])).powers
         assert (unbiased == "none") == (not powers or any(exponent % 1 for _, *both in powers for exponent in both)), name
     assert re.findall(r"^\| `(\w+)` \| [^|]* \| [^|]* \|$", PAGE, re.M) == list(ESTIMATES)
-
-
-# ---- verl
-
-
-class Registry(dict[str, tuple[dict[str, Any], Callable[..., Any]]]):
-    """What the page's code registers, in a stand-in for verl's modules of these names."""
-
-    def register(self, settings: dict[str, Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        def decorator(function: Callable[..., Any]) -> Callable[..., Any]:
-            self.update({name: (settings, function) for name in settings["names"]})
-            return function
-
-        return decorator
-
-
-def k1_estimator(
-    config: Any, distillation_config: Any, model_output: dict[str, Any], data: dict[str, Any]
-) -> tuple[torch.Tensor, dict[str, Any]]:
-    """As verl's at the commit that the page names: the formula by the mode's name, no other name known."""
-    if distillation_config.distillation_loss.loss_mode not in ("kl", "k1"):
-        raise NotImplementedError
-    return model_output["log_probs"] - data["teacher_logprobs"], {"abs_loss": 1.0}
-
-
-@pytest.fixture
-def registered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Registry:
-    registry = Registry()
-    for name in ("verl", "verl.trainer", "verl.trainer.distillation", "verl.trainer.distillation.losses", "verl.utils"):
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    losses: Any = sys.modules["verl.trainer.distillation.losses"]
-    losses.DistillationLossSettings = dict
-    losses.register_distillation_loss = registry.register
-    losses.compute_distillation_loss_reverse_kl_estimator = k1_estimator
-    sys.modules["verl.utils"].tensordict_utils = types.SimpleNamespace(get=lambda data, name: data[name])  # type: ignore[attr-defined]
-    (code,) = re.findall(r"^```python verl\n(.*?)^```", PAGE, re.M | re.S)
-    (tmp_path / "page.py").write_text(code)
-    runpy.run_path(str(tmp_path / "page.py"))
-    return registry
-
-
-@pytest.mark.parametrize("weights", [[0.5, 2.0], torch.tensor([0.5, 2.0], dtype=torch.float64)], ids=["a list", "a tensor"])
-def test_the_verl_loss_is_verls_times_the_weight(registered: Registry, weights: Any) -> None:
-    assert list(registered) == ["paced_k1"]
-    settings, paced_k1 = registered["paced_k1"]
-    assert settings == {"names": ["paced_k1"], "use_estimator": True}
-    student = torch.tensor([[-1.0, -2.0, -0.5], [-0.25, -3.0, -1.0]], requires_grad=True)
-    teacher = torch.tensor([[-1.5, -1.0, -0.5], [-1.0, -2.0, 0.0]])
-    own = types.SimpleNamespace(distillation_loss=types.SimpleNamespace(loss_mode="paced_k1"))
-    losses, metrics = paced_k1(None, own, {"log_probs": student}, {"teacher_logprobs": teacher, "paced_weight": weights})
-    assert losses.tolist() == [[0.25, -0.5, 0.0], [1.5, -2.0, -2.0]] and losses.dtype == torch.float32
-    assert metrics == {"abs_loss": 1.0}
-    losses.sum().backward()
-    assert student.grad is not None and student.grad.tolist() == [[0.5] * 3, [2.0] * 3]

@@ -26,7 +26,6 @@ from paced_exp.evaluation.config import EvaluateConfig
 from paced_exp.probe.config import ProbeConfig
 from paced_exp.rollouts.config import RolloutConfig
 from paced_exp.training.config import DistillConfig
-from paced_exp.weighting import Weighting, weigh
 
 SMALL: dict[str, Any] = {"max_new_tokens": 32, "device": "cpu"}
 PNG = b"\x89PNG"
@@ -75,16 +74,15 @@ def shown(result: Any) -> str:
 def test_pass_rates_are_those_of_the_command(rates: paced.PassRates, tmp_path: Path) -> None:
     rollout_command.main(["--limit", "10", "-K", "4", "--max-new-tokens", "32", "--device", "cpu", "--out", str(tmp_path / "command")])
     written = pd.read_parquet(tmp_path / "command" / "pass_rates.parquet")
-    pd.testing.assert_frame_equal(rates.to_frame().drop(columns="weight"), written)
-    k, K = written["k"].to_numpy(), written["K"].to_numpy()
-    np.testing.assert_array_equal(rates["weight"], weigh(Weighting(), k, K).in_training)
+    pd.testing.assert_frame_equal(rates.to_frame(), written)
+    np.testing.assert_array_equal(rates["weight"], paced.weights(rates))
     html = shown(rates)
     assert "10 problems, 40 rollouts of lab:student" in html and len(rates) == 10
 
 
-def test_pass_rates_of_nothing_solved_have_the_weight_zero() -> None:
+def test_pass_rates_of_nothing_solved_have_weights_all_the_same() -> None:
     never = paced.pass_rates(problems=[{"prompt": "1+1=", "answer": "100000"}] * 1, K=2, **SMALL)
-    assert never["k"].tolist() == [0] and never["weight"].tolist() == [0.0]
+    assert never["k"].tolist() == [0] and never["weight"].tolist() == [1.0]
     assert shown(never)
     with pytest.raises(paced.UserError, match="cannot fit a prior to 0 passes"):
         paced.weights(never)

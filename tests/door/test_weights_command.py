@@ -12,8 +12,9 @@ from scipy.special import betaln
 
 import paced_exp as paced
 from paced_exp.data.problem_tables import SUFFIXES, write_rows
+from paced_exp.weighting.recommended import RECOMMENDED, advice, recommended
 from paced_exp.weights import main
-from paced_theory.estimation import fit_beta_prior
+from paced_theory.estimation import efficiency, fit_beta_prior, plugin_weight, posterior_weight
 
 K = np.array([4, 8, 8, 8, 8])
 k = np.array([0, 8, 4, 2, 5])
@@ -69,8 +70,9 @@ def test_the_summary_counts_and_draws(counts: Path, tmp_path: Path, capsys: pyte
     weights = mean_one(k / K * (1 - k / K))
     effective = weights.sum() ** 2 / (weights**2).sum()
     assert printed[1] == f"5 problems, 2 dropped (weight zero), effective number {effective:.1f}, largest weight {weights.max():.3f}"
-    assert [line.split()[:2] for line in printed[3:-1]] == [["0", "1"], ["0.25", "1"], ["0.5", "1"], ["0.625", "1"], ["1", "1"]]
-    assert all(line.endswith("#" * 40) for line in printed[3:-1])
+    assert [line.split()[:2] for line in printed[3:8]] == [["0", "1"], ["0.25", "1"], ["0.5", "1"], ["0.625", "1"], ["1", "1"]]
+    assert all(line.endswith("#" * 40) for line in printed[3:8])
+    assert "\n".join(printed[8:-1]) == str(advice(k, K))
 
 
 def test_many_pass_rates_are_put_into_tenths() -> None:
@@ -91,6 +93,86 @@ def test_the_options_are_those_of_the_verb(counts: Path, tmp_path: Path) -> None
         np.testing.assert_array_equal(read(tmp_path / "w.csv")["weight"], paced.weights(str(counts), kernel, estimate))
     main([str(counts), "--out", str(tmp_path / "w.csv")])
     np.testing.assert_array_equal(read(tmp_path / "w.csv")["weight"], paced.weights(read(counts)))  # one default for both
+
+
+# ---- advice
+
+
+def test_the_advice_is_of_the_law_that_the_counts_fit() -> None:
+    rng = np.random.default_rng(2)
+    K = np.full(3000, 8)
+    k = rng.binomial(K, rng.beta(0.35, 0.43, K.size))
+    found = advice(k, K)
+    assert found is not None and found.law == fit_beta_prior(k, K) == pytest.approx((0.35, 0.43), rel=0.15)
+    assert [row.K for row in found.rows] == [4, 8, 16, 32]
+    own = next(row for row in found.rows if row.K == 8)
+    counts = np.arange(9)
+    assert own.plugin == pytest.approx(efficiency(plugin_weight(counts, 8), 8, found.law))
+    assert own.empirical_bayes == pytest.approx(efficiency(posterior_weight(counts, 8, prior=found.law), 8, found.law))
+    assert found.take == RECOMMENDED and found.more == pytest.approx(found.rows[2].empirical_bayes - own.empirical_bayes)
+    text = str(found)
+    assert f"Beta({found.law[0]:.2f}, {found.law[1]:.2f})" in text and text.count("<- these counts") == 1
+    assert text.endswith(f"take {RECOMMENDED}; 16 rollouts a problem would keep {found.more:.2f} more")
+
+
+@pytest.mark.parametrize(
+    ("k", "K"),
+    [([0, 4], [4, 4]), ([2] * 50, [4] * 50), ([0, 0, 1], [2, 1000, 3]), ([1, 999], [1000, 1000]), ([1, 0, 1], [1, 1, 2])],
+    ids=["all or nothing", "all alike", "far apart", "near the ends", "hardly any"],
+)
+def test_there_is_advice_for_any_counts_that_fit_a_law(k: list[int], K: list[int]) -> None:
+    found = advice(np.array(k), np.array(K))
+    assert found is not None and found.take in ("plugin", "posterior", RECOMMENDED) and 0 <= found.more <= 1
+    assert "nan more" not in str(found)
+
+
+@pytest.mark.parametrize(("k", "K"), [([0, 0], [4, 4]), ([4, 4], [4, 4]), ([0, 1], [1, 1])])
+def test_counts_without_a_law_have_no_advice_and_the_posterior_s_weights(k: list[int], K: list[int]) -> None:
+    assert advice(np.array(k), np.array(K)) is None
+    raw = posterior_weight(np.array(k), np.array(K))
+    np.testing.assert_allclose(recommended(k, K), raw / raw.mean(), rtol=1e-12)
+
+
+def test_other_kernels_get_no_advice(counts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main([str(counts), "--method", "grpo", "--estimate", "posterior"])
+    assert "rollouts a problem" not in capsys.readouterr().out
+    main([str(counts), "--alpha", "2"])
+    assert str(advice(k, K, alpha=2.0)) in capsys.readouterr().out
+
+
+# ---- a file of rollouts
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_rollouts_are_counted(suffix: str, counts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main([str(counts)])
+    expected = capsys.readouterr().out
+    rows = [(name, sample, sample < passed) for name, passed, n in zip(IDS, k, K, strict=True) for sample in range(n)]
+    order = np.random.default_rng(0).permutation(len(rows))
+    columns = {"problem_id": [r[0] for r in rows], "sample": [r[1] for r in rows], "correct": [bool(r[2]) for r in rows]}
+    mixed = {name: [values[place] for place in order] for name, values in columns.items()}
+    write_rows(tmp_path / f"rollouts{suffix}", {**mixed, "response": ["x"] * len(rows)})
+    main([str(tmp_path / f"rollouts{suffix}")])
+    assert capsys.readouterr().out == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('{"problem_id": "a", "correct": 0.5}', "correct must be true or false, or 1 or 0, not 0.5"),
+        ('{"problem_id": "a", "correct": "yes"}', "correct must be true or false, or 1 or 0, not 'yes'"),
+        ('{"problem_id": null, "correct": true}', "problem_id must be text or a whole number, not None"),
+        (
+            '{"problem_id": "a", "correct": true, "sample": 0}\n{"problem_id": "a", "correct": true, "sample": 0}',
+            "line 2: sample 0 of problem 'a' occurs twice",
+        ),
+        ('{"problem_id": "a", "correct": true}\n{"problem_id": "a"}', "line 2: expected"),
+    ],
+)
+def test_rollouts_that_cannot_be_are_refused(text: str, line: str, tmp_path: Path) -> None:
+    (tmp_path / "r.jsonl").write_text(text + "\n")
+    with pytest.raises(paced.UserError, match=line):
+        main([str(tmp_path / "r.jsonl")])
 
 
 @pytest.mark.parametrize(

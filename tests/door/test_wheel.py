@@ -96,6 +96,16 @@ def test_weights_are_made_where_nothing_but_numpy_and_scipy_is_installed(alone: 
     )
 
 
+def test_pools_for_prime_rl_are_exported_there_too(alone: str, tmp_path: Path) -> None:
+    (tmp_path / "counts.csv").write_text("problem_id,k,K\na,1,4\nb,3,4\nc,0,4\n")
+    arguments = ["export", "counts.csv", "--format", "prime-rl", "-K", "4", "--out", "pools.toml"]
+    done = run_alone("from paced_exp.__main__ import main\nmain()", alone, *arguments, cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.startswith("5 pools"), done.stderr
+    assert (
+        len(tomllib.loads((tmp_path / "pools.toml").read_text())["orchestrator"]["train"]["source"]["curriculum"]["sampler"]["pools"]) == 5
+    )
+
+
 @pytest.mark.parametrize("verb", ["distill", "probe", "rollout", "evaluate", "reproduce"])
 def test_a_verb_that_needs_more_says_what_to_install(verb: str, alone: str, tmp_path: Path) -> None:
     done = run_alone("from paced_exp.__main__ import main\nmain()", alone, verb, cwd=tmp_path)

@@ -1,0 +1,78 @@
+"""The weight for a training of one's own, PACED's kernel by empirical Bayes, and what the counts at hand say of other choices."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from paced_exp.core.errors import UserError
+from paced_exp.weighting import weights
+from paced_theory.estimation import EfficiencyRow, efficiency_table, fit_beta_prior
+
+#: The estimate for a training of one's own; `distill` itself takes the paper's plugin where nothing is said.
+RECOMMENDED = "empirical_bayes"
+_ESTIMATES = ("plugin", "posterior", RECOMMENDED)
+_EVEN = 0.005  # shares that differ by less are called equal
+
+
+def recommended(k: ArrayLike, K: ArrayLike) -> np.ndarray:
+    """Weights (n,) of mean one by `RECOMMENDED`; by the posterior under a uniform prior where the counts determine no prior."""
+    passes, rollouts = np.asarray(k), np.asarray(K)
+    try:
+        return weights(passes, rollouts).in_training
+    except UserError:
+        return weights(passes, rollouts, estimator="posterior").in_training
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Which estimate to take, and what more rollouts would bring, under the law of pass rates that the counts fit.
+
+    law: (a, b) of the Beta law of highest likelihood for all counts. rollouts: the median K of the counts. rows: what each estimate keeps of
+    the progress of the exact weight p^alpha (1-p)^beta, if SNR² goes as that weight does and gradients' second moments do not depend on p,
+    for half, once, twice and four times as many rollouts.
+    """
+
+    law: tuple[float, float]
+    rollouts: int
+    rows: list[EfficiencyRow]
+
+    @property
+    def take(self) -> str:
+        """The estimate that keeps most at the rollouts at hand; empirical Bayes where it is as good as any."""
+        shares = self._shares(self.rollouts)
+        most = max(shares, key=lambda name: shares[name])
+        return RECOMMENDED if shares[RECOMMENDED] > shares[most] - _EVEN else most
+
+    @property
+    def more(self) -> float:
+        """What twice the rollouts would keep more, each time by the best estimate."""
+        return max(0.0, max(self._shares(2 * self.rollouts).values()) - max(self._shares(self.rollouts).values()))
+
+    def _shares(self, K: int) -> dict[str, float]:
+        (row,) = (row for row in self.rows if row.K == K)
+        found = {name: getattr(row, name) for name in _ESTIMATES}
+        return {name: -math.inf if math.isnan(share) else share for name, share in found.items()}
+
+    def __str__(self) -> str:
+        lines = [
+            f"these counts fit pass rates of the law Beta({self.law[0]:.2f}, {self.law[1]:.2f}); if SNR² goes as the weight, an estimate keeps of its progress",
+            f"{'K':>9} {'plugin':>8} {'posterior':>9}  {RECOMMENDED}",
+        ]
+        for row in self.rows:
+            here = "  <- these counts" if self.rollouts == row.K else ""
+            lines.append(f"{row.K:>9} {row.plugin:>8.2f} {row.posterior:>9.2f}  {row.empirical_bayes:>{len(RECOMMENDED)}.2f}{here}")
+        lines.append(f"take {self.take}; {2 * self.rollouts} rollouts a problem would keep {self.more:.2f} more")
+        return "\n".join(lines)
+
+
+def advice(k: ArrayLike, K: ArrayLike, alpha: float = 1.0, beta: float = 1.0) -> Advice | None:
+    """Advice for the kernel p^alpha (1-p)^beta and these counts (n,); None where they show no law of pass rates: all alike, or K = 1."""
+    passes, rollouts = np.asarray(k), np.asarray(K)
+    if rollouts.max() < 2 or passes.sum() in (0, rollouts.sum()):
+        return None
+    law = fit_beta_prior(passes, rollouts)
+    own = max(1, int(np.median(rollouts)))
+    rows = efficiency_table(sorted({max(1, own // 2), own, 2 * own, 4 * own}), law, alpha=alpha, beta=beta)
+    return Advice(law, own, rows)
