@@ -18,7 +18,10 @@ PLAIN = (
     ("total-compute", "uniform-whole"),
 )  # no weighting, by rising compute
 _METHODS = (("paced", "PACED (plug-in)"), ("paced-eb", "PACED by empirical Bayes"))
-_KERNELS = ("one-pass", "kernels-one-pass")
+_KERNELS = (  # where ways to weigh are compared: words, tables
+    ("at equal updates", ("one-pass", "kernels-one-pass")),
+    ("at half the updates", ("one-pass-short",)),
+)
 
 
 def advice(results: Results, scale: Scale) -> list[str]:
@@ -29,7 +32,8 @@ def advice(results: Results, scale: Scale) -> list[str]:
         _compared(results, scale, "As published, where problems of weight zero stay in the batch", "as-published", "-published", "uniform"),
         _compared(results, scale, "Where an eighth of the problems is passed over many times", "multi-pass", "-2"),
         _compared(results, scale, "In self-distillation, no problem visited twice", "self-one-pass", ""),
-        _best_kernel(results, scale),
+        _estimates(results, scale),
+        *(_best_kernel(results, scale, words, tables) for words, tables in _KERNELS),
     ]
     return [f"- {sentence}" for sentence in found if sentence] or ["- The runs that would tell are not done yet."]
 
@@ -107,10 +111,17 @@ def _at_equal_compute(results: Results, scale: Scale) -> str:
     return f"By total compute, the rollouts of the weights counted: {'; '.join(said)}." if said else ""
 
 
-def _best_kernel(results: Results, scale: Scale) -> str:
-    """The best row of one pass at equal updates, and those that cannot be told from it."""
+def _estimates(results: Results, scale: Scale) -> str:
+    """The two estimates of PACED's weight against each other."""
+    pair = [row_named(results, scale, "one-pass", method) for method, _ in _METHODS]
+    found = combined([(1.0, pair[0]), (-1.0, pair[1])], scale.tiers)
+    return "" if found is None else f"Which estimate: {judged(found, 'the plug-in, w(k/K),', 'empirical Bayes')}."
+
+
+def _best_kernel(results: Results, scale: Scale, where: str, tables: Sequence[str]) -> str:
+    """The best row of one pass, and those that cannot be told from it."""
     rows: dict[str, Measured] = {}
-    for table in _KERNELS:
+    for table in tables:
         for row in BY_NAME[table].rows:
             measured = row_named(results, scale, table, row.name)
             if row.options is not None and measured.records:
@@ -126,8 +137,8 @@ def _best_kernel(results: Results, scale: Scale) -> str:
         and ((found := combined([(1.0, rows[best]), (-1.0, rows[name])], scale.tiers)) is None or found.low <= 0 <= found.high)
     ]
     label = rows[best].row.label
-    words = f"not told from it: {_listed(near)}" if near else "and no other can be told from it by chance alone"
-    return f"Of {len(means)} ways to weigh at equal updates the best is “{label}”, {fixed(means[best], 1)} %; {words}."
+    words = f"not told from it: {_listed(near)}" if near else "no other is as good by its 95 % interval"
+    return f"Of {len(means)} ways to weigh, {where}, the best is “{label}”, {fixed(means[best], 1)} %; {words}."
 
 
 def _listed(names: Sequence[str]) -> str:

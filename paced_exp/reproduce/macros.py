@@ -18,6 +18,7 @@ from paced_exp.reproduce.cells import all_cells, cell_of
 from paced_exp.reproduce.claims import MARGIN
 from paced_exp.reproduce.findings import LEVEL, VERDICTS
 from paced_exp.reproduce.grids import main_table, tables_of
+from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.measures import combined, primaries, row_named
 from paced_exp.reproduce.options import RecordsOptions
 from paced_exp.reproduce.printed_table import NOT_RUN, fixed, with_interval
@@ -140,7 +141,7 @@ def _probe(results: Results, scale: Scale) -> dict[str, str]:
 @configs.command(MacrosConfig, "paced_exp.reproduce.macros", __doc__)
 def main(config: MacrosConfig) -> None:
     """Write the file and say where."""
-    write_atomically(config.out, filled("numbers.tex", macros=macros(readable(config.results), DESK)))
+    write_atomically(config.out, filled("numbers.tex", macros=macros(readable(config.results), scale_named(DESK.name, config.results))))
     print(config.out)
 
 

@@ -15,6 +15,7 @@ from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.core.json_files import write_atomically
 from paced_exp.reproduce.advice import advice
 from paced_exp.reproduce.findings import Outcome
+from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.marked import between
 from paced_exp.reproduce.options import RecordsOptions
 from paced_exp.reproduce.records import Results, readable
@@ -43,19 +44,20 @@ class ReadmeConfig(RecordsOptions):
 
 def block(results: Results) -> str:
     """What stands between the README's markers, from the records alone."""
+    desk = scale_named(DESK.name, results.folder)  # with its measured kernels
     parts = [
         f"**Should I use it?** {MODELS}",
-        _items(advice(results, DESK)),
+        _items(advice(results, desk)),
         "Every claim, where no problem is visited twice (the second protocol: one primary hypothesis a claim, corrected for all of them), beside the verdict of the "
         "first protocol, whose runs passed many times over little data ([docs/claims.md](docs/claims.md), [docs/results.md](docs/results.md)):",
-        _table(outcomes(results, DESK), outcomes(results, DESK_V1)),
+        _table(outcomes(results, desk), outcomes(results, DESK_V1)),
     ]
     return "\n\n".join(part if part.startswith(("|", "- ")) else wrapped(part) for part in parts)
 
 
 def advice_block(results: Results) -> str:
     """What stands between the markers of docs/weights.md."""
-    return f"{wrapped(MODELS)}\n\n{_items(advice(results, DESK))}"
+    return f"{wrapped(MODELS)}\n\n{_items(advice(results, scale_named(DESK.name, results.folder)))}"
 
 
 def _items(items: Sequence[str]) -> str:

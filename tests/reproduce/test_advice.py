@@ -71,7 +71,7 @@ def test_the_advice_is_of_the_rows_that_were_run(tmp_path: Path) -> None:
     paced, uniform = (np.mean(primaries(row_named(results, DESK, "one-pass", row), DESK)) for row in ("paced", "uniform"))
     assert gained is not None and first.startswith("- At equal updates, no problem visited twice: PACED (plug-in) gains +")
     assert f"{100 * (paced - uniform) / gained.value:.0f} % of what no weighting gains" in first and "empirical Bayes" not in first
-    assert best.startswith("- Of 3 ways to weigh at equal updates the best is “PACED”") and "told from it by chance alone" in best
+    assert best.startswith("- Of 3 ways to weigh, at equal updates, the best is “PACED”") and "no other is as good" in best
 
 
 def test_in_short_the_share_is_of_the_unweighted_gain_without_the_margin(tmp_path: Path) -> None:
