@@ -19,7 +19,7 @@ MUTATION := runs/mutation
 .PHONY: help setup smollm2 plan attack coverage probe probe-smoke verify figures bench bench-vllm test test-portable test-vllm test-verl lint lab mutation lock lock-vllm clean tables claims paper report reproduce-smoke
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "error: PACED needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "; run: make setup PYTHON=python3.11")'

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from paced_exp.core.atomic import atomic_file
 from paced_exp.core.checkpoints import ASIDE, keep, last_whole, written_whole
 from paced_exp.core.config import as_dict
 from paced_exp.core.json_files import read_object, write_atomically, write_checked
@@ -172,8 +173,8 @@ def _finetune(name: str, recipe: FinetuneRecipe, run: RunFolder, base: LoadedMod
 def _save(training: Path, updates: int, adapter: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer, metrics: Path) -> None:
     aside = training / ASIDE / f"checkpoint-{updates}"
     with written_whole(f"{training / f'checkpoint-{updates}'}", training / ASIDE):
-        aside.mkdir(parents=True, exist_ok=True)
-        torch.save({"adapter": adapter, "optimizer": optimizer.state_dict(), "updates": updates}, aside / STATE)
+        with atomic_file(aside / STATE) as file:
+            torch.save({"adapter": adapter, "optimizer": optimizer.state_dict(), "updates": updates}, file)
         write_atomically(aside / METRICS, metrics.read_text())
         keep(training / ASIDE, updates)
 

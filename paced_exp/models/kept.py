@@ -4,7 +4,6 @@ A folder appears whole or not at all. A file in it that changed on disk is notic
 """
 
 import hashlib
-import json
 import os
 import shutil
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from paced_exp.core.cache import cache_folder
 from paced_exp.core.errors import UserError
+from paced_exp.core.json_files import read_object, write_json
 
 DONE = "made_from.json"
 
@@ -35,7 +35,7 @@ def kept(kind: str, source: Path, digest: str, make: Callable[[Path], None], spe
             made.mkdir()
             make(made)
             content = {"source": source.name, "sha256": digest, "files": {path.name: sha256(path) for path in sorted(made.iterdir())}}
-            (made / DONE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            write_json(made / DONE, content)
             if not (folder / DONE).exists():  # another process may have been faster
                 shutil.rmtree(folder, ignore_errors=True)
                 os.replace(made, folder)
@@ -46,7 +46,7 @@ def kept(kind: str, source: Path, digest: str, make: Callable[[Path], None], spe
 
 def check(folder: Path, spec: str) -> None:
     """Raise `UserError` if a file of the kept folder is not as it was written."""
-    content = json.loads((folder / DONE).read_text(encoding="utf-8"))
+    content = read_object(folder / DONE)
     changed = [name for name, digest in content["files"].items() if not (folder / name).is_file() or sha256(folder / name) != digest]
     if changed:
         raise UserError(f"model {spec}: {folder / changed[0]} is not as it was converted; delete {folder}, and it is made anew")

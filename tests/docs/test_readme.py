@@ -56,8 +56,8 @@ def test_quick_commands_run(command: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_named_targets_modules_and_files_exist(page: Path) -> None:
     text = page.read_text()
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
-    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.M)) <= targets
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert set(re.findall(r"(?:^|`)make ([a-z0-9-]+)", text, re.M)) <= targets
     for module in set(re.findall(r"python -m ((?:paced_\w+|figures)[\w.]*)", text)):
         assert find_spec(module.rstrip(".")) is not None, module
     for link in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text):

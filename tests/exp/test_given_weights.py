@@ -36,7 +36,9 @@ def test_the_file_trains_as_the_method_that_made_it(counts: Path, models: Path, 
     records = [read_json(tmp_path / name / "record.json") for name in ("file", "method")]
     assert records[0]["weights"] == pytest.approx(records[1]["weights"]) and records[0]["weights"]["dropped"] == 2 * PROBLEMS / 5
     # No rollout was needed, and pass rates are none of the record's.
-    assert records[0]["training"]["rollouts"] == {"responses": 0, "tokens": 0} and records[0]["segments"][0]["pass_rate"] is None
+    assert (
+        records[0]["training"]["rollouts"] == {"prompts": 0, "responses": 0, "tokens": 0} and records[0]["segments"][0]["pass_rate"] is None
+    )
 
 
 def test_epochs_count_the_problems_of_positive_weight_and_stages_keep_the_weights(models: Path, source: Path, tmp_path: Path) -> None:

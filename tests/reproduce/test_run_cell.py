@@ -50,7 +50,7 @@ def test_the_record_holds_what_tables_read(scale: Scale, first: Path) -> None:
 
 
 def test_flops_are_counted_by_hand(scale: Scale, first: Path) -> None:
-    """Pass rates: 24 problems, 4 rollouts each, 2 operations a parameter and token; the embedding is tied, so it counts."""
+    """Pass rates: 24 problems, 4 rollouts each that read the prompt once, 2 operations a parameter and token; the embedding is tied, so it counts."""
     from paced_exp.data.prompts import prompt_ids
     from paced_exp.data.sources import load_problems
     from paced_exp.models.loading import load_model
@@ -62,7 +62,7 @@ def test_flops_are_counted_by_hand(scale: Scale, first: Path) -> None:
     student = load_model(scale.setups["distillation"].student, device="cpu", dtype="float32")
     rates = read_pass_rates(str(folder / "pass_rates.parquet"), None)
     prompts = [len(prompt_ids(student.tokenizer, problem)) for problem in load_problems(scale.problems)]
-    tokens = 4 * (rates["mean_tokens"].sum() + sum(prompts))
+    tokens = 4 * rates["mean_tokens"].sum() + sum(prompts)
     found = read_record(cell.path(first / "results"))["flops"]["pass_rates"]
     assert found == pytest.approx(2 * matmul_parameters(student.model) * tokens, rel=1e-5)
 
