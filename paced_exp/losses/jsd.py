@@ -38,12 +38,14 @@ class GeneralisedJSD(Divergence):
         log_m = self._mixture(log_s, log_t)
         return self.beta * kl(log_t, log_m) + (1 - self.beta) * kl(log_s, log_m)
 
-    def gradient(self, student: torch.Tensor, teacher: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    def value_and_gradient(self, student: torch.Tensor, teacher: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if self.beta in (0, 1):
-            return self._end.gradient(student, teacher, tokens)
-        log_s = log_probabilities(student)
-        log_m = self._mixture(log_s, log_probabilities(teacher))
-        return (1 - self.beta) * log_s.exp() * (log_s - log_m - kl(log_s, log_m)[..., None])
+            return self._end.value_and_gradient(student, teacher, tokens)
+        log_s, log_t = log_probabilities(student), log_probabilities(teacher)
+        log_m = self._mixture(log_s, log_t)
+        of_student = kl(log_s, log_m)
+        gradient = (1 - self.beta) * log_s.exp() * (log_s - log_m - of_student[..., None])
+        return self.beta * kl(log_t, log_m) + (1 - self.beta) * of_student, gradient
 
     @property
     def _end(self) -> Divergence:

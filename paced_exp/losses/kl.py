@@ -28,8 +28,9 @@ class ForwardKL(Divergence):
     def value(self, student: torch.Tensor, teacher: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         return kl(log_probabilities(teacher), log_probabilities(student))
 
-    def gradient(self, student: torch.Tensor, teacher: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        return log_probabilities(student).exp() - log_probabilities(teacher).exp()
+    def value_and_gradient(self, student: torch.Tensor, teacher: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        log_s, log_t = log_probabilities(student), log_probabilities(teacher)
+        return kl(log_t, log_s), log_s.exp() - log_t.exp()
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class ReverseKL(Divergence):
     def value(self, student: torch.Tensor, teacher: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         return kl(log_probabilities(student), log_probabilities(teacher))
 
-    def gradient(self, student: torch.Tensor, teacher: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    def value_and_gradient(self, student: torch.Tensor, teacher: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         log_s, log_t = log_probabilities(student), log_probabilities(teacher)
-        return log_s.exp() * (log_s - log_t - kl(log_s, log_t)[..., None])
+        value = kl(log_s, log_t)
+        return value, log_s.exp() * (log_s - log_t - value[..., None])
