@@ -58,23 +58,39 @@ class _Job:
         assert self.targets is not None, f"{self.loss.divergence.name} needs a teacher"
         return min(self.head.width, self.targets.head.width if isinstance(self.targets, States) else int(self.targets.logits.shape[-1]))
 
+    @property
+    def chunk(self) -> int:
+        """Tokens whose logits are held at a time."""
+        return min(len(self.tokens), self.loss.chunk or max(1, CHUNK_ELEMENTS // self.width))
+
     def chunks(self) -> Iterator[slice]:
         """The tokens, a chunk at a time."""
-        size = self.loss.chunk or max(1, CHUNK_ELEMENTS // self.width)
-        return (slice(start, start + size) for start in range(0, len(self.tokens), size))
+        return (slice(start, min(start + self.chunk, len(self.tokens))) for start in range(0, len(self.tokens), self.chunk))
 
-    def teacher_logits(self, chunk: slice) -> torch.Tensor | None:
+    def logits_buffer(self, states: torch.Tensor) -> torch.Tensor:
+        """Room for a chunk's logits. Made once: memory that is new to every chunk costs the system's time to map."""
+        return torch.empty(self.chunk, self.width, dtype=wide(states[:0]).dtype, device=states.device)
+
+    def teacher_logits(self, chunk: slice, buffer: torch.Tensor | None) -> torch.Tensor | None:
         """Of a chunk's tokens, where the divergence reads them."""
         if not self.loss.divergence.needs_teacher or isinstance(self.targets, Buckets):
             return None
         if isinstance(self.targets, States):
-            return self.targets.head.shaped(self.targets.head.products(self.targets.states[chunk], self.width))
+            assert buffer is not None
+            return self.targets.head.shaped(self.targets.head.products(self.targets.states[chunk], buffer))
         assert isinstance(self.targets, Dense)
         return self.targets.logits[chunk, : self.width]
 
-    def differentiate(self, products: torch.Tensor, chunk: slice, weights: torch.Tensor, values: torch.Tensor, gradient: bool) -> None:
+    def differentiate(
+        self,
+        products: torch.Tensor,
+        teacher: torch.Tensor | None,
+        chunk: slice,
+        weights: torch.Tensor,
+        values: torch.Tensor,
+        gradient: bool,
+    ) -> None:
         """Write a chunk's values into `values`, and into `products` (n, V) the gradient of sum_t weights_t D_t in them if asked for."""
-        teacher = self.teacher_logits(chunk)
         size = max(1, PIECE_ELEMENTS // products.shape[1])
         for start in range(0, len(products), size):
             piece = slice(start, start + size)
@@ -158,9 +174,11 @@ def _computed(
     of_states = torch.empty_like(states) if needed[0] else None
     of_weight = torch.zeros(head.weight.shape, dtype=dtype, device=states.device) if needed[1] else None
     of_bias = None if head.bias is None or not needed[2] else torch.zeros(head.bias.shape, dtype=dtype, device=states.device)
+    buffer = job.logits_buffer(states)
+    of_teacher = job.logits_buffer(job.targets.states) if isinstance(job.targets, States) else None
     for chunk in job.chunks():
-        products = head.products(states[chunk], width)
-        job.differentiate(products, chunk, weights, values, any(needed[:3]))
+        products = head.products(states[chunk], buffer)
+        job.differentiate(products, job.teacher_logits(chunk, of_teacher), chunk, weights, values, any(needed[:3]))
         if of_states is not None:
             of_states[chunk] = projected_back(products, head.weight[:width])
         if of_weight is not None:

@@ -45,9 +45,10 @@ class Head:
         return self if self.weight.dtype == dtype else replace(self, weight=self.weight.detach().to(dtype))
 
     @torch.no_grad()
-    def products(self, states: torch.Tensor, width: int) -> torch.Tensor:
-        """W h + b (n, width) of the first `width` tokens, for states (n, H); in float32, or in float64 where the states are."""
-        found = projected(states, self.weight[:width])
+    def products(self, states: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        """W h + b (n, width) of the first `width` tokens for states (n, H), written at the start of `out` (at least n, width)."""
+        width = out.shape[1]
+        found = projected(states, self.weight[:width], out)
         return found if self.bias is None else found.add_(self.bias[:width])
 
     def shaped(self, products: torch.Tensor) -> torch.Tensor:
@@ -58,7 +59,8 @@ class Head:
     @torch.no_grad()
     def logits(self, states: torch.Tensor) -> torch.Tensor:
         """The logits (n, V) of states (n, H), without a graph."""
-        return self.shaped(self.products(states, self.width))
+        out = torch.empty(len(states), self.width, dtype=wide(states[:0]).dtype, device=states.device)
+        return self.shaped(self.products(states, out))
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,9 @@ def _blocks(weight: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
 
 
 @torch.no_grad()
-def projected(states: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """states (n, H) times weight (V, H) transposed: (n, V)."""
-    states = wide(states)
-    found = states.new_empty(states.shape[0], weight.shape[0])
+def projected(states: torch.Tensor, weight: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+    """states (n, H) times weight (V, H) transposed: `out` (n, V), or (n, V) at the start of a longer `out`."""
+    states, found = wide(states), out[: len(states)]
     for rows, part in _blocks(weight):
         torch.mm(states, part.T, out=found[:, rows])
     return found
