@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from paced_exp.core.errors import UserError
 from paced_exp.losses.divergences import Divergence, log_probabilities
-from paced_exp.losses.kl import kl
+from paced_exp.losses.kl import kl, kl_of
 
 if TYPE_CHECKING:
     import torch
@@ -39,8 +39,8 @@ class AdaptiveKL(Divergence):
         log_s, log_t = log_probabilities(student), log_probabilities(teacher)
         p_s, p_t = log_s.exp(), log_t.exp()
         share = self._share(p_s, p_t)
-        forward, reverse = kl(log_t, log_s), kl(log_s, log_t)
-        of_reverse = p_s * (log_s - log_t - reverse[..., None])
+        forward, reverse = kl_of(p_t, log_t, log_s), kl_of(p_s, log_s, log_t)
+        of_reverse = (log_s - log_t).sub_(reverse[..., None]).mul_(p_s)
         gradient = share[..., None] * (p_s - p_t) + (1 - share)[..., None] * of_reverse
         return share * forward + (1 - share) * reverse, gradient
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from paced_exp.core.errors import UserError
 from paced_exp.losses.divergences import Divergence, log_probabilities
-from paced_exp.losses.kl import ForwardKL, ReverseKL, kl
+from paced_exp.losses.kl import ForwardKL, ReverseKL, kl, kl_of
 
 if TYPE_CHECKING:
     import torch
@@ -43,9 +43,10 @@ class GeneralisedJSD(Divergence):
             return self._end.value_and_gradient(student, teacher, tokens)
         log_s, log_t = log_probabilities(student), log_probabilities(teacher)
         log_m = self._mixture(log_s, log_t)
-        of_student = kl(log_s, log_m)
-        gradient = (1 - self.beta) * log_s.exp() * (log_s - log_m - of_student[..., None])
-        return self.beta * kl(log_t, log_m) + (1 - self.beta) * of_student, gradient
+        p_s = log_s.exp()
+        of_student = kl_of(p_s, log_s, log_m)
+        value = self.beta * kl_of(log_t.exp(), log_t, log_m) + (1 - self.beta) * of_student
+        return value, (log_s - log_m).sub_(of_student[..., None]).mul_(p_s).mul_(1 - self.beta)
 
     @property
     def _end(self) -> Divergence:
