@@ -12,6 +12,7 @@ import argparse
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,7 @@ def products(subject: Subject) -> tuple[torch.Tensor, torch.Tensor]:
     return of_states, of_head
 
 
-def _gradients(
-    subject: Subject, loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _gradients(subject: Subject, loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     states, head = (tensor.detach().requires_grad_() for tensor in (subject.student, subject.head))
     # As a training step does: into .grad.
     loss(states, head).backward()
@@ -106,7 +105,9 @@ def dense(chunk: int | None) -> Contender:
         loss = ProblemLoss(divergence(subject.divergence), chunk=chunk)
         with torch.no_grad():
             teacher = Dense(subject.teacher @ subject.teacher_head.T)
-        return _gradients(subject, lambda states, head: (loss.per_token(linear(states, head), teacher, subject.tokens) * subject.weights).sum())
+        return _gradients(
+            subject, lambda states, head: (loss.per_token(linear(states, head), teacher, subject.tokens) * subject.weights).sum()
+        )
 
     return run
 
@@ -158,8 +159,8 @@ def measured(subject: Subject, ways: dict[str, Contender], rounds: int) -> list[
     small = Subject.drawn(8, 64, 512, subject.divergence)
     for way in ways.values():  # kernels are chosen outside of the clock
         way(small)
-    seconds = interleaved({name: lambda _, way=way: way(subject) for name, way in ways.items()}, range(rounds))
-    memory = {name: peak_bytes(lambda way=way: way(subject)) for name, way in ways.items()}
+    seconds = interleaved(ways, [subject] * rounds)
+    memory = {name: peak_bytes(partial(way, subject)) for name, way in ways.items()}
     by_dense = ratios(seconds, "dense") if "dense" in ways else {}
     return [
         {
@@ -182,7 +183,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--vocabulary", type=int, default=151_936)
     parser.add_argument("--divergence", choices=("forward_kl", "reverse_kl", "jsd"), default="forward_kl")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--chunks", type=int, nargs="+", default=None, help="tokens a chunk of the fused function; the default alone if not given")
+    parser.add_argument(
+        "--chunks", type=int, nargs="+", default=None, help="tokens a chunk of the fused function; the default alone if not given"
+    )
     parser.add_argument("--only", nargs="+", default=None, help="contenders whose name begins so, beside the products")
     parser.add_argument("--without-trl", action="store_true", help="leave TRL's row out, where TRL is not installed")
     parser.add_argument("--out", type=Path, default=OUT)

@@ -8,7 +8,7 @@ The divergence itself runs over pieces of a chunk that stay in the processor's c
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -36,7 +36,7 @@ def fused_divergence(
     """
     if isinstance(targets, States):
         targets = States(targets.states, targets.head.to(targets.states.dtype))
-    job = _Job(head, targets, tokens, loss)
+    job = _Job(head, targets, tokens, replace(loss, chunk=None), loss.chunk, torch.is_grad_enabled())
     total, values = _Fused.apply(states, head.weight, head.bias, weights, job)  # type: ignore[no-untyped-call]
     return total, values
 
@@ -49,6 +49,8 @@ class _Job:
     targets: Targets
     tokens: torch.Tensor
     loss: ProblemLoss
+    chunk_tokens: int | None
+    graph: bool  # whether anybody can ask for gradients
 
     @property
     def width(self) -> int:
@@ -61,7 +63,7 @@ class _Job:
     @property
     def chunk(self) -> int:
         """Tokens whose logits are held at a time."""
-        return min(len(self.tokens), self.loss.chunk or max(1, CHUNK_ELEMENTS // self.width))
+        return min(len(self.tokens), self.chunk_tokens or max(1, CHUNK_ELEMENTS // self.width))
 
     def chunks(self) -> Iterator[slice]:
         """The tokens, a chunk at a time."""
@@ -145,7 +147,7 @@ class _Fused(torch.autograd.Function):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         ctx.set_materialize_grads(False)
         with torch.autocast(states.device.type, enabled=False):
-            values, *gradients = _computed(states, weights, job, ctx.needs_input_grad)
+            values, *gradients = _computed(states, weights, job, ctx.needs_input_grad if job.graph else (False,) * 3)
             total = (weights.to(values.dtype) * values).sum()
         ctx.save_for_backward(values, *gradients)
         ctx.mark_non_differentiable(values)
@@ -168,13 +170,13 @@ def _computed(
     states: torch.Tensor, weights: torch.Tensor, job: _Job, needed: tuple[bool, ...]
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
     """The values, and the gradients of states, weight and bias, each where it is needed."""
+    _keep_freed_memory(states.device)
     head, width = job.head.to(states.dtype), job.width
     dtype = wide(states[:0]).dtype
     values = torch.empty(len(states), dtype=dtype, device=states.device)
     of_states = torch.empty_like(states) if needed[0] else None
     of_weight = torch.zeros(head.weight.shape, dtype=dtype, device=states.device) if needed[1] else None
     of_bias = None if head.bias is None or not needed[2] else torch.zeros(head.bias.shape, dtype=dtype, device=states.device)
-    _keep_freed_memory(states.device)
     buffer = job.logits_buffer(states)
     of_teacher = job.logits_buffer(job.targets.states) if isinstance(job.targets, States) else None
     for chunk in job.chunks():

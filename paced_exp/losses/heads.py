@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from paced_exp.core.errors import UserError
-from paced_exp.losses.alignment import ModelInput, supervised_logits
+from paced_exp.losses.alignment import ModelInput, last_logits
 from paced_exp.losses.divergences import wide
 from paced_exp.losses.products import projected
 
@@ -93,7 +93,7 @@ class PlainHead:
         Under autocast they are in its dtype, as the head would have read them.
         """
         with _given_nothing(self.module) as found:
-            supervised_logits(model, read)
+            last_logits(model, read)
         (states,) = found
         return states[read.predicting]
 

@@ -1,6 +1,6 @@
 """The options of a distillation, group by group."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -66,13 +66,15 @@ class LossOptions(Options):
         stages: DIVERGENCE[@references|@rollouts]:FRACTION joined by commas; forward_kl, reverse_kl, jsd, akl or cross_entropy
         jsd_beta: 0 forward KL, 1 reverse KL, between them the generalised Jensen-Shannon divergence
         loss_temperature: divides the logits of both models in the loss
-        loss_chunk: tokens whose softmaxes are held at a time; all of a micro-batch when left out
+        loss: fused (from hidden states, without logits of a whole micro-batch; needs plain linear heads) or dense (from all logits); they agree to rounding
+        loss_chunk: tokens whose logits (dense: softmaxes) are held at a time; chosen by the vocabulary's size (dense: all of a micro-batch) when left out
         supervise: response tokens with a loss: all, steps, answer, or first:F
     """
 
     stages: str = "forward_kl"
     jsd_beta: float = 0.5
     loss_temperature: float = 1.0
+    loss: Literal["fused", "dense"] = field(default="fused", metadata={"earlier": "dense"})
     loss_chunk: int | None = None
     supervise: str = "all"
 

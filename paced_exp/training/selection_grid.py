@@ -12,9 +12,10 @@ from paced_exp.core.json_files import read_checked
 from paced_exp.core.options import RunOptions, check_known
 from paced_exp.training.config import DistillConfig, further_options
 
+# The dense loss, as the records were made.
 SETTINGS: dict[str, dict[str, Any]] = {
-    "distillation": {"stages": "forward_kl"},
-    "self-distillation": {"stages": "reverse_kl", "teacher": "self"},
+    "distillation": {"stages": "forward_kl", "loss": "dense"},
+    "self-distillation": {"stages": "reverse_kl", "teacher": "self", "loss": "dense"},
 }
 
 

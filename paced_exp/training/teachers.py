@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from paced_exp.core.errors import UserError
 from paced_exp.losses.alignment import Batch, Row, supervised_logits
+from paced_exp.losses.heads import States, plain_head
 from paced_exp.losses.problem_loss import Dense, Targets
 
 
@@ -51,18 +52,26 @@ class Stateless:
 
 
 class ModelTeacher(Stateless):
-    """A model that does not change, or that somebody else changes: another model, a frozen copy of the student, or the student itself."""
+    """A model that does not change, or that somebody else changes: another model, a frozen copy of the student, or the student itself.
 
-    def __init__(self, model: Any) -> None:
+    states: give hidden states with the head rather than logits, which the fused loss needs never hold all of. Raises `UserError` where that
+    head is not plain.
+    """
+
+    def __init__(self, model: Any, *, states: bool = False) -> None:
         self.model = model
+        self._head = plain_head(model, "teacher") if states else None
 
     def targets(self, batch: Batch) -> Targets:
         training = self.model.training
         self.model.eval()
         with torch.no_grad():
-            logits = supervised_logits(self.model, batch.teacher)
+            if self._head is None:
+                found: Targets = Dense(supervised_logits(self.model, batch.teacher))
+            else:
+                found = States(self._head.states(self.model, batch.teacher), self._head.head())
         self.model.train(training)
-        return Dense(logits)
+        return found
 
     def flops(self, rows: Sequence[Row]) -> float:
         return 2.0 * matmul_parameters(self.model) * sum(row.teacher_tokens for row in rows)
@@ -73,10 +82,10 @@ class EMATeacher(ModelTeacher):
 
     FILE = "teacher_ema.safetensors"
 
-    def __init__(self, student: Any, decay: float) -> None:
+    def __init__(self, student: Any, decay: float, *, states: bool = False) -> None:
         if not 0 <= decay < 1:
             raise UserError(f"`ema_decay` {decay} must be at least 0 and below 1")
-        super().__init__(frozen_copy(student))
+        super().__init__(frozen_copy(student), states=states)
         self.decay = decay
 
     @torch.no_grad()
