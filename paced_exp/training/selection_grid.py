@@ -12,10 +12,9 @@ from paced_exp.core.json_files import read_checked
 from paced_exp.core.options import RunOptions, check_known
 from paced_exp.training.config import DistillConfig, further_options
 
-# The dense loss, as the records were made.
 SETTINGS: dict[str, dict[str, Any]] = {
-    "distillation": {"stages": "forward_kl", "loss": "dense"},
-    "self-distillation": {"stages": "reverse_kl", "teacher": "self", "loss": "dense"},
+    "distillation": {"stages": "forward_kl"},
+    "self-distillation": {"stages": "reverse_kl", "teacher": "self"},
 }
 
 
@@ -64,7 +63,8 @@ class SelectionConfig(RunOptions):
         """The unweighted training of the setting, whose rate and updates are to be chosen. Raises `UserError` for options that cannot be."""
         decided = {"method": "uniform", "seed": self.seed, **SETTINGS[self.setting]}
         chosen = ("learning_rate", "steps", "epochs", "out", "base_evaluation")
-        return DistillConfig(**further_options(self.training, (*decided, *chosen), "selection"), **decided)
+        # Dense where `training` does not name the loss: so it was before there was a choice, and records are found by what they name.
+        return DistillConfig(**({"loss": "dense"} | further_options(self.training, (*decided, *chosen), "selection")), **decided)
 
 
 def finished(config: SelectionConfig) -> list[dict[str, Any]]:
