@@ -150,7 +150,7 @@ def contenders(chunks: Sequence[int | None], without_trl: bool) -> dict[str, Con
     """All of them, by name."""
     found: dict[str, Contender] = {PRODUCTS: products}
     found |= {"fused" if chunk is None else f"fused, chunks of {chunk}": fused(chunk) for chunk in chunks}
-    found |= {"dense": dense(None), "dense, softmaxes in chunks of 128": dense(128), "checkpointed chunks of 128": checkpointed(128)}
+    found |= {"dense": dense(None), "softmaxes in chunks of 128": dense(128), "checkpointed chunks of 128": checkpointed(128)}
     return found if without_trl else found | {"TRL chunked": trl}
 
 
@@ -191,8 +191,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args(argv)
     for name in ("tokens", "hidden", "vocabulary", "rounds", "chunks"):
-        values = getattr(arguments, name)
-        if any(value < 1 for value in (values if isinstance(values, list) else [values or 1])):
+        given = getattr(arguments, name)
+        if any(value < 1 for value in (given if isinstance(given, list) else [] if given is None else [given])):
             raise UserError(f"--{name} must be at least 1")
     warnings.filterwarnings("ignore", category=FutureWarning, module="trl")
     if not arguments.without_trl:

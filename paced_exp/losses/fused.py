@@ -63,7 +63,7 @@ class _Job:
     @property
     def chunk(self) -> int:
         """Tokens whose logits are held at a time."""
-        return min(len(self.tokens), self.chunk_tokens or max(1, CHUNK_ELEMENTS // self.width))
+        return max(1, min(len(self.tokens), self.chunk_tokens or CHUNK_ELEMENTS // self.width))
 
     def chunks(self) -> Iterator[slice]:
         """The tokens, a chunk at a time."""

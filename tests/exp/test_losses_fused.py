@@ -288,6 +288,13 @@ def test_half_precision_states_with_a_float32_head_keep_the_heads_gradient_in_fl
 # ---- what cannot be, and what is not a number
 
 
+def test_no_token_has_no_loss_and_no_gradient() -> None:
+    student, none = Student(), States(normal(3, 0, WIDER), teacher_states().head)
+    total, values = fused_divergence(student.states[:0], student.head, none, TOKENS[:0], WEIGHTS[:0], ProblemLoss(ForwardKL()))
+    assert total.item() == 0 and values.shape == (0,)
+    assert (torch.autograd.grad(total, student.weight)[0] == 0).all()
+
+
 @pytest.mark.parametrize("name", [name for name in DIVERGENCES if DIVERGENCES[name].needs_teacher])
 def test_no_teacher_is_refused(name: str) -> None:
     student = Student()
