@@ -75,10 +75,11 @@ reproduce-smoke: $(INSTALLED)  ## every grid at a tiny budget, end to end: minut
 	$(PY) -m paced_exp.reproduce.claims_page --scale smoke --results $(SMOKE)/results --out $(SMOKE)/claims.md --latex $(SMOKE)/tables
 	$(PY) -m figures --scale smoke --results $(SMOKE)/results --out $(SMOKE)/figures
 
-bench: $(INSTALLED)  ## ratios to peers, each measured in one run: per-problem gradients; distillation steps; rollouts by hf and vllm, and beside other work; the store
+bench: $(INSTALLED)  ## ratios to peers, each measured in one run: per-problem gradients; distillation steps; the fused loss; rollouts by hf and vllm, and beside other work; the store
 	$(PY) -m bench.gradients
 	$(PY) -m figures.bench_gradients --out results/bench
 	$(PY) -m bench.distill
+	$(PY) -m bench.fused
 	$(PY) -m bench.store
 	$(PY) -m bench.busy
 	$(MAKE) bench-vllm

@@ -25,6 +25,8 @@ from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.core.json_files import write_checked
 from paced_exp.core.run_folder import provenance
 from paced_exp.losses.alignment import Row, collate
+from paced_exp.losses.fused_loss import FusedLoss
+from paced_exp.losses.heads import plain_head
 from paced_exp.losses.kl import ForwardKL
 from paced_exp.losses.problem_loss import ProblemLoss
 from paced_exp.training.teacher_cache import CachedTeacher
@@ -49,13 +51,12 @@ def micro_batches(rows: list[Row]) -> list[list[Row]]:
 
 
 def ours(student: Any, teacher: Teacher) -> Step:
-    """The trainer's own step: collating, both forward passes (or the cache), the reduction, the backward pass."""
-    loss = ProblemLoss(ForwardKL())
+    """The trainer's own step, with its default loss: collating, both forward passes (or the cache), the reduction, the backward pass."""
+    loss = FusedLoss(ProblemLoss(ForwardKL()), plain_head(student, "student"))
 
     def run(rows: list[Row]) -> torch.Tensor:
         batch = collate(rows, PAD)
-        losses = loss(student, batch, teacher.targets(batch))
-        total = (batch.weights.to(losses.dtype) * losses).sum()
+        total, _ = loss.weighted(student, batch, teacher.targets(batch), 1, 1)
         total.backward()
         return total.detach()
 
@@ -69,7 +70,7 @@ def step_rows(rows: list[Row], vocabulary: Any, without_trl: bool) -> list[dict[
         cache = CachedTeacher(Path(folder), ModelTeacher(teacher), "bench", pad_id=PAD)
         cache.prepare(rows)
         made: dict[str, Callable[[Any], Step]] = {
-            "live teacher": lambda student: ours(student, ModelTeacher(teacher)),
+            "live teacher": lambda student: ours(student, ModelTeacher(teacher, states=True)),
             "cached teacher": lambda student: ours(student, cache),
         }
         if not without_trl:
@@ -87,7 +88,7 @@ def epoch_rows(rows: list[Row], vocabulary: Any) -> list[dict[str, Any]]:
     rng = np.random.default_rng(0)
     k = rng.binomial(8, rng.uniform(size=len(rows)))
     kept = weigh(Weighting("paced"), k, np.full(len(rows), 8)).kept
-    teacher = ModelTeacher(frozen_copy(subjects.model_of(SIZE, vocabulary)))
+    teacher = ModelTeacher(frozen_copy(subjects.model_of(SIZE, vocabulary)), states=True)
     epochs = {"kept": rows, "dropped": [rows[index] for index in kept.tolist()]}
     steps = {name: ours(subjects.model_of(SIZE, vocabulary), teacher) for name in epochs}
 

@@ -1,13 +1,13 @@
 """Comparing contenders on a machine that may be busy: in turns, piece by piece, by processor time."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 
-def interleaved(contenders: dict[str, Callable[[Any], object]], pieces: Sequence[Any]) -> dict[str, list[float]]:
+def interleaved(contenders: Mapping[str, Callable[[Any], object]], pieces: Sequence[Any]) -> dict[str, list[float]]:
     """Processor seconds of every contender on every piece, all contenders in turn on one piece before the next.
 
     Processor time does not count what other programs take, and turns of a second or less see the same clock rate and memory traffic. The
@@ -15,7 +15,7 @@ def interleaved(contenders: dict[str, Callable[[Any], object]], pieces: Sequence
     """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for number, piece in enumerate(pieces):
-        for name in list(contenders) if number % 2 == 0 else list(reversed(contenders)):
+        for name in list(contenders) if number % 2 == 0 else list(reversed(list(contenders))):
             began = time.process_time()
             contenders[name](piece)
             seconds[name].append(time.process_time() - began)

@@ -222,21 +222,27 @@ def defaults(config_class: "type[DataclassInstance]") -> dict[str, Any]:
     return {field.name: _plain(field.default) for field in dataclasses.fields(config_class) if field.default is not dataclasses.MISSING}
 
 
+def earlier(config_class: "type[DataclassInstance]") -> dict[str, Any]:
+    """What a record that lacks an option was made with: its default, or `metadata={"earlier": ...}` where that was otherwise before the option."""
+    told = {field.name: field.metadata["earlier"] for field in dataclasses.fields(config_class) if "earlier" in field.metadata}
+    return defaults(config_class) | told
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return list(value)
     return str(value) if isinstance(value, Path) else value
 
 
-def differing(stored: dict[str, Any], ours: dict[str, Any], defaults: dict[str, Any]) -> list[str]:
+def differing(stored: dict[str, Any], ours: dict[str, Any], earlier: dict[str, Any]) -> list[str]:
     """The options in which a record's configuration differs from `ours`, each as `name (value there, value now)`.
 
-    An option that did not exist when the record was made counts as its default. An option that no longer exists is `absent` now. Tuples count as
+    An option that did not exist when the record was made counts as in `earlier`. An option that no longer exists is `absent` now. Tuples count as
     lists.
     """
-    plain_ours, plain_defaults = json.loads(json.dumps(ours)), json.loads(json.dumps(defaults))
+    plain_ours, plain_earlier = json.loads(json.dumps(ours)), json.loads(json.dumps(earlier))
     pairs = {
-        name: (stored.get(name, plain_defaults.get(name, "absent")), plain_ours.get(name, "absent"))
+        name: (stored.get(name, plain_earlier.get(name, "absent")), plain_ours.get(name, "absent"))
         for name in sorted(stored.keys() | ours.keys())
     }
     return [f"{name} ({there!r} there, {now!r} now)" for name, (there, now) in pairs.items() if there != now]

@@ -205,7 +205,7 @@ class RunFolder:
             {name: value for name, value in options.items() if name not in _NOT_IDENTITY}
             for options in (stored, configs.as_dict(self.config))
         )
-        if differing := configs.differing(stored, ours, configs.defaults(type(self.config))):
+        if differing := configs.differing(stored, ours, configs.earlier(type(self.config))):
             shown = ", ".join(f"{text:.200}" for text in differing[:_SHOWN]) + (
                 f" and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
             )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from paced_exp.core.errors import UserError
 from paced_exp.losses.divergences import Divergence, log_probabilities
-from paced_exp.losses.kl import ForwardKL, ReverseKL, kl
+from paced_exp.losses.kl import kl, kl_of
 
 if TYPE_CHECKING:
     import torch
@@ -35,9 +35,14 @@ class AdaptiveKL(Divergence):
         share = self._share(log_s.detach().exp(), log_t.detach().exp())
         return share * kl(log_t, log_s) + (1 - share) * kl(log_s, log_t)
 
-    def gradient(self, student: torch.Tensor, teacher: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        share = self._share(log_probabilities(student).exp(), log_probabilities(teacher).exp())[..., None]
-        return share * ForwardKL().gradient(student, teacher, tokens) + (1 - share) * ReverseKL().gradient(student, teacher, tokens)
+    def value_and_gradient(self, student: torch.Tensor, teacher: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        log_s, log_t = log_probabilities(student), log_probabilities(teacher)
+        p_s, p_t = log_s.exp(), log_t.exp()
+        share = self._share(p_s, p_t)
+        forward, reverse = kl_of(p_t, log_t, log_s), kl_of(p_s, log_s, log_t)
+        of_reverse = (log_s - log_t).sub_(reverse[..., None]).mul_(p_s)
+        gradient = share[..., None] * (p_s - p_t) + (1 - share)[..., None] * of_reverse
+        return share * forward + (1 - share) * reverse, gradient
 
     def _share(self, p_s: torch.Tensor, p_t: torch.Tensor) -> torch.Tensor:
         """a at each token (...)."""

@@ -126,9 +126,13 @@ def _model_input(pairs: list[tuple[list[int], Row]], pad_id: int, positions: boo
 
 def supervised_logits(model: Any, read: ModelInput) -> torch.Tensor:
     """Logits (N, V) at the marked positions; the head runs on no position before the first marked one of any row."""
+    return last_logits(model, read)[read.predicting]
+
+
+def last_logits(model: Any, read: ModelInput) -> torch.Tensor:
+    """Logits (B, W, V) from one forward pass, at the last W positions, of which `read.predicting` marks some."""
     positions = {} if read.positions is None else {"position_ids": read.positions}
-    output = model(input_ids=read.ids, use_cache=False, logits_to_keep=read.predicting.shape[1], **positions)
-    logits: torch.Tensor = output.logits[read.predicting]
+    logits: torch.Tensor = model(input_ids=read.ids, use_cache=False, logits_to_keep=read.predicting.shape[1], **positions).logits
     return logits
 
 

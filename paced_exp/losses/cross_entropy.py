@@ -23,6 +23,7 @@ class CrossEntropy(Divergence):
     def value(self, student: torch.Tensor, teacher: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         return -log_probabilities(student).gather(-1, tokens[..., None]).squeeze(-1)
 
-    def gradient(self, student: torch.Tensor, teacher: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        p_s = log_probabilities(student).exp()
-        return p_s - p_s.new_zeros(p_s.shape).scatter(-1, tokens[..., None], 1)
+    def value_and_gradient(self, student: torch.Tensor, teacher: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        log_s, chosen = log_probabilities(student), tokens[..., None]
+        gradient = log_s.exp()
+        return -log_s.gather(-1, chosen).squeeze(-1), gradient.scatter_(-1, chosen, gradient.gather(-1, chosen) - 1)

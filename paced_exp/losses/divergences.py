@@ -38,7 +38,7 @@ class Divergence(ABC):
     it is taken on unless a stage says otherwise, the teacher's references or the student's own rollouts. needs_teacher: whether it reads the
     teacher's logits. suits_rollouts: whether training with it on the student's own rollouts can teach anything.
 
-    `value` and `gradient` take the logits (..., V) of student and teacher and the ids (...) of the tokens that follow, and work in float32,
+    `value`, `gradient` and `value_and_gradient` take the logits (..., V) of student and teacher and the ids (...) of the tokens that follow, and work in float32,
     or in float64 where the logits are. Raises `ValueError` for a class whose name is no identifier or is taken.
     """
 
@@ -66,12 +66,18 @@ class Divergence(ABC):
         """The divergence at each token (...). One that needs no teacher must not read the teacher's logits, which may be anything."""
 
     def gradient(self, student: torch.Tensor, teacher: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """The gradient (..., V) of each token's value in the student's logits: by autograd, unless the class knows a closed form."""
+        """The gradient (..., V) of each token's value in the student's logits."""
+        return self.value_and_gradient(student, teacher, tokens)[1]
+
+    def value_and_gradient(self, student: torch.Tensor, teacher: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The value (...) at each token and its gradient (..., V) in the student's logits: by autograd, unless the class knows a closed form."""
         import torch  # takes seconds to load, and names and options are needed without it
 
         with torch.enable_grad():
             logits = wide(student).detach().requires_grad_()
-            return torch.autograd.grad(self.value(logits, teacher, tokens).sum(), logits)[0]
+            values = self.value(logits, teacher, tokens)
+            (gradient,) = torch.autograd.grad(values.sum(), logits)
+        return values.detach(), gradient
 
 
 def divergence(name: str, **options: float) -> Divergence:

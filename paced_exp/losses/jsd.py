@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from paced_exp.core.errors import UserError
 from paced_exp.losses.divergences import Divergence, log_probabilities
-from paced_exp.losses.kl import ForwardKL, ReverseKL, kl
+from paced_exp.losses.kl import ForwardKL, ReverseKL, kl, kl_of
 
 if TYPE_CHECKING:
     import torch
@@ -38,12 +38,15 @@ class GeneralisedJSD(Divergence):
         log_m = self._mixture(log_s, log_t)
         return self.beta * kl(log_t, log_m) + (1 - self.beta) * kl(log_s, log_m)
 
-    def gradient(self, student: torch.Tensor, teacher: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    def value_and_gradient(self, student: torch.Tensor, teacher: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if self.beta in (0, 1):
-            return self._end.gradient(student, teacher, tokens)
-        log_s = log_probabilities(student)
-        log_m = self._mixture(log_s, log_probabilities(teacher))
-        return (1 - self.beta) * log_s.exp() * (log_s - log_m - kl(log_s, log_m)[..., None])
+            return self._end.value_and_gradient(student, teacher, tokens)
+        log_s, log_t = log_probabilities(student), log_probabilities(teacher)
+        log_m = self._mixture(log_s, log_t)
+        p_s = log_s.exp()
+        of_student = kl_of(p_s, log_s, log_m)
+        value = self.beta * kl_of(log_t.exp(), log_t, log_m) + (1 - self.beta) * of_student
+        return value, (log_s - log_m).sub_(of_student[..., None]).mul_(p_s).mul_(1 - self.beta)
 
     @property
     def _end(self) -> Divergence:

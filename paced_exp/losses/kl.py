@@ -18,6 +18,12 @@ def kl(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
     return (p * (log_p - log_q)).masked_fill(p == 0, 0).sum(-1)
 
 
+def kl_of(p: torch.Tensor, log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
+    """`kl` with p = exp(log_p) at hand and without a graph. The mask, half the cost, is needed only where a logarithm is infinite."""
+    values = (log_p - log_q).mul_(p).sum(-1)
+    return values if bool(values.isfinite().all()) else kl(log_p, log_q)
+
+
 @dataclass(frozen=True)
 class ForwardKL(Divergence):
     """KL(pi_T || pi_S) = sum pi_T (log pi_T - log pi_S), nats; its gradient in the student's logits is pi_S - pi_T."""
@@ -28,8 +34,10 @@ class ForwardKL(Divergence):
     def value(self, student: torch.Tensor, teacher: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         return kl(log_probabilities(teacher), log_probabilities(student))
 
-    def gradient(self, student: torch.Tensor, teacher: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        return log_probabilities(student).exp() - log_probabilities(teacher).exp()
+    def value_and_gradient(self, student: torch.Tensor, teacher: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        log_s, log_t = log_probabilities(student), log_probabilities(teacher)
+        p_t = log_t.exp()
+        return kl_of(p_t, log_t, log_s), log_s.exp().sub_(p_t)
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,8 @@ class ReverseKL(Divergence):
     def value(self, student: torch.Tensor, teacher: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         return kl(log_probabilities(student), log_probabilities(teacher))
 
-    def gradient(self, student: torch.Tensor, teacher: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    def value_and_gradient(self, student: torch.Tensor, teacher: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         log_s, log_t = log_probabilities(student), log_probabilities(teacher)
-        return log_s.exp() * (log_s - log_t - kl(log_s, log_t)[..., None])
+        p_s = log_s.exp()
+        value = kl_of(p_s, log_s, log_t)
+        return value, (log_s - log_t).sub_(value[..., None]).mul_(p_s)

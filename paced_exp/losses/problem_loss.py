@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from paced_exp.core.errors import UserError
 from paced_exp.losses.alignment import Batch, supervised_logits
 from paced_exp.losses.divergences import Divergence, log_probabilities, wide
+from paced_exp.losses.heads import States
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Buckets:
 
 
 # What a teacher predicts at a batch's supervised tokens; None where there is no teacher.
-Targets = Dense | Buckets | None
+Targets = Dense | Buckets | States | None
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,16 @@ class ProblemLoss:
 
     def __call__(self, student: Any, batch: Batch, targets: Targets) -> torch.Tensor:
         """The loss (B,) of each row, from one forward pass of the student."""
-        return self.reduced(self.per_token(supervised_logits(student, batch.student), targets, batch.tokens), batch.layout)
+        return self.reduced(self.values(student, batch, targets), batch.layout)
+
+    def weighted(self, student: Any, batch: Batch, targets: Targets, problems: int, processes: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """(sum_i w_i l_i / problems * processes with its graph, the losses l (B,) without) of a batch that is part of so many problems."""
+        losses = self(student, batch, targets)
+        return (batch.weights.to(losses.dtype) * losses).sum() / problems * processes, losses.detach()
+
+    def values(self, student: Any, batch: Batch, targets: Targets) -> torch.Tensor:
+        """The divergence (N,) at each supervised token, from one forward pass of the student."""
+        return self.per_token(supervised_logits(student, batch.student), targets, batch.tokens)
 
     def per_token(self, student_logits: torch.Tensor, targets: Targets, tokens: torch.Tensor) -> torch.Tensor:
         """The divergence (N,) at each token, between the student's logits (N, V) and the teacher's targets.
@@ -75,6 +85,8 @@ class ProblemLoss:
             assert targets.temperature == self.temperature, "the teacher's statistics were taken at another temperature"
             return self._in_chunks(self._between_buckets, student_logits, targets.tokens, targets.log_probabilities, tokens)
         assert targets is not None, f"{self.divergence.name} needs a teacher"
+        if isinstance(targets, States):
+            targets = Dense(targets.logits())
         width = min(student_logits.shape[-1], targets.logits.shape[-1])
         return self._in_chunks(self._between_logits, student_logits[..., :width], targets.logits[..., :width], tokens)
 

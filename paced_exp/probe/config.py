@@ -115,7 +115,8 @@ class ProbeConfig(StudentOptions, TeacherOptions, ProblemOptions, AccuracyOption
         and all else that the probe does not decide. Raises `UserError` for options that cannot be.
         """
         shared = {name: getattr(self, name) for name in _SHARED}
-        options = shared | {"schedule": "constant"} | further_options(self.training, _DECIDED, "probe")
+        # The dense loss, as the gradients at its end are taken.
+        options = shared | {"schedule": "constant", "loss": "dense"} | further_options(self.training, _DECIDED, "probe")
         return DistillConfig(
             method=self.method,
             stages=f"{self.divergence}@{'rollouts' if self.response == 'rollout' else 'references'}",

@@ -16,8 +16,20 @@ from paced_exp.reproduce.grids import BY_NAME, Row, Table, tables_of
 from paced_exp.reproduce.scales import SCALES, Scale
 from paced_exp.training.config import DistillConfig
 
-# Options of where and how a run is made, which change nothing of what comes out of it.
-NEUTRAL_OPTIONS = ("out", "device", "report_to", "pass_rates", "references", "cache", "base_evaluation", "against", "max_batch_tokens")
+# Options of where and how a run is made, which change nothing of what comes out of it but rounding. Every scale
+# with records trains with `loss` dense, as they were made (scales.py).
+NEUTRAL_OPTIONS = (
+    "out",
+    "device",
+    "report_to",
+    "pass_rates",
+    "references",
+    "cache",
+    "base_evaluation",
+    "against",
+    "max_batch_tokens",
+    "loss",
+)
 
 
 @dataclass(frozen=True)

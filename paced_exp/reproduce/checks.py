@@ -27,7 +27,7 @@ def check_cell(path: Path, content: dict[str, Any], cell: Cell) -> None:
         raise UserError(f"{path} is the record of another cell ({', '.join(wrong)} {theirs}, not {ours}); {RESTORE}")
     if not isinstance(content["options"], dict):
         raise UserError(f"{path} is damaged: options is not an object; {RESTORE}")
-    differing = configs.differing(content["options"], cell.options, configs.defaults(type(cell.config)))
+    differing = configs.differing(content["options"], cell.options, configs.earlier(type(cell.config)))
     if differing:
         raise UserError(
             f"{path} was made with other options than the grid has now; differing: {', '.join(differing)}; delete it and run: {cell.command}"

@@ -84,7 +84,7 @@ def selection_of(scale: Scale, setting: str, results: Path, work: Path = Path("r
         raise UserError(f"scale {scale.name}, {setting}: the first rate, {setup.learning_rate:g}, must be a rung between 3e-06 and 0.01")
     at = RUNGS.index(setup.learning_rate)
     cell = cell_of(SCALES[scale.name], BY_NAME[setting], BY_NAME[setting].row("uniform"), 0)
-    defaults, decided = configs.defaults(DistillConfig), {"method", "seed", "learning_rate", "steps", "samples", *SETTINGS[setting]}
+    defaults, decided = configs.earlier(DistillConfig), {"method", "seed", "learning_rate", "steps", "samples", *SETTINGS[setting]}
     options = configs.as_dict(cell.config)
     return SelectionConfig(
         setting=setting,

@@ -74,7 +74,7 @@ class Probe:
             {name: value for name, value in options.items() if name not in _NEUTRAL_OPTIONS}
             for options in (record["config"], configs.as_dict(self.config))
         )
-        if differing := configs.differing(stored, ours, configs.defaults(ProbeConfig)):
+        if differing := configs.differing(stored, ours, configs.earlier(ProbeConfig)):
             raise UserError(
                 f"{path} was made with other options than the scale has now; differing: {', '.join(differing)}; delete it and run: {self.command}"
             )

@@ -11,6 +11,8 @@ from paced_exp.core.errors import UserError
 from paced_exp.core.progress import progress
 from paced_exp.core.run_folder import RunFolder
 from paced_exp.losses.divergences import DIVERGENCES, divergence
+from paced_exp.losses.fused_loss import FusedLoss
+from paced_exp.losses.heads import plain_head
 from paced_exp.losses.problem_loss import ProblemLoss
 from paced_exp.models.loading import LoadedModel
 from paced_exp.rollouts.groups import Processes
@@ -29,10 +31,7 @@ def make_trainer(config: DistillConfig, run: RunFolder, data: TrainingData, teac
     """The trainer of `config`, with a loss and a teacher for each stage."""
     stages = parse_stages(config.stages)
     teachers = _teachers(config, run, data, teacher, stages)
-    losses = {
-        stage.name: ProblemLoss(divergence(stage.divergence, jsd_beta=config.jsd_beta), config.loss_temperature, config.loss_chunk)
-        for stage in stages
-    }
+    losses = _losses(config, data.student, stages)
     steps = data.segments[-1].end
 
     def on_segment(step: int) -> None:
@@ -57,6 +56,17 @@ def make_trainer(config: DistillConfig, run: RunFolder, data: TrainingData, teac
     )
 
 
+def _losses(config: DistillConfig, student: LoadedModel, stages: list[Stage]) -> dict[str, ProblemLoss | FusedLoss]:
+    found: dict[str, ProblemLoss | FusedLoss] = {
+        stage.name: ProblemLoss(divergence(stage.divergence, jsd_beta=config.jsd_beta), config.loss_temperature, config.loss_chunk)
+        for stage in stages
+    }
+    if config.loss == "dense":
+        return found
+    head = plain_head(student.model, "student")
+    return {name: FusedLoss(loss, head) for name, loss in found.items() if isinstance(loss, ProblemLoss)}
+
+
 def _cached(config: DistillConfig, stage: Stage) -> bool:
     frozen = config.teacher != "self" or config.teacher_update == "frozen"
     return frozen and stage.source == "references" and config.teacher_statistics != "live"
@@ -72,12 +82,14 @@ def _top_k(config: DistillConfig | ReferencesConfig, teacher: LoadedModel) -> in
 
 def _teachers(config: DistillConfig, run: RunFolder, data: TrainingData, initial: LoadedModel, stages: list[Stage]) -> dict[str, Teacher]:
     live: Teacher
+    needed = any(DIVERGENCES[stage.divergence].needs_teacher and not _cached(config, stage) for stage in stages)
+    states = needed and config.loss == "fused"
     if config.teacher_update == "live":
-        live = ModelTeacher(data.student.model)
+        live = ModelTeacher(data.student.model, states=states)
     elif config.teacher_update == "ema":
-        live = EMATeacher(data.student.model, config.ema_decay)
+        live = EMATeacher(data.student.model, config.ema_decay, states=states)
     else:
-        live = ModelTeacher(initial.model)
+        live = ModelTeacher(initial.model, states=states)
     teachers: dict[str, Teacher] = {}
     for stage in stages:
         if not DIVERGENCES[stage.divergence].needs_teacher:
@@ -141,6 +153,8 @@ def training_arguments(config: DistillConfig, folder: Path, steps: int, device: 
             raise UserError("`training_arguments` fsdp shards a model over GPUs; on a CPU leave it out")
         if config.teacher_update == "ema":
             raise UserError("`teacher_update` ema needs a student in one piece, but fsdp shards it; take live or frozen, or leave fsdp out")
+    if config.loss == "fused" and (sharding := [name for name in ("fsdp", "deepspeed") if theirs.get(name)]):
+        raise UserError(f"`loss` fused reads the whole head, which `training_arguments` {sharding[0]} shards; give `loss` dense")
     try:
         return TrainingArguments(**ours, **theirs)
     except (TypeError, ValueError) as error:

@@ -1,6 +1,6 @@
 """The options of a distillation, group by group."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -64,13 +64,15 @@ class LossOptions(Options):
         stages: stages of the training, DIVERGENCE[@references|@rollouts]:FRACTION joined by commas; the divergences are forward_kl, reverse_kl, jsd, akl and cross_entropy
         jsd_beta: parameter of jsd, from 0 to 1: 0 is forward KL, 1 is reverse KL, and in between is the generalised Jensen-Shannon divergence
         loss_temperature: divides the logits of both models in the loss
-        loss_chunk: number of tokens whose softmaxes are in memory at a time; all of a micro-batch when left out
+        loss: fused (from hidden states, without logits of a whole micro-batch; needs plain linear heads) or dense (from all logits); they agree to rounding
+        loss_chunk: tokens whose logits (dense: softmaxes) are held at a time; chosen by the vocabulary's size (dense: all of a micro-batch) when left out
         supervise: response tokens that the loss covers: all, steps (before the boxed answer), answer (from the box on), or first:F (the first fraction F)
     """
 
     stages: str = "forward_kl"
     jsd_beta: float = 0.5
     loss_temperature: float = 1.0
+    loss: Literal["fused", "dense"] = field(default="fused", metadata={"earlier": "dense"})
     loss_chunk: int | None = None
     supervise: str = "all"
 

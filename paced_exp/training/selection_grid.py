@@ -63,7 +63,8 @@ class SelectionConfig(RunOptions):
         """The unweighted training of the setting, before the rate and the updates are chosen. Raises `UserError` for invalid options in `training`."""
         decided = {"method": "uniform", "seed": self.seed, **SETTINGS[self.setting]}
         chosen = ("learning_rate", "steps", "epochs", "out", "base_evaluation")
-        return DistillConfig(**further_options(self.training, (*decided, *chosen), "selection"), **decided)
+        # Dense where `training` does not name the loss: so it was before there was a choice, and records are found by what they name.
+        return DistillConfig(**({"loss": "dense"} | further_options(self.training, (*decided, *chosen), "selection")), **decided)
 
 
 def finished(config: SelectionConfig) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from safetensors.torch import save
 from paced_exp.core.atomic import atomic_file
 from paced_exp.core.errors import UserError
 from paced_exp.losses.alignment import Batch, Row, collate, supervised_logits
+from paced_exp.losses.fused_loss import FusedLoss
 from paced_exp.losses.problem_loss import Buckets, Dense, ProblemLoss, Targets, bucketed
 from paced_exp.training.teachers import ModelTeacher, Stateless, evaluating
 
@@ -124,16 +125,13 @@ class CachedTeacher(Stateless):
         """Number of entries, and bytes on disk."""
         return {"entries": len(self._where), "bytes": sum(path.stat().st_size for path in self.folder.glob("part-*.safetensors"))}
 
-    def error(self, student: Any, rows: Sequence[Row], loss: ProblemLoss) -> dict[str, float]:
+    def error(self, student: Any, rows: Sequence[Row], loss: ProblemLoss | FusedLoss) -> dict[str, float]:
         """The error of the cache: |cached - exact| of the per-token divergence from `student` over `rows`, in nats."""
         differences = []
         with torch.no_grad(), evaluating(student):
             for start in range(0, len(rows), _BATCH):
                 batch = collate(rows[start : start + _BATCH], self._pad_id).to(next(student.parameters()).device)
-                logits = supervised_logits(student, batch.student)
-                live, cached = (
-                    loss.per_token(logits, targets, batch.tokens) for targets in (self._teacher.targets(batch), self.targets(batch))
-                )
+                live, cached = (loss.values(student, batch, targets) for targets in (self._teacher.targets(batch), self.targets(batch)))
                 differences.append((cached - live).abs())
         joined = torch.cat(differences)
         return {"mean_nats": float(joined.mean()), "largest_nats": float(joined.max())}

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from paced_exp.losses.alignment import Batch, Row, supervised_logits
+from paced_exp.losses.heads import States, plain_head
 from paced_exp.losses.problem_loss import Dense, Targets
 
 
@@ -51,14 +52,21 @@ class Stateless:
 
 
 class ModelTeacher(Stateless):
-    """A model that this class does not change: another model, a frozen copy of the student, or the student itself."""
+    """A model that this class does not change: another model, a frozen copy of the student, or the student itself.
 
-    def __init__(self, model: Any) -> None:
+    states: give hidden states with the head rather than logits, which the fused loss needs never hold all of. Raises `UserError` where that
+    head is not plain.
+    """
+
+    def __init__(self, model: Any, *, states: bool = False) -> None:
         self.model = model
+        self._head = plain_head(model, "teacher") if states else None
 
     def targets(self, batch: Batch) -> Targets:
         with torch.no_grad(), evaluating(self.model):
-            return Dense(supervised_logits(self.model, batch.teacher))
+            if self._head is None:
+                return Dense(supervised_logits(self.model, batch.teacher))
+            return States(self._head.states(self.model, batch.teacher), self._head.head())
 
     def flops(self, rows: Sequence[Row]) -> float:
         return 2.0 * matmul_parameters(self.model) * sum(row.teacher_tokens for row in rows)
@@ -69,8 +77,8 @@ class EMATeacher(ModelTeacher):
 
     FILE = "teacher_ema.safetensors"
 
-    def __init__(self, student: Any, decay: float) -> None:
-        super().__init__(frozen_copy(student))
+    def __init__(self, student: Any, decay: float, *, states: bool = False) -> None:
+        super().__init__(frozen_copy(student), states=states)
         self.decay = decay
 
     @torch.no_grad()

@@ -22,6 +22,7 @@ from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_object, write_atomically
 from paced_exp.core.progress import progress
 from paced_exp.losses.alignment import Batch, Row, collate
+from paced_exp.losses.fused_loss import FusedLoss
 from paced_exp.losses.problem_loss import ProblemLoss
 from paced_exp.training.data import TrainingData
 from paced_exp.training.teachers import Teacher, matmul_parameters
@@ -50,14 +51,15 @@ class PacedTrainer(Trainer):
     every update must be logged. losses, teachers: of each stage, by `Stage.name`. schedule: `constant`, `linear` or `cosine`. warmup: number
     of updates. on_segment: called with an update's number when a segment is entered, at its start or on resuming.
 
-    Raises `UserError` naming the problems if a loss or gradient is not finite; the last checkpoint is kept.
+    Raises `UserError` naming the problems if a loss or gradient is not finite (the last checkpoint is kept), and if the launcher shards a student
+    whose head a fused loss reads.
     """
 
     def __init__(
         self,
         args: TrainingArguments,
         data: TrainingData,
-        losses: dict[str, ProblemLoss],
+        losses: dict[str, ProblemLoss | FusedLoss],
         teachers: dict[str, Teacher],
         *,
         schedule: str = "linear",
@@ -85,6 +87,8 @@ class PacedTrainer(Trainer):
         self._folder = Path(str(args.output_dir))
         per_update = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         assert per_update == data.options.batch, f"{per_update} rows per update, but the data has {data.options.batch}"
+        if (self.is_fsdp_enabled or self.is_deepspeed_enabled) and any(isinstance(loss, FusedLoss) for loss in losses.values()):
+            raise UserError("`loss` fused reads the whole head, which this launch shards (FSDP or DeepSpeed); give `loss` dense")
 
     # ---- an update's rows
 
@@ -104,13 +108,13 @@ class PacedTrainer(Trainer):
         """This micro-batch's share of sum_i w_i l_i / batch, times the number of processes, since their gradients are averaged."""
         batch: Batch = inputs["batch"].to(self.args.device)
         stage = self._stage
-        problem_losses = self.losses[stage](model, batch, self.teachers[stage].targets(batch))
-        detached = problem_losses.detach()
+        targets = self.teachers[stage].targets(batch)
+        loss, detached = self.losses[stage].weighted(model, batch, targets, self.data.options.batch, self.args.world_size)
         if not bool(torch.isfinite(detached).all()):
             bad = [row for row, ok in zip(batch.rows, torch.isfinite(detached).tolist(), strict=True) if not ok]
             raise self._not_finite("loss", self.state.global_step + 1, bad)
         self._add_to_sums(batch, detached)
-        return (batch.weights.to(problem_losses.dtype) * problem_losses).sum() / self.data.options.batch * self.args.world_size
+        return loss
 
     def _add_to_sums(self, batch: Batch, losses: torch.Tensor) -> None:
         self._sums += torch.tensor(

@@ -24,7 +24,7 @@ def test_all_contenders_make_the_same_step() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of TRL's own imports
         for make in (
-            lambda student: distill.ours(student, ModelTeacher(teacher)),
+            lambda student: distill.ours(student, ModelTeacher(teacher, states=True)),
             lambda student: distill.gkd_step(student, teacher, 0),
             lambda student: distill.distillation_step(student, teacher, 0),
         ):

@@ -1,5 +1,6 @@
 """The grids hold what the issue lists; equal rows are one cell; a cell's configuration is the row's on its scale."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ from paced_exp.core.json_files import read_json
 from paced_exp.reproduce.cells import NEUTRAL_OPTIONS, all_cells, base_cell, cell_of, cells_of
 from paced_exp.reproduce.claims import CLAIMS
 from paced_exp.reproduce.grids import BY_NAME, TABLES, table_named, tables_of
-from paced_exp.reproduce.learning_rates import scale_named
+from paced_exp.reproduce.learning_rates import scale_named, selection_of
+from paced_exp.reproduce.probes import PROBE_TABLES, probes_of
 from paced_exp.reproduce.reported import Reported
+from paced_exp.reproduce.run_cell import cell_folder
 from paced_exp.reproduce.scales import DESK_V1, SCALES
 from paced_exp.reproduce.verdicts import LEAST_SEEDS
 from paced_exp.training.config import DistillConfig
@@ -96,6 +99,26 @@ def test_stages_and_recomputation_follow_the_scale() -> None:
 def test_options_leave_out_where_a_run_lies() -> None:
     cell = base_cell(DESK_V1, "llama")
     assert not cell.trained and cell.config.model == "lab:student-llama" and not set(NEUTRAL_OPTIONS) & set(cell.options)
+
+
+@pytest.mark.parametrize("name", [name for name in SCALE_NAMES if name != "paper"])
+def test_scales_with_records_train_with_the_loss_that_made_them(name: str) -> None:
+    """Records do not say which; fused and dense differ by rounding, which grows along a trajectory. The paper's scale has none."""
+    trained = [cell.config for cell in all_cells(SCALES[name]) if isinstance(cell.config, DistillConfig)]
+    assert trained and {config.loss for config in trained} == {"dense"}
+    for probe in (probe for table in PROBE_TABLES for probe in probes_of(SCALES[name], table)):
+        assert probe.config.at_steps is None or probe.config.training_until(20).loss == "dense"
+
+
+def test_the_loss_is_in_no_key_and_no_options(tmp_path: Path) -> None:
+    """So records, runs under way and selections made before there was a choice are found, whatever the loss."""
+    cell = next(cell for cell in all_cells(DESK_V1) if cell.trained)
+    other = dataclasses.replace(cell, config=dataclasses.replace(cell.config, loss="fused"))
+    assert "loss" not in cell.options and (other.options, other.key) == (cell.options, cell.key)
+    assert cell_folder(other, tmp_path) == cell_folder(cell, tmp_path)
+    # As the version before named it.
+    assert selection_of(SCALES["gpu"], "distillation", tmp_path).name(None, 300) == "distillation-lr*-steps300-seed100-a5625323"
+    assert selection_of(SCALES["gpu"], "distillation", tmp_path).baseline().loss == "dense"
 
 
 def test_seeds_come_whole_and_main_tables_first() -> None:
