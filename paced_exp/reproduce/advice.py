@@ -4,9 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from paced_exp.reproduce.cells import planned_seeds
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.in_short import gain
-from paced_exp.reproduce.measures import Measured, combined, primaries, row_named
+from paced_exp.reproduce.measures import Measured, combined, common_seeds, primaries, row_named
 from paced_exp.reproduce.printed_table import fixed, with_interval
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import Scale
@@ -90,6 +91,9 @@ def _compared(results: Results, scale: Scale, where: str, table: str, ending: st
     for method, label in _METHODS:
         if f"{method}{ending}" in rows:
             pair = row_named(results, scale, table, f"{method}{ending}"), row_named(results, scale, table, uniform or f"uniform{ending}")
+            # Nothing is advised before all planned seeds have run.
+            if len(common_seeds(pair)) < planned_seeds(scale, BY_NAME[table]):
+                continue
             if (found := combined([(1.0, pair[0]), (-1.0, pair[1])], scale.tiers)) is not None:
                 said.append(judged(found, label, "no weighting") + _share(results, scale, found, pair[0]))
     return f"{where}: {'; '.join(said)}." if said else ""

@@ -63,7 +63,9 @@ class Advice:
         for row in self.rows:
             here = "  <- these counts" if self.rollouts == row.K else ""
             lines.append(f"{row.K:>9} {row.plugin:>8.2f} {row.posterior:>9.2f}  {row.empirical_bayes:>{len(RECOMMENDED)}.2f}{here}")
-        lines.append(f"take {self.take}; {2 * self.rollouts} rollouts a problem would keep {self.more:.2f} more")
+        lines.append(
+            f"by this, take {self.take}; {2 * self.rollouts} rollouts a problem would keep {self.more:.2f} more (what trainings gained: docs/weights.md)"
+        )
         return "\n".join(lines)
 
 

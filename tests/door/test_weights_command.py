@@ -112,7 +112,9 @@ def test_the_advice_is_of_the_law_that_the_counts_fit() -> None:
     assert found.take == RECOMMENDED and found.more == pytest.approx(found.rows[2].empirical_bayes - own.empirical_bayes)
     text = str(found)
     assert f"Beta({found.law[0]:.2f}, {found.law[1]:.2f})" in text and text.count("<- these counts") == 1
-    assert text.endswith(f"take {RECOMMENDED}; 16 rollouts a problem would keep {found.more:.2f} more")
+    assert text.endswith(
+        f"by this, take {RECOMMENDED}; 16 rollouts a problem would keep {found.more:.2f} more (what trainings gained: docs/weights.md)"
+    )
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,8 @@ def test_equal_compute_is_between_the_two_nearest_lengths(tmp_path: Path) -> Non
 def test_the_advice_is_of_the_rows_that_were_run(tmp_path: Path) -> None:
     assert advice(Results(tmp_path), DESK) == ["- The runs that would tell are not done yet."]
     write_base(tmp_path, 0.3, DESK)
+    for row in ("uniform-2", "paced-2"):  # four of five planned seeds: nothing is said of them
+        write_row(tmp_path, "multi-pass", row, 0.5, 4, DESK)
     for row, accuracy in (("uniform", 0.5), ("paced", 0.6), ("akl", 0.4)):
         write_row(tmp_path, "one-pass", row, accuracy, 10, DESK)
     results = Results(tmp_path)
