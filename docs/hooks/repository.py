@@ -36,7 +36,9 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """The page with its links to other files of the repository led to their copies."""
+    """The page with its links to other files of the repository led to their copies, which a search in the site leaves out."""
+    if page.file.src_uri.startswith(f"{COPIES}/"):
+        page.meta["search"] = {"exclude": True}
     return rewritten(markdown, origin_of(page.file.src_uri))
 
 
