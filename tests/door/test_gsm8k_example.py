@@ -62,7 +62,7 @@ def test_the_commands_that_it_prints_train_and_evaluate(printed: str, folder: Pa
     assert refusal(train) == refusal(test) == ""
     run([*train.split()[1:], *SMALL.split()], folder)
     record = json.loads((folder / "runs" / "gsm8k" / "distilled" / "record.json").read_text())
-    assert record["weights"]["problems"] == PROBLEMS and record["references"]["solution"] == 2  # the random teacher solves none
+    assert record["weights"]["problems"] == PROBLEMS and record["references"]["solution"] == PROBLEMS  # the random teacher solves none
     run([*test.split()[1:], "--replicates", "100"], folder)
     assert json.loads((folder / "runs" / "gsm8k" / "evaluated" / "record.json").read_text())["sources"][0]["problems"] == PROBLEMS
 
