@@ -15,11 +15,12 @@ from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.core.json_files import write_atomically
 from paced_exp.reproduce.advice import advice
 from paced_exp.reproduce.findings import Outcome
+from paced_exp.reproduce.front import findings, use
 from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.marked import between
 from paced_exp.reproduce.options import RecordsOptions
 from paced_exp.reproduce.records import Results, readable
-from paced_exp.reproduce.scales import DESK, DESK_V1
+from paced_exp.reproduce.scales import DESK
 from paced_exp.reproduce.verdict_parts import brief_text
 from paced_exp.reproduce.verdicts import outcomes
 
@@ -46,11 +47,10 @@ def block(results: Results) -> str:
     """What stands between the README's markers, from the records alone."""
     desk = scale_named(DESK.name, results.folder)  # with its measured kernels
     parts = [
-        f"**Should I use it?** {MODELS}",
-        _items(advice(results, desk)),
-        "Every claim, where no problem is visited twice (the second protocol: one primary hypothesis a claim, corrected for all of them), beside the verdict of the "
-        "first protocol, whose runs passed many times over little data ([docs/claims.md](docs/claims.md), [docs/results.md](docs/results.md)):",
-        _table(outcomes(results, desk), outcomes(results, DESK_V1)),
+        f"**What we found.** {MODELS}",
+        _items(findings(results, desk)),
+        f"**Should I use it?** {use(results, desk)} Numbers: [docs/weights.md](docs/weights.md#should-i-use-it).",
+        _table(outcomes(results, desk)),
     ]
     return "\n\n".join(part if part.startswith(("|", "- ")) else wrapped(part) for part in parts)
 
@@ -64,16 +64,13 @@ def _items(items: Sequence[str]) -> str:
     return "\n".join(wrapped(item, "  ") for item in items)
 
 
-def _table(found: Sequence[Outcome], before: Sequence[Outcome]) -> str:
+def _table(found: Sequence[Outcome]) -> str:
     """A row a claim that has a primary hypothesis."""
-    first = {outcome.claim.id: outcome.verdict for outcome in before}
-    lines = ["| claim | verdict | measured, 95 % interval | first protocol |", "|---|---|---|---|"]
+    lines = ["| claim | verdict | measured, 95 % interval |", "|---|---|---|"]
     for outcome in found:
         if outcome.primary:
             measured = "; ".join(brief_text(finding) for finding in outcome.primary)
-            lines.append(
-                f"| {outcome.claim.id}: {outcome.claim.short} | {outcome.verdict} | {measured} | {first.get(outcome.claim.id, '–')} |"
-            )
+            lines.append(f"| {outcome.claim.id}: {outcome.claim.short} | {outcome.verdict} | {measured} |")
     return "\n".join(lines)
 
 

@@ -30,6 +30,7 @@ from paced_exp.training.config import KIND, DistillConfig
 from paced_exp.training.counts import initial_counts
 from paced_exp.training.data import make_training_data
 from paced_exp.training.inputs import load_inputs
+from paced_exp.training.model_card import CARD, write_card
 from paced_exp.training.other_runs import check_other_runs
 from paced_exp.training.record import training_record
 from paced_exp.training.student_rollouts import StudentRollouts
@@ -85,6 +86,7 @@ def train_run(config: DistillConfig, run: RunFolder) -> dict[str, Any]:
 def _trained(run: RunFolder, processes: Processes) -> dict[str, Any] | None:
     """The record of a finished training in the folder. None if there is none, or if its model has changed since it was written."""
     if processes.main and (run / DONE).exists():
+        (run / "model" / CARD).unlink(missing_ok=True)  # of a record that is no more; the model is judged without it
         wrong = fault(run / "model", read_checked(run / DONE, "training")["model"])
         if wrong is not None:
             print(f"warning: {run / 'model'} is damaged: {wrong}; it is made again from the last checkpoint", file=sys.stderr)
@@ -166,7 +168,10 @@ def distill(config: DistillConfig) -> dict[str, Any]:
     Under `accelerate launch` every process trains. Only the first one rolls out, evaluates and writes; the others get an empty record.
     """
     run = RunFolder(config.out, config)
-    return run.recorded(KIND, lambda: _distill(config, run), main=_is_first_process())
+    record = run.recorded(KIND, lambda: _distill(config, run), main=_is_first_process())
+    if record and (run / "model").is_dir():
+        write_card(run / "model", record)  # after the record, which it is made from; a kill in between costs nothing
+    return record
 
 
 def _is_first_process() -> bool:

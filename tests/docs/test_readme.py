@@ -7,16 +7,13 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from paced_exp.core.errors import UserError
-from paced_exp.probe.fits import mixture_of
 from paced_exp.reproduce import readme
 from paced_exp.reproduce.marked import between
 from paced_exp.reproduce.records import Results
-from paced_theory.claims import counts_by_source
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -64,25 +61,8 @@ def test_named_targets_modules_and_files_exist(page: Path) -> None:
         assert (page.parent / link).exists(), link
 
 
-def squared(row: dict[str, Any]) -> str:
-    return f"{row['snr_squared']:.4f} [{row['snr_squared_low']:.4f}, {row['snr_squared_high']:.4f}] at p = {row['pass_rate']:.0f}"
-
-
-def in_the_middle(verdict: dict[str, Any]) -> str:
-    return f"{verdict['middle']:.4f} [{verdict['middle_low']:.4f}, {verdict['middle_high']:.4f}] in the middle"
-
-
-def test_the_answer_at_the_top_is_that_of_the_records() -> None:
-    desk = ROOT / "results" / "desk-v1"
-    record = json.loads((desk / "snr_verdict" / "qwen3" / "record.json").read_text())
-    fit = mixture_of(record)["fit"]
-    said = [squared(record["bins"][0]), squared(record["bins"][-1]), in_the_middle(record["verdict"]["low"])]
-    said += [f"{e} = {fit[e]:.2f} [{fit[f'{e}_low']:.2f}, {fit[f'{e}_high']:.2f}]" for e in "ab"]
-    later = json.loads((desk / "snr_probe" / "record.json").read_text())["steps"][-1]
-    assert later["step"] == 20
-    said += [squared(later["bins"][0]), squared(later["bins"][-1]), in_the_middle(later["verdict"]["low"])]
-    answer = " ".join((ROOT / "README.md").read_text().split("**Answer, so far.**")[1].split("![")[0].split())
-    assert [text for text in said if text not in answer] == []
+def test_the_first_screen_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
 
 
 def test_the_verdicts_are_those_of_the_records() -> None:
@@ -94,9 +74,8 @@ def test_the_verdicts_are_those_of_the_records() -> None:
         "run: make claims"
     )
     judged = json.loads((ROOT / "results" / "claims.json").read_text())["scales"]
-    first = {claim["id"]: claim["verdict"] for claim in judged["desk-v1"]}
-    rows = re.findall(r"^\| (\w+): [^|]+ \| ([^|]+) \| [^|]+ \| ([^|]+) \|$", text.split(readme.BEGIN)[1].split(readme.END)[0], re.M)
-    assert rows == [(c["id"], c["verdict"], first.get(c["id"], "–")) for c in judged["desk"] if c["verdict"] is not None]
+    rows = re.findall(r"^\| (\w+): [^|]+ \| ([^|]+) \| [^|]+ \|$", text.split(readme.BEGIN)[1].split(readme.END)[0], re.M)
+    assert rows == [(c["id"], c["verdict"]) for c in judged["desk"] if c["verdict"] is not None]
 
 
 def test_a_page_without_its_markers_is_left_alone(tmp_path: Path) -> None:
@@ -124,17 +103,4 @@ def test_the_engines_speeds_are_the_records() -> None:
     rates = [row["rollouts_per_processor_second"] for row in (hf, vllm)]
     text = f"hf {rates[0]:.0f} rollouts a second of processor time, vllm {rates[1]:.0f} ({rates[1] / rates[0]:.2f} of it), "
     text += f"and vllm takes {vllm['start_processor_seconds']:.0f} s of it to start, hf {hf['start_processor_seconds']:.1f}."
-    assert text in " ".join((ROOT / "README.md").read_text().split())
-
-
-def test_the_ledger_is_counted_as_it_is() -> None:
-    counts = counts_by_source()
-    text = " ".join((ROOT / "README.md").read_text().split())
-    total = sum(sum(part.values()) for part in counts.values())
-    paper, ours = counts["paper"], counts["ours"]
-    assert f"a list of {total} claims" in text
-    assert f"Of the paper's {paper.total()}, {paper['holds']} hold and {paper['conditional']} hold under a condition" in text
-    assert (
-        f"Of {ours.total()} of our own, {ours['holds']} hold, {ours['conditional']} are conditional and {ours['refuted']} is refuted"
-        in text
-    )
+    assert text in " ".join((ROOT / "docs" / "engines.md").read_text().split())
