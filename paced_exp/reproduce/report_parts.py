@@ -15,6 +15,7 @@ from paced_exp.reproduce.printed_table import PrintedTable
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import DESK
 
+_STATUS = {"holds": "hold", "conditional": "hold under a condition", "refuted": "refuted"}
 _OF_VERDICTS = ("verdict", "by the interval alone", "by intervals alone")  # how the heads of their columns begin
 
 
@@ -48,12 +49,12 @@ def summary(results: Results, judged: dict[str, list[Outcome]], theory: Sequence
     scale, found = scale_named(DESK.name, results.folder), judged[DESK.name]
     verdicts = Counter(outcome.verdict for outcome in found if outcome.primary)
     words = ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in VERDICTS if verdicts[verdict])
-    held = Counter(theory)
+    held = Counter(_STATUS[status] for status in theory)
     text = (
         "PACED weights every problem of a distillation by p(1 − p), p being the share of the student's own answers that are correct. "
         "Below is what came of the paper's claims, and of ours, on models of a million parameters and short arithmetic.",
         f"Of {verdicts.total()} claims about trainings and gradients: {words}. "
-        f"Of {held.total()} statements of the theory: {', '.join(f'{count} {status}' for status, count in held.most_common())}.",
+        f"Of {held.total()} statements of the theory: {', '.join(f'{held[status]} {status}' for status in _STATUS.values() if held[status])}.",
     )
     short = replace(in_short(results, scale, found), title="Every claim")
     return Section("summary", "Summary", "Summary", [short], text=text, items=[line.removeprefix("- ") for line in advice(results, scale)])

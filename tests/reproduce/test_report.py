@@ -64,7 +64,7 @@ def test_a_summary_comes_first_and_says_how_every_claim_is_decided(page: Path) -
         f"Of {len(judged)} claims about trainings and gradients: {len(judged)} not decided." in summary
     )  # these records are of the first protocol
     assert all(f"{outcome.claim.id}: {html.escape(outcome.claim.short)}" in summary for outcome in judged)
-    assert "Of 3 statements of the theory: 3 holds." in summary and "<li>The runs that would tell are not done yet.</li>" in summary
+    assert "Of 3 statements of the theory: 3 hold." in summary and "<li>The runs that would tell are not done yet.</li>" in summary
 
 
 def test_verdicts_stand_beside_what_they_are_of() -> None:
