@@ -116,7 +116,8 @@ class GroupPolicyTrainer(WholeCheckpoints, GRPOTrainer):
                 self.model, whole, whole_mask, made["completion_ids"].size(1), batch_size=self.args.per_device_train_batch_size
             )
         self.spent["reference"] += 2.0 * matmul_parameters(self.student.model) * float(whole_mask.sum())
-        return found
+        own: torch.Tensor = found
+        return own
 
     def _sampled_log_probabilities(self, made: dict[str, Any], own: torch.Tensor | None) -> torch.Tensor:
         """log pi of each response behind the prompt that it was sampled behind: the denominator of the importance ratio."""

@@ -19,7 +19,7 @@ from paced_exp.data.prompts import with_solutions
 from paced_exp.data.sources import load_problems, save_problems, source_fingerprint
 from paced_exp.grading import grader as grading
 from paced_exp.integrations.trl.group_policy import GroupPolicyTrainer
-from paced_exp.models.loading import LoadedModel, load_model
+from paced_exp.models.loading import load_model
 from paced_exp.rollouts.engines import Engines
 from paced_exp.rollouts.groups import Processes, RunContext
 from paced_exp.training.run import check_final_evaluation, evaluate_run, mark_trained, process_options, save_model, trained_before
@@ -133,8 +133,3 @@ def _record(trainer: GroupPolicyTrainer) -> dict[str, Any]:
             else sum(line["guided_correct"] * line["guided_share"] for line in lines) / sum(line["guided_share"] for line in lines),
         },
     }
-
-
-def model_of(config: TeacherConfig) -> LoadedModel:
-    """The model to train, as the run loads it."""
-    return load_model(config.student, device=config.device, dtype="float64" if config.dtype == "float64" else "float32")
