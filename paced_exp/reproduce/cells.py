@@ -4,7 +4,7 @@ Rows with equal options are one cell. Its home is the first table that holds it;
 """
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -53,8 +53,16 @@ class Cell:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The configuration without `NEUTRAL_OPTIONS`: a record of the cell must have been made with these options."""
-        return {name: value for name, value in configs.as_dict(self.config).items() if name not in NEUTRAL_OPTIONS}
+        """The configuration without `NEUTRAL_OPTIONS`: a record of the cell must have been made with these options.
+
+        An option that came later (`metadata={"omitted": True}`) is left out at its default, so that keys of earlier cells stay as they are.
+        """
+        added = {field.name: field.default for field in fields(self.config) if field.metadata.get("omitted")}
+        return {
+            name: value
+            for name, value in configs.as_dict(self.config).items()
+            if name not in NEUTRAL_OPTIONS and not (name in added and value == added[name])
+        }
 
     @property
     def key(self) -> str:

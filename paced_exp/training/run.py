@@ -31,6 +31,7 @@ from paced_exp.training.config import KIND, DistillConfig
 from paced_exp.training.counts import initial_counts
 from paced_exp.training.data import make_training_data
 from paced_exp.training.inputs import load_inputs
+from paced_exp.training.keeping import make_keeping, rehearsal_problems
 from paced_exp.training.other_runs import check_other_runs
 from paced_exp.training.record import training_record
 from paced_exp.training.student_rollouts import StudentRollouts
@@ -57,6 +58,7 @@ def train_run(config: DistillConfig, run: RunFolder) -> dict[str, Any]:
     inputs = load_inputs(config)
     if processes.main:
         check_other_runs(config, inputs)
+        rehearsal_problems(config)
         check_final_evaluation(config, run)
         # The folder is created only now: a refused command leaves none, so the corrected command can use the same name.
         run.open().claim(inputs.fingerprints)
@@ -71,11 +73,12 @@ def train_run(config: DistillConfig, run: RunFolder) -> dict[str, Any]:
             counts = initial_counts(rollouts, config.pass_rates) if config.needs_pass_rates else None
         data = make_training_data(config, rollouts, inputs.teacher, counts, inputs.weights)
         with clock("references and training"):
-            trainer = make_trainer(config, run, data, inputs.teacher, processes)
+            keeping = make_keeping(config, context, inputs.student)
+            trainer = make_trainer(config, run, data, inputs.teacher, processes, keeping)
             trainer.train_or_resume()
         save_model(trainer, inputs.student.tokenizer, run.path, processes)
     engines.close()
-    record = {**training_record(config, trainer, inputs.teacher), "skipped_long": inputs.skipped_long}
+    record = {**training_record(config, trainer, inputs.teacher, keeping.flops), "skipped_long": inputs.skipped_long}
     if processes.main:
         data.references.write(run / "references.parquet")
         mark_trained(run, record)

@@ -23,6 +23,7 @@ from paced_exp.losses.alignment import Batch, Row, collate
 from paced_exp.losses.fused_loss import FusedLoss
 from paced_exp.losses.problem_loss import ProblemLoss
 from paced_exp.training.data import TrainingData
+from paced_exp.training.keeping import Keeping
 from paced_exp.training.teachers import Teacher, matmul_parameters
 from paced_exp.training.whole_checkpoints import WholeCheckpoints
 
@@ -48,7 +49,8 @@ class PacedTrainer(WholeCheckpoints, Trainer):
 
     args: as for Trainer; over all processes, per_device_train_batch_size times gradient_accumulation_steps must be the batch of `data`, and
     every update must be logged. losses, teachers: of each stage, by `Stage.name`. schedule: `constant`, `linear` or `cosine`. warmup: number
-    of updates. on_segment: called with an update's number when a segment is entered, at its start or on resuming.
+    of updates. on_segment: called with an update's number when a segment is entered, at its start or on resuming. keeping: what is done against
+    forgetting; its penalty is added to the loss of each update.
 
     Raises `UserError` naming the problems if a loss or gradient is not finite (the last checkpoint is kept), and if the launcher shards a student
     whose head a fused loss reads.
@@ -64,7 +66,10 @@ class PacedTrainer(WholeCheckpoints, Trainer):
         schedule: str = "linear",
         warmup: int = 0,
         on_segment: Callable[[int], None] = lambda step: None,
+        keeping: Keeping | None = None,
     ) -> None:
+        self._keeping = keeping or Keeping()
+        self._penalised = -1  # the last update whose loss has its penalty
         self._on_segment = on_segment
         self._segment = -1
         self.data = data
@@ -77,7 +82,8 @@ class PacedTrainer(WholeCheckpoints, Trainer):
         self._clock = time.perf_counter()
         # Trainer's data loader distributes slots over the processes. Slot s stands for row s % batch of update s // batch.
         slots = range(args.max_steps * data.options.batch)
-        super().__init__(model=data.student.model, args=args, data_collator=_slots, train_dataset=slots)
+        own = (self._keeping.optimizer, None)
+        super().__init__(model=data.student.model, args=args, data_collator=_slots, train_dataset=slots, optimizers=own)
         self.loss_is_scaled_for_ga = True
         # Never called. Its presence says the same to transformers before 5.16, which would otherwise divide the loss again.
         self.compute_loss_func = self.compute_loss
@@ -113,6 +119,10 @@ class PacedTrainer(WholeCheckpoints, Trainer):
             bad = [row for row, ok in zip(batch.rows, torch.isfinite(detached).tolist(), strict=True) if not ok]
             raise self._not_finite("loss", self.state.global_step + 1, bad)
         self._add_to_sums(batch, detached)
+        step = self.state.global_step
+        if self._keeping.penalty is not None and self._penalised != step:  # once an update, with its first micro-batch
+            self._penalised = step
+            loss = loss + self._keeping.penalty(self.data.student.model, step)
         return loss
 
     def _add_to_sums(self, batch: Batch, losses: torch.Tensor) -> None:
@@ -141,7 +151,8 @@ class PacedTrainer(WholeCheckpoints, Trainer):
         """6 per parameter and token for the student's forward and backward passes, plus the teacher's forward pass; padding is not counted."""
         rows = inputs["batch"].rows
         student: int = 6 * matmul_parameters(self.data.student.model) * sum(row.student_tokens for row in rows)
-        return student + int(self.teachers[self._stage].flops(rows))
+        penalty = 0.0 if self._keeping.penalty is None else self._keeping.penalty.flops(self.state.global_step)
+        return student + int(self.teachers[self._stage].flops(rows)) + int(penalty / self.args.gradient_accumulation_steps)
 
     # ---- schedule, metrics
 
