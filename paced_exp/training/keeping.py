@@ -56,7 +56,7 @@ class EWC:
         return 0.5 * self._strength * torch.stack(terms).sum()
 
     def flops(self, step: int) -> float:
-        return 6.0 * sum(start.numel() for start in self._start.values())
+        return float(6 * sum(start.numel() for start in self._start.values()))
 
 
 class KLToStart:
