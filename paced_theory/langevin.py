@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paced_theory._checks import FloatArray, check_int, check_nonnegative, check_positive
+from paced_theory._checks import FloatArray, check_int, check_nonnegative, check_positive, check_real
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Langevin:
     def __post_init__(self) -> None:
         check_nonnegative("strength", self.strength)
         for name, value in (("mean_decay", self.mean_decay), ("variance_decay", self.variance_decay)):
-            if not 0 <= value < 1:
+            if not 0 <= check_real(name, value) < 1:
                 raise ValueError(f"{name} must be in [0, 1), got {value!r}")
 
     def updated(self, mean: FloatArray, variance: FloatArray, gradient: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -45,8 +45,9 @@ def asgld_mean_squared_gradient(
     """
     h, eta = check_positive("curvature", curvature), check_positive("step_size", step_size)
     noise, T = check_nonnegative("noise_variance", noise_variance), check_int("steps", steps, 1)
+    start = check_real("theta0", theta0)
     psi, a, b = langevin.strength, langevin.mean_decay, langevin.variance_decay
-    moments = np.array([[theta0**2, 0.0], [0.0, 0.0]])  # of (theta, mu)
+    moments = np.array([[start**2, 0.0], [0.0, 0.0]])  # of (theta, mu)
     variance = 0.0
     # With gradient g = h theta + e: mu' = a mu + (1-a) g, theta' = theta - eta (g + psi mu' + psi sqrt(C') z).
     pull = 1.0 + psi * (1 - a)

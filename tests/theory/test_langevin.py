@@ -45,7 +45,7 @@ def test_moments_scale_with_the_noise():
     [
         (lambda: Langevin(-1.0), "strength must be"),
         (lambda: Langevin(1.0, 1.0), r"mean_decay must be in \[0, 1\), got 1.0"),
-        (lambda: Langevin(1.0, 0.5, float("nan")), r"variance_decay must be in \[0, 1\), got nan"),
+        (lambda: Langevin(1.0, 0.5, float("nan")), r"variance_decay must be a finite real number, got nan"),
         (lambda: asgld_mean_squared_gradient(Langevin(), 0.0, 1.0, 1.0, 0.1, 5), "curvature"),
         (lambda: asgld_mean_squared_gradient(Langevin(), 1.0, 1.0, -1.0, 0.1, 5), "noise_variance"),
     ],
