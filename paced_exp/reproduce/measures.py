@@ -62,11 +62,6 @@ def forgettings(measured: Measured, source: str) -> list[float]:
     return [before - value for value in accuracies(measured, source)]
 
 
-def lengths(measured: Measured, source: str) -> list[float]:
-    """Mean response length on a source, in tokens, a seed each."""
-    return [float(measured.of(seed).tokens(source).mean()) for seed in measured.seeds]
-
-
 def values_of(measured: Measured, column: Column) -> list[float]:
     """What a column shows of a row: the mean of its measure over its sources, a seed each; nothing where it cannot be measured."""
     if column.measure == "forgetting":
