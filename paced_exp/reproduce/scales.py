@@ -294,6 +294,7 @@ PAPER = Scale(
     start_seconds=120.0,
     probes=(ProbeVariant("snr_probe", _BEFORE, {"at_steps": "1,20", "per_bin": 200, "max_problems": 17_000}),),
     device="cuda",
+    policy={"preset": "paper", "precision": "bf16", "engine": "vllm"},
     notes=(
         "the paper's teacher of table 1 is Qwen3-8B after GRPO, which is not published: Qwen3-8B itself stands in",
         "DAPO-Math-17k is published without worked solutions: teachers of tables 1, 5 and 12 read the plain prompt, and problems that they do not "
