@@ -43,7 +43,8 @@ class Scale:
     benchmark each stands for. seeds: of main tables, and of the others. shared: options of every run. prompt_tokens, response_tokens:
     typical lengths, for estimates alone. flops_per_second: of one device or CPU thread, (training, sampling), for estimates.
     protocol: 1 (docs/protocol.md) or 2 (docs/protocol-v2.md); its tables are run and printed. first_seed: of every row. curves: measured kernels by
-    name, from the records of probes.
+    name, from the records of probes. many_samples: `evaluation` for tables that show pass@k. policy: options
+    of every run of `paced_exp.teacher`.
     probes: the SNR probes behind figure 2 and claim C1. robustness: those that ask whether the answer holds for another loss, response, part of
     the model or number of rollouts; no claim rests on them. alignment: those against accuracy; the first gives measured kernels.
     device: cpu (one thread a cell) or cuda. selected: whether records under results/NAME/selection decide the rates (learning_rates.py).
@@ -71,6 +72,8 @@ class Scale:
     protocol: int = 2
     first_seed: int = 0
     curves: dict[str, str] = field(default_factory=dict)
+    policy: dict[str, Any] = field(default_factory=dict)
+    many_samples: dict[str, int] = field(default_factory=lambda: {"samples": 32, "evaluate_limit": 230})
 
     def seed_range(self, count: int) -> range:
         """The first `count` seeds."""
@@ -220,6 +223,8 @@ SMOKE = Scale(
         ),
     ),
     notes=("a budget that shows that everything runs, and measures nothing",),
+    policy={"K": 4, "batch": 2, "micro_batch": 8},
+    many_samples={"samples": 8, "evaluate_limit": 3},
 )
 
 GPU = Scale(
@@ -289,6 +294,7 @@ PAPER = Scale(
     start_seconds=120.0,
     probes=(ProbeVariant("snr_probe", _BEFORE, {"at_steps": "1,20", "per_bin": 200, "max_problems": 17_000}),),
     device="cuda",
+    policy={"preset": "paper", "precision": "bf16", "engine": "vllm"},
     notes=(
         "the paper's teacher of table 1 is Qwen3-8B after GRPO, which is not published: Qwen3-8B itself stands in",
         "DAPO-Math-17k is published without worked solutions: teachers of tables 1, 5 and 12 read the plain prompt, and problems that they do not "
