@@ -26,7 +26,7 @@ from paced_exp.core.errors import UserError
 from paced_exp.core.progress import progress
 from paced_exp.data.problem import Problem
 from paced_exp.data.prompts import prompt_ids
-from paced_exp.gradients.engine import counted
+from paced_exp.gradients.counted import counted
 from paced_exp.gradients.fold import wide
 from paced_exp.losses.alignment import Batch, Row, check_fits
 from paced_exp.losses.cross_entropy import CrossEntropy

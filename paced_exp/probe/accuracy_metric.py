@@ -21,7 +21,7 @@ from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_object
 from paced_exp.core.progress import progress
 from paced_exp.data.problem import Problem
-from paced_exp.gradients.engine import counted
+from paced_exp.gradients.counted import counted
 from paced_exp.losses.alignment import Batch
 from paced_exp.models.loading import LoadedModel
 from paced_exp.probe.accuracy_gradient import Direction, kept_tensors, summed_gradient
