@@ -7,18 +7,33 @@ Who needs the head's gradient of each problem (`HeadGradients`) is given it as f
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
+from paced_exp.losses.alignment import ModelInput, supervised_logits
 from paced_exp.losses.divergences import log_probabilities, wide
-from paced_exp.losses.heads import Head, States
+from paced_exp.losses.heads import Head, PlainHead, States
 from paced_exp.losses.problem_loss import Buckets, Dense, ProblemLoss, Targets
 from paced_exp.losses.products import add_outer, projected_back
 
 # Logits (tokens x vocabulary) of a model that are held at a time, and of a piece of them: chosen by measurement (bench/README.md).
 CHUNK_ELEMENTS = 192 * 151_936
 PIECE_ELEMENTS = 151_936
+
+
+def logits_in_chunks(model: Any, read: ModelInput, head: PlainHead | None) -> Iterator[tuple[slice, torch.Tensor]]:
+    """A model's logits (n, V) at the marked positions with their place among these, about `CHUNK_ELEMENTS` at a time; without a graph.
+
+    head: the model's, so that all logits are never held. Without a plain one they are, and the pieces of them are given.
+    """
+    with torch.no_grad():
+        found = supervised_logits(model, read) if head is None else head.states(model, read)
+        own = None if head is None else head.head()
+        step = max(1, CHUNK_ELEMENTS // (found.shape[-1] if own is None else own.width))
+        for start in range(0, len(found), step):
+            place = slice(start, min(start + step, len(found)))
+            yield place, found[place] if own is None else own.logits(found[place])
 
 
 # A problem's tokens in a chunk: its number, their place in the chunk, and whether they are its last.
