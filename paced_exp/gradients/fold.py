@@ -74,15 +74,19 @@ def blocks(problems: int, p: int, q: int, device: torch.device) -> Iterator[tupl
 
 
 def at_tokens(left: torch.Tensor, right: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """Rows tokens (B, S) of the gradients sum_t left[b,t] (x) right[b,t]: sum_t left[b,t,tokens[b,s]] right[b,t], shape (B, S, q)."""
-    batch, count = tokens.shape
+    """Rows tokens (B, S) of the gradients sum_t left[b,t] (x) right[b,t]: sum_t left[b,t,tokens[b,s]] right[b,t], shape (B, S, q).
+
+    Rows that left (B, T, p) does not have are zero: a head is cut to the teacher's vocabulary.
+    """
+    (batch, count), p = tokens.shape, left.shape[-1]
+    known = tokens.clamp(max=p - 1)
     found = torch.zeros(batch, count, right.shape[-1], dtype=wide(right.dtype), device=right.device)
     step = max(1, _GATHERED // (batch * count))
     for start in range(0, left.shape[1], step):
         part = left[:, start : start + step]
-        part = part.gather(2, tokens[:, None].expand(-1, part.shape[1], -1)).to(found.dtype)
+        part = part.gather(2, known[:, None].expand(-1, part.shape[1], -1)).to(found.dtype)
         found.baddbmm_(part.mT, right[:, start : start + step].to(found.dtype))
-    return found
+    return found.masked_fill_((tokens >= p)[..., None], 0)
 
 
 class Fold:

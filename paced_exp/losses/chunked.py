@@ -6,6 +6,7 @@ Who needs the head's gradient of each problem (`HeadGradients`) is given it as f
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -220,11 +221,12 @@ def computed(
     return values, of_states, of_weight, of_bias
 
 
+@cache
 def _keep_freed_memory(device: torch.device) -> None:
     """Let the C library keep what a piece frees for the next piece, rather than give it back to the system and map it again.
 
     glibc keeps freed memory of up to twice the largest block that was mapped and freed so far, counting blocks of at most 32 MiB. Without
-    this the pieces take twice as long.
+    this the pieces take twice as long. Once a process is enough.
     """
     if device.type == "cpu":
         torch.empty(2**25 - 2**13, dtype=torch.uint8)

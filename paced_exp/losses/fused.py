@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
+from paced_exp.core.errors import UserError
 from paced_exp.losses.chunked import HeadGradients, Job, computed
 from paced_exp.losses.divergences import wide
 from paced_exp.losses.heads import Head, States
@@ -43,10 +44,11 @@ def fused_losses(
     loss: ProblemLoss,
     gradients: HeadGradients | None = None,
 ) -> torch.Tensor:
-    """The losses (B,) of `ProblemLoss` from hidden states, with a graph to the states; the head's gradient goes to `gradients` alone.
+    """The losses (B,) of `ProblemLoss` from hidden states, with a graph to states and head, for the losses' plain sum alone.
 
-    layout (B, R) bool: how the N tokens lie in rows. Other arguments: of `fused_divergence`. Where `gradients.trained`, the graph reaches the
-    head too, for the sum of all losses.
+    layout (B, R) bool: how the N tokens lie in rows. Other arguments: of `fused_divergence`. gradients: takes the head's gradient of each
+    problem. The graph then does not reach the head, unless `gradients.trained`. Raises `UserError` in the backward pass if losses were
+    weighted meanwhile and the head's gradient depends on it.
     """
     if isinstance(targets, States):
         targets = States(targets.states, targets.head.to(targets.states.dtype))
@@ -55,7 +57,7 @@ def fused_losses(
     job = Job(
         head, targets, tokens, replace(loss, chunk=None), loss.chunk, torch.is_grad_enabled(), tuple(counts.tolist()), layout, gradients
     )
-    trained = gradients is not None and gradients.trained
+    trained = gradients is None or gradients.trained
     weight, bias = (p if trained or p is None else p.detach() for p in (head.weight, head.bias))
     losses: torch.Tensor = _Losses.apply(states, weight, bias, weights.repeat_interleave(counts), job)  # type: ignore[no-untyped-call]
     return losses
@@ -112,6 +114,10 @@ class _Losses(torch.autograd.Function):
         if bool((upstream != 1).any()):
             if ctx.gradients is not None:
                 ctx.gradients.scaled(upstream)
+            elif any(ctx.needs_input_grad[1:3]):
+                raise UserError(
+                    "a fused loss was weighted after its head's gradient had been computed; make weights part of the loss, or take the dense loss"
+                )
             of_head = [None, None]  # it is known for the plain sum of the losses alone
             factors = upstream.repeat_interleave(torch.tensor(ctx.counts, device=upstream.device))
             of_states = None if of_states is None else of_states * factors.to(of_states.dtype)[:, None]

@@ -22,7 +22,7 @@ class FusedLoss:
     def __call__(self, student: Any, batch: Batch, targets: Targets, gradients: HeadGradients | None = None) -> torch.Tensor:
         """The loss (B,) of each row, from one forward pass of the student.
 
-        The graph reaches all but the head, whose gradient of each row goes to `gradients` (`PerProblemGradients.head`).
+        The graph is for the plain sum of the losses; the head's gradient of each row goes to `gradients` (`PerProblemGradients.head`).
         """
         states = self.head.states(student, batch.student)
         return fused_losses(states, self.head.head(), targets, batch.tokens, batch.layout, self.of, gradients)
