@@ -24,8 +24,8 @@ class Projection(Protocol):
         """The numbers (batch, m) in a buffer."""
         ...
 
-    def add(self, buffer: torch.Tensor, parameter: nn.Parameter, gradients: torch.Tensor) -> None:
-        """Add the images of `gradients` (batch, parameter's size), the gradients of one parameter for each problem."""
+    def add(self, buffer: torch.Tensor, parameter: nn.Parameter, gradients: torch.Tensor, first: int = 0) -> None:
+        """Add the images of `gradients` (batch, n): of one parameter, for each problem, the n coordinates from `first` on."""
         ...
 
     def add_rows(
@@ -70,13 +70,15 @@ class Sketch:
         """The sketches (batch, size) in a buffer."""
         return buffer[:, : self.size] + buffer[:, self.size :]
 
-    def add(self, buffer: torch.Tensor, parameter: nn.Parameter, gradients: torch.Tensor) -> None:
-        """Add the sketch of `gradients` (batch, parameter's size), the gradients of one parameter for each problem."""
-        signs = self._signs[id(parameter)]
-        for block, start in enumerate(self._starts[id(parameter)].tolist()):
-            coordinates = slice(block * self.size, min((block + 1) * self.size, len(signs)))
-            part = signs[coordinates].to(gradients.dtype)
-            buffer[:, start : start + len(part)].addcmul_(gradients[:, coordinates], part)
+    def add(self, buffer: torch.Tensor, parameter: nn.Parameter, gradients: torch.Tensor, first: int = 0) -> None:
+        """Add the sketch of `gradients` (batch, n): of one parameter, for each problem, the n coordinates from `first` on."""
+        signs, size, last = self._signs[id(parameter)], self.size, first + gradients.shape[1]
+        blocks = range(first // size, -(-last // size))
+        for block, start in zip(blocks, self._starts[id(parameter)][blocks.start : blocks.stop].tolist(), strict=True):
+            low, high = max(block * size, first), min((block + 1) * size, last)
+            place = start + low - block * size
+            part = signs[low:high].to(gradients.dtype)
+            buffer[:, place : place + high - low].addcmul_(gradients[:, low - first : high - first], part)
 
     def add_rows(
         self, buffer: torch.Tensor, parameter: nn.Parameter, problems: torch.Tensor, rows: torch.Tensor, values: torch.Tensor

@@ -119,6 +119,7 @@ def cached_teacher(config: DistillConfig | ReferencesConfig, run: RunFolder, tea
         pad_id=teacher.pad_id,
         top_k=_top_k(config, teacher),
         temperature=config.loss_temperature,
+        chunked=getattr(config, "loss", "fused") == "fused",  # references alone are made without a loss
     )
 
 
