@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from paced_theory.snr_power import problems_needed as problems_needed
     from paced_theory.stages import population_outcomes as population_outcomes, run_schedule as run_schedule
     from paced_theory.stages import stage_outcomes as stage_outcomes
+    from paced_theory.stopping import StoppingRule as StoppingRule, as_exact_as as as_exact_as, stopping_law as stopping_law
+    from paced_theory.stopping import unbiased_rate as unbiased_rate, weight_deviation as weight_deviation
     from paced_theory.toy_students import GaussianStudent as GaussianStudent, SoftmaxFamily as SoftmaxFamily
 
 #: What the package exports, by the module that defines it.
@@ -87,6 +89,7 @@ _EXPORTS = {
     "snr_interval": "SNREstimate signal_and_noise",
     "snr_power": "problems_needed",
     "stages": "population_outcomes run_schedule stage_outcomes",
+    "stopping": "StoppingRule as_exact_as stopping_law unbiased_rate weight_deviation",
     "toy_students": "GaussianStudent SoftmaxFamily",
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names.split()}
