@@ -1,6 +1,8 @@
 """The teacher's trainer against TRL's own advantages and against a loop over rollouts with whole logits; the command, its resumption, its refusals."""
 
+import ast
 import dataclasses
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import Trainer
+from trl import GRPOTrainer
 
 import paced_exp.teacher as teacher
 from paced_exp.core.errors import UserError
@@ -186,6 +190,27 @@ def test_guided_rollouts_are_sampled_behind_the_hint_and_trained_behind_the_plai
         for ids, mask in zip(inputs["prompt_ids"], inputs["prompt_mask"], strict=True)
     }
     assert read == {tuple(group[0].prompt) for group in made.groups.rollouts}
+
+
+HOOKS = {
+    "_generate_and_score_completions": ["self", "inputs"],
+    "_save_checkpoint": ["self", "model", "trial"],
+    "log": ["self", "logs", "start_time"],
+}
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_trl_still_calls_what_is_overridden(name: str) -> None:
+    """A method that TRL renames would be overridden in vain, and silently."""
+    for trainer_class in (GRPOTrainer, GroupPolicyTrainer):
+        assert list(inspect.signature(getattr(trainer_class, name)).parameters) == HOOKS[name]
+    sources = inspect.getsource(GRPOTrainer) + inspect.getsource(Trainer)
+    calls = [node.func for node in ast.walk(ast.parse(sources)) if isinstance(node, ast.Call)]
+    assert name in {function.attr for function in calls if isinstance(function, ast.Attribute)}
+    # Read, not overridden: log-probabilities as TRL's loss has them, and the keys that the loss takes them by.
+    assert "batch_size" in inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters
+    loss = inspect.getsource(GRPOTrainer._compute_loss)
+    assert all(f'"{key}"' in loss for key in ("advantages", "old_per_token_logps", "ref_per_token_logps", "completion_mask"))
 
 
 def arguments(models: Path, source: Path, out: Path, **changes: Any) -> list[str]:
