@@ -31,7 +31,7 @@ def headline(verdict: dict[str, Any]) -> str:
     """The message in two lines, by the verdict on each end and no more."""
     words = {"collapses": "falls below half of the middle's SNR²", "does not collapse": "keeps at least half of the middle's SNR²"}
     said = [f"p = {p} {words.get(verdict[end]['verdict'], 'is not decided')}" for end, p, _ in ENDS]
-    return f"Unequal bins draw a bell. The unbiased estimate of the same gradients:\n{'; '.join(said)}"
+    return f"Measured naively over unequal bins, the SNR is a bell. Without bias, over equal bins:\n{'; '.join(said)}"
 
 
 def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
@@ -48,15 +48,15 @@ def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
     uneven = [row["pass_rate"] for row in artefact]
     naive, floor = ([row[name] for row in artefact] for name in ("snr_naive", "floor"))
     axis.plot(uneven, naive, color=COLORS["purple"], marker="x", ms=4)
-    axis.plot(uneven, floor, color=COLORS["grey"], ls="--")
+    axis.plot(uneven, floor, color=COLORS["purple"], ls="--", lw=0.9)
     axis.errorbar(rates, snr, [snr - low, high - snr], color=COLORS["blue"], marker=MARKERS[0], capsize=2)
     at = int(np.argmax(naive))
     sizes = [row["n"] for row in artefact]
     _label(
         axis, (uneven[at], naive[at]), (-34, 2), f"naive estimate, bins of\n{min(sizes):,} to {max(sizes):,} problems", "purple", "right"
     )
-    _label(axis, (uneven[2], floor[2]), (-6, -26), "its floor 1/√n: what\npure noise would show", "grey", "center")
-    _label(axis, (rates[0], snr[0]), (4, 34), f"unbiased, {record['bins'][0]['n']:,} problems\nin every bin, 95 %", "blue", "left")
+    _label(axis, (uneven[2], floor[2]), (16, -32), "floor of the naive estimate,\n1/√n: what pure noise shows", "purple", "center")
+    _label(axis, (rates[0], snr[0]), (4, 34), f"unbiased, {record['bins'][0]['n']:,} problems\na bin; bars: 95 %", "blue", "left")
     axis.set(xlabel="pass rate of the student, k/K", ylabel="gradient SNR", ylim=(0, 1.1 * max(naive)))
     axis.set_title(headline(record["verdict"]), loc="left")
     text = CAPTION.format(

@@ -38,18 +38,18 @@ PACED = Asked(
     "one-pass",
     "paced",
     "uniform",
-    "PACED's weights gain {} of accuracy over no weighting, at equal updates and with no problem repeated.",
-    "PACED's weights cost {} of accuracy against no weighting, at equal updates and with no problem repeated.",
-    "PACED's weights cannot be told from no weighting, at equal updates and with no problem repeated: {}.",
+    "At equal updates, with no problem repeated, PACED's weights gain {} of accuracy over no weighting.",
+    "At equal updates, with no problem repeated, PACED's weights cost {} of accuracy against no weighting.",
+    "At equal updates, with no problem repeated, PACED's weights cannot be told from no weighting: {}.",
     "at equal updates",
 )
 AKL = Asked(
     "one-pass",
     "akl",
     "paced",
-    "Adaptive KL, a loss that needs no pass rates and no rollouts, gains {} over PACED in the same setting.",
-    "Adaptive KL, a loss that needs no pass rates and no rollouts, loses {} to PACED in the same setting.",
-    "Adaptive KL, a loss that needs no pass rates and no rollouts, cannot be told from PACED in the same setting: {}.",
+    "Adaptive KL (AKL), a loss that needs no pass rates, gains {} over PACED at equal updates.",
+    "Adaptive KL (AKL), a loss that needs no pass rates, loses {} to PACED at equal updates.",
+    "Adaptive KL (AKL), a loss that needs no pass rates, cannot be told from PACED at equal updates: {}.",
 )
 ESTIMATE = Asked(
     "one-pass",
@@ -59,6 +59,7 @@ ESTIMATE = Asked(
     "The plug-in weight w(k/K) loses {} to its empirical Bayes estimate.",
     "The plug-in weight w(k/K) cannot be told from its empirical Bayes estimate: {}.",
 )
+FILTER = Asked("one-pass-short", "hard-filter-short", "paced-short", "", "", "")
 FURTHER = (
     Asked("multi-pass", "paced-2", "uniform-2", "", "", "", "with an eighth of the problems and many passes over them"),
     Asked("self-one-pass", "paced", "uniform", "", "", "", "in self-distillation"),
@@ -91,14 +92,16 @@ def use(results: Results, scale: Scale) -> str:
     """Should one use the weights? By the signs of the intervals, without numbers."""
     answers = [(asked.where, found) for asked in (PACED, *FURTHER) if (found := effect(results, scale, asked)) is not None]
     if (compute := at_equal_compute(results, scale, "paced")) is not None:
-        answers.insert(1, ("at equal compute, the rollouts that count passes included", compute.estimate))
+        answers.insert(1, ("at equal compute, counting passes included,", compute.estimate))
     if not answers:
         return _USE_NOTHING
     said = [f"{_capital(words)} {found}" for words, found in _grouped(answers)]
     if (estimate := effect(results, scale, ESTIMATE)) is not None and estimate.low > 0:
         said.append("Take the plug-in estimate w(k/K)")
+    if (filtered := effect(results, scale, FILTER)) is not None and filtered.low > 0:
+        said.append("At half the updates the hard filter, which keeps problems with a pass rate from 0.2 to 0.8, is better than PACED")
     if (best := best_of(results, scale)) is not None and best != "PACED":
-        said.append(f"Of all ways to weigh that we ran, {best} is the best")
+        said.append(f"Of all that we ran at equal updates, {best} is the best")
     return ". ".join(said) + "."
 
 
@@ -130,7 +133,7 @@ def _compute(results: Results, scale: Scale) -> str:
     if found is None:
         return ""
     words = {1: "they gain {}", -1: "they cost {}", 0: "no difference can be told: {}"}[_sign(found.estimate)]
-    return f"With the rollouts that count passes charged to them, at equal compute, {words.format(_points(found.estimate))}."
+    return f"At equal compute, with the rollouts that count passes charged to the weights, {words.format(_points(found.estimate))}."
 
 
 def _never_solved(results: Results, scale: Scale) -> str:
@@ -141,17 +144,17 @@ def _never_solved(results: Results, scale: Scale) -> str:
     when = "before training"
     if record is None:
         record = probe_records(results.folder, DESK_V1).get(1, (None, None))[0]
-        when = "before training (first protocol, whose intervals of SNR² may be too narrow)"
+        when = "before training (first protocol; its intervals of SNR² may be too narrow)"
     if record is None or record["verdict"]["low"]["difference"] is None:
         return ""
     end = record["verdict"]["low"]
-    where = "Gradients of problems that the student never solves"
-    share = f"**{fixed(100 * end['snr_squared'] / end['middle'], 0)} %** of the SNR² of the middle"
+    theory = "In theory the gradient's signal-to-noise ratio (SNR) vanishes where the student never succeeds."
+    found = f"SNR² there is **{fixed(100 * end['snr_squared'] / end['middle'], 0)} %** of what it is at middling pass rates, {when}"
     if end["difference_low"] > 0:
-        return f"{where} keep {share}, {when}. The theory has them vanish."
+        return f"{theory} Measured, it does not: {found}."
     if end["difference_high"] < 0:
-        return f"{where} keep {share}, {when}, as the theory has it."
-    return f"{where} have {share}, {when}, which does not decide whether they vanish."
+        return f"{theory} Measured, it falls: {found}."
+    return f"{theory} Measurements do not decide it: {found}."
 
 
 def _theory(results: Results, scale: Scale) -> str:

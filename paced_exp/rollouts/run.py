@@ -23,10 +23,9 @@ from paced_exp.rollouts.collect import collect
 from paced_exp.rollouts.config import KIND, RolloutConfig
 from paced_exp.rollouts.engine import Sampling
 from paced_exp.rollouts.engines import Engines
-from paced_exp.rollouts.pass_rates import Fingerprint, pass_rates, read_pass_rates, warn_of_truncation, write_pass_rates
+from paced_exp.rollouts.pass_rates import Fingerprint, pass_rates, read_pass_rates, warn_of_truncation, with_weights, write_pass_rates
 from paced_exp.rollouts.store import ChunkStore
 from paced_exp.rollouts.summary import summary
-from paced_exp.weighting.recommended import recommended
 
 
 def roll_out(config: RolloutConfig) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -71,8 +70,7 @@ def _roll_out(config: RolloutConfig, run: RunFolder) -> dict[str, Any]:
     order = [problem.id for problem in problems]
     store.finalise(order=order, metadata={"paced_fingerprint": json.dumps(asdict(fingerprint), sort_keys=True)})
     rates = pass_rates(store.outcomes()).set_index("problem_id").loc[order].reset_index()
-    weight = recommended(rates["k"].to_numpy(), rates["K"].to_numpy())
-    write_pass_rates(run / "pass_rates.parquet", rates.assign(weight=weight), fingerprint)
+    write_pass_rates(run / "pass_rates.parquet", with_weights(rates), fingerprint)
     warn_of_truncation(rates, config.max_new_tokens)
     return {
         "kind": KIND,
