@@ -11,7 +11,20 @@ import pytest
 from tests.support import pages
 from tests.support.pages import PAGES, ROOT, SITE_PAGES, name_of
 
-LONGEST = 150  # lines of a page written by hand
+LONGEST = 150  # lines of a page written by hand, to be read in one go
+BY_HAND = (
+    "index",
+    "quickstart",
+    "data-formats",
+    "choices",
+    "engines",
+    "reproduce",
+    "probe",
+    "troubleshooting",
+    "glossary",
+    "developers",
+    "api",
+)
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +146,36 @@ def test_a_list_stands_apart_from_the_text_before_it(page: Path) -> None:
         item = re.match(r"(?:[-*+]|\d+\.) ", line)
         assert not (item and before and not re.match(r"\s|(?:[-*+]|\d+\.) |#", before)), line
         before = line
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_pages_by_hand_are_short(name: str) -> None:
+    assert len((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8").splitlines()) <= LONGEST
+
+
+def test_messages_that_troubleshooting_quotes_are_the_code_s() -> None:
+    code = "\n".join(path.read_text(encoding="utf-8") for path in [ROOT / "Makefile", *(ROOT / "paced_exp").rglob("*.py")])
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    quoted = [cell for row in re.findall(r"^\| (.*?) \|", page, re.M) for cell in re.findall(r"`([^`]+)`", row) if " " in cell]
+    assert len(quoted) >= 8
+    parts = [part.strip() for cell in quoted for part in cell.removeprefix("--out").split("...")]
+    assert [part for part in parts if part not in code] == []
+
+
+def test_the_glossary_explains_the_words_of_the_tables() -> None:
+    terms = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    explained = {word.strip().lower() for row in re.findall(r"^\| (.*?) \|", terms, re.M) for word in row.split(",")}
+    for word in (
+        "akl",
+        "tiers",
+        "mean of tiers",
+        "retention",
+        "forgetting",
+        "point",
+        "snr",
+        "plug-in",
+        "empirical bayes",
+        "one-pass",
+        "multi-pass",
+    ):
+        assert word in explained, word

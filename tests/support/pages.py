@@ -121,7 +121,12 @@ def _said(module: str, arguments: Sequence[str]) -> str:
         return parsed
 
     errors = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), contextlib.redirect_stderr(errors):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        warnings.catch_warnings(),
+        contextlib.redirect_stderr(errors),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
         warnings.simplefilter("ignore")  # of libraries that a benchmark imports, and of runpy for a module that is imported already
         patch.setattr(configs, "parse", stopping(configs.parse))
         patch.setattr(argparse.ArgumentParser, "parse_args", stopping(argparse.ArgumentParser.parse_args))
@@ -131,7 +136,7 @@ def _said(module: str, arguments: Sequence[str]) -> str:
         except Parsed:
             return ""
         except SystemExit as left:
-            return f"status {left.code}: {errors.getvalue().strip()}"
+            return f"status {left.code}: {errors.getvalue().strip()}" if left.code else ""  # --help leaves with 0
     return "it ran without parsing"
 
 
