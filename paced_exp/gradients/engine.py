@@ -137,13 +137,13 @@ class PerProblemGradients:
         self._sketches.append(fold.sketches())
         return values.detach()
 
-    def head(self, module: nn.Linear) -> "HandedHead | None":
-        """Takes the gradient of the head `module` from a loss that reads its weights itself (`FusedLoss`). None if nothing of it counts.
+    def head(self, module: nn.Linear) -> "HandedHead":
+        """Takes the gradient of the head `module` from a loss that reads its weights itself (`FusedLoss`), as far as it counts.
 
         Such a loss must compute the gradient that belongs to the plain sum of the losses: weights are part of the losses.
         """
         own = {name: parameter for name, parameter in module.named_parameters(recurse=False) if id(parameter) in self._parameters}
-        return HandedHead(self, own) if own else None
+        return HandedHead(self, own)
 
     def sums(self) -> GradientSums:
         """The current sums."""
@@ -196,9 +196,9 @@ class PerProblemGradients:
         """Install the hooks, and let counted parameters require a gradient if `trained`. Both are undone at the end, also after errors."""
         before = [(parameter, parameter.requires_grad) for parameter in self._parameters.values()]
         handles = [
-            module.register_forward_hook(self._forward_hook)
+            module.register_forward_hook(partial(self._forward_hook, own, _rule(module)))
             for module in self.model.modules()
-            if any(id(parameter) in self._parameters for parameter in module.parameters(recurse=False))
+            if (own := {name: p for name, p in module.named_parameters(recurse=False) if id(p) in self._parameters})
         ]
         try:
             for parameter, required in before:
@@ -210,11 +210,12 @@ class PerProblemGradients:
             for parameter, required in before:
                 parameter.requires_grad_(required)
 
-    def _forward_hook(self, module: nn.Module, inputs: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
+    def _forward_hook(
+        self, own: dict[str, nn.Parameter], rule: Rule, module: nn.Module, inputs: tuple[Any, ...], output: torch.Tensor
+    ) -> torch.Tensor:
         # A model that is its own teacher is read without gradients, and a head whose loss reads it itself is called on no token.
         if not torch.is_grad_enabled() or output.numel() == 0:
             return output
-        own = {name: p for name, p in module.named_parameters(recurse=False) if id(p) in self._parameters}
         if output.shape[0] != self._batch:
             raise UserError(
                 f"the layer of parameter {self._names[id(next(iter(own.values())))]!r} gave {output.shape[0]} rows for a batch of {self._batch}: "
@@ -222,24 +223,25 @@ class PerProblemGradients:
             )
         x, use = inputs[0].detach(), 0
         if not self._walking:
-            kind = _rule(module).weight
             for name, parameter in own.items():
                 uses = self._uses[id(parameter)]
-                if name == "weight" and kind is Rows:
+                if name == "weight" and rule.weight is Rows:
                     use = len(uses.rows)
                     uses.rows.append(x.flatten(1))
-                elif name == "weight" and kind is Outer:
+                elif name == "weight" and rule.weight is Outer:
                     uses.outer += 1
                 else:
                     uses.whole += 1
-        same: torch.Tensor = Identity.apply(output, self._anchor, x, partial(self._receive, module, own, use))  # type: ignore[no-untyped-call]
+        same: torch.Tensor = Identity.apply(output, self._anchor, x, partial(self._receive, module, own, rule, use))  # type: ignore[no-untyped-call]
         return same
 
-    def _receive(self, module: nn.Module, own: dict[str, nn.Parameter], use: int, x: torch.Tensor, gradient: torch.Tensor) -> None:
+    def _receive(
+        self, module: nn.Module, own: dict[str, nn.Parameter], rule: Rule, use: int, x: torch.Tensor, gradient: torch.Tensor
+    ) -> None:
         if self._rows is not None:
             self._rows.append(torch.linalg.vector_norm(gradient.flatten(1), dim=1, dtype=wide(gradient.dtype)))
         if self._fold is not None:
-            for name, contribution in _rule(module).contributions(module, x, gradient):
+            for name, contribution in rule.contributions(module, x, gradient):
                 if name in own:
                     self._fold.receive(own[name], use, contribution)
 

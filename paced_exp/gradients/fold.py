@@ -5,6 +5,7 @@ and head, the cross term only needs the head's gradient in the rows of the token
 are joined along the positions.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -18,7 +19,7 @@ from paced_exp.gradients.sketch import Projection
 # multiplications per problem. The balance, in multiplications per element, was measured on AMD EPYC and AVX-512 (bench/README.md).
 _ELEMENT_COST = 24
 # Elements of per-problem gradients in memory at a time: about a processor's cache, or enough for a GPU. At least one row of one problem.
-_CHUNK = {"cpu": 1 << 20}
+_CHUNK = {"cpu": 1 << 19}
 _CHUNK_GPU = 1 << 26
 # Problems whose gradients of a wide layer are multiplied out together, a few rows at a time: a sketch then takes as few calls as of narrow ones.
 _TOGETHER = 16
@@ -73,19 +74,19 @@ def blocks(problems: int, p: int, q: int, device: torch.device) -> Iterator[tupl
             yield slice(first, min(first + together, problems)), slice(row, min(row + step, p))
 
 
-def at_tokens(left: torch.Tensor, right: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """Rows tokens (B, S) of the gradients sum_t left[b,t] (x) right[b,t]: sum_t left[b,t,tokens[b,s]] right[b,t], shape (B, S, q).
+def at_tokens(left: torch.Tensor, right: torch.Tensor, places: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Rows tokens (B, S) of the gradients of B problems: sum_t left[t,tokens[b,s]] right[t] over problem b's t, shape (B, S, q).
 
-    Rows that left (B, T, p) does not have are zero: a head is cut to the teacher's vocabulary.
+    left (N, p), right (N, q): of all problems. places (B, T): the t of each, -1 where there is none. Rows that left does not have are zero: a
+    head is cut to the teacher's vocabulary.
     """
     (batch, count), p = tokens.shape, left.shape[-1]
-    known = tokens.clamp(max=p - 1)
+    columns, flat = tokens.clamp(max=p - 1)[:, None], left.reshape(-1)
     found = torch.zeros(batch, count, right.shape[-1], dtype=wide(right.dtype), device=right.device)
-    step = max(1, _GATHERED // (batch * count))
-    for start in range(0, left.shape[1], step):
-        part = left[:, start : start + step]
-        part = part.gather(2, known[:, None].expand(-1, part.shape[1], -1)).to(found.dtype)
-        found.baddbmm_(part.mT, right[:, start : start + step].to(found.dtype))
+    for part in places.split(max(1, _GATHERED // max(1, batch * count)), 1):
+        rows = part.clamp(min=0)
+        taken = flat.take(rows[..., None] * p + columns).to(found.dtype).masked_fill_((part < 0)[..., None], 0)
+        found.baddbmm_(taken.mT, right[rows].to(found.dtype))
     return found.masked_fill_((tokens >= p)[..., None], 0)
 
 
@@ -105,7 +106,8 @@ class Fold:
         metric: dict[int, torch.Tensor] | None = None,
     ) -> None:
         some = next(iter(totals.values()))
-        self.norms_squared = torch.zeros(batch, dtype=torch.float64, device=some.device)
+        self._squares = torch.zeros(batch, dtype=torch.float64, device=some.device)
+        self._norms: dict[tuple[int, int], list[torch.Tensor]] = {}  # of parts of gradients, by first and last problem; not yet in _squares
         self._sketches = sketch.buffer(batch, some.dtype, some.device) if sketch else None
         self.uses = uses
         self.totals = totals
@@ -117,11 +119,25 @@ class Fold:
         # For a parameter that is embedding and head: the head's gradient (B, S, q) at the tokens of each embedding use.
         self.head_at_tokens: dict[int, list[torch.Tensor]] = {}
         self._arrived = dict.fromkeys(uses, 0)
+        self._made: torch.Tensor | None = None
+        self._ones = torch.ones(batch, dtype=some.dtype, device=some.device)
+
+    @property
+    def norms_squared(self) -> torch.Tensor:
+        """(B,) float64, of what has been folded."""
+        for (start, stop), norms in self._norms.items():
+            self._squares[start:stop] += torch.stack(norms).double().square().sum(0)
+        self._norms.clear()
+        return self._squares
+
+    def add_squares(self, problems: slice, squares: torch.Tensor) -> None:
+        """Add to the squared norms of some problems."""
+        self._squares[problems] += squares
 
     def sketches(self) -> torch.Tensor:
         """The sketches (B, m); m = 0 without a sketch."""
         if self._sketch is None or self._sketches is None:
-            return self.norms_squared.new_zeros(len(self.norms_squared), 0)
+            return self._squares.new_zeros(len(self._squares), 0)
         return self._sketch.result(self._sketches)
 
     def unfinished(self) -> list[int]:
@@ -144,7 +160,7 @@ class Fold:
             self._whole[key].append(contribution.values.to(wide(contribution.values.dtype)))
             if len(self._whole[key]) == self.uses[key].whole:
                 parts = self._whole.pop(key)
-                self.fold_part(parameter, slice(None), parts[0] if len(parts) == 1 else torch.stack(parts).sum(0))
+                self.fold_part(parameter, slice(0, len(parts[0])), parts[0] if len(parts) == 1 else torch.stack(parts).sum(0))
         if self._arrived[key] == self.uses[key].waited_for and key in self.head_at_tokens:
             self._add_cross_term(key)
 
@@ -158,24 +174,36 @@ class Fold:
         key = id(parameter)
         left, right = _joined([use.left for use in uses]), _joined([use.right for use in uses])
         if self.uses[key].rows:
-            self.head_at_tokens[key] = [at_tokens(left, right, tokens) for tokens in self.uses[key].rows]
+            places = torch.arange(len(left) * left.shape[1], device=left.device).view(len(left), -1)
+            self.head_at_tokens[key] = [
+                at_tokens(left.flatten(0, 1), right.flatten(0, 1), places, tokens) for tokens in self.uses[key].rows
+            ]
         (batch, length, p), q = left.shape, right.shape[-1]
         if self.gram_pays([length], p, q):
             left_gram, right_gram = (torch.bmm(f, f.mT) for f in (left.to(wide(left.dtype)), right.to(wide(right.dtype))))
-            self.norms_squared += (left_gram * right_gram).sum((1, 2)).clamp(min=0)
+            self.add_squares(slice(0, batch), (left_gram * right_gram).sum((1, 2)).clamp(min=0))
             self.totals[key] += left.reshape(-1, p).T @ right.reshape(-1, q)
             return
         for problems, rows in blocks(batch, p, q, left.device):
-            self.fold_part(parameter, problems, torch.bmm(left[problems, :, rows].mT, right[problems]).flatten(1), rows.start * q)
+            room = self.room(problems.stop - problems.start, rows.stop - rows.start, q, dtype=left.dtype)
+            torch.bmm(left[problems, :, rows].mT, right[problems], out=room)
+            self.fold_part(parameter, problems, room.flatten(1), rows.start * q)
+
+    def room(self, *shape: int, dtype: torch.dtype) -> torch.Tensor:
+        """Memory for gradients multiplied out, used again and again: new memory costs a third of the product."""
+        if self._made is None or self._made.numel() < math.prod(shape) or self._made.dtype != dtype:
+            self._made = torch.empty(math.prod(shape), dtype=dtype, device=self._squares.device)
+        return self._made[: math.prod(shape)].view(shape)
 
     def fold_part(self, parameter: nn.Parameter, problems: slice, gradients: torch.Tensor, first: int = 0) -> None:
         """Fold gradients (problems, n) of some problems: of one parameter, the n coordinates from `first` on."""
         gradients = gradients.to(wide(gradients.dtype))
         span = slice(first, first + gradients.shape[1])
         scaled = gradients if self._metric is None else gradients * self._metric[id(parameter)].reshape(-1)[span].sqrt()
-        self.norms_squared[problems] += torch.linalg.vector_norm(scaled, dim=1).double().square()
+        # As few calls as can be: parts are small, and a call costs as much as thousands of elements.
+        self._norms.setdefault((problems.start, problems.stop), []).append(torch.linalg.vector_norm(scaled, dim=1))
         # A product with ones takes half the time of a sum over the first dimension.
-        self.totals[id(parameter)].view(-1)[span].addmv_(gradients.T, gradients.new_ones(len(gradients)))
+        self.totals[id(parameter)].view(-1)[span].addmv_(gradients.T, self._ones[: len(gradients)])
         if self._sketch is not None and self._sketches is not None:
             self._sketch.add(self._sketches[problems], parameter, gradients, first)
 
@@ -190,7 +218,7 @@ class Fold:
         summed = values.new_zeros(len(distinct), values.shape[-1]).index_add_(0, place, values.reshape(-1, values.shape[-1]))
         problems, touched = distinct // rows, distinct % rows
         squares = summed.double().square() if self._metric is None else summed.double().square() * self._metric[key][touched]
-        self.norms_squared.index_add_(0, problems, squares.sum(1))
+        self._squares.index_add_(0, problems, squares.sum(1))
         self.totals[key].index_add_(0, touched, summed)
         if self._sketch is not None and self._sketches is not None:
             self._sketch.add_rows(self._sketches, parameter, problems, touched, summed)
@@ -202,7 +230,7 @@ class Fold:
             values = rows.values.to(wide(rows.values.dtype))
             if self._metric is not None:
                 values = values * self._metric[key][rows.tokens]
-            self.norms_squared += 2 * (heads[use] * values).sum((1, 2))
+            self._squares += 2 * (heads[use] * values).sum((1, 2))
 
 
 def _joined(parts: list[torch.Tensor]) -> torch.Tensor:

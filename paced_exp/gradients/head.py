@@ -21,6 +21,7 @@ from torch import nn
 
 from paced_exp.gradients.fold import Fold, at_tokens, blocks
 
+_PADDED = 16  # problems that are padded to the longest of them for the rows of their tokens
 Part = tuple[int, slice, bool]  # a problem's number, its tokens within the chunk, and whether they are its last
 
 
@@ -62,21 +63,25 @@ class HeadFold:
                 self._fold_sums(parts[-1][0])
 
     def _keep_at_tokens(self, weight: nn.Parameter, parts: list[Part], slope: torch.Tensor, states: torch.Tensor) -> None:
-        for tokens, kept in zip(self._fold.uses[id(weight)].rows, self._fold.head_at_tokens.get(id(weight), ()), strict=True):
-            for problem, place, _ in parts:
-                kept[problem] += at_tokens(slope[None, place], states[None, place], tokens[problem, None])[0]
+        for first in range(0, len(parts), _PADDED):
+            some = parts[first : first + _PADDED]
+            starts, ends = torch.tensor([[place.start, place.stop] for _, place, _ in some]).T[..., None]
+            places = starts + torch.arange(int((ends - starts).max()))
+            places, problems = places.masked_fill_(places >= ends, -1).to(slope.device), slice(some[0][0], some[-1][0] + 1)
+            for tokens, kept in zip(self._fold.uses[id(weight)].rows, self._fold.head_at_tokens.get(id(weight), ()), strict=True):
+                kept[problems] += at_tokens(slope, states, places, tokens[problems])
 
     def _fold_products(self, weight: nn.Parameter, parts: list[Part], slope: torch.Tensor, states: torch.Tensor) -> None:
         p, q, first = slope.shape[1], states.shape[1], parts[0][0]
         if self._fold.gram_pays([place.stop - place.start for _, place, _ in parts], p, q):
-            for problem, place, _ in parts:
-                left, right = slope[place], states[place]
-                self._fold.norms_squared[problem] += ((left @ left.T) * (right @ right.T)).sum().clamp(min=0)
+            pairs = ((slope[place], states[place]) for _, place, _ in parts)
+            squares = [((left @ left.T) * (right @ right.T)).sum().clamp(min=0) for left, right in pairs]
+            self._fold.add_squares(slice(first, first + len(parts)), torch.stack(squares))
             self._fold.totals[id(weight)][:p].addmm_(slope.T, states)
             return
         for problems, rows in blocks(len(parts), p, q, slope.device):
             chosen = parts[problems]
-            gradients = states.new_empty(len(chosen), rows.stop - rows.start, q)
+            gradients = self._fold.room(len(chosen), rows.stop - rows.start, q, dtype=states.dtype)
             for (_, place, _), gradient in zip(chosen, gradients, strict=True):
                 torch.mm(slope[place, rows].T, states[place], out=gradient)
             self._fold.fold_part(weight, slice(first + problems.start, first + problems.stop), gradients.flatten(1), rows.start * q)

@@ -1,5 +1,6 @@
 """A seeded random projection of gradients that keeps inner products in expectation, and reads the gradient only once."""
 
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -72,13 +73,17 @@ class Sketch:
 
     def add(self, buffer: torch.Tensor, parameter: nn.Parameter, gradients: torch.Tensor, first: int = 0) -> None:
         """Add the sketch of `gradients` (batch, n): of one parameter, for each problem, the n coordinates from `first` on."""
-        signs, size, last = self._signs[id(parameter)], self.size, first + gradients.shape[1]
+        size, last = self.size, first + gradients.shape[1]
         blocks = range(first // size, -(-last // size))
-        for block, start in zip(blocks, self._starts[id(parameter)][blocks.start : blocks.stop].tolist(), strict=True):
-            low, high = max(block * size, first), min((block + 1) * size, last)
-            place = start + low - block * size
-            part = signs[low:high].to(gradients.dtype)
-            buffer[:, place : place + high - low].addcmul_(gradients[:, low - first : high - first], part)
+        edges = [first, *(block * size for block in blocks[1:]), last]
+        lengths = [high - low for low, high in pairwise(edges)]
+        starts = self._starts[id(parameter)][blocks.start : blocks.stop].tolist()
+        signs = self._signs[id(parameter)][first:last].to(gradients.dtype)
+        # As few calls a block as can be: at a block's size they cost as much as its arithmetic.
+        for block, start, low, signed, part in zip(
+            blocks, starts, edges[:-1], signs.split(lengths), gradients.split(lengths, 1), strict=True
+        ):
+            buffer.narrow(1, start + low - block * size, len(signed)).addcmul_(part, signed)
 
     def add_rows(
         self, buffer: torch.Tensor, parameter: nn.Parameter, problems: torch.Tensor, rows: torch.Tensor, values: torch.Tensor

@@ -14,31 +14,20 @@ from paced_exp.core.errors import UserError
 from paced_exp.reproduce import readme
 from paced_exp.reproduce.marked import between
 from paced_exp.reproduce.records import Results
+from tests.support import pages
+from tests.support.pages import PAGES, ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 QUICK = 300  # seconds; a command called quick takes ten at most, but not on a machine that others use
+CODE = pages.blocks("python", [page for page in PAGES if page not in pages.SITE_PAGES])  # that of docs/: test_site.py
 
 
-def blocks(language: str) -> list[tuple[str, str]]:
-    found = []
-    for page in PAGES:
-        for number, text in enumerate(re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.M | re.S)):
-            found.append((f"{page.name}-{number}", text))
-    return found
-
-
-@pytest.mark.parametrize("code", [text for _, text in blocks("python")], ids=[name for name, _ in blocks("python")])
+@pytest.mark.parametrize("code", [text for _, text in CODE], ids=[name for name, _ in CODE])
 def test_python_examples_run(code: str, tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=300)
-    assert done.returncode == 0, done.stderr
-    expected = re.findall(r"^print\(.*\)  # (.*)$", code, re.M)
-    lines = iter(done.stdout.splitlines())
-    assert [wanted for wanted in expected if wanted not in lines] == []  # in this order; a trainer prints lines of its own between them
+    pages.check_python(code, tmp_path)
 
 
 QUICK_COMMANDS = [
-    line.split("#")[0].strip() for _, text in blocks("console") for line in text.splitlines() if re.search(r"# quick\b", line)
+    line.split("#")[0].strip() for _, text in pages.blocks("console") for line in text.splitlines() if re.search(r"# quick\b", line)
 ]
 
 
