@@ -32,7 +32,7 @@ def drawn() -> dict[str, list[Problem]]:
 
 def of_one_use(one: str, other: str) -> bool:
     """Whether two splits may share prompts: one is the other's harder form, or distillation trains on both."""
-    return one == other.removeprefix("harder-") or {one, other} <= {"train", "pool", "harder-train"}
+    return one == other.removeprefix("harder-") or {one, other} <= {"train", "pool", "harder-train", "harder-pool"}
 
 
 def test_no_prompt_of_one_split_occurs_in_another(drawn: dict[str, list[Problem]]) -> None:
