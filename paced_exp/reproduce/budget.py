@@ -33,6 +33,7 @@ _SOURCE_SIZES = {
     "hub:HuggingFaceH4/aime_2024": 30,
     "hub:yentinglin/aime_2025": 30,
     "hub:cais/mmlu/all:test": 14_042,
+    "hub:nlile/hendrycks-MATH-benchmark:train": 12_000,
 }
 # Of the problems of the lab's law, those whose screen of K = 10 is 0, 1, 9 or 10 passes; that many are rolled out again at most.
 _AT_AN_END = 0.61
@@ -123,6 +124,10 @@ def _probing(config: ProbeConfig, scale: Scale) -> Cost:
     sampled = _sampling(config.student, config.max_problems, config.K, scale) + _sampling(config.teacher, kept, config.candidates, scale)
     if config.fresh_rollouts:
         sampled += _sampling(config.student, int(_AT_AN_END * config.max_problems), config.fresh_rollouts, scale)
+    if config.against == "accuracy":
+        sampled += _evaluation(config.student, config.accuracy_problems, config.accuracy_limit, config.accuracy_samples, scale)
+        held_out = config.accuracy_limit * len(config.accuracy_problems.split(","))
+        tokens += held_out * config.accuracy_samples * (scale.prompt_tokens + scale.response_tokens)
     return Cost(steps * tokens * (6.0 * student + 2.0 * teacher), steps * sampled)
 
 

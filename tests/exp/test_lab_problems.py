@@ -33,8 +33,8 @@ def drawn() -> dict[str, list[Problem]]:
 
 def of_one_use(one: str, other: str) -> bool:
     """Whether two splits may share prompts: one is the other's harder form, distillation trains on both, or the models were pretrained on both."""
-    pretrained = {"pretrain", "rehearsal", "harder-pretrain"}
-    return {one, other} <= pretrained or one == other.removeprefix("harder-") or {one, other} <= {"train", "pool", "harder-train"}
+    pretrained, distilled = {"pretrain", "rehearsal", "harder-pretrain"}, {"train", "pool", "harder-train", "harder-pool"}
+    return one == other.removeprefix("harder-") or {one, other} <= pretrained or {one, other} <= distilled
 
 
 def test_no_prompt_of_one_split_occurs_in_another(drawn: dict[str, list[Problem]]) -> None:

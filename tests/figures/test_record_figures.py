@@ -52,6 +52,16 @@ def test_equal_records_give_equal_bytes(module, filled: Path, tmp_path: Path) ->
         assert left.read_bytes() == right.read_bytes()
 
 
+@pytest.mark.parametrize(("scale", "end"), [("desk", "range"), ("desk-v1", "bin")])
+def test_the_claims_figure_names_what_c1_is_asked_of(scale: str, end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[tuple[Figure, str]] = []
+    monkeypatch.setattr(figure6_claims, "save_figure", lambda figure, name, out, caption: saved.append((figure, caption)) or [])
+    figure6_claims.draw(tmp_path, tmp_path / "none", scale)
+    ((figure, caption),) = saved
+    plt.close("all")
+    assert figure.axes[1].get_xlabel() == f"SNR²(middle)/2 − SNR²({end})" and f"less that of the {end}, from" in " ".join(caption.split())
+
+
 @pytest.mark.parametrize("module", DRAWN_FROM_RECORDS, ids=lambda module: module.NAME)
 def test_without_records_no_point_is_drawn(module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figure = drawn(module, tmp_path / "none", monkeypatch)
