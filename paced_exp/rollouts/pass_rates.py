@@ -21,7 +21,7 @@ from scipy.special import betaincinv
 from paced_exp.core.errors import UserError
 from paced_exp.core.parquet import read_table, write_table
 from paced_exp.data import prompts
-from paced_exp.data.problem_tables import CHECKSUM_KEY, Counts, of_file, read_counts, table_checksum
+from paced_exp.data.problem_tables import CHECKSUM_KEY, STOPPING_KEY, Counts, of_file, read_counts, table_checksum
 from paced_exp.models.loading import LoadedModel
 
 COLUMNS = ("problem_id", "k", "K", "p_hat", "jeffreys_low", "jeffreys_high", "posterior_mean", "truncated_share", "mean_tokens")
@@ -118,10 +118,14 @@ def warn_of_truncation(rates: pd.DataFrame, max_new_tokens: int) -> None:
         )
 
 
-def write_pass_rates(path: Path, rates: pd.DataFrame, fingerprint: Fingerprint) -> None:
-    """Write `rates` with their fingerprint, atomically. Raises `UserError` when the file cannot be written."""
+def write_pass_rates(path: Path, rates: pd.DataFrame, fingerprint: Fingerprint, stopping: str | None = None) -> None:
+    """Write `rates` with their fingerprint, atomically. stopping: the rule by which rollouts were stopped early, as JSON.
+
+    Raises `UserError` when the file cannot be written.
+    """
     table = pa.Table.from_pandas(rates, preserve_index=False)
-    write_table(path, table, {FINGERPRINT_KEY: json.dumps(asdict(fingerprint), sort_keys=True), CHECKSUM_KEY: table_checksum(table)})
+    metadata = {FINGERPRINT_KEY: json.dumps(asdict(fingerprint), sort_keys=True), CHECKSUM_KEY: table_checksum(table)}
+    write_table(path, table, metadata if stopping is None else {**metadata, STOPPING_KEY: stopping})
 
 
 def read_pass_rates(path: str | Path, expected: Fingerprint | None) -> pd.DataFrame:
