@@ -13,6 +13,7 @@ DISTRIBUTION = "paced-distillation"
 VERBS = {
     "probe": ("paced_exp.snr_probe", "measure gradient SNR against the student's pass rate"),
     "rollout": ("paced_exp.rollout", "roll out a student and estimate its pass rates"),
+    "merge": ("paced_exp.merge", "join the shards of a run of rollouts"),
     "weights": ("paced_exp.weights", "compute weights from counts; needs only numpy and scipy"),
     "export": ("paced_exp.export", "write weights in the form that another trainer reads: prime-rl, verl or NeMo-RL"),
     "references": ("paced_exp.references", "sample a teacher's references, for many distillations"),

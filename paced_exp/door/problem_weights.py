@@ -16,6 +16,7 @@ from paced_exp.data.rollout_tables import counts_of_file
 from paced_exp.weighting import Beta, Estimator, Kernel, Weighting, weigh
 from paced_exp.weighting import weights as weights_of
 from paced_exp.weighting.advice import Advice, advice
+from paced_exp.weighting.early_stopping import check_estimate
 
 _FEW = 17  # distinct pass rates up to which each has a line; more are grouped into tenths
 _BAR = 40  # characters of the longest bar
@@ -112,6 +113,8 @@ def weights(
     Raises `UserError` for an unknown name, impossible counts, weights that are all zero, or an estimate that does not exist.
     """
     counts = counts_in(rates)
+    if isinstance(estimator, str):
+        check_estimate(estimator, rates if isinstance(rates, str | Path) else getattr(rates, "out", Path()) / "pass_rates.parquet")
     made = weights_of(counts.k, counts.K, kernel, estimator)
     shown = kernel if isinstance(kernel, str) else getattr(kernel, "name", None) or getattr(kernel, "__name__", repr(kernel))
     named = estimator if isinstance(estimator, str) else repr(estimator)

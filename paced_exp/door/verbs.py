@@ -65,7 +65,7 @@ def pass_rates(student: Any = "lab:student", problems: Any = "lab:train", *, out
     call = _Call(RolloutConfig, "pass_rates", out, options)
     student, problems = call.inputs.model("student", student), call.inputs.problems(problems)
     rates, record = roll_out(call.config(RolloutConfig, student=student, problems=problems))
-    return PassRates(record, call.out, with_weights(rates))
+    return PassRates(record, call.out, with_weights(rates, stopped="adaptive" in record))
 
 
 @takes_options_of(ProbeConfig)

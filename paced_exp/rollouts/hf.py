@@ -72,13 +72,13 @@ class HFEngine:
                 prompt = ordered.pop(0)
                 yield [
                     rollout
-                    for part in _split(range(sampling.samples), rows)
+                    for part in _split(sampling.numbers, rows)
                     for rollout in self._decode([prompt], part, rows, sampling, watch)[0][0] or ()
                 ]
                 continue
             count = max(1, int(rows / rows_each))
             chunk, ordered = ordered[:count], ordered[count:]
-            made, peak = self._decode(chunk, range(sampling.samples), rows, sampling, watch)
+            made, peak = self._decode(chunk, sampling.numbers, rows, sampling, watch)
             seen = max(seen, peak)
             rows_each = _MARGIN * seen
             ordered = [prompt for prompt, group in zip(chunk, made, strict=True) if group is None] + ordered
