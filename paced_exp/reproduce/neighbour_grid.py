@@ -1,7 +1,7 @@
 """The table `neighbours`: methods that answer PACED's question, which problems and which errors deserve gradient, on the lab. Exploratory.
 
 All rows start from the same student and answer the same problems 32 times each, for pass@k. Distillations take one pass with the teacher's
-references, as table 22 does. Policy gradients take 0.3 of its updates, of 16 problems with 8 rollouts each, and no teacher. TFLOPs tell the rest:
+references, as table 22 does. Policy gradients take 0.6 of its updates, of 16 problems with 8 rollouts each, and no teacher. TFLOPs tell the rest:
 neither the updates nor the compute are equal between the two halves. docs/neighbours.md says what each method is.
 """
 
@@ -12,7 +12,7 @@ from paced_exp.reproduce.declared import Row, Table, declare
 from paced_exp.reproduce.second_grids import ONE_PASS, PACED, UNIFORM
 
 _HALF = "first:0.5"
-_POLICY_UPDATES = 0.3  # of the setup's
+_POLICY_UPDATES = 0.6  # of the setup's
 
 
 def _distilled(name: str, label: str, **options: Any) -> Row:

@@ -284,8 +284,8 @@ def test_presets_fill_what_is_left_out() -> None:
     assert (paper.K, paper.kl, paper.learning_rate, paper.batch, paper.schedule, paper.epochs) == (8, 0.001, 1e-6, 128, "cosine", 2.0)
     assert paper.steps is None and TeacherConfig(preset="paper", steps=7).epochs is None
     lab = TeacherConfig()
-    assert (lab.steps, lab.epochs, lab.batch) == (60, None, 16) and TeacherConfig(kl=0.0).kl == 0.0
-    assert dataclasses.replace(lab, seed=1).steps == 60
+    assert (lab.steps, lab.epochs, lab.batch) == (120, None, 16) and TeacherConfig(kl=0.0).kl == 0.0
+    assert dataclasses.replace(lab, seed=1).steps == 120
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_cells_are_what_their_rows_say() -> None:
     assert len(cells_of(DESK, TABLE)) == 1 + 3 * (len(TABLE.rows) - 1)
     grpo, ace, half = desk("grpo").config, desk("ace").config, desk("paced-half").config
     assert isinstance(grpo, TeacherConfig) and isinstance(ace, TeacherConfig) and isinstance(half, DistillConfig)
-    assert (grpo.steps, grpo.batch, grpo.K, grpo.kl, grpo.seed) == (60, 16, 8, 0.001, 100) and ace.error_penalty == 1.0
+    assert (grpo.steps, grpo.batch, grpo.K, grpo.kl, grpo.seed) == (120, 16, 8, 0.001, 100) and ace.error_penalty == 1.0
     assert (half.supervise, half.method, half.regime, half.steps) == ("first:0.5", "paced", "one-pass", 200)
     for row in TABLE.rows:
         (cell, *_) = row_cells(DESK, TABLE, row, 1)
@@ -112,7 +112,7 @@ def test_records_of_policy_gradient(results: Results, second: Scale) -> None:
             "rollouts",
         }
     )
-    assert content["training"]["rollouts"]["responses"] == 2 * 2 * 4 and record.flops > 0
+    assert content["training"]["rollouts"]["responses"] == 3 * 2 * 4 and record.flops > 0
     assert all(scores["samples"] == 8 for scores in content["scores"].values())
 
 
