@@ -110,7 +110,7 @@ def test_pools_that_are_never_drawn_from_again_are_warned_of(counts: Path, capsy
     out = ["--format", "prime-rl", "-K", "4", "--out", str(counts.parent / "p.toml")]
     main([str(counts), "--estimate", "plugin", *out])
     assert "pools of weight zero (k = 0, 4) are never drawn from again" in capsys.readouterr().err
-    main([str(counts), *out])
+    main([str(counts), *BAYES, *out])
     assert capsys.readouterr().err == ""
 
 

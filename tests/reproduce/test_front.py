@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize(
     ("estimate", "words"),
     [
-        (Estimate(2.0, 0.1, 50), "PACED's weights gain **2.0 points** of accuracy"),
-        (Estimate(-2.0, 0.1, 50), "PACED's weights cost **2.0 points** of accuracy"),
+        (Estimate(2.0, 0.1, 50), "At equal updates, with no problem repeated, PACED's weights gain **2.0 points**"),
+        (Estimate(-2.0, 0.1, 50), "At equal updates, with no problem repeated, PACED's weights cost **2.0 points**"),
         (
             Estimate(0.1, 0.1, 50),
             "PACED's weights cannot be told from no weighting, at equal updates and with no problem repeated: between −0.1 and 0.3",
