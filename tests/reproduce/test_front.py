@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
         (Estimate(-2.0, 0.1, 50), "At equal updates, with no problem repeated, PACED's weights cost **2.0 points**"),
         (
             Estimate(0.1, 0.1, 50),
-            "PACED's weights cannot be told from no weighting, at equal updates and with no problem repeated: between −0.1 and 0.3",
+            "At equal updates, with no problem repeated, PACED's weights cannot be told from no weighting: between −0.1 and 0.3",
         ),
     ],
 )
@@ -69,7 +69,7 @@ def test_numbers_are_those_of_the_rows_and_advice_has_none(tmp_path: Path) -> No
 
 def test_the_share_of_the_end_is_the_records() -> None:
     """Whatever the newest finished probe is, its two numbers are in the sentence."""
-    (said,) = [text for text in findings(Results(ROOT / "results"), DESK) if "never solves" in text]
+    (said,) = [text for text in findings(Results(ROOT / "results"), DESK) if "never succeeds" in text]
     newest = ROOT / "results" / "desk" / "snr_ranges" / "qwen3" / "record.json"
     record = json.loads((newest if newest.exists() else ROOT / "results" / "desk-v1" / "snr_verdict" / "qwen3" / "record.json").read_text())
     end = record["verdict"]["low"]
