@@ -113,7 +113,7 @@ def test_kl_to_the_start_is_zero_there_and_a_loop_elsewhere() -> None:
             ids, start = torch.tensor([row.student_prompt + row.response]), len(row.student_prompt) - 1
             log_p, log_q = (m(ids).logits[0, start:-1].log_softmax(-1) for m in (before, model))
             values.append((log_p.exp() * (log_p - log_q)).sum(-1).mean())
-        assert float(penalty(model, step).detach()) == pytest.approx(0.5 * float(sum(values)) / 2, rel=1e-9)  # type: ignore[arg-type]
+        assert float(penalty(model, step).detach()) == pytest.approx(0.5 * float(torch.stack(values).sum().detach()) / 2, rel=1e-9)
     # Five rows in twos: every row in turn, whatever the step begins with.
     turns = [row.problem_id for step in range(5) for row in penalty.rows(step)]
     assert sorted(turns[:5]) == sorted(turns[5:]) == [f"r{index}" for index in range(5)]
