@@ -26,7 +26,7 @@ from paced_exp.core.run_folder import provenance
 
 OUT = Path(__file__).resolve().parent.parent / "results" / "bench" / "gradients.json"
 MIDDLE = "0.8"
-_LARGE_PROBLEMS, _LARGE_MEMORY = 24, 6  # of the large model at most, for time and for memory
+_LARGE_PROBLEMS, _LARGE_MEMORY = 24, 4  # of the large model at most, for time and for memory
 Contenders = dict[str, Callable[[Any], subjects.Contender]]
 
 

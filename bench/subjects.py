@@ -45,7 +45,7 @@ _SMOL = {
     "max_position_embeddings": 8192,
     "tie_word_embeddings": True,
 }
-_LARGE_PROBLEMS, _LARGE_PROMPT, _LARGE_RESPONSE = 6, 8, 56  # of a batch
+_LARGE_PROBLEMS, _LARGE_PROMPT, _LARGE_RESPONSE = 4, 32, 96  # of a batch, and tokens of a problem
 
 Batch = list[tuple[list[int], list[int]]]
 Contender = Callable[[Batch], object]
