@@ -81,13 +81,13 @@ def test_a_small_run_writes_a_record_that_the_figure_draws(tmp_path: Path) -> No
 @pytest.mark.parametrize("size", ["0.1", "135"])
 def test_engine_and_loop_measure_the_same_norms(size: str) -> None:
     vocabulary = subjects.tokenizer()
-    (batch,) = subjects.batches_of(size, 5, vocabulary)
+    (batch,) = subjects.batches_of(size, 4, vocabulary)
     norms = [value**0.5 for value in subjects.loop(subjects.model_of(size, vocabulary))(batch)]
     for dense in (False, True):
         engine = PerProblemGradients(model := subjects.model_of(size, vocabulary))
         fused = FusedLoss(subjects.LOSS, plain_head(model, "student"))
         loss = subjects.LOSS if dense else partial(fused, gradients=engine.head(model.lm_head))
-        engine.accumulate(5, partial(loss, model, subjects.collated(model, batch), None))
+        engine.accumulate(4, partial(loss, model, subjects.collated(model, batch), None))
         np.testing.assert_allclose(engine.sums().norms_squared ** 0.5, norms, rtol=1e-4)
 
 

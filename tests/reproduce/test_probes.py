@@ -149,7 +149,7 @@ def test_every_scale_probes_its_own_pair_with_its_own_training(name: str) -> Non
 
 
 def test_the_loss_is_in_no_key_and_that_which_made_the_records_is_pinned(scale: Scale, ran: Path, tmp_path: Path) -> None:
-    """So runs from before there was a choice are found. Fused and dense differ by rounding; the paper's scale has no records."""
+    """So runs from before there was a choice are found. Fused and dense differ by rounding; larger scales have no records."""
     before = {
         "desk": {
             "snr_ranges/qwen3": "6b01300330",
@@ -158,14 +158,13 @@ def test_the_loss_is_in_no_key_and_that_which_made_the_records_is_pinned(scale: 
             "aligned_later": "b22f438ff7",
         },
         "desk-v1": {"snr_probe": "2b08961544", "snr_verdict/qwen3": "9e62770d63", "snr_robustness/k40": "db58b75cc9"},
-        "gpu": {"snr_probe": "f5884b1306"},
-        "paper": {"snr_probe": "c6c1e49ee2"},
     }
     for name, digests in before.items():
         probes = {probe.key: probe for table in PROBE_TABLES for probe in probes_of(SCALES[name], table)}
-        assert {probe.config.loss for probe in probes.values()} == {"fused" if name == "paper" else "dense"}
+        assert {probe.config.loss for probe in probes.values()} == {"dense"}
         for key, digest in digests.items():
             assert probes[key].work_folder(tmp_path).name == f"{key.replace('/', '--')}-{digest}"
+    assert {probe.config.loss for probe in probes_of(SCALES["paper"])} == {"fused"}
     (probe,) = probes_of(scale)
     other = dataclasses.replace(probe, config=dataclasses.replace(probe.config, loss="fused", checkpointing=True))
     assert other.work_folder(tmp_path) == probe.work_folder(tmp_path)
