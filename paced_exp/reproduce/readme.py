@@ -31,6 +31,7 @@ BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"
 ADVICE_BEGIN, ADVICE_END = "<!-- advice:begin -->", "<!-- advice:end -->"
 WIDTH = 160
 MODELS = "Models of a million parameters on short arithmetic; larger models may differ."
+UNITS = "A point is a percentage point of accuracy; brackets hold 95 % intervals."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +50,9 @@ class ReadmeConfig(RecordsOptions):
 def block(results: Results) -> str:
     """What stands between the README's markers, from the records alone."""
     desk = scale_named(DESK.name, results.folder)  # with its measured kernels
+    seeds = planned_seeds(desk, main_table(2, "distillation"))
     parts = [
-        f"**What we found.** {MODELS} The table has 95 % intervals; distillation ran with {planned_seeds(desk, main_table(2, 'distillation'))} seeds.",
+        f"**What we found.** {MODELS} Distillation on the teacher's responses, {seeds} seeds. {UNITS}",
         _items(findings(results, desk)),
         f"**Should I use it?** {use(results, desk)} Numbers: [docs/weights.md](docs/weights.md#should-i-use-it).",
         _table(outcomes(results, desk)),
@@ -74,7 +76,7 @@ def _table(found: Sequence[Outcome]) -> str:
     for outcome in found:
         if not outcome.primary:
             continue
-        title = f"{outcome.claim.id}: {outcome.claim.short}"
+        title = f"{outcome.claim.id}{' (ours)' if outcome.claim.statement else ''}: {outcome.claim.short}"
         if all(finding.value is None for finding in outcome.primary):
             waiting.append(title)
             continue
