@@ -72,7 +72,7 @@ def test_the_verdicts_are_those_of_the_records() -> None:
 
 def test_a_page_without_its_markers_is_left_alone(tmp_path: Path) -> None:
     page, weights = tmp_path / "page.md", tmp_path / "weights.md"
-    argv = ["--results", str(tmp_path), "--page", str(page), "--weights", str(weights)]
+    argv = ["--results", str(tmp_path), "--page", str(page), "--weights", str(weights), "--badges", str(tmp_path / "badges.svg")]
     empty = f"before\n{readme.ADVICE_BEGIN}\nold\n{readme.ADVICE_END}\nafter\n"
     for text in ("no markers", f"{readme.END} {readme.BEGIN}", f"{readme.BEGIN} {readme.BEGIN} {readme.END}"):
         page.write_text(text)
