@@ -9,7 +9,8 @@
         --teacher-prompt plain --fallback drop --max-new-tokens 8192 --micro-batch 1 --precision bf16 --teacher-statistics topk --evaluate hub:HuggingFaceH4/MATH-500
 
 It measures the student's pass rates, computes weights, makes the teacher's references, trains and evaluates. Writes model/, metrics.jsonl (in
-training/), evaluation/ and record.json into --out. After a kill, the same command continues and ends with the same model.
+training/), evaluation/ and record.json into --out. After a kill, the same command continues and ends with the same model. With --dry-run MACHINE,
+such as h100 or 8xh100, it prints memory and hours there, refuses what cannot fit, and runs nothing.
 """
 
 from pathlib import Path
@@ -19,7 +20,13 @@ from paced_exp.core.errors import exit_cleanly
 from paced_exp.training.config import DistillConfig
 
 
-@configs.command(DistillConfig, "paced_exp.distill", "Weighted distillation of a teacher into a student.")
+def _plan(config: DistillConfig, machine: str) -> str:
+    from paced_exp.training.plan import plan
+
+    return plan(config, machine)
+
+
+@configs.with_dry_run(DistillConfig, "paced_exp.distill", "Weighted distillation of a teacher into a student.", _plan)
 def main(config: DistillConfig) -> None:
     """Distil, and print the evaluation and the summary."""
     from paced_exp.evaluation.table import table

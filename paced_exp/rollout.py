@@ -6,7 +6,8 @@
 Writes problems.parquet, rollouts.parquet, pass_rates.parquet and record.json into --out. After a kill, the same command continues.
 
 With --adaptive, problems whose weight is certain stop early; the summary says what that saved. With --shard, this is a part of a run on several
-machines, which paced_exp.merge joins. docs/rollouts.md has both.
+machines, which paced_exp.merge joins. docs/engines.md has both. With --dry-run MACHINE, such as h100 or 8xh100, it prints memory and hours there,
+refuses what cannot fit, and runs nothing.
 """
 
 from pathlib import Path
@@ -16,7 +17,13 @@ from paced_exp.core.errors import exit_cleanly
 from paced_exp.rollouts.config import RolloutConfig
 
 
-@configs.command(RolloutConfig, "paced_exp.rollout", "Rollouts of a student and its pass rates.")
+def _plan(config: RolloutConfig, machine: str) -> str:
+    from paced_exp.rollouts.plan import plan
+
+    return plan(config, machine)
+
+
+@configs.with_dry_run(RolloutConfig, "paced_exp.rollout", "Rollouts of a student and its pass rates.", _plan)
 def main(config: RolloutConfig) -> None:
     """Roll out and print the summary."""
     from paced_exp.rollouts.run import roll_out  # torch takes seconds to load, and a bad option should not

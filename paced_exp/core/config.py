@@ -157,6 +157,45 @@ def command(config_class: type[Config], prog: str, description: str) -> Callable
     return entry
 
 
+def with_dry_run(
+    config_class: type[Config], prog: str, description: str, plan: Callable[[Config, str], str]
+) -> Callable[[Callable[[Config], None]], Callable[..., None]]:
+    """As `command`, of an entry point that also takes `--dry-run MACHINE`: it prints `plan(configuration, MACHINE)`, and nothing runs."""
+    told = f"{description} With --dry-run MACHINE (h100, 8xh100, ...) it prints memory and hours, and runs nothing."
+
+    def entry(body: Callable[[Config], None]) -> Callable[..., None]:
+        @wraps(body)
+        def main(argv: Sequence[str] | None = None) -> None:
+            arguments, machine = _without_dry_run(sys.argv[1:] if argv is None else argv)
+            config = parse(config_class, arguments, prog, told)
+            with flags_of(config_class):
+                if machine is None:
+                    body(config)
+                    return
+                try:
+                    print(plan(config, machine))
+                except UserError as error:
+                    raise error.in_flags(["dry_run"]) from error
+
+        return main
+
+    return entry
+
+
+def _without_dry_run(argv: Sequence[str]) -> tuple[list[str], str | None]:
+    """`argv` without --dry-run, and the machine that it names. Raises `UserError` where it names none."""
+    rest, machine = list(argv), None
+    for at, argument in enumerate(argv):
+        name, equals, value = argument.partition("=")
+        if name in ("--dry-run", "--dry_run"):
+            machine = value if equals else next(iter(argv[at + 1 :]), "")
+            if not machine or machine.startswith("-"):
+                raise UserError("--dry-run needs the name of a machine, such as h100 or 8xh100")
+            del rest[at : at + (1 if equals else 2)]
+            break
+    return rest, machine
+
+
 def subcommands(prog: str, description: str, entries: Mapping[str, Callable[..., Returned]]) -> Callable[..., Returned]:
     """The entry point of several commands. The first argument chooses one, as in `paced_exp.lab pretrain student`.
 

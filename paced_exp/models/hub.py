@@ -18,9 +18,18 @@ _TEXT_FILES = ["*.json", "*.jinja", "*.txt"]
 
 def download(spec: str) -> tuple[Path, str]:
     """The local folder of the hub model `spec`, and its commit. Files that are not cached are downloaded. Raises `UserError` in one line."""
+    return _download(spec, [*_TEXT_FILES, "*.safetensors"])
+
+
+def download_config(spec: str) -> tuple[Path, str]:
+    """As `download`, but of its config.json alone."""
+    return _download(spec, ["config.json"])
+
+
+def _download(spec: str, files: list[str]) -> tuple[Path, str]:
     try:
         # Subfolders hold other formats of the same weights.
-        folder = Path(snapshot_download(spec, allow_patterns=[*_TEXT_FILES, "*.safetensors"], ignore_patterns=["*/*"]))
+        folder = Path(snapshot_download(spec, allow_patterns=files, ignore_patterns=["*/*"]))
     except GatedRepoError as error:
         raise UserError(f"model {spec} is gated on the hub; accept its licence there and log in with: hf auth login") from error
     except RepositoryNotFoundError as error:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 from paced_exp.core.errors import UserError
 from paced_exp.models.adapters import adapter_folder, merged
 from paced_exp.models.gguf import converted, is_gguf
-from paced_exp.models.hub import download
+from paced_exp.models.hub import download, download_config
 from paced_exp.models.lab_checkpoints import checkpoint_path
 from paced_exp.models.templates import check_template
 
@@ -115,8 +115,14 @@ def device_named(name: str) -> torch.device:
     return device
 
 
-def _locate(spec: str) -> tuple[Path, str | None]:
-    """The folder with the model's files, and their commit if they come from the hub."""
+def config_of(spec: str) -> dict[str, Any]:
+    """The content of a model's config.json, without its weights. Raises `UserError` as `load_model` does."""
+    folder, _ = _locate(spec, download_config)
+    return _read_json(folder / "config.json", spec)
+
+
+def _locate(spec: str, fetch: Callable[[str], tuple[Path, str]] = download) -> tuple[Path, str | None]:
+    """The folder with the model's files, and their commit if they come from the hub, by `fetch`."""
     if spec.startswith("lab:"):
         folder = checkpoint_path(spec.removeprefix("lab:"))
         if not folder.is_dir():
@@ -135,7 +141,7 @@ def _locate(spec: str) -> tuple[Path, str | None]:
         raise UserError(f"model {spec} is a file; name the folder that holds config.json and the safetensors weights")
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", spec):
         raise UserError(f"model {spec!r} is no folder and cannot be a hub id (OWNER/NAME); check the path")
-    return download(spec)
+    return fetch(spec)
 
 
 def _read_json(path: Path, spec: str) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from paced_exp.core.errors import UserError
+from paced_exp.models.shapes import PUBLISHED
 from paced_exp.reproduce import run_grid
 from paced_exp.reproduce.__main__ import main
-from paced_exp.reproduce.architectures import PUBLISHED, shape_of
+from paced_exp.reproduce.architectures import shape_of
 from paced_exp.reproduce.budget import correction, cost_of, memory_bytes
 from paced_exp.reproduce.cells import all_cells, cells_of
 from paced_exp.reproduce.grids import BY_NAME, tables_of
