@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SITE_PAGES = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *SITE_PAGES]
 FENCE = re.compile(r"^ {0,3}(```+|~~~+)(.*)$")
-PARSES = re.compile(r"argparse|command\(|subcommands|weighting_parser|figures\.command")
+PARSES = re.compile(r"argparse|command\(|with_dry_run\(|subcommands|weighting_parser|figures\.command")
 OURS = ("paced_exp", "paced_theory", "figures", "bench", "attack")
 
 
