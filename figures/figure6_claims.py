@@ -24,9 +24,10 @@ LOOKS = {
     "equivalent within 1 point": ("green", MARKERS[4]),
     "not decided": ("grey", MARKERS[2]),
 }
+END = {1: "bin", 2: "range"}  # by protocol: what C1 is asked of at both ends
 CAPTION = f"""
 Every hypothesis behind the paper's claims at {{scale}} scale: what was measured, oriented so that the claim lies to the right of zero, with its 95 %
-interval over seeds and problems. Left: differences in points of accuracy; right: C1, half of the middle's SNR^2 less that of the bin, from the probe. Cross: the
+interval over seeds and problems. Left: differences in points of accuracy; right: C1, half of the middle's SNR^2 less that of the {{end}}, from the probe. Cross: the
 paper's effect, as its share of what uniform gains over the base, where it gives one. Beside each row the two verdicts by the rule of docs/protocol.md: by the
 interval alone (first column) and corrected by Holm's method at {LEVEL:g} (second, which also marks the interval). C8.suffices and C9 have the margin of {MARGIN:g} point
 added: there, zero means worse by it. A name without a point lacks runs that were planned.
@@ -35,10 +36,12 @@ added: there, zero means worse by it. A name without a point lacks runs that wer
 
 def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
     """Draw both columns into out/."""
-    found = [finding for outcome in outcomes(Results(results), scale_named(scale, results)) for finding in outcome.findings]
+    chosen = scale_named(scale, results)
+    found = [finding for outcome in outcomes(Results(results), chosen) for finding in outcome.findings]
     figure, axes = new_figure("double", 4.2, ncols=2, width_ratios=WIDTHS)
+    end = END[chosen.protocol]
     for axis, width, unit, label in zip(
-        axes, WIDTHS, ("points", "SNR²"), ("points of accuracy", "SNR²(middle)/2 − SNR²(bin)"), strict=True
+        axes, WIDTHS, ("points", "SNR²"), ("points of accuracy", f"SNR²(middle)/2 − SNR²({end})"), strict=True
     ):
         rows = [finding for finding in found if finding.unit == unit]
         _forest(axis, rows, [0.06 * WIDTHS[0] / width, 0.12 * WIDTHS[0] / width])
@@ -51,7 +54,7 @@ def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
         axes[0].plot([], [], color=COLORS["black"], marker="x", ls="none", label="the paper's effect")
     if used:
         axes[0].legend(loc="upper center", bbox_to_anchor=(0.6, -0.12), ncols=3)
-    return save_figure(figure, NAME, out, caption=CAPTION.format(scale=scale))
+    return save_figure(figure, NAME, out, caption=CAPTION.format(scale=scale, end=end))
 
 
 def _forest(axis: Axes, rows: list[Finding], columns: list[float]) -> None:

@@ -19,8 +19,8 @@ from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.data.rollout_tables import counts_of_file
 from paced_exp.door.problem_weights import weigh_by
 from paced_exp.door.weighting_parser import NAMES, taken, weighting_parser
+from paced_exp.weighting.advice import advice
 from paced_exp.weighting.early_stopping import check_estimate
-from paced_exp.weighting.recommended import advice
 
 PROG = "paced_exp.weights"
 

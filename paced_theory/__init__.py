@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from paced_theory.kernels import BernoulliEntropy as BernoulliEntropy, BetaKernel as BetaKernel, Focal as Focal
     from paced_theory.kernels import GaussianBump as GaussianBump, HardFilter as HardFilter, Linear as Linear, MaxRL as MaxRL
     from paced_theory.kernels import PosteriorKernel as PosteriorKernel, SqrtVariance as SqrtVariance, Uniform as Uniform
+    from paced_theory.langevin import Langevin as Langevin, asgld_mean_squared_gradient as asgld_mean_squared_gradient
     from paced_theory.mixture import MixtureFit as MixtureFit, fit_through_mixture as fit_through_mixture
     from paced_theory.pass_rate_law import PassRateLaw as PassRateLaw, fit_pass_rate_law as fit_pass_rate_law
     from paced_theory.representation import LeadingOrderFit as LeadingOrderFit, ModelComparison as ModelComparison
@@ -71,6 +72,7 @@ _EXPORTS = {
     ),
     "kernel": "FunctionKernel Kernel",
     "kernels": "BernoulliEntropy BetaKernel Focal GaussianBump HardFilter Linear MaxRL PosteriorKernel SqrtVariance Uniform",
+    "langevin": "Langevin asgld_mean_squared_gradient",
     "mixture": "MixtureFit fit_through_mixture",
     "pass_rate_law": "PassRateLaw fit_pass_rate_law",
     "representation": (

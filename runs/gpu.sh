@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# The gpu scale, on one GPU, in pieces of less than ten minutes that resume each other: pretrain the larger pairs, select
-# the learning rates on the unweighted baseline, then tables 1, 2 and 5 and figure 2.
+# The gpu scale, on one GPU, in pieces of less than ten minutes that resume each other: pretrain the larger pairs, select the learning rates on
+# the unweighted baseline, measure the kernels, then the tables of one pass, most important first, and the probes of ranges.
 #
 #   runs/gpu.sh                       # one piece of at most MINUTES (default 9); run it again until it says that all is done
 #   STATE=DIR runs/gpu.sh             # on a machine that forgets: everything is unpacked from DIR/gpu-state.tar first, and packed there after
+#
+# What is left, with estimates: python -m paced_exp.reproduce --all --scale gpu --dry-run. The other tables: the same without --dry-run.
 #
 # Needs this repository and torch, transformers (with accelerate), numpy, scipy, pandas (with pyarrow), matplotlib, reasoning-gym,
 # jsonargparse[signatures], pebble.
@@ -48,9 +50,23 @@ stage() {
 
 unpack
 trap pack EXIT
-for name in teacher student teacher-llama student-llama; do
-  [ -e "runs/gpu-scale/$name/record.json" ] || stage "$PY" -m paced_exp.lab pretrain "gpu-$name" --device cuda --workers 8 --out "runs/gpu-scale/$name"
-done
+
+pretrain() {
+  for name in "$@"; do
+    [ -e "runs/gpu-scale/$name/record.json" ] || stage "$PY" -m paced_exp.lab pretrain "gpu-$name" --device cuda --workers 8 --out "runs/gpu-scale/$name"
+  done
+}
+
+grids() { stage "$PY" -m paced_exp.reproduce --scale gpu "$@"; }
+
+pretrain teacher student
 stage "$PY" -m paced_exp.reproduce.learning_rates --scale gpu
-stage "$PY" -m paced_exp.reproduce --scale gpu --table distillation --table self-distillation --table two-stage --table figure2
+# The kernels `aligned` and `fitted` are measured first: their rows wait for them.
+grids --table alignment
+grids --table one-pass --table one-pass-short
+grids --table self-one-pass
+grids --table multi-pass
+pretrain teacher-llama student-llama
+grids --table llama-one-pass
+grids --table figure2
 echo "all done"

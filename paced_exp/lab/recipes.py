@@ -1,6 +1,6 @@
 """The pretraining recipe of each lab model: architecture, size, data and schedule, all from one seed."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import torch
@@ -52,6 +52,11 @@ class Recipe:
         return "harder-train" if self.harder else "train"
 
 
+@dataclass(frozen=True)
+class ConciseRecipe(Recipe):
+    """A recipe whose concise solutions keep the result of every step (`solutions.results`), so that the concise mode can keep its accuracy."""
+
+
 _TEACHER = Recipe(architecture="qwen3", hidden=128, layers=4, intermediate=384, pools=104, decay=0.5, seed=1)
 # Half of Muon's rate: Llama, which lacks Qwen3's query and key norms, learned more slowly at the full rate.
 _TEACHER_LLAMA = replace(_TEACHER, architecture="llama", pools=140, decay=0.6, seed=2, muon_lr=3e-3)
@@ -95,6 +100,10 @@ GPU_SCALE: dict[str, Recipe] = {
     "gpu-teacher-llama": _GPU_TEACHER_LLAMA,
     "gpu-student-llama": _student(_GPU_TEACHER_LLAMA, shared=40, tail=16, tail_retention=0.75),
 }
+
+
+# A student with a concise mode that is worth distilling (OPSDC): it sees five times as many concise prompts as the others. Not shipped.
+CONCISE_MODE: dict[str, Recipe] = {"student-concise": ConciseRecipe(**{**asdict(RECIPES["student"]), "concise": 0.25})}
 
 
 def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:

@@ -6,7 +6,7 @@ run, printed, listed and (where it is a `main` table) asked of the paper follows
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from paced_exp.core.errors import UserError
 from paced_exp.reproduce.columns import ColumnGroup, mean_of_tiers, tiers
@@ -18,7 +18,8 @@ class Row:
 
     name: unique in its table; names the record. setup: of the scale. options: of `DistillConfig`; None is the untrained student. updates:
     factor on the setup's. recompute_every: pass rates again after this share of the updates. reported: the row's name in the paper's table.
-    pool: share of the scale's problems, the first ones. curve: name of the measured kernel that it weighs by, among the scale's.
+    pool: share of the scale's problems, the first ones. curve: name of the measured kernel that it weighs by, among the scale's. command: what
+    trains: distill, or teacher (policy gradient; options are then of `TeacherConfig`).
     """
 
     name: str
@@ -30,6 +31,7 @@ class Row:
     reported: str | None = None
     curve: str | None = None
     pool: float = 1.0
+    command: Literal["distill", "teacher"] = "distill"
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class Table:
 
     rows: without any, it is generated from the configurations and has no records. baseline: the row that differences are taken to.
     columns: the groups that it shows, in order. reported: the table of paper/reported.json whose values stand beside ours. main: one of
-    tables 1 to 5, or another that a claim rests on; main tables get more seeds. protocol: that of the scales which run it.
+    tables 1 to 5, or another that a claim rests on; main tables get more seeds. protocol: that of the scales which run it. many_samples: evaluated
+    with the scale's `many_samples`, for pass@k, in place of its `evaluation`. seeds: of its rows; None for the scale's number.
     """
 
     number: int
@@ -50,6 +53,8 @@ class Table:
     reported: str | None = None
     main: bool = False
     protocol: int = 2
+    many_samples: bool = False
+    seeds: int | None = None
 
     def row(self, name: str) -> Row:
         """The row of that name; `KeyError` for an unknown one."""

@@ -1,6 +1,6 @@
 """All tables: importing this declares those of both protocols."""
 
-from paced_exp.reproduce import first_grids, second_grids
+from paced_exp.reproduce import first_grids, neighbour_grid, second_grids
 from paced_exp.reproduce.declared import BY_NAME, TABLES, Row, Table, declare, table_named, tables_of
 
 # By protocol and setup: the table where its uniform, its PACED and its untrained student stand.
@@ -15,4 +15,16 @@ def main_table(protocol: int, setup: str) -> Table:
     return BY_NAME[_MAIN[protocol][setup]]
 
 
-__all__ = ["BY_NAME", "TABLES", "Row", "Table", "declare", "first_grids", "main_table", "second_grids", "table_named", "tables_of"]
+__all__ = [
+    "BY_NAME",
+    "TABLES",
+    "Row",
+    "Table",
+    "declare",
+    "first_grids",
+    "main_table",
+    "neighbour_grid",
+    "second_grids",
+    "table_named",
+    "tables_of",
+]

@@ -14,11 +14,10 @@ from paced_exp.core.run_folder import provenance
 from paced_exp.data.problem import Problem
 from paced_exp.data.problem_tables import STOPPING_KEY
 from paced_exp.rollouts.config import KIND, RolloutConfig
-from paced_exp.rollouts.pass_rates import FINGERPRINT_KEY, Fingerprint, pass_rates, warn_of_truncation, write_pass_rates
+from paced_exp.rollouts.pass_rates import FINGERPRINT_KEY, Fingerprint, pass_rates, warn_of_truncation, with_weights, write_pass_rates
 from paced_exp.rollouts.stopping import Stopping
 from paced_exp.rollouts.store import ChunkStore, write_stores
 from paced_exp.rollouts.summary import summary
-from paced_exp.weighting.recommended import recommended
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,8 @@ class Finished:
             metadata[STOPPING_KEY] = json.dumps(adaptive["adaptive"], sort_keys=True)
             rates = rates.assign(unbiased=self.stopping.rates(k, K))
         write_stores(folder / "rollouts.parquet", self.stores, order, metadata)
-        write_pass_rates(
-            folder / "pass_rates.parquet", rates.assign(weight=recommended(k, K)), self.fingerprint, metadata.get(STOPPING_KEY)
-        )
+        weighed = with_weights(rates, stopped=self.stopping is not None)
+        write_pass_rates(folder / "pass_rates.parquet", weighed, self.fingerprint, metadata.get(STOPPING_KEY))
         warn_of_truncation(rates, self.config.max_new_tokens)
         return {
             "kind": KIND,

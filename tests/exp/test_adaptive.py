@@ -199,7 +199,10 @@ def test_estimates_that_early_stopping_spoils_are_refused_or_warned_of(
             weights.main([str(tmp_path / "early" / name), "--estimate", "unbiased"])
         weights.main([str(tmp_path / "early" / name), "--estimate", "plugin"])
         assert "stopped early, so that k/K is biased" in capsys.readouterr().err
-        for silent in ([str(tmp_path / "early" / name)], [str(tmp_path / "plain" / name), "--estimate", "plugin"]):
+        for silent in (
+            [str(tmp_path / "early" / name), "--estimate", "empirical_bayes"],
+            [str(tmp_path / "plain" / name), "--estimate", "plugin"],
+        ):
             weights.main(silent)
             assert capsys.readouterr().err == ""
     with pytest.raises(UserError, match="`estimate` unbiased does not exist"):

@@ -11,32 +11,38 @@ from paced_exp.data.lab.splits import SPLITS, lab_problems
 from paced_exp.data.lab.stored import first_problems
 from paced_exp.data.sources import load_problems
 
+Drawn = list[tuple[str, int, str]]
 
-@pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, int, str]]:
+
+@pytest.fixture(scope="module", params=["pool", "harder-pool"])
+def pool(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Drawn]:
+    """The split and its problems: a level that runs dry would be drawn from without end."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PACED_CACHE", str(tmp_path_factory.mktemp("cache")))
-        problems = load_problems("lab:pool", seed=7)
-    return [(problem.metadata["family"], problem.metadata["level"], problem.prompt) for problem in problems]
+        problems = load_problems(f"lab:{request.param}", seed=8)
+    return request.param, [(problem.metadata["family"], problem.metadata["level"], problem.prompt) for problem in problems]
 
 
-def test_the_pool_has_its_quotas_and_no_prompt_twice(pool: list[tuple[str, int, str]]) -> None:
-    quotas = SPLITS["pool"].quotas
+def test_the_pool_has_its_quotas_and_no_prompt_twice(pool: tuple[str, Drawn]) -> None:
+    split, drawn = pool
+    quotas = SPLITS[split].quotas
     assert quotas is not None
     expected = {(name, level): count for name, counts in quotas.items() for level, count in enumerate(counts, 1) if count}
-    assert Counter((family, level) for family, level, _ in pool) == expected
-    assert len({prompt for *_, prompt in pool}) == len(pool) == sum(expected.values()) == SPLITS["pool"].size == 16_384
+    assert Counter((family, level) for family, level, _ in drawn) == expected
+    size = {"pool": 16_384, "harder-pool": 32_768}[split]
+    assert len({prompt for *_, prompt in drawn}) == len(drawn) == sum(expected.values()) == SPLITS[split].size == size
 
 
-def test_the_first_problems_are_a_random_subset(pool: list[tuple[str, int, str]]) -> None:
-    """Of 2,048 first problems each family has an eighth, within five standard deviations of drawing without replacement."""
-    first, every = Counter(family for family, *_ in pool[:2048]), Counter(family for family, *_ in pool)
+def test_the_first_problems_are_a_random_subset(pool: tuple[str, Drawn]) -> None:
+    """Of 2,048 first problems each family has its share, within five standard deviations of drawing without replacement."""
+    split, drawn = pool
+    first, every = Counter(family for family, *_ in drawn[:2048]), Counter(family for family, *_ in drawn)
     for family, count in every.items():
-        share = count / len(pool)
-        deviation = (2048 * share * (1 - share) * (1 - 2048 / len(pool))) ** 0.5
+        share = count / len(drawn)
+        deviation = (2048 * share * (1 - share) * (1 - 2048 / len(drawn))) ** 0.5
         assert abs(first[family] - 2048 * share) < 5 * deviation
-    alone = islice(lab_problems("pool", 7), 300)
-    assert [problem.prompt for problem in alone] == [prompt for *_, prompt in pool[:300]]
+    alone = islice(lab_problems(split, 8), 300)
+    assert [problem.prompt for problem in alone] == [prompt for *_, prompt in drawn[:300]]
 
 
 def test_more_than_the_pool_has_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from figures import figure1_overview, figure3_prompts, figure4_compute, figure5_histogram, figure6_claims, figure7_regime
 from paced_exp.data.prompts import user_message
+from paced_exp.plotting.labels import spread
 from paced_exp.reproduce.findings import Finding
 from paced_exp.reproduce.measures import primaries, row_named
 from paced_exp.reproduce.records import Results
@@ -49,6 +50,16 @@ def test_equal_records_give_equal_bytes(module, filled: Path, tmp_path: Path) ->
     first, second = (module.draw(tmp_path / run, filled) for run in "ab")
     for left, right in zip(first, second, strict=True):
         assert left.read_bytes() == right.read_bytes()
+
+
+@pytest.mark.parametrize(("scale", "end"), [("desk", "range"), ("desk-v1", "bin")])
+def test_the_claims_figure_names_what_c1_is_asked_of(scale: str, end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[tuple[Figure, str]] = []
+    monkeypatch.setattr(figure6_claims, "save_figure", lambda figure, name, out, caption: saved.append((figure, caption)) or [])
+    figure6_claims.draw(tmp_path, tmp_path / "none", scale)
+    ((figure, caption),) = saved
+    plt.close("all")
+    assert figure.axes[1].get_xlabel() == f"SNR²(middle)/2 − SNR²({end})" and f"less that of the {end}, from" in " ".join(caption.split())
 
 
 @pytest.mark.parametrize("module", DRAWN_FROM_RECORDS, ids=lambda module: module.NAME)
@@ -97,7 +108,7 @@ def test_the_prompts_are_the_real_ones() -> None:
 
 
 def test_methods_named_beside_the_axis_keep_their_order_and_their_distance() -> None:
-    moved = figure4_compute.spread([1.0, 1.1, 5.0, 1.05], 0.5)
+    moved = spread([1.0, 1.1, 5.0, 1.05], 0.5)
     order = np.argsort([1.0, 1.1, 5.0, 1.05])
     assert list(np.argsort(moved)) == list(order) and min(np.diff(np.sort(moved))) >= 0.5 - 1e-9
     assert np.mean([moved[0], moved[1], moved[3]]) == pytest.approx(1.05) and moved[2] == pytest.approx(5.0)

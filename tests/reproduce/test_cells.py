@@ -17,8 +17,10 @@ from paced_exp.reproduce.run_cell import cell_folder
 from paced_exp.reproduce.scales import DESK_V1, SCALES
 from paced_exp.reproduce.verdicts import LEAST_SEEDS
 from paced_exp.training.config import DistillConfig
+from paced_exp.training.selection_grid import SelectionConfig
 
 SCALE_NAMES = tuple(SCALES)
+DESK_SELECTION = Path(__file__).resolve().parents[2] / "results" / "desk" / "selection"
 
 
 @pytest.mark.parametrize("name", SCALE_NAMES)
@@ -116,9 +118,13 @@ def test_the_loss_is_in_no_key_and_no_options(tmp_path: Path) -> None:
     other = dataclasses.replace(cell, config=dataclasses.replace(cell.config, loss="fused"))
     assert "loss" not in cell.options and (other.options, other.key) == (cell.options, cell.key)
     assert cell_folder(other, tmp_path) == cell_folder(cell, tmp_path)
-    # As the version before named it.
-    assert selection_of(SCALES["gpu"], "distillation", tmp_path).name(None, 300) == "distillation-lr*-steps300-seed100-a5625323"
-    assert selection_of(SCALES["gpu"], "distillation", tmp_path).baseline().loss == "dense"
+    # As the version before named them: the committed selection of the desk's rates.
+    training = {"problems": "lab:pool", "limit": 7000, "regime": "one-pass", "evaluate_limit": 1834}
+    made = SelectionConfig(training=training, samples=4, seed=90)
+    assert {path.name for path in DESK_SELECTION.glob("distillation-*")} == {
+        f"{made.name(rate, 200)}.json" for rate in (3e-4, 5e-4, 1e-3, 2e-3)
+    }
+    assert made.baseline().loss == selection_of(SCALES["gpu"], "distillation", tmp_path).baseline().loss == "dense"
 
 
 def test_seeds_come_whole_and_main_tables_first() -> None:

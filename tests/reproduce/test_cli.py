@@ -84,7 +84,7 @@ def test_a_damaged_record_stops_the_command_before_anything_runs(tmp_path: Path)
         (["--table", "nine"], "--table nine is not known; known: 1 distillation, 2 self-distillation"),
         (
             ["--table", "1", "--scale", "desk"],
-            "--table 1 is not run at desk scale; it is a table of: desk-v1, gpu, paper; give one of these as --scale",
+            "--table 1 is not run at desk scale; it is a table of: desk-v1; give one of these as --scale",
         ),
         (["--all", "--scale", "moon"], "--scale moon is not known; known: desk, desk-v1, gpu, paper, smoke"),
         (["--all", "--seeds", "0"], "--seeds 0 must be at least 1"),
@@ -138,7 +138,7 @@ def test_the_scripts_of_the_larger_scales_run(tmp_path: Path) -> None:
         return subprocess.run(["bash", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
     planned = run("runs/paper.sh")
-    assert planned.returncode == 0 and "15 cells to run" in planned.stdout and "GPU hours" in planned.stdout
+    assert planned.returncode == 0 and "16 cells to run" in planned.stdout and "GPU hours" in planned.stdout
     refused = run("runs/gpu.sh")
     assert refused.returncode == 2 and "--device cuda is not there" in refused.stderr and "lab pretrain gpu-teacher" in refused.stdout
 
@@ -154,7 +154,7 @@ def test_the_grids_run_without_what_the_gpu_script_does_not_ask_for(tmp_path: Pa
     program += "from paced_exp.reproduce.__main__ import main\nmain(['--all', '--scale', 'gpu', '--dry-run'])"
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and "probe snr_probe" in done.stdout, done.stderr
+    assert done.returncode == 0 and "probe snr_ranges/qwen3" in done.stdout, done.stderr
 
 
 def test_parameters_are_the_published_totals() -> None:
@@ -196,11 +196,11 @@ def test_every_cell_of_every_scale_has_a_cost() -> None:
 
 
 def test_paper_scale_prints_gpu_hours_and_memory(capsys: pytest.CaptureFixture[str]) -> None:
-    text = said(capsys, "--table", "1", "--scale", "paper", "--seeds", "1", "--dry-run")
+    text = said(capsys, "--table", "one-pass", "--scale", "paper", "--seeds", "1", "--dry-run")
     hours = re.search(r"about ([\d.]+) GPU hours", text)
     assert hours is not None and float(hours[1]) > 1
-    assert re.search(r"\d+ GB  distillation/paced-s0", text) and "not published" in text
-    self_distilled = next(cell for cell in cells_of(PAPER, BY_NAME["self-distillation"], 1) if cell.row == "paced")
+    assert re.search(r"\d+ GB  one-pass/paced-s100", text) and "not published" in text
+    self_distilled = next(cell for cell in cells_of(PAPER, BY_NAME["self-one-pass"], 1) if cell.row == "paced")
     # Student and optimiser alone: sixteen bytes a parameter.
     assert memory_bytes(self_distilled) > 18 * 7.6e9
 

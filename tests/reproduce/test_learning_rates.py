@@ -8,18 +8,19 @@ import pytest
 
 from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError
-from paced_exp.core.json_files import write_checked
+from paced_exp.core.json_files import read_json, write_checked
 from paced_exp.reproduce import learning_rates
 from paced_exp.reproduce.__main__ import main as reproduce
 from paced_exp.reproduce.cells import all_cells, cell_of
-from paced_exp.reproduce.grids import BY_NAME
+from paced_exp.reproduce.grids import main_table
 from paced_exp.reproduce.learning_rates import RUNGS, check_rates, scale_named, select_rate, selected_rates, selection_of
 from paced_exp.reproduce.scales import GPU
 from paced_exp.training.config import DistillConfig
 from paced_exp.training.selection_grid import SETTINGS, SelectionConfig, finished
 
 
-def write_pair(config: SelectionConfig, rate: float, mean: float) -> None:
+def write_pair(config: SelectionConfig, rate: float, mean: float, retention: float = -0.01) -> None:
+    """The record of a pair; retention: how the rate changes it."""
     accuracy = {"lab:mid": mean, "lab:retention": 0.9}
     record = {
         "kind": "selection",
@@ -27,7 +28,7 @@ def write_pair(config: SelectionConfig, rate: float, mean: float) -> None:
         "steps": config.steps[0],
         "accuracy": accuracy,
         "mean_of_tiers": mean,
-        "difference_to_base": {},
+        "difference_to_base": {"lab:retention": {"value": retention}},
     }
     write_checked(Path(config.records) / f"{config.name(rate, config.steps[0])}.json", record)
 
@@ -43,11 +44,14 @@ def complete(results: Path, best: float, settings: Any = SETTINGS) -> None:
 @pytest.mark.parametrize("setting", list(SETTINGS))
 def test_the_baseline_is_the_unweighted_cell_of_the_grid(setting: str, tmp_path: Path) -> None:
     baseline = selection_of(GPU, setting, tmp_path).baseline()
-    cell = cell_of(GPU, BY_NAME[setting], BY_NAME[setting].row("uniform"), 0).config
-    assert isinstance(cell, DistillConfig)
+    table = main_table(2, setting)
+    cell = cell_of(GPU, table, table.row("uniform"), 100).config
+    assert isinstance(cell, DistillConfig) and cell.steps is not None and cell.limit is not None
     ours, theirs = configs.as_dict(baseline), configs.as_dict(cell)
-    decided_elsewhere = {"seed", "learning_rate", "steps", "samples"}
+    decided_elsewhere = {"seed", "learning_rate", "steps", "samples", "limit"}
     assert {name for name in ours if ours[name] != theirs[name]} <= decided_elsewhere
+    # A part of the pool that its updates pass over once, and a seed that no cell has.
+    assert baseline.limit is not None and cell.steps * cell.batch <= baseline.limit <= cell.limit and baseline.seed == 90 < GPU.first_seed
     assert selection_of(GPU, setting, tmp_path).samples == cell.samples and selection_of(GPU, setting, tmp_path).steps == (cell.steps,)
 
 
@@ -63,7 +67,7 @@ def test_the_ladder_is_climbed_until_the_best_is_inside(best: float, extra: int,
     monkeypatch.setattr("paced_exp.training.select_rate.select", train)
     config = selection_of(GPU, "distillation", tmp_path)
     assert config.rates == (1e-4, 3e-4, 1e-3)
-    records = select_rate(config)
+    records = select_rate(GPU, config)
     assert records[0]["learning_rate"] == best and len(records) == 3 + extra
     assert selected_rates(GPU, tmp_path) == {"distillation": best}
 
@@ -82,6 +86,39 @@ def test_a_selection_that_is_not_complete_decides_nothing(tmp_path: Path) -> Non
     assert selected_rates(GPU, tmp_path) == {"distillation": 1e-3}
 
 
+def test_a_rate_that_costs_too_much_retention_is_not_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The higher the rate the better the tiers and the worse retention: the best that costs at most 2 points is chosen, with its neighbours tried."""
+    costs = dict(zip(RUNGS, (0.0, 0.001, 0.002, 0.004, 0.008, 0.0199, 0.0201, 0.05, 0.1, 0.2), strict=True))
+
+    def train(config: SelectionConfig) -> list[dict[str, Any]]:
+        for rate in config.rates:
+            write_pair(config, rate, 0.1 + 0.05 * RUNGS.index(rate), -costs[rate])
+        return finished(config)
+
+    monkeypatch.setattr("paced_exp.training.select_rate.select", train)
+    select_rate(GPU, selection_of(GPU, "distillation", tmp_path))
+    assert selected_rates(GPU, tmp_path) == {"distillation": RUNGS[5]}
+    # From above it is reached too; and where even the lowest costs too much, that is said.
+    costs.update(dict.fromkeys(RUNGS[2:], 0.03))
+    assert selected_rates(GPU, tmp_path / "other") == {}
+    select_rate(GPU, selection_of(GPU, "distillation", tmp_path / "other"))
+    assert selected_rates(GPU, tmp_path / "other") == {"distillation": RUNGS[1]}
+    costs.update(dict.fromkeys(RUNGS, 0.03))
+    with pytest.raises(UserError, match="every rate down to 1e-06 costs more than 2 points of retention"):
+        select_rate(GPU, selection_of(GPU, "distillation", tmp_path / "third"))
+    assert selected_rates(GPU, tmp_path / "third") == {}
+
+
+def test_a_record_that_does_not_say_what_its_rate_costs_is_refused(tmp_path: Path) -> None:
+    complete(tmp_path, 3e-4)
+    config = selection_of(GPU, "distillation", tmp_path)
+    path = Path(config.records) / f"{config.name(3e-4, config.steps[0])}.json"
+    record = read_json(path)
+    write_checked(path, {name: value for name, value in record.items() if name != "checksum"} | {"difference_to_base": {}})
+    with pytest.raises(UserError, match=r"rate 0\.0003 .* does not say what it costs of lab:retention"):
+        selected_rates(GPU, tmp_path)
+
+
 def test_every_setup_takes_the_rate_of_its_kind(tmp_path: Path) -> None:
     complete(tmp_path, 1e-3, ["distillation"])
     complete(tmp_path, 1e-4, ["self-distillation"])
@@ -90,16 +127,19 @@ def test_every_setup_takes_the_rate_of_its_kind(tmp_path: Path) -> None:
         "distillation": 1e-3,
         "llama": 1e-3,
         "self-distillation": 1e-4,
-        "concise": 1e-4,
     }
     assert not any("not selected" in note for note in scale.notes)
-    rate = {cell.setup: cell.config.learning_rate for cell in all_cells(scale, 1) if isinstance(cell.config, DistillConfig)}
+    rate = {
+        cell.setup: cell.config.learning_rate
+        for cell in all_cells(scale, 1)
+        if isinstance(cell.config, DistillConfig) and "classp" not in cell.name
+    }
     assert rate == {name: setup.learning_rate for name, setup in scale.setups.items()}
     check_rates(scale, tmp_path)
 
 
 def test_nothing_is_run_at_rates_that_were_not_selected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    argv = ["--table", "distillation", "--scale", "gpu", "--results", str(tmp_path), "--work", str(tmp_path / "work")]
+    argv = ["--table", "one-pass", "--scale", "gpu", "--results", str(tmp_path), "--work", str(tmp_path / "work")]
     with pytest.raises(
         UserError, match=r"no learning rate has been selected for distillation and self-distillation .*reproduce.learning_rates --scale gpu"
     ):

@@ -1,0 +1,88 @@
+"""What a scale is: which models, problems and budget the grids run with."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+MOST_SEEDS = 20  # of a row that are read; a record of a later seed is not
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A student with its teacher, and the budget chosen on its unweighted baseline.
+
+    teacher: a model, or `self`. updates: of the optimiser. learning_rate: its peak; where the scale's rates are selected, the first tried.
+    options: of `DistillConfig`, where the setup needs others than its scale.
+    """
+
+    student: str
+    teacher: str
+    updates: int
+    learning_rate: float
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ProbeVariant:
+    """An SNR probe of a scale.
+
+    key: folder of its record under results/SCALE. words: what is probed, for pages. options: of `ProbeConfig`. setup: of the scale, whose
+    models and training it has.
+    """
+
+    key: str
+    words: str
+    options: dict[str, Any]
+    setup: str = "distillation"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What turns a grid's row into a run.
+
+    setups: by name: distillation, self-distillation, llama, concise. tiers: three evaluation sources, easiest first, with the paper's
+    benchmark each stands for. seeds: of main tables, and of the others. shared: options of every run. prompt_tokens, response_tokens:
+    typical lengths, for estimates alone. flops_per_second: of one device or CPU thread, (training, sampling), for estimates.
+    protocol: 1 (docs/protocol.md) or 2 (docs/protocol-v2.md); its tables are run and printed. first_seed: of every row. curves: measured kernels by
+    name, from the records of probes. many_samples: `evaluation` for tables that show pass@k. policy: options
+    of every run of `paced_exp.teacher`.
+    probes: the SNR probes behind figure 2 and claim C1. robustness: those that ask whether the answer holds for another loss, response, part of
+    the model or number of rollouts; no claim rests on them. alignment: those against accuracy; the first gives measured kernels.
+    device: cpu (one thread a cell) or cuda. selected: whether records under results/NAME/selection decide the rates (learning_rates.py).
+    """
+
+    name: str
+    setups: dict[str, Setup]
+    problems: str
+    limit: int
+    tiers: tuple[str, str, str]
+    retention: str
+    evaluation: dict[str, Any]
+    shared: dict[str, Any]
+    seeds: tuple[int, int]
+    prompt_tokens: int
+    response_tokens: int
+    flops_per_second: tuple[float, float]
+    start_seconds: float
+    probes: tuple[ProbeVariant, ...]
+    device: str = "cpu"
+    selected: bool = False
+    notes: tuple[str, ...] = ()
+    robustness: tuple[ProbeVariant, ...] = ()
+    alignment: tuple[ProbeVariant, ...] = ()
+    protocol: int = 2
+    first_seed: int = 0
+    curves: dict[str, str] = field(default_factory=dict)
+    policy: dict[str, Any] = field(default_factory=dict)
+    many_samples: dict[str, int] = field(default_factory=lambda: {"samples": 32, "evaluate_limit": 230})
+
+    def seed_range(self, count: int) -> range:
+        """The first `count` seeds."""
+        return range(self.first_seed, self.first_seed + count)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All evaluation sources, the tiers and then retention."""
+        return (*self.tiers, self.retention)
+
+
+BENCHMARKS = ("MATH-500", "AIME 2024", "AIME 2025")  # what the three tiers stand for, in the paper's tables
