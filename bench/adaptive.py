@@ -4,8 +4,10 @@
     python -m bench.adaptive runs/k64                     # K = 8 for all against `--adaptive`, into results/bench/adaptive.json
 
 In a replicate the run's rollouts of every problem are shuffled; weights are made of the first half, by K for all and by the rules. Their mean squared
-error against w = p(1-p) is measured without bias by the other half: E[v^2] - 2 E[v w] + E[w^2], with unbiased estimates of w and w^2. `worst` is
-the largest error of a state (k of n) with at least 2 % of the problems, against that of K for all. The simulation has true pass rates.
+error against w = p(1-p) is measured without bias by the other half: E[v^2] - 2 E[v w] + E[w^2], with unbiased estimates of w and w^2. Errors are
+ratios to those of empirical Bayes with K for all. `worst` is the largest error of a state (k of n) with at least 2 % of the problems, against that
+of K for all. `mean, of the plug-in` stops where weights are on average as exact as the paper's plug-in is with K for all: the rule for the smallest K
+that suffices by the law. The simulation has true pass rates.
 """
 
 import argparse
@@ -20,12 +22,14 @@ import pandas as pd
 from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.core.json_files import write_checked
 from paced_exp.core.run_folder import provenance
-from paced_exp.rollouts.stopping import Stopping
+from paced_exp.rollouts.stopping import Criterion, Stopping, first_rollouts
 from paced_theory.estimation import efficiency_table, empirical_bayes_weight, plugin_weight, unbiased_weight
 
 OUT = Path(__file__).resolve().parent.parent / "results" / "bench" / "adaptive.json"
 LAB = (0.35, 0.43)
-CRITERIA = ("mean", "largest")
+PLUGIN = "plugin, K for all"
+# The criterion of each way to stop early, and whether it is to be as exact as the plug-in of K for all or as empirical Bayes.
+WAYS: dict[str, tuple[Criterion, bool]] = {"mean": ("mean", False), "mean, of the plug-in": ("mean", True), "largest": ("largest", False)}
 _COMMON = 0.02  # share of the problems from which on a state's error is measured
 
 Squares = Callable[[np.ndarray], np.ndarray]  # of weights (n,): the squared error of each problem, or an estimate of it without bias
@@ -48,22 +52,33 @@ def compared(correct: np.ndarray, K: int, squares: Squares, seed: int, law: tupl
     names = [str(place) for place in range(len(correct))]
     k, n = correct[:, :K].sum(axis=1), np.full(len(correct), K)
     base = squares(empirical_bayes_weight(k, n))
-    found = {"plugin, K for all": _row(squares(plugin_weight(k, n)), k, n, base, K)}
-    for criterion in CRITERIA:
-        first = Stopping.of(criterion, K, seed, LAB, (k, n)).first
-        stopping = Stopping.of(criterion, K, seed, law, (correct[:, :first].sum(axis=1), np.full(len(correct), first)))
+    found = {PLUGIN: {"rollouts": 1.0, "error_ratio": float(squares(plugin_weight(k, n)).mean() / base.mean())}}
+    for way, (criterion, plugin) in WAYS.items():
+
+        def rule(asked: int, criterion: Criterion = criterion) -> Stopping:
+            first = correct[:, : first_rollouts(asked)]
+            return Stopping.of(criterion, asked, seed, law, (first.sum(axis=1), np.full(len(first), first.shape[1])))
+
+        stopping = rule(K)
+        uniform = efficiency_table(K, stopping.law, assumed=stopping.law)[0]
+        if plugin:
+            stopping = rule(as_good_as_plugin(K, stopping.law))
         stopped_k, stopped_n = stopped(correct, stopping, names)
-        row = _row(squares(empirical_bayes_weight(stopped_k, stopped_n)), stopped_k, stopped_n, base, K)
-        row["worst_ratio"] = _worst(squares(empirical_bayes_weight(stopped_k, stopped_n)), stopped_k, stopped_n) / _worst(base, k, n)
-        uniform = efficiency_table(K, stopping.law, assumed=stopping.law)[0].posterior
-        row["rollouts_expected"] = stopping.rule.expected_rollouts / K
-        row["error_ratio_expected"] = (1 - stopping.rule.efficiency) / (1 - uniform)
-        found[criterion] = row
+        errors = squares(empirical_bayes_weight(stopped_k, stopped_n))
+        found[way] = {
+            "rollouts": float(stopped_n.mean() / K),
+            "error_ratio": float(errors.mean() / base.mean()),
+            "worst_ratio": _worst(errors, stopped_k, stopped_n) / _worst(base, k, n),
+            "rollouts_expected": stopping.rule.expected_rollouts / K,
+            "error_ratio_expected": (1 - stopping.rule.efficiency) / (1 - uniform.posterior),
+        }
     return found
 
 
-def _row(errors: np.ndarray, k: np.ndarray, n: np.ndarray, base: np.ndarray, K: int) -> dict[str, float]:
-    return {"rollouts": float(n.mean() / K), "error_ratio": float(errors.mean() / base.mean())}
+def as_good_as_plugin(K: int, law: tuple[float, float]) -> int:
+    """The smallest number of rollouts for all, at least 2, of which weights by empirical Bayes are as exact as the plug-in's of K."""
+    plugin = efficiency_table(K, law, assumed=law)[0].plugin
+    return next(fewer for fewer in range(2, K + 1) if efficiency_table(fewer, law, assumed=law)[0].posterior >= plugin)
 
 
 def _worst(errors: np.ndarray, k: np.ndarray, n: np.ndarray) -> float:
@@ -128,11 +143,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     correct = table["correct"].to_numpy().reshape(len(rolled), -1)
     rows = simulate(arguments.K, arguments.problems, arguments.replicates)
     rows += measure(correct, arguments.K, arguments.replicates, f"{len(rolled)} problems x {rolled.min()} rollouts")
-    print(f"{'source':<30} {'way':<18} {'rollouts':>9} {'expected':>9} {'error':>7} {'expected':>9} {'worst':>6}")
+    print(f"{'source':<30} {'way':<20} {'rollouts':>9} {'expected':>9} {'error':>7} {'expected':>9} {'worst':>6}")
     for row in rows:
         expected = [f"{row[name]:.3f}" if name in row else "-" for name in ("rollouts_expected", "error_ratio_expected", "worst_ratio")]
         print(
-            f"{row['source']:<30} {row['way']:<18} {row['rollouts']:>9.3f} {expected[0]:>9} {row['error_ratio']:>7.3f} {expected[1]:>9} {expected[2]:>6}"
+            f"{row['source']:<30} {row['way']:<20} {row['rollouts']:>9.3f} {expected[0]:>9} {row['error_ratio']:>7.3f} {expected[1]:>9} {expected[2]:>6}"
         )
     settings = {
         name: str(value) if isinstance(value, Path) else value for name, value in vars(arguments).items() if name not in ("out", "run")

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import stats
 
 from bench import adaptive, parts, time
 from bench.plain_generate import PlainGenerate
@@ -124,11 +125,27 @@ def test_plain_generate_ends_responses_as_an_engine_does() -> None:
 
 def test_stopping_early_on_coins_is_as_theory_says() -> None:
     for row in adaptive.simulate(8, 3000, 3):
-        if row["way"] in adaptive.CRITERIA:
+        if row["way"] in adaptive.WAYS:
             assert row["rollouts"] == pytest.approx(row["rollouts_expected"], abs=0.02)
             assert row["error_ratio"] == pytest.approx(row["error_ratio_expected"], rel=0.06)
         else:
             assert row["rollouts"] == 1 and row["error_ratio"] > 1.1
+
+
+def test_the_fewest_rollouts_of_all_that_are_as_exact_as_the_plug_in() -> None:
+    """Mean squared errors after the best scale of each, summed over the states by quadrature of the law."""
+    law, K = adaptive.LAB, 8
+    asked = adaptive.as_good_as_plugin(K, law)
+
+    def error(rollouts: int, weight: Any) -> float:
+        k = np.arange(rollouts + 1)
+        chance = stats.betabinom(rollouts, *law).pmf(k)
+        w = (k + law[0]) * (rollouts - k + law[1]) / ((rollouts + sum(law)) * (rollouts + sum(law) + 1))
+        v = weight(k, rollouts, w)
+        return float(-(((chance * v * w).sum()) ** 2) / (chance * v**2).sum())
+
+    plugin = error(K, lambda k, n, w: k / n * (1 - k / n))
+    assert error(asked, lambda k, n, w: w) <= plugin < error(asked - 1, lambda k, n, w: w)
 
 
 def test_a_run_without_enough_rollouts_is_refused(tmp_path: Path) -> None:
