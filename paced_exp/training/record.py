@@ -24,7 +24,7 @@ def training_record(config: DistillConfig, trainer: PacedTrainer, teacher: Loade
     """
     data, folder = trainer.data, trainer.data.folder
     lines = [json.loads(line) for line in (folder / "training" / "metrics.jsonl").read_text().splitlines()]
-    data.prepare(data.segments[-1].start)
+    data.prepare(data.segments[-1].end - 1)  # at the end, the student that began the last segment is no more
     cache: dict[str, Any] | None = None
     preparing = 0.0
     for segment in data.segments:
