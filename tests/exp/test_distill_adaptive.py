@@ -18,7 +18,7 @@ from paced_exp.data.problem_tables import stopped_early
 from paced_exp.grading import grader as grading
 from paced_exp.reproduce.cells import cells_of
 from paced_exp.reproduce.grids import BY_NAME
-from paced_exp.reproduce.scales import SCALES
+from paced_exp.reproduce.scales import DESK_V1
 from paced_exp.rollouts.pass_rates import read_pass_rates
 from paced_exp.rollouts.stopping import Stopping
 from paced_exp.rollouts.store import ChunkStore
@@ -185,5 +185,5 @@ def test_the_rule_is_made_for_the_methods_own_weights(options: dict[str, Any], e
 
 def test_cells_and_records_of_earlier_runs_do_not_know_the_option() -> None:
     assert configs.earlier(DistillConfig)["adaptive"] == "off"
-    cells = [cell for cell in cells_of(SCALES["desk"], next(iter(BY_NAME.values())), 1) if isinstance(cell.config, DistillConfig)]
+    cells = [cell for cell in cells_of(DESK_V1, BY_NAME["kernels"], 1) if isinstance(cell.config, DistillConfig)]
     assert cells and all("adaptive" not in cell.options for cell in cells)
