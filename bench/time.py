@@ -5,6 +5,7 @@
 
 Every run is a process of its own with one thread, whose package is that of the commit; runs take turns. Processor seconds say what a busy machine's
 clock cannot. What the runs found, the probe's rollouts and the distillation's weights and references, is compared: a faster run must find the same.
+With --only, what the record has of the other command stays, if it was measured against the same commit with the same options.
 """
 
 import argparse
@@ -20,11 +21,12 @@ from statistics import median
 from typing import Any
 
 from paced_exp.core.errors import UserError, exit_cleanly
-from paced_exp.core.json_files import read_object, write_checked
+from paced_exp.core.json_files import read_checked, read_object, write_checked
 from paced_exp.core.run_folder import provenance
 
 HERE = Path(__file__).resolve().parent.parent
 OUT = HERE / "results" / "bench" / "time.json"
+KIND = "bench_time"
 COMMANDS = {"probe": "paced_exp.snr_probe", "distill": "paced_exp.distill"}
 FOUND = {"probe": ("rollouts", "references"), "distill": ("weights", "references")}  # of a record: what sampling decides
 # The parts that a reader asks for, in order of their work; what is in none of them is the rest.
@@ -54,9 +56,7 @@ def tree_of(commit: str | None) -> Iterator[Path]:
         yield HERE
         return
     with tempfile.TemporaryDirectory(prefix="paced-before-") as folder:
-        packed = subprocess.run(["git", "-C", str(HERE), "archive", commit], capture_output=True, check=False)
-        if packed.returncode != 0:
-            raise UserError(f"--before {commit} is no commit of this repository ({packed.stderr.decode().strip():.200})")
+        packed = subprocess.run(["git", "-C", str(HERE), "archive", commit_of(commit)], capture_output=True, check=True)
         subprocess.run(["tar", "-x", "-C", folder], input=packed.stdout, check=True)
         yield Path(folder)
 
@@ -94,8 +94,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     if arguments.rounds < 1:
         raise UserError(f"--rounds {arguments.rounds} must be at least 1")
-    rows: list[dict[str, Any]] = []
-    same: dict[str, bool] = {}
+    commit = commit_of(arguments.before)
+    settings = {"before": commit, "rounds": arguments.rounds, "options": arguments.options}
+    rows, same = kept(arguments.out, settings, arguments.only)
     with tree_of(arguments.before) as before, tree_of(None) as now:
         trees = {"before": before, "now": now}
         for command in arguments.only:
@@ -112,14 +113,27 @@ def main(argv: Sequence[str] | None = None) -> None:
             same[command] = all(found == first for found in others)
             if not same[command]:
                 print(f"{command}: {runs['before'][0]['found']} before, {runs['now'][0]['found']} now", file=sys.stderr)
-    commit = subprocess.run(
-        ["git", "-C", str(HERE), "rev-parse", arguments.before], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    settings = {"before": commit, "rounds": arguments.rounds, "options": arguments.options}
     print_table(rows)
-    content = {"kind": "bench_time", "settings": settings, "threads": 1, "same_results": same, "rows": rows, "provenance": provenance(0)}
+    content = {"kind": KIND, "settings": settings, "threads": 1, "same_results": same, "rows": rows, "provenance": provenance(0)}
     write_checked(arguments.out, content)
     print(arguments.out)
+
+
+def commit_of(name: str) -> str:
+    """The commit's hash. Raises `UserError` for a name that this repository has no commit of."""
+    found = subprocess.run(["git", "-C", str(HERE), "rev-parse", f"{name}^{{commit}}"], capture_output=True, text=True, check=False)
+    if found.returncode != 0:
+        raise UserError(f"--before {name} is no commit of this repository ({found.stderr.strip().splitlines()[0]:.200})")
+    return found.stdout.strip()
+
+
+def kept(out: Path, settings: dict[str, Any], only: Sequence[str]) -> tuple[list[dict[str, Any]], dict[str, bool]]:
+    """What an earlier record with the same settings has of other commands: its rows, and whether results were the same."""
+    record = read_checked(out, KIND) if out.exists() else {}
+    if record.get("settings") != settings:
+        return [], {}
+    rows = [row for row in record["rows"] if row["command"] not in only]
+    return rows, {command: value for command, value in record["same_results"].items() if command not in only}
 
 
 def print_table(rows: Sequence[dict[str, Any]]) -> None:
