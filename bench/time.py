@@ -1,7 +1,7 @@
 """Where the time goes: processor seconds of the parts of a default probe and a default distillation, now and at an earlier commit.
 
-    python -m bench.time --before COMMIT                  # both commands at both, into results/bench/time.json
-    python -m bench.time --before COMMIT --only probe --limit 200
+    python -m bench.time                                  # both commands at both, into results/bench/time.json
+    python -m bench.time --before COMMIT --only probe     # another commit, one command
 
 Every run is a process of its own with one thread, whose package is that of the commit; runs take turns. Processor seconds say what a busy machine's
 clock cannot. What the runs found, the probe's rollouts and the distillation's weights and references, is compared: a faster run must find the same.
@@ -27,6 +27,7 @@ from paced_exp.core.run_folder import provenance
 HERE = Path(__file__).resolve().parent.parent
 OUT = HERE / "results" / "bench" / "time.json"
 KIND = "bench_time"
+BEFORE = "0ade405"  # neither a fused loss, nor rows that rollouts share while they drew the same tokens
 COMMANDS = {"probe": "paced_exp.snr_probe", "distill": "paced_exp.distill"}
 FOUND = {"probe": ("rollouts", "references"), "distill": ("weights", "references")}  # of a record: what sampling decides
 # The parts that a reader asks for, in order of their work; what is in none of them is the rest.
@@ -86,7 +87,7 @@ def measure(tree: Path, command: str, options: Sequence[str]) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print the table, write the record."""
     parser = argparse.ArgumentParser(prog="bench.time", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--before", required=True, metavar="COMMIT", help="the commit to compare with")
+    parser.add_argument("--before", default=BEFORE, metavar="COMMIT", help=f"the commit to compare with ({BEFORE})")
     parser.add_argument("--only", nargs="+", choices=[*COMMANDS], default=[*COMMANDS], help="commands to measure")
     parser.add_argument("--rounds", type=int, default=1, help="runs of each")
     parser.add_argument("--options", default="", help="further options of the commands, in one word, for a quick look")

@@ -6,7 +6,6 @@ from typing import Any
 
 Row = dict[str, Any]
 
-BEFORE = "0ade405"  # what `bench.time` compares with: before rollouts that drew the same tokens shared a row, and before the fused loss
 RUN = "RUN"  # stands, in a part's arguments, for the folder of the rollouts that `before` makes
 
 
@@ -115,5 +114,5 @@ PARTS = {
     ),
     "store": Part("bench.store", ("--problems", "1000"), 60, store),
     "busy": Part("bench.busy", ("--rounds", "1", "--problems", "60"), 90, busy),
-    "time": Part("bench.time", ("--before", BEFORE, "--only", "probe", "--options=--per-bin 20"), 120, time),
+    "time": Part("bench.time", ("--only", "probe", "--options=--per-bin 20"), 120, time),
 }

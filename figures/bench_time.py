@@ -24,7 +24,7 @@ def draw(record: dict[str, Any], out: Path) -> list[Path]:
     rows = record["rows"]
     commands = [command for command in TITLES if any(row["command"] == command for row in rows)]
     if not commands:
-        raise UserError("the record holds no measured time; make it again with: python -m bench.time --before COMMIT")
+        raise UserError("the record holds no measured time; make it again with: python -m bench.time")
     parts = [part for part in dict.fromkeys(row["part"] for row in rows) if any(row["seconds"] > 0 for row in rows if row["part"] == part)]
     figure, panels = new_figure("double", 0.9 + 0.75 * len(commands), nrows=len(commands), squeeze=False)
     said = []
@@ -71,7 +71,7 @@ class BenchTimeConfig(OutOptions):
 def main(config: BenchTimeConfig) -> None:
     """Draw the figure and print the paths written."""
     if not config.record.exists():
-        raise UserError(f"`record` {config.record} does not exist; make it with: python -m bench.time --before COMMIT")
+        raise UserError(f"`record` {config.record} does not exist; make it with: python -m bench.time")
     for path in draw(read_sealed(config.record), config.out):
         print(path)
 
