@@ -41,7 +41,7 @@ PAD = 0
 
 def rows_of(problems: int, vocabulary: Any) -> list[Row]:
     """The first lab:train problems with their worked solutions, by length."""
-    pairs = [pair for batch in subjects.batches_of(problems, vocabulary) for pair in batch]
+    pairs = [pair for batch in subjects.batches_of(SIZE, problems, vocabulary) for pair in batch]
     return [Row(str(number), prompt, prompt, response, [True] * len(response), 1.0) for number, (prompt, response) in enumerate(pairs)]
 
 

@@ -15,7 +15,11 @@ from paced_exp.reproduce.records import read_sealed
 
 RECORD = RESULTS / "bench" / "gradients.json"
 STYLE = dict(
-    zip(("plain", "engine", "engine with sketch", "Opacus fast gradient clipping", "loop of single passes"), COLORS.values(), strict=False)
+    zip(
+        ("plain", "engine", "engine with sketch", "Opacus fast gradient clipping", "loop of single passes", "dattri-llm"),
+        COLORS.values(),
+        strict=False,
+    )
 )
 
 
@@ -47,10 +51,11 @@ def draw(record: dict[str, Any], out: Path) -> list[Path]:
     right.set(xscale="log", ylim=(0, None), xlabel="parameters", ylabel="ratio to the plain pass", title=f"{number} problems")
     right.legend(loc="upper left", bbox_to_anchor=(1, 1))
     machine = record["provenance"]["machine"]
+    peers = "dattri-llm's norms, " if any(row["contender"] == "dattri-llm" for row in rows) else ""
     caption = (
         "Cost of every problem's exact gradient norm and of their sum, with and without a sketch, against a plain forward and backward pass of the "
-        f"same batches, Opacus' fast gradient clipping, and one pass a problem. Processor time of one thread ({machine['processor']}), the contenders "
-        "in turn on every batch, the engine's checks of its first batch included; the grey line is the target of 1.4."
+        f"same batches, {peers}Opacus' fast gradient clipping, and one pass a problem. Processor time of one thread ({machine['processor']}), the "
+        "contenders in turn on every batch, the engine's checks of its first batch included; the grey line is the target of 1.4."
     )
     return save_figure(figure, "bench_gradients", out, caption=caption)
 

@@ -22,8 +22,8 @@ ENDS = (("low", "0", "never solves"), ("high", "1", "always solves"))
 CAPTION = """
 Gradient SNR of {student} against its pass rate k/{rollouts}, before any training, two ways from the same problems. Crosses: the naive estimate
 ||mean g|| / sqrt(tr Cov g) in bins as random problems fill them, {fewest} to {most} problems each. Dashed: its floor 1/sqrt(n), which is what pure noise
-shows. Points: the unbiased estimate with equally many problems in each bin ({n}), and its 95 % interval. Against half of the middle's SNR squared:
-{verdict}.
+shows. Open circles: the same bins without that floor, the root of the naive estimate's square less 1/n. Points: the unbiased estimate with equally many
+problems in each bin ({n}), and its 95 % interval. Against half of the middle's SNR squared: {verdict}.
 """
 
 
@@ -49,6 +49,8 @@ def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
     naive, floor = ([row[name] for row in artefact] for name in ("snr_naive", "floor"))
     axis.plot(uneven, naive, color=COLORS["purple"], marker="x", ms=4)
     axis.plot(uneven, floor, color=COLORS["purple"], ls="--", lw=0.9)
+    without = [max(0.0, row["snr_naive"] ** 2 - row["floor"] ** 2) ** 0.5 for row in artefact]
+    axis.plot(uneven, without, color=COLORS["blue"], marker="o", mfc="white", ms=4, lw=0.6, ls=":")
     axis.errorbar(rates, snr, [snr - low, high - snr], color=COLORS["blue"], marker=MARKERS[0], capsize=2)
     at = int(np.argmax(naive))
     sizes = [row["n"] for row in artefact]
@@ -56,8 +58,13 @@ def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
         axis, (uneven[at], naive[at]), (-34, 2), f"naive estimate, bins of\n{min(sizes):,} to {max(sizes):,} problems", "purple", "right"
     )
     _label(axis, (uneven[2], floor[2]), (16, -32), "floor of the naive estimate,\n1/√n: what pure noise shows", "purple", "center")
+    _label(axis, (uneven[at], without[at]), (14, 8), "the same bins,\nfloor removed", "blue", "left")
     _label(axis, (rates[0], snr[0]), (4, 34), f"unbiased, {record['bins'][0]['n']:,} problems\na bin; bars: 95 %", "blue", "left")
-    axis.set(xlabel="pass rate of the student, k/K", ylabel="gradient SNR", ylim=(0, 1.1 * max(naive)))
+    axis.set(
+        xlabel=f"pass rate of the student: k correct of K = {record['config']['K']} rollouts",
+        ylabel="gradient SNR",
+        ylim=(0, 1.1 * max(naive)),
+    )
     axis.set_title(headline(record["verdict"]), loc="left")
     text = CAPTION.format(
         student=record["config"]["student"],

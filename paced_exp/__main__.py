@@ -15,7 +15,7 @@ VERBS = {
     "rollout": ("paced_exp.rollout", "roll out a student and estimate its pass rates"),
     "merge": ("paced_exp.merge", "join the shards of a run of rollouts"),
     "weights": ("paced_exp.weights", "compute weights from counts; needs only numpy and scipy"),
-    "export": ("paced_exp.export", "write weights in the form that another trainer reads: prime-rl, verl or NeMo-RL"),
+    "export": ("paced_exp.export", "write weights in the form that another trainer reads: prime-rl, verl, NeMo-RL or slime"),
     "references": ("paced_exp.references", "sample a teacher's references, for many distillations"),
     "teacher": ("paced_exp.teacher", "train a teacher by policy gradient on its own graded rollouts (GRPO and its neighbours)"),
     "distill": ("paced_exp.distill", "distil a teacher into a student, with weighted problems"),

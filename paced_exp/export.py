@@ -5,7 +5,8 @@
 
 prime-rl: K + 1 pools of tasks by the passes of their latest group of K rollouts, weighted w(k/K): PACED by sampling, in TOML alone. verl: the
 problems in the columns that its loader documents, with the weight in `paced_weight`, for the loss of paced_exp.integrations.verl. nemo-rl: the
-same as messages, for the processor of paced_exp.integrations.nemo_rl. docs/integrations has a page of each.
+same as messages, for the processor of paced_exp.integrations.nemo_rl. slime: messages, answer and metadata, for the hooks of
+paced_exp.integrations.slime. docs/integrations has a page of each.
 """
 
 import sys
@@ -21,19 +22,24 @@ from paced_exp.weighting import Weighting
 from paced_exp.weighting.early_stopping import check_estimate
 
 PROG = "paced_exp.export"
-FORMATS = ("prime-rl", "verl", "nemo-rl")
+FORMATS = ("prime-rl", "verl", "nemo-rl", "slime")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Weigh, write, print what was written."""
     parser = weighting_parser(PROG, "Weights in the form that another trainer reads.")
     parser.add_argument("--format", help=f"the trainer: {', '.join(FORMATS)}")
-    parser.add_argument("--out", type=Path, help="file to write: .toml for prime-rl, .parquet for verl, .jsonl for nemo-rl")
+    parser.add_argument("--out", type=Path, help="file to write: .toml for prime-rl, .parquet for verl, .jsonl for nemo-rl and slime")
     parser.add_argument("-K", type=int, help="rollouts a group in the training (prime-rl)")
-    parser.add_argument("--problems", help="the problems that were counted: lab:SPLIT, a .jsonl or .parquet file, hub:NAME (verl, nemo-rl)")
-    parser.add_argument("--limit", type=int, help="as it was given to paced rollout (verl, nemo-rl)")
     parser.add_argument(
-        "--seed", type=int, default=0, help="as it was given to paced rollout (verl, nemo-rl); the sampler's seed (prime-rl) (default: 0)"
+        "--problems", help="the problems that were counted: lab:SPLIT, a .jsonl or .parquet file, hub:NAME (verl, nemo-rl, slime)"
+    )
+    parser.add_argument("--limit", type=int, help="as it was given to paced rollout (verl, nemo-rl, slime)")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="as it was given to paced rollout (verl, nemo-rl, slime); the sampler's seed (prime-rl) (default: 0)",
     )
     parser.add_argument("--data-source", help="verl's name of the reward function (default: lighteval/MATH)")
     given: dict[str, Any] = vars(parser.parse_args(sys.argv[1:] if argv is None else argv))
@@ -75,7 +81,7 @@ def _prime_rl(weighting: Weighting, counts: Counts, given: dict[str, Any]) -> No
 
 def _rows(weighting: Weighting, counts: Counts, given: dict[str, Any]) -> None:
     from paced_exp.data.sources import load_problems
-    from paced_exp.integrations.exported_rows import DATA_SOURCE, effective, nemo_rl_rows, verl_rows
+    from paced_exp.integrations.exported_rows import DATA_SOURCE, effective, nemo_rl_rows, slime_rows, verl_rows, weight_of
     from paced_exp.integrations.files import write_jsonl, write_parquet
 
     verl = given["format"] == "verl"
@@ -87,9 +93,9 @@ def _rows(weighting: Weighting, counts: Counts, given: dict[str, Any]) -> None:
         rows = verl_rows(problems, counts, weighting, given["data_source"] or DATA_SOURCE)
         write_parquet(given["out"], rows)
     else:
-        rows = nemo_rl_rows(problems, counts, weighting)
+        rows = (slime_rows if given["format"] == "slime" else nemo_rl_rows)(problems, counts, weighting)
         write_jsonl(given["out"], rows)
-    print(f"{len(rows)} rows of {len(problems)} problems, effective number {effective(rows):.1f}")
+    print(f"{len(rows)} rows of {len(problems)} problems, effective number {effective([weight_of(row) for row in rows]):.1f}")
 
 
 def _only(name: str, given: dict[str, Any], others: tuple[str, ...]) -> None:

@@ -18,11 +18,12 @@ from paced_exp.gradients.sketch import Projection
 # To multiply a layer's gradients out, each of their elements is read and written a few times. The T x T form avoids this for T^2 (p + q)
 # multiplications per problem. The balance, in multiplications per element, was measured on AMD EPYC and AVX-512 (bench/README.md).
 _ELEMENT_COST = 24
-# Elements of per-problem gradients in memory at a time: about a processor's cache, or enough for a GPU. At least one row of one problem.
-_CHUNK = {"cpu": 1 << 19}
+# Elements of per-problem gradients in memory at a time, at least one row of one problem. Chosen by measurement (bench/README.md): fewer take
+# as much time in calls as in arithmetic.
+_CHUNK = {"cpu": 1 << 21}
 _CHUNK_GPU = 1 << 26
 # Problems whose gradients of a wide layer are multiplied out together, a few rows at a time: a sketch then takes as few calls as of narrow ones.
-_TOGETHER = 16
+_TOGETHER = 8
 # Elements (problems x positions x tokens) that are gathered at a time for the cross term: linear in a response's length.
 _GATHERED = 1 << 21
 _WIDENED = 1 << 20  # elements that are in float64 at a time

@@ -1,4 +1,4 @@
-"""Problems with their weights as the rows that the loaders of verl and NeMo-RL read."""
+"""Problems with their weights as the rows that the loaders of verl, NeMo-RL and slime read."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -69,7 +69,24 @@ def nemo_rl_rows(problems: Sequence[Problem], counts: Counts, weighting: Weighti
     ]
 
 
-def effective(rows: list[dict[str, Any]]) -> float:
+def slime_rows(problems: Sequence[Problem], counts: Counts, weighting: Weighting) -> list[dict[str, Any]]:
+    """Rows with slime's prompt, label and metadata: the last travels with a row's samples, and has `WEIGHT`. Raises as `weighted_problems` does."""
+    return [
+        {
+            "prompt": [{"role": "user", "content": user_message(problem)}],
+            "label": problem.answer,
+            "metadata": {"problem_id": problem.id, WEIGHT: weight},
+        }
+        for _, problem, weight in weighted_problems(problems, counts, weighting)
+    ]
+
+
+def weight_of(row: dict[str, Any]) -> float:
+    """The weight in a row of any of these."""
+    return float(row[WEIGHT] if WEIGHT in row else row["metadata"][WEIGHT])
+
+
+def effective(weights: Sequence[float]) -> float:
     """Kish's effective number of rows, (sum w)^2 / sum w^2."""
-    weights = np.array([row[WEIGHT] for row in rows])
-    return float(weights.sum() ** 2 / (weights**2).sum())
+    own = np.asarray(weights)
+    return float(own.sum() ** 2 / (own**2).sum())

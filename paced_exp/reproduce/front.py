@@ -10,7 +10,7 @@ from paced_exp.reproduce.cells import planned_seeds
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.measures import combined, common_seeds, row_named
 from paced_exp.reproduce.printed_table import fixed
-from paced_exp.reproduce.probes import probes_of
+from paced_exp.reproduce.probes import Probe, probes_of
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import DESK_V1, Scale
 from paced_exp.reproduce.significance import Estimate
@@ -38,18 +38,18 @@ PACED = Asked(
     "one-pass",
     "paced",
     "uniform",
-    "At equal updates, with no problem repeated, PACED's weights gain {} of accuracy over no weighting.",
-    "At equal updates, with no problem repeated, PACED's weights cost {} of accuracy against no weighting.",
-    "At equal updates, with no problem repeated, PACED's weights cannot be told from no weighting: {}.",
-    "at equal updates",
+    "With as many updates and no problem repeated, PACED's weights gain {} of accuracy over no weighting.",
+    "With as many updates and no problem repeated, PACED's weights cost {} of accuracy against no weighting.",
+    "With as many updates and no problem repeated, PACED's weights cannot be told from no weighting: {}.",
+    "with pass counts at hand, at as many updates,",
 )
 AKL = Asked(
     "one-pass",
     "akl",
     "paced",
-    "Adaptive KL (AKL), a loss that needs no pass rates, gains {} over PACED at equal updates.",
-    "Adaptive KL (AKL), a loss that needs no pass rates, loses {} to PACED at equal updates.",
-    "Adaptive KL (AKL), a loss that needs no pass rates, cannot be told from PACED at equal updates: {}.",
+    "Adaptive KL (AKL), which mixes forward and reverse KL token by token and needs no pass rates, gains {} over PACED with as many updates.",
+    "Adaptive KL (AKL), which mixes forward and reverse KL token by token and needs no pass rates, loses {} to PACED with as many updates.",
+    "Adaptive KL (AKL), which mixes forward and reverse KL token by token and needs no pass rates, cannot be told from PACED with as many updates: {}.",
 )
 ESTIMATE = Asked(
     "one-pass",
@@ -92,16 +92,16 @@ def use(results: Results, scale: Scale) -> str:
     """Should one use the weights? By the signs of the intervals, without numbers."""
     answers = [(asked.where, found) for asked in (PACED, *FURTHER) if (found := effect(results, scale, asked)) is not None]
     if (compute := at_equal_compute(results, scale, "paced")) is not None:
-        answers.insert(1, ("at equal compute, counting passes included,", compute.estimate))
+        answers.insert(1, ("with their counting included, at the same compute,", compute.estimate))
     if not answers:
         return _USE_NOTHING
     said = [f"{_capital(words)} {found}" for words, found in _grouped(answers)]
-    if (estimate := effect(results, scale, ESTIMATE)) is not None and estimate.low > 0:
-        said.append("Take the plug-in estimate w(k/K)")
-    if (filtered := effect(results, scale, FILTER)) is not None and filtered.low > 0:
-        said.append("At half the updates the hard filter, which keeps problems with a pass rate from 0.2 to 0.8, is better than PACED")
     if (best := best_of(results, scale)) is not None and best != "PACED":
-        said.append(f"Of all that we ran at equal updates, {best} is the best")
+        said.insert(0, f"Try {best} first: of all that we ran at as many updates it is the best")
+    if (filtered := effect(results, scale, FILTER)) is not None and filtered.low > 0:
+        said.append("At half as many updates the hard filter, which keeps problems with a pass rate from 0.2 to 0.8, beats PACED")
+    if (estimate := effect(results, scale, ESTIMATE)) is not None and estimate.low > 0:
+        said.append("As the pass rate take k/K as it is (the plug-in estimate)")
     return ". ".join(said) + "."
 
 
@@ -122,10 +122,11 @@ def _sentence(asked: Asked, found: Estimate | None) -> str:
 
 
 def _points(found: Estimate) -> str:
-    """The size alone where the sentence has the direction; the interval where it has none."""
-    if _sign(found) == 0:
+    """The size and its interval where the sentence has the direction; the interval with its signs where it has none."""
+    if (sign := _sign(found)) == 0:
         return f"between {fixed(found.low, 1)} and {fixed(found.high, 1)} points"
-    return f"**{fixed(abs(found.value), 1)} points**"
+    low, high = sorted((sign * found.low, sign * found.high))
+    return f"**{fixed(abs(found.value), 1)} points** [{fixed(low, 1)}, {fixed(high, 1)}]"
 
 
 def _compute(results: Results, scale: Scale) -> str:
@@ -133,28 +134,31 @@ def _compute(results: Results, scale: Scale) -> str:
     if found is None:
         return ""
     words = {1: "they gain {}", -1: "they cost {}", 0: "no difference can be told: {}"}[_sign(found.estimate)]
-    return f"At equal compute, with the rollouts that count passes charged to the weights, {words.format(_points(found.estimate))}."
+    return f"Charged for the rollouts that count the passes, at the same total compute, {words.format(_points(found.estimate))}."
 
 
 def _never_solved(results: Results, scale: Scale) -> str:
-    """SNR² of problems that are never solved beside the middle's, as the newest finished probe of the claim has it."""
+    """SNR² of problems that are never solved, and of those that always are, beside the middle's, as the newest finished probe of the claim has it."""
     probes = {probe.key: probe for probe in probes_of(scale)}
     ranges = probes.get(RANGE_PROBES["C1.low"][0])
     record: dict[str, Any] | None = None if ranges is None else ranges.record(results.folder)
-    when = "before training"
+    when = "Measured before training"
     if record is None:
         record = probe_records(results.folder, DESK_V1).get(1, (None, None))[0]
-        when = "before training (first protocol; its intervals of SNR² may be too narrow)"
-    if record is None or record["verdict"]["low"]["difference"] is None:
+        when = "In an earlier probe, before training"
+    if record is None or any(record["verdict"][end]["difference"] is None for end in ("low", "high")):
         return ""
-    end = record["verdict"]["low"]
-    theory = "In theory the gradient's signal-to-noise ratio (SNR) vanishes where the student never succeeds."
-    found = f"SNR² there is **{fixed(100 * end['snr_squared'] / end['middle'], 0)} %** of what it is at middling pass rates, {when}"
-    if end["difference_low"] > 0:
-        return f"{theory} Measured, it does not: {found}."
-    if end["difference_high"] < 0:
-        return f"{theory} Measured, it falls: {found}."
-    return f"{theory} Measurements do not decide it: {found}."
+    never, always = (record["verdict"][end] for end in ("low", "high"))
+    theory = "In theory the signal-to-noise ratio (SNR) of the gradient vanishes at both ends of the pass rate"
+    low, high = (f"**{fixed(100 * end['snr_squared'] / end['middle'], 0)} %**" for end in (never, always))
+    return (
+        f"{theory}. {when}, SNR² is {low} of the middle's where no rollout is correct, and {high} where all are{_pending(ranges, results)}."
+    )
+
+
+def _pending(ranges: Probe | None, results: Results) -> str:
+    """That the test of claim C1 is still to come, where it is."""
+    return "" if ranges is None or ranges.record(results.folder) is not None else "; the test planned for this (C1) has not run"
 
 
 def _theory(results: Results, scale: Scale) -> str:
@@ -165,7 +169,7 @@ def _theory(results: Results, scale: Scale) -> str:
         rest.append(f"{paper['conditional']} need a named condition")
     if paper["refuted"]:
         rest.append(f"{paper['refuted']} are refuted")
-    return f"{text}; {', '.join(rest)}." if rest else f"{text}."
+    return f"{text}; {', '.join(rest)} ([docs/theory.md](docs/theory.md))." if rest else f"{text}."
 
 
 def _capital(text: str) -> str:

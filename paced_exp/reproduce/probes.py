@@ -82,11 +82,15 @@ class Probe:
             )
         return record
 
-    def run(self, results: Path, work: Path, *, keep: bool) -> None:
-        """Run it, or go on with it, and copy figure and record to the results, the record last."""
+    def work_folder(self, work: Path) -> Path:
+        """Where it runs: a folder of its own for its options."""
         options = json.dumps({name: value for name, value in configs.as_dict(self.config).items() if name not in _KEYLESS}, sort_keys=True)
         digest = hashlib.sha256(options.encode()).hexdigest()[:10]
-        folder = work / self.scale.name / "probes" / f"{self.key.replace('/', '--')}-{digest}"
+        return work / self.scale.name / "probes" / f"{self.key.replace('/', '--')}-{digest}"
+
+    def run(self, results: Path, work: Path, *, keep: bool) -> None:
+        """Run it, or go on with it, and copy figure and record to the results, the record last."""
+        folder = self.work_folder(work)
         drawn = probe(dataclasses.replace(self.config, out=str(folder)))
         for path in drawn:
             with atomic_file(self.folder(results) / path.name) as file:

@@ -1,6 +1,6 @@
 """What the records say, in the README and in docs/weights.md: written between markers, so that the pages cannot say what they do not.
 
-    python -m paced_exp.reproduce.readme [--results results] [--page README.md] [--weights docs/weights.md]
+    python -m paced_exp.reproduce.readme [--results results] [--page README.md] [--weights docs/weights.md] [--badges figures/out/badges.svg]
 
 Everything between `<!-- claims:begin -->` and `<!-- claims:end -->` of the README, and between `<!-- advice:begin -->` and
 `<!-- advice:end -->` of docs/weights.md, is replaced; the rest of the pages is left alone.
@@ -14,6 +14,7 @@ from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.core.json_files import write_atomically
 from paced_exp.reproduce.advice import advice
+from paced_exp.reproduce.badges import badges
 from paced_exp.reproduce.cells import planned_seeds
 from paced_exp.reproduce.claims import Claim
 from paced_exp.reproduce.findings import Finding, Outcome
@@ -31,6 +32,7 @@ BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"
 ADVICE_BEGIN, ADVICE_END = "<!-- advice:begin -->", "<!-- advice:end -->"
 WIDTH = 160
 MODELS = "Models of a million parameters on short arithmetic; larger models may differ."
+UNITS = "A point is a percentage point of accuracy; brackets hold 95 % intervals."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,17 +42,20 @@ class ReadmeConfig(RecordsOptions):
     Attributes:
         page: the page with the markers of the claims
         weights: the page with the markers of the advice
+        badges: the picture of the README's badges, which is replaced
     """
 
     page: Path = Path("README.md")
     weights: Path = Path("docs/weights.md")
+    badges: Path = Path("figures/out/badges.svg")
 
 
 def block(results: Results) -> str:
     """What stands between the README's markers, from the records alone."""
     desk = scale_named(DESK.name, results.folder)  # with its measured kernels
+    seeds = planned_seeds(desk, main_table(2, "distillation"))
     parts = [
-        f"**What we found.** {MODELS} The table has 95 % intervals; distillation ran with {planned_seeds(desk, main_table(2, 'distillation'))} seeds.",
+        f"**What we found.** {MODELS} Distillation on the teacher's responses, {seeds} seeds. {UNITS}",
         _items(findings(results, desk)),
         f"**Should I use it?** {use(results, desk)} Numbers: [docs/weights.md](docs/weights.md#should-i-use-it).",
         _table(outcomes(results, desk)),
@@ -74,7 +79,7 @@ def _table(found: Sequence[Outcome]) -> str:
     for outcome in found:
         if not outcome.primary:
             continue
-        title = f"{outcome.claim.id}: {outcome.claim.short}"
+        title = f"{outcome.claim.id}{' (ours)' if outcome.claim.statement else ''}: {outcome.claim.short}"
         if all(finding.value is None for finding in outcome.primary):
             waiting.append(title)
             continue
@@ -121,6 +126,7 @@ def main(config: ReadmeConfig) -> None:
         if not path.is_file():
             raise UserError(f"`{option}` {path} is not a file; name the page that has the markers {' and '.join(markers)}")
         written[path] = between(path.read_text(encoding="utf-8"), text, f"`{option}` {path}", markers)
+    written[config.badges] = badges(outcomes(results, scale_named(DESK.name, results.folder)))
     for path, text in written.items():
         write_atomically(path, text)
         print(path)

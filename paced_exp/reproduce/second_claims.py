@@ -72,7 +72,7 @@ SECOND_CLAIMS = (
     ),
     Claim(
         "C3",
-        "PACED beats both AKL and the hard filter",
+        "PACED beats both AKL and the hard filter (half the updates)",
         (
             _both(
                 "C3.both",
@@ -104,7 +104,7 @@ SECOND_CLAIMS = (
     ),
     Claim(
         "C5",
-        "forward, then reverse is best",
+        "forward KL, then reverse KL, is best",
         (
             _both(
                 "C5.schedules",
@@ -119,13 +119,13 @@ SECOND_CLAIMS = (
     ),
     Claim(
         "C6",
-        "reverse, then forward is worse",
+        "reverse KL first is worse",
         (difference("C6.order", "forward–reverse − reverse–forward", _ORDER, "forward-reverse", "reverse-forward"),),
         2,
     ),
     Claim(
         "C7",
-        "half and half is best",
+        "half of the updates for each KL is best",
         (_both("C7.share", "50 % − 25 %, and 50 % − 75 % (the smaller)", _SHARE, "forward-reverse", "25", "75"),),
         2,
     ),
@@ -166,13 +166,13 @@ SECOND_CLAIMS = (
     ),
     Claim(
         "C11",
-        "it holds for another family",
+        "C2 holds for another architecture",
         (difference("C11.llama", "Llama, one pass: PACED − unweighted", "llama-one-pass", "paced", "uniform"),),
         2,
     ),
     Claim(
         "R",
-        "the gain depends on the regime",
+        "PACED gains more in one pass than in many",
         (
             _change(
                 "R.regime",
@@ -189,7 +189,7 @@ SECOND_CLAIMS = (
     ),
     Claim(
         "A",
-        "weights aligned with accuracy beat p(1−p)",
+        "weights by a gradient's effect on accuracy beat p(1−p)",
         (
             difference("A.aligned", "one pass: aligned − PACED", ONE, "aligned", "paced"),
             _exploratory("A.uniform", "one pass: aligned − unweighted", ONE, "aligned", "uniform"),

@@ -170,7 +170,7 @@ class UpdateOptions(Options):
         rollout_every: number of updates that share one set of the student's rollouts; 1 is strictly on-policy
         checkpoint_every: updates between checkpoints
         precision: float32, or bf16 (autocast; weights and updates stay in float32)
-        report_to: none, tensorboard or wandb
+        report_to: tracker that the scalars of each update go to: none, tensorboard, wandb or trackio; WANDB_MODE=offline and trackio keep them here
         training_arguments: JSON object of further transformers.TrainingArguments, such as {"fsdp": "full_shard"}
     """
 
@@ -188,7 +188,7 @@ class UpdateOptions(Options):
     rollout_every: int = 8
     checkpoint_every: int = 50
     precision: Literal["float32", "bf16"] = "float32"
-    report_to: Literal["none", "tensorboard", "wandb"] = "none"
+    report_to: Literal["none", "tensorboard", "wandb", "trackio"] = "none"
     training_arguments: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:

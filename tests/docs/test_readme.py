@@ -63,8 +63,8 @@ def test_the_verdicts_are_those_of_the_records() -> None:
         "run: make claims"
     )
     judged = json.loads((ROOT / "results" / "claims.json").read_text())["scales"]
-    lines = re.findall(r"^\| (\w+: [^|]+) \| ([^|]+) \| ([^|]+) \|$", text.split(readme.BEGIN)[1].split(readme.END)[0], re.M)
-    rows = {title.split(":")[0]: verdict for titles, verdict, _ in lines for title in titles.split("; ")}
+    lines = re.findall(r"^\| (\w+(?: \(ours\))?: [^|]+) \| ([^|]+) \| ([^|]+) \|$", text.split(readme.BEGIN)[1].split(readme.END)[0], re.M)
+    rows = {title.split(":")[0].removesuffix(" (ours)"): verdict for titles, verdict, _ in lines for title in titles.split("; ")}
     assert rows == {claim["id"]: claim["verdict"] for claim in judged["desk"] if claim["verdict"] is not None}
     waiting = [titles for titles, _, measured in lines if measured == "not run yet"]
     assert len(waiting) <= 1 and all(measured.count("[") == 1 for _, _, measured in lines if measured != "not run yet")
@@ -72,7 +72,7 @@ def test_the_verdicts_are_those_of_the_records() -> None:
 
 def test_a_page_without_its_markers_is_left_alone(tmp_path: Path) -> None:
     page, weights = tmp_path / "page.md", tmp_path / "weights.md"
-    argv = ["--results", str(tmp_path), "--page", str(page), "--weights", str(weights)]
+    argv = ["--results", str(tmp_path), "--page", str(page), "--weights", str(weights), "--badges", str(tmp_path / "badges.svg")]
     empty = f"before\n{readme.ADVICE_BEGIN}\nold\n{readme.ADVICE_END}\nafter\n"
     for text in ("no markers", f"{readme.END} {readme.BEGIN}", f"{readme.BEGIN} {readme.BEGIN} {readme.END}"):
         page.write_text(text)

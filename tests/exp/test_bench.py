@@ -1,5 +1,7 @@
 """The benchmark's clockwork: ratios by hand, peak memory of known tensors, and a record that its figure can draw."""
 
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,9 @@ from bench.timing import interleaved, ratios
 from figures.bench_gradients import main as draw
 from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_json
+from paced_exp.gradients.engine import PerProblemGradients
+from paced_exp.losses.fused_loss import FusedLoss
+from paced_exp.losses.heads import plain_head
 
 
 def test_ratios_by_hand() -> None:
@@ -37,17 +42,72 @@ def test_peak_is_what_was_held_at_once() -> None:
     assert peak_bytes(function) == 4 * ((1 << 20) + (1 << 19))
 
 
+DATTRI = find_spec("dattri_llm") is not None
+WITHOUT = [] if DATTRI else ["--without-dattri"]
+TINY = {
+    "vocab_size": 60,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "intermediate_size": 24,
+}
+
+
+@pytest.fixture
+def small_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model of the large vocabulary in a few kilobytes."""
+    monkeypatch.setattr(subjects, "_SMOL", {**subjects._SMOL, **TINY})
+
+
+@pytest.mark.usefixtures("small_large")
 def test_a_small_run_writes_a_record_that_the_figure_draws(tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     try:
-        gradients.main(["--problems", "6", "--sizes", "0.1", "--out", str(tmp_path / "record.json")])
+        gradients.main(["--problems", "6", "--sizes", "0.1", "135", *WITHOUT, "--out", str(tmp_path / "record.json")])
     finally:
         torch.set_num_threads(threads)
     record = read_json(tmp_path / "record.json")
-    assert {row["contender"] for row in record["time"]} == {row["contender"] for row in record["memory"]} == set(subjects.CONTENDERS)
+    for size in ("0.1", "135"):
+        for kind in ("time", "memory"):
+            found = {row["contender"] for row in record[kind] if row["size"] == size}
+            assert found == set(subjects.contenders_of(size, not DATTRI)) and len(found) >= 4
     assert all(row["seconds"] > 0 for row in record["time"])
     draw(["--record", str(tmp_path / "record.json"), "--out", str(tmp_path)])
     assert (tmp_path / "bench_gradients.pdf").exists()
+
+
+@pytest.mark.usefixtures("small_large")
+@pytest.mark.parametrize("size", ["0.1", "135"])
+def test_engine_and_loop_measure_the_same_norms(size: str) -> None:
+    vocabulary = subjects.tokenizer()
+    (batch,) = subjects.batches_of(size, 4, vocabulary)
+    norms = [value**0.5 for value in subjects.loop(subjects.model_of(size, vocabulary))(batch)]
+    for dense in (False, True):
+        engine = PerProblemGradients(model := subjects.model_of(size, vocabulary))
+        fused = FusedLoss(subjects.LOSS, plain_head(model, "student"))
+        loss = subjects.LOSS if dense else partial(fused, gradients=engine.head(model.lm_head))
+        engine.accumulate(4, partial(loss, model, subjects.collated(model, batch), None))
+        np.testing.assert_allclose(engine.sums().norms_squared ** 0.5, norms, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing:UserWarning")  # its hook on the embedding, whose input is tokens
+@pytest.mark.parametrize("tied", [False, True])
+def test_dattri_measures_the_same_norms_of_untied_parameters_alone(tied: bool) -> None:
+    dattri = pytest.importorskip("bench.dattri_norms", reason="dattri-llm is not installed; install the bench extra to compare with it")
+    vocabulary = subjects.tokenizer()
+    (batch,), model = subjects.batches_of("0.1", 5, vocabulary), subjects.model_of("0.1", vocabulary)
+    if not tied:
+        model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+    found = dattri.norms_by_dattri(model, subjects.losses)(batch).numpy()
+    ratio = found / np.array(subjects.loop(model)(batch))
+    assert (np.abs(ratio - 1).max() < 1e-4) != tied
+
+
+@pytest.mark.skipif(DATTRI, reason="dattri-llm is installed")
+def test_without_dattri_the_command_says_what_to_do() -> None:
+    with pytest.raises(UserError, match=r"dattri-llm is not installed; install the bench extra .* or give --without-dattri"):
+        gradients.main(["--problems", "6", "--sizes", "0.1"])
 
 
 @pytest.mark.parametrize("arguments", [["--sizes", "7"], ["--problems", "1"]])

@@ -197,7 +197,7 @@ def refused(argv: list[str]) -> str:
         ({"pass-rates": "nowhere.parquet"}, "nowhere.parquet does not exist"),
         ({"references": "nowhere"}, "--references nowhere has no references.json"),
         ({"epochs": 2}, "--steps 6 and --epochs 2 both say how long to train; give one of them"),
-        ({"report-to": "paper"}, "--report-to paper is not known; known: none, tensorboard, wandb"),
+        ({"report-to": "paper"}, "--report-to paper is not known; known: none, tensorboard, wandb, trackio"),
     ],
 )
 def test_bad_options_are_refused_in_one_line(options: dict[str, Any], message: str, models: Path, source: Path, tmp_path: Path) -> None:

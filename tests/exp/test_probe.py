@@ -11,8 +11,12 @@ import pytest
 import torch
 
 from paced_exp import snr_probe
+from paced_exp.core.errors import UserError
 from paced_exp.data.sources import load_problems
+from paced_exp.losses.problem_loss import ProblemLoss
 from paced_exp.models.loading import LoadedModel, load_model
+from paced_exp.probe.config import ProbeConfig
+from paced_exp.probe.measurement import load_sums, loss_of
 from paced_exp.probe.verdict import words
 from paced_exp.rollouts.pass_rates import read_pass_rates
 from paced_exp.rollouts.references import read_references
@@ -127,6 +131,30 @@ def test_the_size_of_gradient_batches_does_not_matter(models: Path, problems: Pa
     snr_probe.main(arguments(models, problems, tmp_path / "run", **{"batch-tokens": 1}))
     for one, other in zip(record_of(tmp_path / "run")["bins"], record_of(whole)["bins"], strict=True):
         assert one["snr_squared"] == pytest.approx(other["snr_squared"], rel=1e-8)
+
+
+@pytest.mark.parametrize("options", [{"loss": "dense"}, {"checkpointing": "true"}], ids=str)
+def test_the_dense_loss_and_recomputing_give_the_same_gradients(
+    models: Path, problems: Path, whole: Path, tmp_path: Path, options: dict[str, str]
+) -> None:
+    """The default, which `whole` was made with, takes the fused loss."""
+    assert record_of(whole)["config"]["loss"] == "fused"
+    snr_probe.main(arguments(models, problems, tmp_path / "run", **{"rollouts-from": whole, **options}))
+    for index in range(BINS):
+        one, other = (load_sums(folder / "gradients" / f"bin-{index:03d}.npz") for folder in (tmp_path / "run", whole))
+        np.testing.assert_allclose(one.norms_squared, other.norms_squared, rtol=1e-8)
+        np.testing.assert_allclose(one.sketches, other.sketches, rtol=1e-4, atol=1e-6)
+        assert one.sum_norm_squared == pytest.approx(other.sum_norm_squared, rel=1e-8)
+
+
+def test_a_head_that_is_not_plain_needs_the_dense_loss(models: Path) -> None:
+    student, teacher = (load_model(str(models / name), device="cpu", dtype="float64") for name in ("student", "teacher"))
+    for whose, model in (("student", student.model), ("teacher", teacher.model)):
+        model.lm_head.forward = model.lm_head.forward  # an instance's own, as what wraps a layer sets
+        with pytest.raises(UserError, match=f"`loss` fused needs a plain linear head, and the {whose}'s .*; give `loss` dense"):
+            loss_of(ProbeConfig(), student, teacher)
+        assert isinstance(loss_of(ProbeConfig(loss="dense"), student, teacher)[0], ProblemLoss)
+        del model.lm_head.forward
 
 
 def test_killed_at_every_stage_the_run_ends_with_the_same_record(models: Path, problems: Path, whole: Path, tmp_path: Path) -> None:

@@ -223,11 +223,28 @@ def test_nemo_rl_s_rows_are_messages_with_their_weight(problems: Path) -> None:
     )
 
 
+def test_slime_s_rows_have_the_weight_in_their_metadata(problems: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ids, k = [row["id"] for row in sums()], [i % 9 for i in range(len(sums()))]
+    out = problems.parent / "train.jsonl"
+    main([counted(problems.parent, ids, k), "--format", "slime", *BAYES, "--problems", str(problems), "--out", str(out)])
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    weights = weights_of(np.array(k), np.full(len(k), 8), estimator="empirical_bayes").in_training
+    assert rows == [
+        {
+            "prompt": [{"role": "user", "content": problem["prompt"]}],
+            "label": problem["answer"],
+            "metadata": {"problem_id": problem["id"], "paced_weight": pytest.approx(weight)},
+        }
+        for problem, weight in zip(sums(), weights, strict=True)
+    ]
+    assert f"effective number {weights.sum() ** 2 / (weights**2).sum():.1f}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--out", "a"], "--format None is not known; known: prime-rl, verl, nemo-rl"),
-        (["--format", "slime", "--out", "a"], "--format slime is not known; known: prime-rl, verl, nemo-rl"),
+        (["--out", "a"], "--format None is not known; known: prime-rl, verl, nemo-rl, slime"),
+        (["--format", "areal", "--out", "a"], "--format areal is not known; known: prime-rl, verl, nemo-rl, slime"),
         (["--format", "verl"], "--out must be given: the file to write"),
         (["--format", "prime-rl", "--out", "a.toml"], "-K must be given: the group_size of the training"),
         (["--format", "prime-rl", "-K", "0", "--out", "a.toml"], "-K 0 must be at least 1"),

@@ -17,7 +17,7 @@ from paced_exp.reproduce.budget import cost_of
 from paced_exp.reproduce.c1 import DECIDING, PROBE_STEPS, probe_findings, probe_records
 from paced_exp.reproduce.cells import cell_of
 from paced_exp.reproduce.grids import BY_NAME
-from paced_exp.reproduce.probes import ROBUSTNESS, probes_of
+from paced_exp.reproduce.probes import PROBE_TABLES, ROBUSTNESS, probes_of
 from paced_exp.reproduce.run_cell import run_task
 from paced_exp.reproduce.scales import DESK_V1, SCALES, Scale
 from paced_exp.training.config import DistillConfig
@@ -146,6 +146,29 @@ def test_every_scale_probes_its_own_pair_with_its_own_training(name: str) -> Non
             trained = {**configs.defaults(DistillConfig), **(probe.config.training or {})}
             assert trained["learning_rate"] == setup.learning_rate and trained["batch"] == scale.shared["batch"]
         assert cost_of(probe, scale).seconds(scale) > 0
+
+
+def test_the_loss_is_in_no_key_and_that_which_made_the_records_is_pinned(scale: Scale, ran: Path, tmp_path: Path) -> None:
+    """So runs from before there was a choice are found. Fused and dense differ by rounding; larger scales have no records."""
+    before = {
+        "desk": {
+            "snr_ranges/qwen3": "6b01300330",
+            "snr_ranges/llama": "3cd6563b01",
+            "aligned": "426a7cfd98",
+            "aligned_later": "b22f438ff7",
+        },
+        "desk-v1": {"snr_probe": "2b08961544", "snr_verdict/qwen3": "9e62770d63", "snr_robustness/k40": "db58b75cc9"},
+    }
+    for name, digests in before.items():
+        probes = {probe.key: probe for table in PROBE_TABLES for probe in probes_of(SCALES[name], table)}
+        assert {probe.config.loss for probe in probes.values()} == {"dense"}
+        for key, digest in digests.items():
+            assert probes[key].work_folder(tmp_path).name == f"{key.replace('/', '--')}-{digest}"
+    assert {probe.config.loss for probe in probes_of(SCALES["paper"])} == {"fused"}
+    (probe,) = probes_of(scale)
+    other = dataclasses.replace(probe, config=dataclasses.replace(probe.config, loss="fused", checkpointing=True))
+    assert other.work_folder(tmp_path) == probe.work_folder(tmp_path)
+    assert other.record(ran / "results") == probe.record(ran / "results")
 
 
 def test_fresh_rollouts_are_part_of_the_cost() -> None:
