@@ -101,7 +101,7 @@ def time(record: Row) -> list[Row]:
 
 
 PARTS = {
-    "gradients": Part("bench.gradients", ("--problems", "250", "1000"), 150, gradients),
+    "gradients": Part("bench.gradients", ("--problems", "100", "500", "--sizes", "0.8"), 120, gradients),
     "distill": Part("bench.distill", ("--problems", "256"), 60, distill),
     "fused": Part("bench.fused", ("--tokens", "384", "--rounds", "2"), 210, fused),
     "rollouts": Part("bench.rollouts", ("--engines", "hf", "generate", "--limit", "100"), 60, rollouts),
