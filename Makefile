@@ -16,7 +16,7 @@ MUTATION_PY := $(CURDIR)/$(MUTATION_VENV)/bin/python
 MUTATION := runs/mutation
 
 .DEFAULT_GOAL := help
-.PHONY: help setup smollm2 plan attack coverage probe probe-smoke verify figures bench bench-vllm test test-portable test-vllm test-verl lint lab mutation lock lock-vllm clean tables claims paper docs report reproduce-smoke
+.PHONY: help setup smollm2 plan attack coverage probe probe-smoke verify figures bench bench-full bench-vllm test test-portable test-vllm test-verl lint lab mutation lock lock-vllm clean tables claims paper docs report reproduce-smoke
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -79,13 +79,20 @@ reproduce-smoke: $(INSTALLED)  ## every grid at a tiny budget, end to end: minut
 	$(PY) -m paced_exp.reproduce.claims_page --scale smoke --results $(SMOKE)/results --out $(SMOKE)/claims.md --latex $(SMOKE)/tables
 	$(PY) -m figures --scale smoke --results $(SMOKE)/results --out $(SMOKE)/figures
 
-bench: $(INSTALLED)  ## ratios to peers, each measured in one run: per-problem gradients; distillation steps; the fused loss; rollouts by hf and vllm, and beside other work; the store
+bench: $(INSTALLED)  ## ratios to peers, each measured in one run, in one table: a quarter of an hour on two cores
+	$(PY) -m bench
+
+bench-full: $(INSTALLED)  ## the same benchmarks at full size, a record each in results/bench: an hour
 	$(PY) -m bench.gradients
 	$(PY) -m figures.bench_gradients --out results/bench
 	$(PY) -m bench.distill
 	$(PY) -m bench.fused
 	$(PY) -m bench.store
 	$(PY) -m bench.busy
+	$(PY) -m paced_exp.rollout --limit 1500 -K 64 --out runs/bench-k64
+	$(PY) -m bench.adaptive runs/bench-k64
+	$(PY) -m bench.time
+	$(PY) -m figures.bench_time --out results/bench
 	$(MAKE) bench-vllm
 
 bench-vllm: $(VLLM_INSTALLED)  ## rollouts a second of the hf and vllm engines on the same problems

@@ -1,14 +1,13 @@
 """The options of rollouts for pass rates."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from paced_exp.core.errors import UserError
 from paced_exp.core.options import RunOptions
 from paced_exp.data.options import LimitedProblemOptions
 from paced_exp.rollouts.options import BatchedEngineOptions, StudentOptions
 from paced_exp.rollouts.shards import Shard
-from paced_exp.rollouts.stopping import LARGEST_K, parse_law
+from paced_exp.rollouts.stopping import Adaptive, check_adaptive, parse_law
 
 KIND = "rollout"
 
@@ -25,7 +24,7 @@ class RolloutConfig(StudentOptions, LimitedProblemOptions, BatchedEngineOptions,
     """
 
     out: str = "runs/rollout"
-    adaptive: Literal["off", "mean", "largest"] = "off"
+    adaptive: Adaptive = "off"
     law: str | None = None
     shard: str | None = None
 
@@ -35,8 +34,7 @@ class RolloutConfig(StudentOptions, LimitedProblemOptions, BatchedEngineOptions,
             parse_law(self.law)
             if self.adaptive == "off":
                 raise UserError(f"`law` {self.law} only applies to `adaptive` mean and largest; leave it out, or take one of these")
-        if self.adaptive != "off" and not 2 <= self.K <= LARGEST_K:
-            raise UserError(f"`adaptive` {self.adaptive} needs `K` from 2 to {LARGEST_K}, not {self.K}")
+        check_adaptive(self.adaptive, self.K)
         if self.shard is not None:
             Shard.parse(self.shard)
             if self.adaptive != "off" and self.law is None:

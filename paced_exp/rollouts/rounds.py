@@ -14,23 +14,21 @@ from paced_exp.rollouts.engine import Sampling
 from paced_exp.rollouts.stopping import Stopping, first_rollouts
 from paced_exp.rollouts.store import ChunkStore
 
-Roll = Callable[[Sequence[Problem], Sampling, ChunkStore], object]
+Roll = Callable[[Sequence[Problem], Sampling], ChunkStore]
 
 
 def roll_in_rounds(
     problems: Sequence[Problem],
     sampling: Sampling,
-    open_store: Callable[[int], ChunkStore],
     stopping_of: Callable[[tuple[np.ndarray, np.ndarray]], Stopping],
     roll: Roll,
 ) -> tuple[list[ChunkStore], Stopping]:
     """Roll out `problems` round by round, each round into a store of its own, until the rule stops all.
 
-    open_store: the store of the round that begins with this sample. stopping_of: the rule, from k and n of the first round. roll: rolls out
-    those of its problems that the store lacks. After a kill the same call continues, since what a round rolls out follows from the rounds before.
+    stopping_of: the rule, from k and n of the first round. roll: returns the store of the round that begins with sample `first` of what is asked,
+    after rolling out the problems that it lacked. After a kill the same call continues, since what a round rolls out follows from the rounds before.
     """
-    stores = [open_store(0)]
-    roll(problems, replace(sampling, samples=first_rollouts(sampling.samples)), stores[0])
+    stores = [roll(problems, replace(sampling, samples=first_rollouts(sampling.samples)))]
     passes = np.zeros(len(problems), dtype=np.int64)
     rolled = np.zeros(len(problems), dtype=np.int64)
     _count(stores[0], problems, passes, rolled)
@@ -43,8 +41,7 @@ def roll_in_rounds(
         ]
         if not chosen:
             break
-        stores.append(open_store(start))
-        roll([problems[place] for place in chosen], replace(sampling, samples=end - start, first=start), stores[-1])
+        stores.append(roll([problems[place] for place in chosen], replace(sampling, samples=end - start, first=start)))
         _count(stores[-1], problems, passes, rolled)
     return stores, stopping
 

@@ -23,7 +23,7 @@ from paced_exp.rollouts.engine import Sampling
 from paced_exp.rollouts.engines import Engines
 from paced_exp.rollouts.finished import Finished, problems_hash
 from paced_exp.rollouts.pass_rates import Fingerprint, read_pass_rates
-from paced_exp.rollouts.rounds import roll_in_rounds
+from paced_exp.rollouts.rounds import Roll, roll_in_rounds
 from paced_exp.rollouts.shards import Shard
 from paced_exp.rollouts.stopping import Law, Stopping, parse_law
 from paced_exp.rollouts.store import ChunkStore
@@ -57,7 +57,8 @@ def _roll_out(config: RolloutConfig, run: RunFolder) -> dict[str, Any]:
 
     with grading.Grader() as grader:
 
-        def roll(chosen: Sequence[Problem], asked: Sampling, store: ChunkStore) -> None:
+        def roll(chosen: Sequence[Problem], asked: Sampling) -> ChunkStore:
+            store = ChunkStore(run.path, store_name(asked.first))
             made = collect(chosen, student, engine, grader, store, asked, watch=lambda *counts: bar.watch(*counts))
             if asked.first == 0:
                 # The folder is created only now: a refused command leaves none, so the corrected command can use the same name.
@@ -70,30 +71,27 @@ def _roll_out(config: RolloutConfig, run: RunFolder) -> dict[str, Any]:
                 for rows in made:
                     session["rollouts"] += len(rows)
                     session["tokens"] += sum(len(row["token_ids"]) for row in rows)
+            return store
 
         began = time.perf_counter()
-        stores, stopping = _stores(config, run, problems, sampling, roll)
+        stores, stopping = _stores(config, problems, sampling, roll)
         seconds = time.perf_counter() - began
     finished = Finished(config, problems, stores, fingerprint, stopping, len(long.skipped))
     # Of the session that finished the run only, not of earlier ones that were interrupted.
     return finished.write(run.path, {**session, "seconds": round(seconds, 3)})
 
 
-def _stores(
-    config: RolloutConfig, run: RunFolder, problems: Sequence[Problem], sampling: Sampling, roll: Any
-) -> tuple[list[ChunkStore], Stopping | None]:
+def _stores(config: RolloutConfig, problems: Sequence[Problem], sampling: Sampling, roll: Roll) -> tuple[list[ChunkStore], Stopping | None]:
     """The stores with all rollouts, and the rule by which they were stopped, if they were."""
     criterion = config.adaptive
     if criterion == "off":
-        store = ChunkStore(run.path, "rollouts")
-        roll(problems, sampling, store)
-        return [store], None
+        return [roll(problems, sampling)], None
     law: Law | None = None if config.law is None else parse_law(config.law)
 
     def stopping_of(counts: tuple[np.ndarray, np.ndarray]) -> Stopping:
         return Stopping.of(criterion, config.K, config.seed, law, counts)
 
-    return roll_in_rounds(problems, sampling, lambda first: ChunkStore(run.path, store_name(first)), stopping_of, roll)
+    return roll_in_rounds(problems, sampling, stopping_of, roll)
 
 
 def store_name(first: int) -> str:

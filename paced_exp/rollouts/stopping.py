@@ -1,6 +1,6 @@
 """When to stop rolling out a problem: as soon as its weight is certain.
 
-The rule (`paced_theory.stopping`) makes weights p(1-p) by empirical Bayes as exact as K rollouts for every problem would, on average or at worst.
+The rule (`paced_theory.stopping`) makes weights by empirical Bayes as exact as K rollouts for every problem would, on average or at worst.
 It needs the law of pass rates. Unless that is given, it is the Beta law of highest likelihood for the first rollouts, of which every problem has
 equally many.
 """
@@ -16,6 +16,7 @@ from paced_theory.estimation import fit_beta_prior
 from paced_theory.stopping import StoppingRule, as_exact_as, unbiased_rate
 
 Criterion = Literal["mean", "largest"]
+Adaptive = Literal["off", "mean", "largest"]  # the option: a criterion, or K rollouts for all
 Law = tuple[float, float]
 
 LARGEST_K = 1024  # a rule's table has (4 K)^2 states
@@ -33,13 +34,19 @@ def parse_law(text: str) -> Law:
     return a, b
 
 
+def check_adaptive(adaptive: Adaptive, K: int) -> None:
+    """Raise `UserError` for a K that a rule cannot be made for."""
+    if adaptive != "off" and not 2 <= K <= LARGEST_K:
+        raise UserError(f"`adaptive` {adaptive} needs `K` from 2 to {LARGEST_K}, not {K}")
+
+
 @dataclass(frozen=True)
 class Stopping:
     """When to stop rolling out a problem.
 
     criterion, K: weights as exact as from K rollouts for all, in the `mean` or in the `largest` error. first: rollouts that every problem gets.
     law: (a, b) of the Beta law of pass rates. law_from: where it is from, in words. seed: of the run, for the few states in which the rule
-    divides problems at random.
+    divides problems at random. exponents: (i, j) of the weights p^i (1-p)^j that are to be exact.
     """
 
     criterion: Criterion
@@ -49,9 +56,18 @@ class Stopping:
     law_from: str
     seed: int
     rule: StoppingRule
+    exponents: tuple[float, float] = (1.0, 1.0)
 
     @classmethod
-    def of(cls, criterion: Criterion, K: int, seed: int, law: Law | None, counts: tuple[np.ndarray, np.ndarray]) -> "Stopping":
+    def of(
+        cls,
+        criterion: Criterion,
+        K: int,
+        seed: int,
+        law: Law | None,
+        counts: tuple[np.ndarray, np.ndarray],
+        exponents: tuple[float, float] = (1.0, 1.0),
+    ) -> "Stopping":
         """The rule for problems with these `counts` of first rollouts, k and n (problems,)."""
         known, law_from = law, "given"
         if known is None:
@@ -59,7 +75,9 @@ class Stopping:
                 known, law_from = fit_beta_prior(*counts), "fitted to the first rollouts"
             except ValueError:  # all passed, or none
                 known, law_from = (1.0, 1.0), "uniform, since the first rollouts all passed or all failed"
-        return cls(criterion, K, first_rollouts(K), known, law_from, seed, as_exact_as(K, criterion, first=first_rollouts(K), prior=known))
+        first, (alpha, beta) = first_rollouts(K), exponents
+        rule = as_exact_as(K, criterion, first=first, alpha=alpha, beta=beta, prior=known)
+        return cls(criterion, K, first, known, law_from, seed, rule, exponents)
 
     @property
     def looks(self) -> list[int]:
@@ -88,6 +106,7 @@ class Stopping:
             "criterion": self.criterion,
             "as_exact_as": self.K,
             "first": self.first,
+            "exponents": list(self.exponents),
             "law": list(self.law),
             "law_from": self.law_from,
             "rollouts": int(n.sum()),

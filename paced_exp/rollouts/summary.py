@@ -51,6 +51,15 @@ def summary(rates: pd.DataFrame, sources: Sequence[str]) -> dict[str, Any]:
     return {"sources": rows, "fifths": dict(zip(FIFTHS, fifths.tolist(), strict=True))}
 
 
+def saved_line(saved: dict[str, Any]) -> str:
+    """What stopping early saved, from `Stopping.record`."""
+    law = ", ".join(f"{value:.2f}" for value in saved["law"])
+    return (
+        f"stopped early ({saved['criterion']}): {saved['rollouts']} rollouts where K = {saved['as_exact_as']} for all has {saved['rollouts_of_k_for_all']}, "
+        f"{saved['saved_share']:.1%} fewer; theory expects {saved['saved_share_expected']:.1%} under the law Beta({law}), {saved['law_from']}"
+    )
+
+
 def table(record: dict[str, Any]) -> str:
     """The record as a table for the terminal."""
     width = max(len(row["source"]) for row in record["sources"])
@@ -66,11 +75,7 @@ def table(record: dict[str, Any]) -> str:
         )
     lines.append("problems by pass rate: " + ", ".join(f"{name}: {count}" for name, count in record["fifths"].items()))
     if saved := record.get("adaptive"):
-        law = ", ".join(f"{value:.2f}" for value in saved["law"])
-        lines.append(
-            f"stopped early ({saved['criterion']}): {saved['rollouts']} rollouts where K = {saved['as_exact_as']} for all has {saved['rollouts_of_k_for_all']}, "
-            f"{saved['saved_share']:.1%} fewer; theory expects {saved['saved_share_expected']:.1%} under the law Beta({law}), {saved['law_from']}"
-        )
+        lines.append(saved_line(saved))
     session = record["session"]
     if session["rollouts"]:
         rate, tokens = session["rollouts"] / session["seconds"], session["tokens"] / session["seconds"]

@@ -8,6 +8,7 @@ from paced_exp.core.errors import UserError
 from paced_exp.core.options import RunOptions
 from paced_exp.data.options import LimitedProblemOptions
 from paced_exp.rollouts.options import EngineOptions, StudentOptions
+from paced_exp.rollouts.stopping import check_adaptive
 from paced_exp.training.options import (
     DA_KD,
     FinalEvaluationOptions,
@@ -49,6 +50,12 @@ class DistillConfig(
     def __post_init__(self) -> None:
         self.positive("temperature")
         super().__post_init__()
+        check_adaptive(self.adaptive, self.K)
+        again = self.recompute.isdigit() or (self.recompute == "stages" and len(parse_stages(self.stages)) > 1)
+        if self.adaptive != "off" and self.pass_rates is not None and not again:
+            raise UserError(
+                f"`adaptive` {self.adaptive} has no effect with `pass_rates` {self.pass_rates}, as none are measured in this run; leave one of them out"
+            )
         if self.weight_by == "sampling":
             for name, allowed in (("regime", "multi-pass"), ("accounting", "equal-updates")):
                 if (value := getattr(self, name)) != allowed:

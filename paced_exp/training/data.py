@@ -13,7 +13,7 @@ from paced_exp.losses.alignment import Row
 from paced_exp.models.loading import LoadedModel
 from paced_exp.rollouts.reference_sources import ReferenceSource, SampledReferences, WorkedSolutions
 from paced_exp.training.config import STEPS, DistillConfig
-from paced_exp.training.counts import Counts, counts_of
+from paced_exp.training.counts import Measured, replaced
 from paced_exp.training.da_kd import da_kd_weights
 from paced_exp.training.inputs import recipe_of
 from paced_exp.training.masks import parse_mask
@@ -47,9 +47,9 @@ class BatchOptions:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a segment trains on: the counts k and K (None if the method needs none), the weights, and the plan."""
+    """What a segment trains on: the pass rates (None if the method needs none), the weights, and the plan."""
 
-    counts: Counts | None
+    measured: Measured | None
     weights: Weights
     plan: Plan
 
@@ -57,7 +57,7 @@ class Prepared:
 class TrainingData:
     """Gives the rows of every update.
 
-    rows, rollouts: for the same problems and student. counts: of that student before training; None if the method needs none.
+    rows, rollouts: for the same problems and student. measured: of that student before training; None if the method needs no pass rates.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class TrainingData:
         rows: RowBuilder,
         references: ReferenceSource,
         rollouts: StudentRollouts,
-        counts: Counts | None,
+        measured: Measured | None,
     ) -> None:
         self.options = options
         self.segments = list(segments)
@@ -75,7 +75,7 @@ class TrainingData:
         self.prepared: list[Prepared] = []
         self._rows = rows
         self._rollouts = rollouts
-        self._counts = counts
+        self._measured = measured
         self._block: tuple[int, list[list[int]]] | None = None
 
     @property
@@ -125,25 +125,23 @@ class TrainingData:
 
     def _next(self, step: int) -> Prepared:
         segment, before, options = self.segments[len(self.prepared)], self.prepared[-1] if self.prepared else None, self.options
-        counts = self._counts if before is None else before.counts
+        measured = self._measured if before is None else before.measured
         cursor = 0 if before is None else before.plan.cursor
         ahead = np.arange(len(self.problems))
-        if segment.recompute and counts is not None and options.given is None and options.weighting.needs_pass_rates:
+        if segment.recompute and measured is not None and options.given is None and options.weighting.needs_pass_rates:
             if options.passing.regime == "one-pass":  # visited and skipped problems do not come again
                 ahead = np.sort(unvisited(len(self.problems), options.seed, cursor))
-            fresh = counts_of(
-                self._rollouts.graded(segment.start, step, ahead.tolist()), [self.problems[index] for index in ahead.tolist()]
-            )
-            counts = _replaced(counts[0], ahead, fresh[0]), _replaced(counts[1], ahead, fresh[1])
-        weights, usable = self._weights(segment, counts, ahead)
+            graded = self._rollouts.graded(segment.start, step, ahead.tolist())
+            measured = measured.replaced(ahead, Measured.of_graded(graded, [self.problems[index] for index in ahead.tolist()]))
+        weights, usable = self._weights(segment, measured, ahead)
         plan = make_plan(segment, weights, options.passing, options.seed, cursor, usable)
         self._check_contexts(segment, plan)
-        return Prepared(counts, weights, plan)
+        return Prepared(measured, weights, plan)
 
-    def _weights(self, segment: Segment, counts: Counts | None, ahead: np.ndarray) -> tuple[Weights, np.ndarray | None]:
+    def _weights(self, segment: Segment, measured: Measured | None, ahead: np.ndarray) -> tuple[Weights, np.ndarray | None]:
         """The weights of a segment, zero for problems that cannot be trained on, and a flag for each problem that can (None if all can).
 
-        ahead: the problems that may still come, all with counts of the same student; the others get weight zero.
+        ahead: the problems that may still come, all with pass rates of the same student; the others get weight zero.
         """
         options, count = self.options, len(self.problems)
         if isinstance(options.given, Weights):
@@ -152,10 +150,10 @@ class TrainingData:
             weights = normalised(np.ones(count))
         else:
             # A method without pass rates gives every problem the same weight, so any counts will do.
-            k, K = counts if counts is not None else (np.zeros(count, dtype=int), np.ones(count, dtype=int))
+            k, K = (np.zeros(count, dtype=int), np.ones(count, dtype=int)) if measured is None else (measured.k, measured.K)
             weights = weigh(options.weighting, k[ahead], K[ahead])
             if len(ahead) < count:
-                weights = normalised(_replaced(np.zeros(count), ahead, weights.values))
+                weights = normalised(replaced(np.zeros(count), ahead, weights.values))
         if segment.stage.source != "references":
             return weights, None
         asked = weights.kept if options.passing.accounting == "equal-updates" else np.arange(count)
@@ -197,22 +195,21 @@ class TrainingData:
         return self._block
 
 
-def _replaced(values: np.ndarray, places: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """A copy of `values` with `new` at `places`."""
-    found = values.copy()
-    found[places] = new
-    return found
-
-
 def make_training_data(
-    config: DistillConfig, rollouts: StudentRollouts, teacher: LoadedModel, counts: Counts | None, given: Weights | str | None = None
+    config: DistillConfig, rollouts: StudentRollouts, teacher: LoadedModel, measured: Measured | None, given: Weights | str | None = None
 ) -> TrainingData:
     """The training data of `config`. With `epochs`, the number of updates depends on how many problems have a positive weight.
 
-    teacher: before training. counts: see `TrainingData`. given: see `BatchOptions`. Raises `UserError` for unsuitable references of another run.
+    teacher: before training. measured: see `TrainingData`. given: see `BatchOptions`. Raises `UserError` for unsuitable references of another run.
     """
     student, problems, weighting = rollouts.student, rollouts.problems, config.weighting()
-    kept = len(given.kept) if isinstance(given, Weights) else len(problems) if counts is None else len(weigh(weighting, *counts).kept)
+    kept = (
+        len(given.kept)
+        if isinstance(given, Weights)
+        else len(problems)
+        if measured is None
+        else len(weigh(weighting, measured.k, measured.K).kept)
+    )
     steps = config.steps or (STEPS if config.epochs is None else max(1, math.ceil(config.epochs * kept / config.batch)))
     references: ReferenceSource = WorkedSolutions(student)
     if config.reference == "teacher":
@@ -230,5 +227,5 @@ def make_training_data(
         RowBuilder(problems, student, teacher, config.teacher_prompt, parse_mask(config.supervise, student.tokenizer.decode)),
         references,
         rollouts,
-        counts,
+        measured,
     )

@@ -9,7 +9,7 @@ from paced_exp.core.json_files import write_atomically
 from paced_exp.evaluation.table import interval_text
 
 CARD = "README.md"
-_METHOD = ("method", "alpha", "beta", "estimate", "K", "stages", "regime", "accounting", "teacher_prompt", "recompute")
+_METHOD = ("method", "alpha", "beta", "estimate", "K", "adaptive", "stages", "regime", "accounting", "teacher_prompt", "recompute")
 _TRAINING = ("learning_rate", "batch", "max_new_tokens", "temperature", "precision", "loss", "seed")
 _ARXIV = "[PACED](https://arxiv.org/abs/2603.11178)"
 

@@ -4,11 +4,14 @@ from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
 from typing import Any, Literal
 
+import numpy as np
+
 from paced_exp.core.errors import UserError
 from paced_exp.core.options import Options
 from paced_exp.evaluation.config import LAB_TIERS
 from paced_exp.losses.divergences import divergence
 from paced_exp.rollouts.options import TeacherOptions
+from paced_exp.rollouts.stopping import Adaptive
 from paced_exp.training.masks import parse_mask
 from paced_exp.training.segments import parse_recompute
 from paced_exp.training.stages import parse_stages
@@ -26,12 +29,14 @@ class WeightingOptions(Weighting):
         weight_by: loss (weights multiply the loss) or sampling (problems are drawn in proportion to their weights)
         pass_rates: pass_rates.parquet of the same student, or your own counts (.jsonl or .csv with problem_id, k and K); measured before training when left out
         recompute: when pass rates are measured again: never, stages (where a new stage begins), or a number (every so many updates)
+        adaptive: stop rollouts for pass rates early where a weight is certain: mean (as exact on average as K for all), largest (none less exact than K's worst), or off
     """
 
     weights: str | None = None
     weight_by: Literal["loss", "sampling"] = "loss"
     pass_rates: str | None = None
     recompute: str = "stages"
+    adaptive: Adaptive = field(default="off", metadata={"omitted": True})  # as `_later`
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -45,6 +50,33 @@ class WeightingOptions(Weighting):
                 raise UserError(f"`pass_rates` {self.pass_rates} has no effect where `weights` is given; give one of them")
             if self.recompute.isdigit():
                 raise UserError(f"`recompute` {self.recompute} has no effect where `weights` is given; leave it out")
+        if self.adaptive != "off":
+            self._check_adaptive()
+
+    def _check_adaptive(self) -> None:
+        if not self.needs_pass_rates:
+            cause = f"`weights` {self.weights}" if self.weights is not None else f"`method` {self.method}"
+            raise UserError(f"`adaptive` {self.adaptive} has no effect with {cause}, which needs no pass rates; leave it out")
+        if len(self._powers) != 1:
+            raise UserError(
+                f"`adaptive` {self.adaptive} cannot tell when a weight of `method` {self.method} is certain, as it is no product of powers of p and 1-p; "
+                "take paced, grpo or focal, or leave it out"
+            )
+        if self.estimate not in ("empirical_bayes", "posterior"):
+            raise UserError(
+                f"`estimate` {self.estimate} does not suit `adaptive` {self.adaptive}: where rollouts stop early, k/K is biased; take empirical_bayes, "
+                "which the rule is made for, or posterior"
+            )
+
+    @property
+    def exponents(self) -> tuple[float, float]:
+        """(i, j) of the weights p^i (1-p)^j that `adaptive` makes exact."""
+        ((_, i, j),) = self._powers
+        return i, j
+
+    @property
+    def _powers(self) -> tuple[tuple[float, float, float], ...]:
+        return self.weighting().kernel(np.full(1, 2)).powers  # K only gives maxrl an order, with which it has several powers
 
     @property
     def needs_pass_rates(self) -> bool:

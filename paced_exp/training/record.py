@@ -9,7 +9,8 @@ import numpy as np
 from paced_exp.models.loading import LoadedModel
 from paced_exp.rollouts.store import ChunkStore
 from paced_exp.training.config import DistillConfig
-from paced_exp.training.segments import Plan
+from paced_exp.training.data import Prepared
+from paced_exp.training.segments import Plan, Segment
 from paced_exp.training.teacher_cache import CachedTeacher
 from paced_exp.training.teachers import matmul_parameters
 from paced_exp.training.trainer import PacedTrainer
@@ -23,7 +24,7 @@ def training_record(config: DistillConfig, trainer: PacedTrainer, teacher: Loade
     """
     data, folder = trainer.data, trainer.data.folder
     lines = [json.loads(line) for line in (folder / "training" / "metrics.jsonl").read_text().splitlines()]
-    data.prepare(data.segments[-1].start)
+    data.prepare(data.segments[-1].end - 1)  # at the end, the student that began the last segment is no more
     cache: dict[str, Any] | None = None
     preparing = 0.0
     for segment in data.segments:
@@ -40,7 +41,8 @@ def training_record(config: DistillConfig, trainer: PacedTrainer, teacher: Loade
                 "start": segment.start,
                 "end": segment.end,
                 "stage": segment.stage.name,
-                "pass_rate": None if prepared.counts is None else float(np.mean(prepared.counts[0] / prepared.counts[1])),
+                "pass_rate": None if prepared.measured is None else float(np.mean(prepared.measured.rates)),
+                **_stopped(segment, prepared),
                 **prepared.weights.summary(),
                 **_visits(prepared.plan),
             }
@@ -59,6 +61,13 @@ def training_record(config: DistillConfig, trainer: PacedTrainer, teacher: Loade
             "seconds": sum(line["seconds"] for line in lines),
         },
     }
+
+
+def _stopped(segment: Segment, prepared: Prepared) -> dict[str, Any]:
+    """What stopping early saved in the measurement at the start of a segment; nothing where none was made or none stopped early."""
+    measured = prepared.measured
+    made = measured is not None and measured.adaptive is not None and (segment.start == 0 or segment.recompute)
+    return {"adaptive": measured.adaptive} if made and measured is not None else {}
 
 
 def _visits(plan: Plan) -> dict[str, int]:

@@ -28,14 +28,14 @@ from paced_exp.rollouts.engines import Engines
 from paced_exp.rollouts.groups import Processes, RunContext
 from paced_exp.training.build import make_trainer
 from paced_exp.training.config import KIND, DistillConfig
-from paced_exp.training.counts import initial_counts
+from paced_exp.training.counts import initial_rates
 from paced_exp.training.data import make_training_data
 from paced_exp.training.inputs import load_inputs
 from paced_exp.training.keeping import make_keeping, rehearsal_problems
 from paced_exp.training.model_card import CARD, write_card
 from paced_exp.training.other_runs import check_other_runs
 from paced_exp.training.record import training_record
-from paced_exp.training.student_rollouts import StudentRollouts
+from paced_exp.training.student_rollouts import Early, StudentRollouts
 from paced_exp.training.teacher_config import TeacherConfig
 
 DONE = "trained.json"  # written after training, so that a run killed in its evaluation does not train again
@@ -69,10 +69,11 @@ def train_run(config: DistillConfig, run: RunFolder) -> dict[str, Any]:
     with grading.Grader() as grader:
         context = RunContext(run.path, engines, grader, processes)
         sampling = Sampling(config.K, config.max_new_tokens, config.temperature, config.seed)
-        rollouts = StudentRollouts(context, inputs.student, inputs.problems, sampling)
+        early = None if config.adaptive == "off" else Early(config.adaptive, config.exponents)
+        rollouts = StudentRollouts(context, inputs.student, inputs.problems, sampling, early)
         with clock("pass rates"):
-            counts = initial_counts(rollouts, config.pass_rates) if config.needs_pass_rates else None
-        data = make_training_data(config, rollouts, inputs.teacher, counts, inputs.weights)
+            measured = initial_rates(rollouts, config.pass_rates) if config.needs_pass_rates else None
+        data = make_training_data(config, rollouts, inputs.teacher, measured, inputs.weights)
         with clock("references and training"):
             keeping = make_keeping(config, context, inputs.student)
             trainer = make_trainer(config, run, data, inputs.teacher, processes, keeping)

@@ -6,8 +6,11 @@ resumes from its last checkpoint. Rollouts made since then are read back, since 
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from paced_exp.core.errors import UserError
 from paced_exp.data.problem import Problem
@@ -17,49 +20,85 @@ from paced_exp.rollouts.collect import graded_rollouts
 from paced_exp.rollouts.engine import Prompt, RolloutEngine, Sampling, Watch, rollout_seed
 from paced_exp.rollouts.groups import RunContext, made_once
 from paced_exp.rollouts.references import vocabulary_of
+from paced_exp.rollouts.rounds import roll_in_rounds
 from paced_exp.rollouts.rows import outside
+from paced_exp.rollouts.stopping import Criterion, Stopping
 from paced_exp.rollouts.store import ChunkStore
 from paced_exp.training.teachers import evaluating
 from paced_exp.training.whole_student import WholeStudent
+
+
+@dataclass(frozen=True)
+class Early:
+    """How rollouts for pass rates stop early: see `Stopping`, for weights p^i (1-p)^j with these exponents (i, j)."""
+
+    criterion: Criterion
+    exponents: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Graded:
+    """Graded rollouts. stores: that hold them. stopping: the rule by which they were stopped early; None for K of every problem."""
+
+    stores: Sequence[ChunkStore]
+    stopping: Stopping | None = None
+
+    def outcomes(self) -> pd.DataFrame:
+        """A row for each rollout: see `ChunkStore.outcomes`."""
+        return pd.concat([store.outcomes() for store in self.stores], ignore_index=True)
 
 
 class StudentRollouts:
     """The rollouts of `student` for `problems`, before and during its training.
 
     sampling: for pass rates before training. Later rollouts use other random streams, and on-policy stages sample one response to each problem.
+    early: how rollouts for pass rates stop early; None for K of every problem.
     """
 
-    def __init__(self, context: RunContext, student: LoadedModel, problems: Sequence[Problem], sampling: Sampling) -> None:
+    def __init__(
+        self, context: RunContext, student: LoadedModel, problems: Sequence[Problem], sampling: Sampling, early: Early | None = None
+    ) -> None:
         self.context = context
         self.student = student
         self.problems = list(problems)
         self.sampling = sampling
+        self.early = early
         self._whole = WholeStudent(student, context.processes)
 
-    def graded(self, made_at: int, now: int, indices: Sequence[int] | None = None) -> ChunkStore:
-        """The K graded rollouts of every problem by the student at update `made_at`; the run is at update `now`.
+    def graded(self, made_at: int, now: int, indices: Sequence[int] | None = None) -> Graded:
+        """The graded rollouts for the pass rates of every problem of the student at update `made_at`; the run is at update `now`.
 
-        indices: only these problems. Raises `UserError` if stored rollouts are damaged or incomplete.
+        They are K of each, or stop early by a rule whose law is fitted to the first of this very student. indices: only these problems.
+        Raises `UserError` if stored rollouts are damaged or incomplete.
         """
         asked = self.problems if indices is None else [self.problems[index] for index in indices]
-        name, ids = f"pass_rate_rollouts-{made_at:06d}", [problem.id for problem in asked]
-        self.require(name, ids, made_at, now)
+        name, early = f"pass_rate_rollouts-{made_at:06d}", self.early
         sampling = self.sampling if made_at == 0 else self._reseeded(name, self.sampling.samples)
+        self.require(name, [problem.id for problem in asked], made_at, now)
         with self._engine() as (model, engine):
 
-            def generate(group: list[Problem], watch: Watch | None) -> Iterator[list[dict[str, Any]]]:
-                return graded_rollouts(group, model, engine, self.context.grader, sampling, watch=watch)
+            def roll(chosen: Sequence[Problem], wanted: Sampling) -> ChunkStore:
+                def generate(group: list[Problem], watch: Watch | None) -> Iterator[list[dict[str, Any]]]:
+                    return graded_rollouts(group, model, engine, self.context.grader, wanted, watch=watch)
 
-            store = made_once(
-                self.context,
-                name,
-                {problem.id: problem for problem in asked},
-                generate,
-                description=f"pass rates, update {made_at}",
-                samples=sampling.samples,
-            )
-        store.check_samples(ids, sampling.samples)
-        return store
+                ids, description, store_name = [problem.id for problem in chosen], f"pass rates, update {made_at}", name
+                if early is not None:
+                    description += f", rollouts {wanted.first + 1} to {wanted.first + wanted.samples}"
+                if wanted.first > 0:
+                    store_name = f"{name}-{wanted.first:04d}"
+                    self.require(store_name, ids, made_at, now)
+                items = dict(zip(ids, chosen, strict=True))
+                store = made_once(self.context, store_name, items, generate, description=description, samples=wanted.samples)
+                store.check_samples(ids, wanted.samples, first=wanted.first)
+                return store
+
+            if early is None:
+                return Graded([roll(asked, sampling)])
+
+            def stopping_of(counts: tuple[np.ndarray, np.ndarray]) -> Stopping:
+                return Stopping.of(early.criterion, sampling.samples, sampling.seed, None, counts, early.exponents)
+
+            return Graded(*roll_in_rounds(asked, sampling, stopping_of, roll))
 
     def responses(self, indices: Sequence[int], made_at: int, now: int) -> list[list[int]]:
         """A response (token ids) to each of the problems at `indices` by the student at update `made_at`; the run is at update `now`.

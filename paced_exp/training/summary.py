@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from paced_exp.rollouts.summary import saved_line
+
 
 def summary(record: dict[str, Any]) -> str:
     """The summary of a training's record: weights, references, updates, losses, cache and seconds."""
@@ -18,6 +20,7 @@ def summary(record: dict[str, Any]) -> str:
             f"teacher cache: {cache['entries']} entries, {cache['bytes'] / 1e6:.1f} MB, error {cache['error']['mean_nats']:.2g} nats a token on "
             f"average, at most {cache['error']['largest_nats']:.2g}"
         )
+    lines += [saved_line(segment["adaptive"]) for segment in record["segments"] if "adaptive" in segment]
     lines.append(
         "seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in spent.items()) + f", total {sum(spent.values()):.1f}"
     )

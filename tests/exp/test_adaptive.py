@@ -35,13 +35,15 @@ def rule(criterion: Any = "mean", K: int = 8, law: tuple[float, float] | None = 
 class Coins:
     """Stands for an engine: sample i of a problem passes by a stream of its own, whatever the rounds."""
 
-    def __init__(self, p: np.ndarray) -> None:
+    def __init__(self, p: np.ndarray, folder: Path) -> None:
+        self.folder = folder
         self.p = {f"p{index}": rate for index, rate in enumerate(p)}
         self.passed = {name: np.random.default_rng(index).random(64) < rate for index, (name, rate) in enumerate(self.p.items())}
         self.problems = [Problem(name, "", "", None, "coins", "train", "exact") for name in self.p]
         self.calls: list[tuple[int, int, int]] = []
 
-    def __call__(self, chosen: Any, asked: Sampling, store: ChunkStore) -> None:
+    def __call__(self, chosen: Any, asked: Sampling) -> ChunkStore:
+        store = ChunkStore(self.folder, f"r{asked.first}")
         self.calls.append((len(chosen), asked.first, asked.samples))
         done = store.done_ids()
         rows = [
@@ -51,6 +53,7 @@ class Coins:
             for i in asked.numbers
         ]
         store.append(rows)
+        return store
 
 
 def counts_of(stores: list[ChunkStore], names: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -61,11 +64,9 @@ def counts_of(stores: list[ChunkStore], names: list[str]) -> tuple[np.ndarray, n
 @pytest.mark.parametrize("criterion", ["mean", "largest"])
 def test_rounds_end_where_the_rule_applied_rollout_by_rollout_ends(criterion: Any, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    coins = Coins(rng.beta(*LAB, 400))
+    coins = Coins(rng.beta(*LAB, 400), tmp_path)
     stopping = rule(criterion)
-    stores, used = roll_in_rounds(
-        coins.problems, Sampling(8, 1, 1.0, 0), lambda first: ChunkStore(tmp_path, f"r{first}"), lambda _: stopping, coins
-    )
+    stores, used = roll_in_rounds(coins.problems, Sampling(8, 1, 1.0, 0), lambda _: stopping, coins)
     assert used is stopping
     k, n = counts_of(stores, list(coins.p))
     for name, passes, rolled in zip(coins.p, k, n, strict=True):
@@ -78,10 +79,8 @@ def test_rounds_end_where_the_rule_applied_rollout_by_rollout_ends(criterion: An
     # No round ends where nothing can stop.
     assert all(first + samples in stopping.looks for _, first, samples in coins.calls[1:])
     # The same stores, opened again, say the same and ask for nothing new.
-    again = Coins(np.array(list(coins.p.values())))
-    stores, _ = roll_in_rounds(
-        again.problems, Sampling(8, 1, 1.0, 0), lambda first: ChunkStore(tmp_path, f"r{first}"), lambda _: stopping, again
-    )
+    again = Coins(np.array(list(coins.p.values())), tmp_path)
+    stores, _ = roll_in_rounds(again.problems, Sampling(8, 1, 1.0, 0), lambda _: stopping, again)
     assert [found.tolist() for found in counts_of(stores, list(coins.p))] == [k.tolist(), n.tolist()]
 
 
@@ -90,11 +89,10 @@ def test_weights_of_simulated_problems_are_as_exact_as_was_asked(criterion: Any,
     """The law is fitted, as in a run. Errors over 4,000 problems against those of K for all, and rollouts against theory."""
     K, rng = 8, np.random.default_rng(1)
     p = rng.beta(*LAB, 4000)
-    coins = Coins(p)
+    coins = Coins(p, tmp_path)
     stores, stopping = roll_in_rounds(
         coins.problems,
         Sampling(K, 1, 1.0, 0),
-        lambda first: ChunkStore(tmp_path, f"r{first}"),
         lambda counts: rule(criterion, K, None, counts),
         coins,
     )

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from paced_exp.core.errors import UserError
 from paced_exp.losses.alignment import Row, make_row
+from paced_exp.training.counts import Measured
 from paced_exp.training.da_kd import da_kd_weights
 from paced_exp.training.data import BatchOptions, TrainingData
 from paced_exp.training.masks import parse_mask
@@ -199,7 +200,7 @@ def some_data(weighting: Weighting, counts: tuple[np.ndarray, np.ndarray], monke
     monkeypatch.setattr(TrainingData, "_check_contexts", lambda *_: None)
     nothing: Any = None
     rows = RowBuilder([nothing] * len(counts[0]), nothing, nothing, "plain", nothing)
-    return TrainingData(options, [Segment(0, 3, REVERSE, False)], rows, nothing, nothing, counts)
+    return TrainingData(options, [Segment(0, 3, REVERSE, False)], rows, nothing, nothing, Measured(*counts, np.zeros(len(counts[0]))))
 
 
 NEEDED: dict[str, dict[str, Any]] = {"maxrl": {"order": 4}, "curve": {"curve": "0:0.2,0.5:1,1:0"}}  # options without a default
@@ -248,7 +249,7 @@ class GradedAgain:
         assert indices is not None
         self.asked = indices
         rows = [{"problem_id": str(index), "correct": index % 2 == 0 and draw == 0} for index in indices for draw in range(2)]
-        return SimpleNamespace(outcomes=lambda: pd.DataFrame(rows))
+        return SimpleNamespace(outcomes=lambda: pd.DataFrame(rows), stopping=None)
 
 
 def test_one_pass_takes_pass_rates_again_only_of_what_is_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,15 +259,16 @@ def test_one_pass_takes_pass_rates_again_only_of_what_is_to_come(monkeypatch: py
     rows = RowBuilder(problems, None, None, "plain", None)  # type: ignore[arg-type]
     passing = Passing(2, regime="one-pass")
     segments = [Segment(0, 4, REVERSE, False), Segment(4, 6, REVERSE, True)]
-    counts = np.full(30, 1), np.full(30, 2)
-    data = TrainingData(BatchOptions(Weighting(), None, passing, 1, 5), segments, rows, None, rollouts, counts)  # type: ignore[arg-type]
+    measured = Measured.of(np.full(30, 1), np.full(30, 2))
+    data = TrainingData(BatchOptions(Weighting(), None, passing, 1, 5), segments, rows, None, rollouts, measured)  # type: ignore[arg-type]
     first, second = data.prepare(0), data.prepare(4)
     visited = first.plan.indices.tolist()
     assert len(visited) == 8 and sorted(rollouts.asked) == sorted(set(range(30)) - set(visited))
     assert second.weights.kept.tolist() == [index for index in rollouts.asked if index % 2 == 0]
     assert not set(second.plan.indices.tolist()) & set(visited)
     assert second.plan.weights[second.plan.indices] == pytest.approx(1.0)
-    assert second.counts is not None and second.counts[0][visited].tolist() == [1] * 8
+    assert second.measured is not None and second.measured.k[visited].tolist() == [1] * 8
+    assert second.measured.rates.tolist() == (second.measured.k / second.measured.K).tolist()
 
 
 def test_da_kd_weights_are_clipped_ratios_of_cross_entropies_and_leave_models_as_they_were() -> None:

@@ -16,6 +16,7 @@ from paced_exp.rollouts.groups import RunContext
 from paced_exp.rollouts.options import EngineOptions
 from paced_exp.training.build import make_trainer
 from paced_exp.training.config import DistillConfig
+from paced_exp.training.counts import Measured
 from paced_exp.training.data import make_training_data
 from paced_exp.training.student_rollouts import StudentRollouts
 from paced_exp.training.trainer import PacedTrainer
@@ -105,5 +106,5 @@ def trainer(folder: Path, source: Path, **changes: Any) -> PacedTrainer:
     config = trainer_config(folder, source, **changes)
     run, teacher = RunFolder(folder, config).open(), tiny("llama", 1)
     rollouts = student_rollouts(folder, config)
-    passes = np.arange(len(rollouts.problems)) % 9, np.full(len(rollouts.problems), 8)
+    passes = Measured.of(np.arange(len(rollouts.problems)) % 9, np.full(len(rollouts.problems), 8))
     return make_trainer(config, run, make_training_data(config, rollouts, teacher, passes), teacher, rollouts.context.processes)

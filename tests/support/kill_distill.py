@@ -51,12 +51,14 @@ def before_saving_the_model() -> None:
     training_run.save_model = lambda *_: kill()  # type: ignore[assignment]
 
 
-def points(seed: int) -> dict[str, Callable[[], None]]:
+def points(seed: int, adaptive: bool) -> dict[str, Callable[[], None]]:
+    """Where to kill. adaptive: whether rollouts for pass rates come in rounds, which have points of their own."""
     rng = random.Random(seed)
     # In ascending order, and before update 7: what is done at a point must not have been done when its child starts.
     updates = sorted(rng.sample(range(1, 7), 5))
     made: dict[str, Callable[[], None]] = {
         "pass rates": in_a_line("pass_rate_rollouts-000000.jsonl", 1),
+        **({"the second round": in_a_line("pass_rate_rollouts-000000-0002.jsonl", 1)} if adaptive else {}),
         "references": in_a_line("references-000000.jsonl", 1),
         "in a checkpoint": in_a_checkpoint,
         "before a checkpoint's manifest": before_renaming("manifest.json"),
@@ -64,6 +66,8 @@ def points(seed: int) -> dict[str, Callable[[], None]]:
     }
     made |= {f"update {update}": at_micro_batch(update, rng.randrange(2)) for update in updates if update < 4}
     made["pass rates at the stage boundary"] = in_a_line("pass_rate_rollouts-000004.jsonl", 1)
+    if adaptive:
+        made["the second round at the stage boundary"] = in_a_line("pass_rate_rollouts-000004-0002.jsonl", 1)
     made["rollouts at the stage boundary"] = in_a_line("rollouts-000004.jsonl", 1)
     made |= {f"update {update}": at_micro_batch(update, rng.randrange(2)) for update in updates if update >= 4}
     made["rollouts between updates"] = in_a_line("rollouts-000007.jsonl", 1)
@@ -75,4 +79,4 @@ def points(seed: int) -> dict[str, Callable[[], None]]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    kill_at_each(points(int(sys.argv[1])), distill.main, sys.argv[2:])
+    kill_at_each(points(int(sys.argv[1]), "--adaptive" in sys.argv), distill.main, sys.argv[2:])
