@@ -6,7 +6,7 @@
 Writes problems.parquet, rollouts.parquet, pass_rates.parquet and record.json into --out. After a kill, the same command continues.
 
 With --adaptive, problems whose weight is certain stop early; the summary says what that saved. With --shard, this is a part of a run on several
-machines, which paced_exp.merge joins. docs/engines.md has both. With --dry-run MACHINE, such as h100 or 8xh100, it prints memory and hours there,
+machines, which paced_exp.merge joins. docs/rollouts.md has both. With --dry-run MACHINE, such as h100 or 8xh100, it prints memory and hours there,
 refuses what cannot fit, and runs nothing.
 """
 
