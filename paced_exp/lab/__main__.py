@@ -20,7 +20,7 @@ class PretrainConfig(Options):
     """Pretraining.
 
     Attributes:
-        name: teacher, student, teacher-llama or student-llama; with the prefix gpu- a model of the gpu scale
+        name: teacher, student, teacher-llama or student-llama; with the prefix gpu- a model of the gpu scale; student-0.1m or student-5m
         out: folder of the run (by default runs/lab/NAME)
         device: cpu, cuda or cuda:N
         workers: processes that make the examples; 0 makes them in the training process
@@ -62,10 +62,10 @@ class CardConfig(Options):
 def pretrain_command(config: PretrainConfig) -> None:
     """Train a checkpoint from its seed. The same command resumes a stopped run."""
     from paced_exp.lab.pretrain import pretrain  # torch takes seconds to load, and a bad option should not
-    from paced_exp.lab.recipes import GPU_SCALE, RECIPES
+    from paced_exp.lab.recipes import GPU_SCALE, RECIPES, SIZES
     from paced_exp.models.loading import device_named
 
-    recipes = {**RECIPES, **GPU_SCALE}
+    recipes = {**RECIPES, **GPU_SCALE, **SIZES}
     check_known("name", config.name, tuple(recipes))
     device = str(device_named(config.device))
     folder = config.out or Path("runs/lab") / config.name

@@ -14,15 +14,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from paced_exp.core.errors import UserError
 from paced_exp.models.kept import kept, sha256
+from paced_exp.models.lab_checkpoints import ADAPTERS, adapter_path
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-SHIPPED = ("smollm2-student", "smollm2-teacher")
 
 
 def adapter_folder(spec: str) -> Path | None:
     """The folder of the adapter that `spec` names; None if it names none. Raises `UserError` where a shipped one is missing."""
-    if spec in SHIPPED:
-        folder = Path(__file__).parents[1] / "lab" / "checkpoints" / spec
+    if spec in ADAPTERS:
+        folder = adapter_path(spec)
         if not (folder / CONFIG).exists():
             raise UserError(f"{spec} has no adapter at {folder}; make it with: python -m paced_exp.lab finetune {spec}")
         return folder

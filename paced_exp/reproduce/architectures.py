@@ -52,8 +52,12 @@ PUBLISHED = {
     "meta-llama/Llama-3.3-70B-Instruct": Shape(8192, 80, 64, 8, 128, 28_672, 128_256, tied=False),
 }
 
-# Of the gpu scale's models before they are pretrained (runs/gpu.sh), by the recipe of paced_exp.lab.recipes; a test compares.
-_PLANNED = Shape(512, 8, 16, 16, 32, 1536, 543, tied=True, qk_norm=True)
+# Of models before they are pretrained, by the recipes of paced_exp.lab.recipes; a test compares. Of all others, the gpu scale's (runs/gpu.sh).
+_PLANNED = {
+    "runs/lab/student-0.1m/checkpoint": Shape(48, 2, 2, 2, 32, 144, 543, tied=True, qk_norm=True),
+    "runs/lab/student-5m/checkpoint": Shape(256, 6, 8, 8, 32, 768, 543, tied=True, qk_norm=True),
+}
+_PLANNED_GPU = Shape(512, 8, 16, 16, 32, 1536, 543, tied=True, qk_norm=True)
 
 
 def shape_of(model: str) -> Shape:
@@ -62,7 +66,7 @@ def shape_of(model: str) -> Shape:
         return PUBLISHED[model]
     folder = _folder(model)
     if not (folder / "config.json").exists():
-        return _PLANNED
+        return _PLANNED.get(model, _PLANNED_GPU)
     config: dict[str, Any] = read_json(folder / "config.json")
     heads = config["num_attention_heads"]
     return Shape(

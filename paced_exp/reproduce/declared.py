@@ -5,11 +5,12 @@ run, printed, listed and (where it is a `main` table) asked of the paper follows
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from paced_exp.core.errors import UserError
 from paced_exp.reproduce.columns import ColumnGroup, mean_of_tiers, tiers
+from paced_exp.reproduce.scale import Scale, Side
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class Row:
 
     name: unique in its table; names the record. setup: of the scale. options: of `DistillConfig`; None is the untrained student. updates:
     factor on the setup's. recompute_every: pass rates again after this share of the updates. reported: the row's name in the paper's table.
-    pool: share of the scale's problems, the first ones. curve: name of the measured kernel that it weighs by, among the scale's.
+    pool: share of the scale's problems, the first ones. curve: name of the measured kernel that it weighs by, among the scale's. chosen: the
+    pool chosen by pass rate that it trains on, in place of the scale's problems.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Row:
     reported: str | None = None
     curve: str | None = None
     pool: float = 1.0
+    chosen: Side | None = None
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Table:
 
     rows: without any, it is generated from the configurations and has no records. baseline: the row that differences are taken to.
     columns: the groups that it shows, in order. reported: the table of paper/reported.json whose values stand beside ours. main: one of
-    tables 1 to 5, or another that a claim rests on; main tables get more seeds. protocol: that of the scales which run it.
+    tables 1 to 5, or another that a claim rests on; main tables get more seeds. protocol: that of the scales which run it. scales: their names,
+    where not all of the protocol do. exploratory: no claim rests on it, it has three seeds at most, and the paper may leave it out.
     """
 
     number: int
@@ -50,6 +54,8 @@ class Table:
     reported: str | None = None
     main: bool = False
     protocol: int = 2
+    scales: tuple[str, ...] = ()
+    exploratory: bool = False
 
     def row(self, name: str) -> Row:
         """The row of that name; `KeyError` for an unknown one."""
@@ -63,6 +69,21 @@ TABLES = BY_NAME.values()  # a view: it holds what is declared later, too
 def tables_of(protocol: int) -> list[Table]:
     """The tables of a protocol, as declared."""
     return [table for table in TABLES if table.protocol == protocol]
+
+
+def tables_at(scale: Scale) -> list[Table]:
+    """The tables that a scale runs, as declared, each with the rows that it runs there."""
+    found = []
+    for table in tables_of(scale.protocol):
+        if table.scales and scale.name not in table.scales:
+            continue
+        if scale.rows is not None and table.rows:
+            names = scale.rows.get(table.name, ())
+            table = replace(table, rows=tuple(row for row in table.rows if row.name in names))
+            if not table.rows:
+                continue
+        found.append(table)
+    return found
 
 
 def declare(table: Table) -> Table:

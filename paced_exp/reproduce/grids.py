@@ -1,7 +1,7 @@
 """All tables: importing this declares those of both protocols."""
 
 from paced_exp.reproduce import first_grids, second_grids
-from paced_exp.reproduce.declared import BY_NAME, TABLES, Row, Table, declare, table_named, tables_of
+from paced_exp.reproduce.declared import BY_NAME, TABLES, Row, Table, declare, table_named, tables_at, tables_of
 
 # By protocol and setup: the table where its uniform, its PACED and its untrained student stand.
 _MAIN = {
@@ -15,4 +15,16 @@ def main_table(protocol: int, setup: str) -> Table:
     return BY_NAME[_MAIN[protocol][setup]]
 
 
-__all__ = ["BY_NAME", "TABLES", "Row", "Table", "declare", "first_grids", "main_table", "second_grids", "table_named", "tables_of"]
+__all__ = [
+    "BY_NAME",
+    "TABLES",
+    "Row",
+    "Table",
+    "declare",
+    "first_grids",
+    "main_table",
+    "second_grids",
+    "table_named",
+    "tables_at",
+    "tables_of",
+]

@@ -17,7 +17,7 @@ from paced_exp.reproduce.c1 import RANGE_PROBES, figure_probe
 from paced_exp.reproduce.cells import all_cells, cell_of
 from paced_exp.reproduce.claims import MARGIN
 from paced_exp.reproduce.findings import LEVEL, VERDICTS
-from paced_exp.reproduce.grids import main_table, tables_of
+from paced_exp.reproduce.grids import main_table, tables_at
 from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.measures import combined, primaries, row_named
 from paced_exp.reproduce.options import RecordsOptions
@@ -60,7 +60,7 @@ def _protocol(scale: Scale) -> dict[str, str]:
     )
     assert isinstance(paced, DistillConfig) and isinstance(own, DistillConfig) and isinstance(paper, DistillConfig)
     return {
-        "NumTables": str(sum(bool(table.rows) for table in tables_of(scale.protocol))),
+        "NumTables": str(sum(bool(table.rows) for table in tables_at(scale))),
         "NumCells": str(len(all_cells(scale))),
         "NumMainSeeds": str(scale.seeds[0]),
         "NumOtherSeeds": str(scale.seeds[1]),

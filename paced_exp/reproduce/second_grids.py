@@ -5,10 +5,12 @@ updates of its setup.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from paced_exp.reproduce.columns import forgetting, mean_of_tiers, retention, tiers
 from paced_exp.reproduce.declared import Row, Table, declare
+from paced_exp.reproduce.scale import Side
 
 ONE_PASS = {"regime": "one-pass"}
 UNIFORM = {"method": "uniform"}
@@ -17,6 +19,7 @@ BAYES = {"method": "paced", "estimate": "empirical_bayes"}
 HARD = {"method": "hard_filter"}
 CURVE = {"method": "curve", "estimate": "empirical_bayes"}
 _MEASURED = (tiers, mean_of_tiers, forgetting)
+_LABS = ("desk", "smoke")  # scales of the lab's shipped models: what students of other sizes, and pools chosen by pass rate, are made for
 
 # name, label, options, the measured kernel it weighs by, the row of the paper's table
 _METHODS: dict[str, tuple[str, Mapping[str, Any], str | None, str | None]] = {
@@ -91,6 +94,37 @@ def _exponents() -> tuple[Row, ...]:
         Row(f"a{a:g}-b{b:g}", f"α = {a:g}, β = {b:g}", {**ONE_PASS, "method": "paced", "alpha": a, "beta": b}, updates=0.5)
         for a, b in pairs
     )
+
+
+def _of_size(number: int, size: str) -> Table:
+    """A student of another size; its weights `aligned` are measured on itself."""
+    setup = f"size-{size}"
+
+    def row(method: str) -> Row:
+        made = _row(method, setup=setup)
+        return made if made.curve is None else replace(made, curve=f"{made.curve}-{size}")
+
+    title = f"A student of {size.upper()} parameters, one pass, equal updates (exploratory)"
+    rows = (replace(_base(setup), reported=None), *(replace(row(method), reported=None) for method in ("uniform", "paced", "aligned")))
+    return Table(number, setup, title, rows, "uniform", _MEASURED, scales=_LABS, exploratory=True)
+
+
+_SIDES: dict[Side, str] = {"beyond": "beyond the student's reach", "mastered": "mastered by the student"}
+
+
+def _skewed(number: int, side: Side) -> Table:
+    """A pool most of whose problems teach little, a quarter of the updates. With weights of zero passed over, and left in the batch."""
+
+    def row(method: str, ending: str = "", words: str = "", **options: Any) -> Row:
+        return replace(_row(method, ending, words, updates=0.25, **options), chosen=side, reported=None)
+
+    rows = (
+        replace(_base(), reported=None),
+        *map(row, ("uniform", "paced", "paced-eb")),
+        *(row(method, "-published", ", weight zero stays in the batch", accounting="as-published") for method in ("paced", "hard-filter")),
+    )
+    title = f"A pool of which 80 % are {_SIDES[side]}, one pass, a quarter of the updates (exploratory)"
+    return Table(number, f"skewed-{side}", title, rows, "uniform", _MEASURED, scales=_LABS, exploratory=True)
 
 
 for _table in (
@@ -220,5 +254,9 @@ for _table in (
         _MEASURED,
     ),
     Table(35, "hyper-parameters-one-pass", "Hyper-parameters, one pass", (), None),
+    _of_size(36, "0.1m"),
+    _of_size(37, "5m"),
+    _skewed(38, "beyond"),
+    _skewed(39, "mastered"),
 ):
     declare(_table)
