@@ -17,6 +17,7 @@ from paced_exp.models.kept import kept, sha256
 from paced_exp.models.lab_checkpoints import ADAPTERS, adapter_path
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+CARD = ("README.md", "card.json")  # what is said of an adapter changes nothing of what it is
 
 
 def adapter_folder(spec: str) -> Path | None:
@@ -43,7 +44,7 @@ def merged(folder: Path, spec: str, base_folder: Callable[[str], Path]) -> Path:
         raise UserError(f"model {spec}: {folder / WEIGHTS} is missing; save the adapter as safetensors")
     source = base_folder(base)
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+    for path in sorted(path for path in folder.iterdir() if path.is_file() and path.name not in CARD):
         digest.update(f"{path.name} {sha256(path)}\n".encode())
     for path in sorted(source.glob("*.safetensors")):
         digest.update(f"{path.name} {sha256(path)}\n".encode())

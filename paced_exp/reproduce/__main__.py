@@ -34,7 +34,7 @@ class GridConfig(RecordsOptions):
         table: a table by name or number, figure2, robustness or alignment (the probes); may be repeated
         all: every table, the main ones first, and all probes
         list: print the tables with their rows and stop
-        scale: desk (the second protocol), desk-v1 (the first), gpu, paper or smoke
+        scale: desk (the second protocol), desk-v1 (the first), smollm2, gpu, paper or smoke
         seeds: the first N seeds of every row (by default the scale's, more for main tables than for others)
         jobs: cells at a time (by default the cores, a thread a cell; one on a GPU)
         minutes: stop after so many minutes; the same command goes on
@@ -100,9 +100,11 @@ def main(config: GridConfig) -> int:
         print(plan_text(plan, jobs, work))
         return 0
     if plan.left:
-        check_rates(scale, config.results)
         ready = plan.ready
-        if ready.left and not run_plan(ready, config.results, work, jobs=jobs, keep=config.keep, minutes=config.minutes):
+        if not ready.left:
+            raise UserError(words(scale, plan.lacking))
+        check_rates(scale, config.results)
+        if not run_plan(ready, config.results, work, jobs=jobs, keep=config.keep, minutes=config.minutes):
             print("time is up; the same command goes on")
             return TIME_UP
         if plan.lacking:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from paced_exp.core.json_files import read_json
-from paced_exp.models.lab_checkpoints import checkpoint_path
+from paced_exp.models.lab_checkpoints import ADAPTERS, checkpoint_path
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ PUBLISHED = {
     "Qwen/Qwen2.5-Math-7B-Instruct": Shape(3584, 28, 28, 4, 128, 18_944, 152_064, tied=False, qkv_bias=True),
     "meta-llama/Llama-3.1-8B-Instruct": Shape(4096, 32, 32, 8, 128, 14_336, 128_256, tied=False),
     "meta-llama/Llama-3.3-70B-Instruct": Shape(8192, 80, 64, 8, 128, 28_672, 128_256, tied=False),
+    # SmolLM2-135M-Instruct with an adapter merged into it.
+    **dict.fromkeys(ADAPTERS, Shape(576, 30, 9, 3, 64, 1536, 49_152, tied=True)),
 }
 
 # Of models before they are pretrained, by the recipes of paced_exp.lab.recipes; a test compares. Of all others, the gpu scale's (runs/gpu.sh).

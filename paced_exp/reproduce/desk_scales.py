@@ -96,6 +96,7 @@ DESK = replace(
         **SIZES,
     },
     protocol=2,
+    models="1 M parameters, made here",
     first_seed=100,
     problems="lab:pool",
     limit=16_384,

@@ -15,6 +15,7 @@ _HARDER_ALIGNED = {**ALIGNED, "accuracy_problems": ",".join(_HARDER_TIERS)}
 
 GPU = Scale(
     name="gpu",
+    models="27 M parameters, made here",
     first_seed=100,
     setups={
         "distillation": Setup("runs/gpu-scale/student/checkpoint", "runs/gpu-scale/teacher/checkpoint", 200, 3e-4),
@@ -79,6 +80,7 @@ _PAPER_ALIGNED = {
 }
 PAPER = Scale(
     name="paper",
+    models="the paper's pairs",
     first_seed=100,
     setups={
         "distillation": Setup("Qwen/Qwen3-1.7B", "Qwen/Qwen3-8B", 150, _PAPER_RATE, _UNAIDED),

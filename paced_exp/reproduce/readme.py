@@ -14,12 +14,14 @@ from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.core.json_files import write_atomically
 from paced_exp.reproduce.advice import advice
+from paced_exp.reproduce.by_model import verdicts_by_model
 from paced_exp.reproduce.findings import Outcome
 from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.marked import between
 from paced_exp.reproduce.options import RecordsOptions
 from paced_exp.reproduce.records import Results, readable
-from paced_exp.reproduce.scales import DESK, DESK_V1
+from paced_exp.reproduce.scales import DESK, DESK_V1, SCALES, Scale
+from paced_exp.reproduce.tables import scales_to_print
 from paced_exp.reproduce.verdict_parts import brief_text
 from paced_exp.reproduce.verdicts import outcomes
 
@@ -50,7 +52,7 @@ def block(results: Results) -> str:
         _items(advice(results, desk)),
         "Every claim, where no problem is visited twice (the second protocol: one primary hypothesis a claim, corrected for all of them), beside the verdict of the "
         "first protocol, whose runs passed many times over little data ([docs/claims.md](docs/claims.md), [docs/results.md](docs/results.md)):",
-        _table(outcomes(results, desk), outcomes(results, DESK_V1)),
+        _table(outcomes(results, desk), outcomes(results, DESK_V1), _others(results)),
     ]
     return "\n\n".join(part if part.startswith(("|", "- ")) else wrapped(part) for part in parts)
 
@@ -64,16 +66,25 @@ def _items(items: Sequence[str]) -> str:
     return "\n".join(wrapped(item, "  ") for item in items)
 
 
-def _table(found: Sequence[Outcome], before: Sequence[Outcome]) -> str:
-    """A row a claim that has a primary hypothesis."""
+def _others(results: Results) -> list[tuple[Scale, list[Outcome]]]:
+    """The other scales of the second protocol that have records: other models, each with a column of its own."""
+    names = [name for name in scales_to_print(results.folder, None) if SCALES[name].protocol == 2 and name != DESK.name]
+    scales = [scale_named(name, results.folder) for name in names]
+    return [(scale, outcomes(results, scale)) for scale in scales]
+
+
+def _table(found: Sequence[Outcome], before: Sequence[Outcome], others: Sequence[tuple[Scale, Sequence[Outcome]]] = ()) -> str:
+    """A row a claim that has a primary hypothesis, with the verdict on other models behind it."""
     first = {outcome.claim.id: outcome.verdict for outcome in before}
-    lines = ["| claim | verdict | measured, 95 % interval | first protocol |", "|---|---|---|---|"]
+    verdict = f"verdict, {DESK.models}" if others else "verdict"
+    heads = ["claim", verdict, "measured, 95 % interval", "first protocol", *(scale.models for scale, _ in others)]
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    elsewhere = {row[0].text: [value.text for value in row[1:]] for row in verdicts_by_model(others)}
     for outcome in found:
         if outcome.primary:
+            name = f"{outcome.claim.id}: {outcome.claim.short}"
             measured = "; ".join(brief_text(finding) for finding in outcome.primary)
-            lines.append(
-                f"| {outcome.claim.id}: {outcome.claim.short} | {outcome.verdict} | {measured} | {first.get(outcome.claim.id, '–')} |"
-            )
+            lines.append(f"| {' | '.join([name, outcome.verdict, measured, first.get(outcome.claim.id, '–'), *elsewhere[name]])} |")
     return "\n".join(lines)
 
 

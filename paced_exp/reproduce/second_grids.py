@@ -258,5 +258,15 @@ for _table in (
     _of_size(37, "5m"),
     _skewed(38, "beyond"),
     _skewed(39, "mastered"),
+    Table(
+        40,
+        "kernels-self-one-pass",
+        "Self-distillation, kernels against each other, one pass, equal updates (exploratory)",
+        tuple(map(_self, ("uniform", "paced", "maxrl", "aligned"))),
+        "uniform",
+        _MEASURED,
+        scales=("smollm2", "smoke"),
+        exploratory=True,
+    ),
 ):
     declare(_table)

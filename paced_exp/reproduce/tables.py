@@ -99,6 +99,8 @@ def main(config: TablesConfig) -> None:
         scale = scale_named(scale_name, config.results)
         page = pages.setdefault(scale.protocol, [HEAD if scale.protocol == 2 else FIRST_HEAD])
         page.append(f"## {scale_name.capitalize()} scale\n")
+        if scale.about:
+            page.append(f"{scale.about}\n")
         if scale.protocol == 2:
             short = in_short(results, scale, outcomes(results, scale))
             page += opening(short, scale)

@@ -18,7 +18,8 @@ from paced_exp.grading.grader import LAB_FAMILIES, lab_pass
 from paced_exp.models.lab_checkpoints import CHECKPOINTS, checkpoint_path
 
 DRAWN = {"pretrain": 2500, "train": 2500, "mid": 600, "hard-a": 500, "hard-b": 500, "retention": 1500} | {
-    f"harder-{split}": 600 for split in ("pretrain", "train", "mid", "hard-a", "hard-b")
+    **{f"harder-{split}": 600 for split in ("pretrain", "train", "mid", "hard-a", "hard-b")},
+    **{f"easier-{split}": 167 for split in ("mid", "hard-a", "hard-b")},
 }
 
 
@@ -31,8 +32,9 @@ def drawn() -> dict[str, list[Problem]]:
 
 
 def of_one_use(one: str, other: str) -> bool:
-    """Whether two splits may share prompts: one is the other's harder form, or distillation trains on both."""
-    return one == other.removeprefix("harder-") or {one, other} <= {"train", "pool", "harder-train", "harder-pool"}
+    """Whether two splits may share prompts: they are forms of one for other models, or distillation trains on both."""
+    plain, other_plain = (name.removeprefix("harder-").removeprefix("easier-") for name in (one, other))
+    return plain == other_plain or {plain, other_plain} <= {"train", "pool"}
 
 
 def test_no_prompt_of_one_split_occurs_in_another(drawn: dict[str, list[Problem]]) -> None:
@@ -45,7 +47,7 @@ def test_no_prompt_of_one_split_occurs_in_another(drawn: dict[str, list[Problem]
         assert all(bucket(problem.prompt) in SPLITS[split].buckets for problem in problems)
     for (name, one), (other_name, other) in itertools.combinations(SPLITS.items(), 2):
         if of_one_use(name, other_name):
-            assert one.buckets == other.buckets and one.families == other.families
+            assert one.buckets == other.buckets and (one.families == other.families or "easier" in name + other_name)
         else:
             assert not set(one.buckets) & set(other.buckets) or not one.families.keys() & other.families.keys()
 
