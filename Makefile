@@ -16,7 +16,7 @@ MUTATION_PY := $(CURDIR)/$(MUTATION_VENV)/bin/python
 MUTATION := runs/mutation
 
 .DEFAULT_GOAL := help
-.PHONY: help setup smollm2 plan attack coverage probe probe-smoke verify figures bench bench-vllm test test-portable test-vllm test-verl lint lab mutation lock lock-vllm clean tables claims paper report reproduce-smoke
+.PHONY: help setup smollm2 plan attack coverage probe probe-smoke verify figures bench bench-vllm test test-portable test-vllm test-verl lint lab mutation lock lock-vllm clean tables claims paper docs report reproduce-smoke
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -63,6 +63,10 @@ paper: tables figures claims  ## build paper/paced.pdf (installs texlive through
 	  || { echo "error: no LaTeX, and it could not be installed; install these packages and run make paper again: $(TEXLIVE)" >&2; exit 2; }
 	cd paper && latexmk -pdf -interaction=nonstopmode -halt-on-error -outdir=../runs/paper paced.tex
 	cp runs/paper/paced.pdf paper/paced.pdf
+
+docs: $(INSTALLED)  ## build the documentation site into runs/site, warnings being errors; nothing is fetched: open runs/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+	@echo runs/site/index.html
 
 report: figures  ## write the page docs/report.html: claims, sortable tables, figures
 	$(PY) -m paced_exp.reproduce.report

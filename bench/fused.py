@@ -24,8 +24,9 @@ from bench.timing import interleaved, ratios
 from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.core.json_files import write_checked
 from paced_exp.core.run_folder import provenance
+from paced_exp.losses.chunked import CHUNK_ELEMENTS
 from paced_exp.losses.divergences import divergence
-from paced_exp.losses.fused import CHUNK_ELEMENTS, fused_divergence
+from paced_exp.losses.fused import fused_divergence
 from paced_exp.losses.heads import Head, States
 from paced_exp.losses.problem_loss import Dense, ProblemLoss
 

@@ -6,11 +6,10 @@ python -m figures.figure4_compute [--out figures/out] [--results results] [--sca
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.ticker import MaxNLocator
-from scipy.optimize import isotonic_regression
 
 from figures.command import run
+from paced_exp.plotting.labels import spread
 from paced_exp.plotting.style import COLORS, MARKERS, new_figure, save_figure
 from paced_exp.reproduce.grids import BY_NAME, main_table
 from paced_exp.reproduce.learning_rates import scale_named
@@ -110,17 +109,6 @@ def _name(axis: Any, last: list[tuple[float, float, str, str]]) -> None:
             va="center",
             arrowprops={"arrowstyle": "-", "color": color, "lw": 0.4, "shrinkB": 2},
         )
-
-
-def spread(values: list[float], gap: float) -> list[float]:
-    """The values moved apart to be at least `gap` from each other, in their order, and as near to where they were as least squares has it.
-
-    Less i x gap, the sorted values must not fall: isotonic regression.
-    """
-    order = np.argsort(values, kind="stable")
-    steps = gap * np.arange(len(values))
-    moved = isotonic_regression(np.asarray(values, dtype=float)[order] - steps).x + steps
-    return [float(moved[place]) for place in np.argsort(order)]
 
 
 def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:

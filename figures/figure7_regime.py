@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from figures.command import run
+from paced_exp.plotting.labels import spread
 from paced_exp.plotting.style import COLORS, MARKERS, new_figure, save_figure
 from paced_exp.reproduce.findings import Finding
 from paced_exp.reproduce.learning_rates import scale_named
@@ -86,6 +87,7 @@ def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
     figure, axis = new_figure("double", 3.0)
     change = findings_by_name(results, chosen).get(CHANGE)
     drawn = [_draw_method(axis, read, chosen, number) for number in range(len(METHODS))] if chosen.protocol == 2 else []
+    _name(axis, [last for last in drawn if last is not None])
     axis.set_xticks(range(len(PLACES)), [words(chosen, place) for place in PLACES])
     axis.set(xlim=(-0.5, len(PLACES) + 0.4), ylabel="less unweighted, points of accuracy")
     axis.set_title(headline(change), loc="left")
@@ -98,8 +100,11 @@ def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
     return save_figure(figure, NAME, out, caption=CAPTION.format(scale=scale, change=said))
 
 
-def _draw_method(axis: Any, results: Results, scale: Scale, number: int) -> bool:
-    """One method, named beside its last point; the two regimes are not joined. Says whether there was anything to draw."""
+Named = tuple[float, float, str, str]  # x and y of a last point, the name and the colour of its curve
+
+
+def _draw_method(axis: Any, results: Results, scale: Scale, number: int) -> Named | None:
+    """One method; the two regimes are not joined. Returns its last point, None where there was nothing to draw."""
     method, label, color = METHODS[number]
     found = {at: there for at, place in enumerate(PLACES) if (there := effect(results, scale, method, place)) is not None}
     shift = 0.07 * (number - (len(METHODS) - 1) / 2)
@@ -110,10 +115,14 @@ def _draw_method(axis: Any, results: Results, scale: Scale, number: int) -> bool
         if at:
             style = {"color": COLORS[color], "marker": MARKERS[number], "capsize": 2, "lw": 1.0}
             axis.errorbar([index + shift for index in at], values, errors, **style)
-    if found:
-        last = max(found)
-        axis.annotate(label, (last + shift, found[last].value), xytext=(8, 0), textcoords="offset points", color=COLORS[color], va="center")
-    return bool(found)
+    return (max(found) + shift, found[max(found)].value, label, COLORS[color]) if found else None
+
+
+def _name(axis: Any, last: list[Named]) -> None:
+    """Each method beside its last point, or as near as the others leave room."""
+    bottom, top = axis.get_ylim()
+    for (x, _, label, color), height in zip(last, spread([y for _, y, *_ in last], 0.07 * (top - bottom)), strict=True):
+        axis.annotate(label, (x, height), xytext=(12, 0), textcoords="offset points", color=color, va="center")
 
 
 if __name__ == "__main__":

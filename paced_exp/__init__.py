@@ -3,7 +3,7 @@
     import paced_exp as paced
 
     rates = paced.pass_rates("lab:student", "lab:train", K=8)
-    w = paced.weights(rates, kernel=paced.Beta(1, 1), estimator="empirical_bayes")
+    w = paced.weights(rates, kernel=paced.Beta(1, 1), estimator="plugin")
     run = paced.distill("lab:student", "lab:teacher", "lab:train", weights=w)
     paced.evaluate(run.model, against="lab:student")
     paced.probe("lab:student", "lab:teacher").plot()

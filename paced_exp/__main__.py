@@ -13,11 +13,14 @@ DISTRIBUTION = "paced-distillation"
 VERBS = {
     "probe": ("paced_exp.snr_probe", "measure gradient SNR against the student's pass rate"),
     "rollout": ("paced_exp.rollout", "roll out a student and estimate its pass rates"),
+    "merge": ("paced_exp.merge", "join the shards of a run of rollouts"),
     "weights": ("paced_exp.weights", "compute weights from counts; needs only numpy and scipy"),
     "export": ("paced_exp.export", "write weights in the form that another trainer reads: prime-rl, verl or NeMo-RL"),
     "references": ("paced_exp.references", "sample a teacher's references, for many distillations"),
+    "teacher": ("paced_exp.teacher", "train a teacher by policy gradient on its own graded rollouts (GRPO and its neighbours)"),
     "distill": ("paced_exp.distill", "distil a teacher into a student, with weighted problems"),
     "evaluate": ("paced_exp.evaluate", "measure mean@n, pass@k and length of a model's responses"),
+    "compress": ("paced_exp.compress", "quantise and prune a model, and measure the accuracy it keeps and its size"),
     "verify": ("paced_theory.verify", "check every claim of the theory"),
     "reproduce": ("paced_exp.reproduce", "run the experiments behind the paper's tables and figures"),
 }

@@ -18,6 +18,7 @@ from paced_exp.data.problem_tables import Counts
 from paced_exp.data.rollout_tables import counts_of_file
 from paced_exp.door.weighting_parser import NAMES, taken, weighting_parser
 from paced_exp.weighting import Weighting
+from paced_exp.weighting.early_stopping import check_estimate
 
 PROG = "paced_exp.export"
 FORMATS = ("prime-rl", "verl", "nemo-rl")
@@ -44,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if given["out"] is None:
             raise UserError("`out` must be given: the file to write")
         writes = _prime_rl if given["format"] == "prime-rl" else _rows
+        if weighting.needs_pass_rates:
+            check_estimate(weighting.estimate, counts)
         writes(weighting, counts_of_file(counts), given)
     except UserError as error:
         raise error.in_flags([*NAMES, "format", "out", "K", "problems", "limit", "seed", "data_source"]) from error

@@ -4,6 +4,9 @@
     python -m paced_exp.rollout --student Qwen/Qwen3-1.7B --problems hub:HuggingFaceH4/MATH-500 -K 8 --max-new-tokens 4096 --device cuda
 
 Writes problems.parquet, rollouts.parquet, pass_rates.parquet and record.json into --out. After a kill, the same command continues.
+
+With --adaptive, problems whose weight is certain stop early; the summary says what that saved. With --shard, this is a part of a run on several
+machines, which paced_exp.merge joins. docs/rollouts.md has both.
 """
 
 from pathlib import Path

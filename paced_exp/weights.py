@@ -19,7 +19,8 @@ from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.data.rollout_tables import counts_of_file
 from paced_exp.door.problem_weights import weigh_by
 from paced_exp.door.weighting_parser import NAMES, taken, weighting_parser
-from paced_exp.weighting.recommended import advice
+from paced_exp.weighting.advice import advice
+from paced_exp.weighting.early_stopping import check_estimate
 
 PROG = "paced_exp.weights"
 
@@ -34,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--out {out} is the file of the counts; name another file")
     try:
         weighting, found = taken(given), counts_of_file(counts)
+        if weighting.needs_pass_rates:
+            check_estimate(weighting.estimate, counts)
         made = weigh_by(weighting, found)
     except UserError as error:
         raise error.in_flags(NAMES) from error

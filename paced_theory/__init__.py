@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from paced_theory.kernels import BernoulliEntropy as BernoulliEntropy, BetaKernel as BetaKernel, Focal as Focal
     from paced_theory.kernels import GaussianBump as GaussianBump, HardFilter as HardFilter, Linear as Linear, MaxRL as MaxRL
     from paced_theory.kernels import PosteriorKernel as PosteriorKernel, SqrtVariance as SqrtVariance, Uniform as Uniform
+    from paced_theory.langevin import Langevin as Langevin, asgld_mean_squared_gradient as asgld_mean_squared_gradient
     from paced_theory.mixture import MixtureFit as MixtureFit, fit_through_mixture as fit_through_mixture
     from paced_theory.pass_rate_law import PassRateLaw as PassRateLaw, fit_pass_rate_law as fit_pass_rate_law
     from paced_theory.representation import LeadingOrderFit as LeadingOrderFit, ModelComparison as ModelComparison
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from paced_theory.snr_power import problems_needed as problems_needed
     from paced_theory.stages import population_outcomes as population_outcomes, run_schedule as run_schedule
     from paced_theory.stages import stage_outcomes as stage_outcomes
+    from paced_theory.stopping import StoppingRule as StoppingRule, as_exact_as as as_exact_as, stopping_law as stopping_law
+    from paced_theory.stopping import unbiased_rate as unbiased_rate, weight_deviation as weight_deviation
     from paced_theory.toy_students import GaussianStudent as GaussianStudent, SoftmaxFamily as SoftmaxFamily
 
 #: What the package exports, by the module that defines it.
@@ -69,6 +72,7 @@ _EXPORTS = {
     ),
     "kernel": "FunctionKernel Kernel",
     "kernels": "BernoulliEntropy BetaKernel Focal GaussianBump HardFilter Linear MaxRL PosteriorKernel SqrtVariance Uniform",
+    "langevin": "Langevin asgld_mean_squared_gradient",
     "mixture": "MixtureFit fit_through_mixture",
     "pass_rate_law": "PassRateLaw fit_pass_rate_law",
     "representation": (
@@ -85,6 +89,7 @@ _EXPORTS = {
     "snr_interval": "SNREstimate signal_and_noise",
     "snr_power": "problems_needed",
     "stages": "population_outcomes run_schedule stage_outcomes",
+    "stopping": "StoppingRule as_exact_as stopping_law unbiased_rate weight_deviation",
     "toy_students": "GaussianStudent SoftmaxFamily",
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names.split()}

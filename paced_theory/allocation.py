@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from paced_theory._checks import FloatArray, as_numpy, check_counts, check_int, check_nonnegative, check_positive, check_prior
 from paced_theory._special import log_beta_ratio
@@ -57,13 +57,16 @@ def _state_weights(maximum: int, alpha: float, beta: float, prior: tuple[float, 
 
 
 def allocation_policy(
-    price: float, max_rollouts: int, alpha: float = 1.0, beta: float = 1.0, prior: tuple[float, float] = (1.0, 1.0)
+    price: float, max_rollouts: int, alpha: float = 1.0, beta: float = 1.0, prior: tuple[float, float] = (1.0, 1.0), *, first: int = 0
 ) -> AllocationPolicy:
-    """The stopping rule that maximises E[v^2] / E[w^2] - price * E[rollouts], at most `max_rollouts` a problem.
+    """The stopping rule that maximises E[v^2] / E[w^2] - price * E[rollouts], at least `first` and at most `max_rollouts` a problem.
 
-    Backward induction on V(k, n) = max(v^2, E[V(k', n+1)] - price); ties stop. ValueError if price < 0 or max_rollouts < 1.
+    Backward induction on V(k, n) = max(v^2, E[V(k', n+1)] - price); ties stop. ValueError if price < 0, max_rollouts < 1, or first is not
+    in 0..max_rollouts.
     """
     price, maximum = check_nonnegative("price", price), check_int("max_rollouts", max_rollouts, 1)
+    if check_int("first", first, 0) > maximum:
+        raise ValueError(f"first must be at most max_rollouts = {maximum}, got {first}")
     alpha, beta = check_nonnegative("alpha", alpha), check_nonnegative("beta", beta)
     a, b = check_prior(prior)
     oracle = float(np.exp(log_beta_ratio(a, b, 2 * alpha, 2 * beta)))
@@ -74,16 +77,17 @@ def allocation_policy(
         success = (np.arange(n + 1) + a) / (n + a + b)
         continuing = success * value[1 : n + 2] + (1.0 - success) * value[: n + 1] - price
         # A rollout of no value at price 0 must not be taken because of rounding.
-        proceed[n, : n + 1] = continuing > stop_value[n, : n + 1] * (1.0 + 1e-14)
+        proceed[n, : n + 1] = (continuing > stop_value[n, : n + 1] * (1.0 + 1e-14)) | (n < first)
         value = np.where(proceed[n, : n + 1], continuing, stop_value[n, : n + 1])
-    rollouts, reached = _performance(proceed, stop_value, (a, b))
+    rollouts, reached = rule_performance(proceed, stop_value, (a, b))
     return AllocationPolicy(price, proceed, rollouts, reached)
 
 
-def _performance(
-    proceed: np.ndarray[tuple[int, int], np.dtype[np.bool_]], stop_value: FloatArray, prior: tuple[float, float]
-) -> tuple[float, float]:
-    """Expected rollouts and expected stopping value of a rule, by pushing the law of the state (k, n) forward from (0, 0)."""
+def rule_performance(proceed: NDArray[np.bool_] | FloatArray, stop_value: FloatArray, prior: tuple[float, float]) -> tuple[float, float]:
+    """Expected rollouts and expected stopping value of a rule, by pushing the law of the state (k, n) forward from (0, 0).
+
+    proceed, stop_value: [n, k], shape (max + 1, max + 1); the probability of another rollout, which is 0 in the last row, and the value.
+    """
     a, b = prior
     maximum = proceed.shape[0] - 1
     mass = np.ones(1)

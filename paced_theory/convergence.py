@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from paced_theory._checks import FloatArray, as_numpy, check_array, check_int, check_nonnegative, check_positive, check_prior
 from paced_theory._special import log_beta_ratio
+from paced_theory.langevin import Langevin
 
 
 def variance_ratio(
@@ -154,7 +155,7 @@ def saturating() -> Objective:
 class SgdRun(NamedTuple):
     """`mean_squared_gradient`: (1/T) sum_t ||grad f(theta_t)||^2 for each trajectory, shape (trajectories,).
 
-    `noise_variance` is sigma^2, E||g - grad f||^2 of one step; `bound` the value of `sgd_bound`.
+    `noise_variance` is sigma^2, E||g - grad f||^2 of one step; `bound` the value of `sgd_bound`, infinite with Langevin noise, which it leaves out.
     """
 
     mean_squared_gradient: FloatArray
@@ -173,12 +174,14 @@ def simulate_sgd(
     rng: np.random.Generator,
     *,
     tail: float | None = None,
+    langevin: Langevin | None = None,
 ) -> SgdRun:
     """SGD with one problem from each of m equally likely pass-rate bins a step, problem gradients weighted with weights of mean one.
 
     A problem in bin j has gradient grad f(theta) + xi with E xi = 0, E||xi||^2 = noise_variance[j]; `weight` is (m,), rescaled to mean one,
     so that the step's mean is grad f exactly and its noise sum_j w_j^2 n2_j / m^2. The noise is Gaussian, or Student's t with `tail` > 2
-    degrees of freedom. `theta0` is (d,). ValueError for a step size above 1/L or arrays of unequal length.
+    degrees of freedom. `langevin` adds adaptive Langevin noise to every step (ASGLD). `theta0` is (d,). ValueError for a step size above 1/L or
+    arrays of unequal length.
     """
     start = _check_start(theta0, objective.dimension)
     w, n2 = check_array("weight", weight, ndim=1), check_array("noise_variance", noise_variance, ndim=1)
@@ -193,13 +196,18 @@ def simulate_sgd(
     scale = (w * np.sqrt(n2 / dim) / bins)[:, None]
     theta = np.tile(start, (check_int("trajectories", trajectories, 1), 1))
     total = np.zeros(trajectories)
+    mean, variance = np.zeros_like(theta), np.zeros_like(theta)
     for _ in range(steps):
         gradient = objective.gradient(theta)
         total += np.sum(gradient**2, axis=-1)
         shape = (trajectories, bins, dim)
         draws = rng.standard_normal(shape) if tail is None else rng.standard_t(tail, shape) / np.sqrt(tail / (tail - 2.0))
-        theta = theta - step_size * (gradient + np.sum(scale * draws, axis=1))
-    return SgdRun(total / steps, sigma2, bound)
+        taken = gradient + np.sum(scale * draws, axis=1)
+        if langevin is not None:
+            mean, variance = langevin.updated(mean, variance, taken)
+            taken = taken + langevin.strength * (mean + np.sqrt(variance) * rng.standard_normal(theta.shape))
+        theta = theta - step_size * taken
+    return SgdRun(total / steps, sigma2, bound if langevin is None else np.inf)
 
 
 def quadratic_mean_squared_gradient(curvatures: ArrayLike, theta0: ArrayLike, noise_variance: float, step_size: float, steps: int) -> float:

@@ -71,7 +71,10 @@ def _processor() -> str:
 
 
 def git_state() -> dict[str, Any]:
-    """Commit of the source tree and whether it was dirty; None if the package is not run from a git checkout."""
+    """Commit of the source tree and whether it was dirty; None if the package is not run from a git checkout.
+
+    Records under results/ do not make it dirty: a grid writes them there, and each would say of the next that its code was changed.
+    """
     here = Path(__file__).resolve()
 
     def git(*arguments: str) -> str | None:
@@ -84,7 +87,7 @@ def git_state() -> dict[str, Any]:
     # A package may be installed in an environment inside another repository, whose commit says nothing about it.
     if git("ls-files", "--error-unmatch", here.name) is None:
         return {"commit": None, "dirty": None}
-    commit, status = git("rev-parse", "HEAD"), git("status", "--porcelain")
+    commit, status = git("rev-parse", "HEAD"), git("status", "--porcelain", "--", ":/", ":(top,exclude)results")
     return {"commit": commit, "dirty": None if commit is None or status is None else bool(status)}
 
 

@@ -24,6 +24,7 @@ from paced_exp.core.errors import UserError
 SUFFIXES = (".jsonl", ".csv", ".parquet")
 LARGEST_COUNT = 2**31 - 1  # of rollouts of a problem
 CHECKSUM_KEY = "paced_checksum"  # over all values of a parquet file, whose own checksums cover pages, but not the number of rows
+STOPPING_KEY = "paced_stopping"  # in a parquet file's metadata: rollouts were stopped early, by this rule
 COUNTS = ("problem_id", "k", "K")
 WEIGHTS = ("problem_id", "weight")
 Row = dict[str, Any]
@@ -97,6 +98,18 @@ def read_weights(path: str | Path) -> dict[str, float]:
                     f"weight = {row['weight']} of problem {row['problem_id']!r} must be a finite number of at least 0; mend the row"
                 )
     return {row["problem_id"]: row["weight"] for row in rows}
+
+
+def stopped_early(path: str | Path) -> bool:
+    """Whether a file of counts or rollouts says that its rollouts were stopped early. Only parquet files can; one that is unreadable does not."""
+    if Path(path).suffix != ".parquet":
+        return False
+    try:
+        from pyarrow import parquet
+
+        return STOPPING_KEY.encode() in (parquet.read_schema(path).metadata or {})
+    except Exception:  # missing or damaged: who reads the file says so
+        return False
 
 
 def write_rows(path: str | Path, columns: dict[str, Sequence[Any]]) -> None:

@@ -15,7 +15,8 @@ from paced_exp.data.problem_tables import Counts, write_rows
 from paced_exp.data.rollout_tables import counts_of_file
 from paced_exp.weighting import Beta, Estimator, Kernel, Weighting, weigh
 from paced_exp.weighting import weights as weights_of
-from paced_exp.weighting.recommended import Advice, advice
+from paced_exp.weighting.advice import Advice, advice
+from paced_exp.weighting.early_stopping import check_estimate
 
 _FEW = 17  # distinct pass rates up to which each has a line; more are grouped into tenths
 _BAR = 40  # characters of the longest bar
@@ -101,17 +102,19 @@ class ProblemWeights:
 def weights(
     rates: Any,
     kernel: str | Kernel | Callable[[float], float] = Beta(1, 1),  # noqa: B008 (a frozen value)
-    estimator: str | Estimator = "empirical_bayes",
+    estimator: str | Estimator = "plugin",
 ) -> ProblemWeights:
     """The weight of each problem from its k passes of K rollouts.
 
     rates: the result of `paced.pass_rates`, a frame or mapping with problem_id, k and K, or a file of these or of rollouts (problem_id,
-    correct). kernel: w(p), such as paced.Beta(1, 1) or paced.HardFilter(0.2, 0.8), or a name, or any function of a pass rate. estimator: how w(p) is estimated from k of K: plugin (the paper's, and
-    the default of `distill`), unbiased, posterior, empirical_bayes (recommended: docs/weights.md), or an object such as paced.Posterior(prior=(0.35, 0.43)).
+    correct). kernel: w(p), such as paced.Beta(1, 1) or paced.HardFilter(0.2, 0.8), or a name, or any function of a pass rate. estimator: how w(p) is estimated from k of K: plugin (the paper's),
+    unbiased, posterior, empirical_bayes, or an object such as paced.Posterior(prior=(0.35, 0.43)).
 
     Raises `UserError` for an unknown name, impossible counts, weights that are all zero, or an estimate that does not exist.
     """
     counts = counts_in(rates)
+    if isinstance(estimator, str):
+        check_estimate(estimator, rates if isinstance(rates, str | Path) else getattr(rates, "out", Path()) / "pass_rates.parquet")
     made = weights_of(counts.k, counts.K, kernel, estimator)
     shown = kernel if isinstance(kernel, str) else getattr(kernel, "name", None) or getattr(kernel, "__name__", repr(kernel))
     named = estimator if isinstance(estimator, str) else repr(estimator)

@@ -18,10 +18,10 @@ from paced_exp.probe.at_steps import run_at_steps
 from paced_exp.probe.config import ProbeConfig
 from paced_exp.probe.run import run_probe
 from paced_exp.rollouts.config import RolloutConfig
+from paced_exp.rollouts.pass_rates import with_weights
 from paced_exp.rollouts.run import roll_out
 from paced_exp.training import run as training
 from paced_exp.training.config import DistillConfig
-from paced_exp.weighting.recommended import recommended
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -65,7 +65,7 @@ def pass_rates(student: Any = "lab:student", problems: Any = "lab:train", *, out
     call = _Call(RolloutConfig, "pass_rates", out, options)
     student, problems = call.inputs.model("student", student), call.inputs.problems(problems)
     rates, record = roll_out(call.config(RolloutConfig, student=student, problems=problems))
-    return PassRates(record, call.out, rates.assign(weight=recommended(rates["k"].to_numpy(), rates["K"].to_numpy())))
+    return PassRates(record, call.out, with_weights(rates, stopped="adaptive" in record))
 
 
 @takes_options_of(ProbeConfig)

@@ -10,7 +10,6 @@ from typing import Any, NoReturn, get_args, get_type_hints
 from paced_exp.core.errors import UserError, flag_of
 from paced_exp.core.options import meanings
 from paced_exp.weighting import Weighting
-from paced_exp.weighting.recommended import RECOMMENDED
 
 NAMES = [field.name for field in dataclasses.fields(Weighting)]
 
@@ -23,7 +22,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def weighting_parser(prog: str, description: str) -> argparse.ArgumentParser:
-    """A parser with the argument `counts` and the options of `Weighting`, whose estimate is the recommended one unless given."""
+    """A parser with the argument `counts` and the options of `Weighting`."""
     parser = _Parser(prog=prog, description=description)
     parser.add_argument(
         "counts", type=Path, help="file with problem_id, k and K, or of rollouts, with problem_id and correct: .jsonl, .csv or .parquet"
@@ -32,15 +31,11 @@ def weighting_parser(prog: str, description: str) -> argparse.ArgumentParser:
     hints = get_type_hints(Weighting)
     for option in dataclasses.fields(Weighting):
         kind = next(one for one in (*get_args(hints[option.name]), hints[option.name]) if one is not NoneType)
-        default = RECOMMENDED if option.name == "estimate" else option.default
-        shown = "" if default is None else f" (default: {default})"
-        parser.add_argument(flag_of(option.name), type=kind, default=default, help=help_of[option.name].replace("%", "%%") + shown)
+        shown = "" if option.default is None else f" (default: {option.default})"
+        parser.add_argument(flag_of(option.name), type=kind, default=option.default, help=help_of[option.name].replace("%", "%%") + shown)
     return parser
 
 
 def taken(given: dict[str, Any], names: Collection[str] = NAMES) -> Weighting:
     """The weighting among the parsed options, which are taken out of `given`. Raises `UserError` as `Weighting` does."""
-    options = {name: given.pop(name) for name in names}
-    if options["method"] == "uniform" and options["estimate"] == RECOMMENDED:
-        del options["estimate"]  # nothing is estimated
-    return Weighting(**options)
+    return Weighting(**{name: given.pop(name) for name in names})

@@ -3,7 +3,8 @@
 For a layer y = x W^T, the gradient of problem i is sum_t dL/dy[i,t] (x) x[i,t]. A backward pass has both factors, so the gradient of every
 problem, or only its norm, costs about as much as the weight gradient of the whole batch. Hooks send each layer's output through an identity
 whose backward pass receives dL/dy. The model's class, its parameters and their .grad do not change. Autograd only computes activation
-gradients, and nothing of the size B x model is ever in memory (`fold`, `rules`).
+gradients, and nothing of the size B x model is ever in memory (`fold`, `rules`). A loss that reads the head itself, a chunk of tokens at a
+time, hands over the head's gradient of each problem (`PerProblemGradients.head`), so that no logits of a batch are in memory either.
 
 The gradients are exact if the loss of problem i only depends on row i of the batch. Attention, norms and linear layers act row by row; batch
 norm, a balancing loss over the batch, or experts of limited capacity do not. So the first batches are checked for every model: the loss of each
@@ -11,7 +12,6 @@ row is scaled by its own power of two, which must scale that row's gradient by e
 must equal autograd's gradient of the batch.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,10 +21,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.autograd.function import once_differentiable
 
 from paced_exp.core.errors import UserError
-from paced_exp.gradients.fold import Fold, Uses, wide
+from paced_exp.gradients.checks import check_rows_alone, other_sums
+from paced_exp.gradients.counted import counted
+from paced_exp.gradients.fold import Fold, Uses, squared, wide
+from paced_exp.gradients.head import HeadFold, Part
+from paced_exp.gradients.identity import Identity
 from paced_exp.gradients.rules import Outer, Rows, Rule, rule_of
 from paced_exp.gradients.sketch import Projection, Sketch
 
@@ -41,15 +44,6 @@ class GradientSums:
     norms_squared: np.ndarray
     sketches: np.ndarray
     sum_norm_squared: float
-
-
-# Allowed difference between the sum of the per-problem gradients and autograd's, relative to the norm of the whole gradient: only rounding.
-_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}
-_HALF_TOLERANCE = 5e-2
-# Scaling a row's loss by a power of two changes exponents alone; what differs beyond this, relative to the row's own gradient or (times
-# _NOISE) to the largest of the batch, came from another row. A GPU's sums in changing order are far below.
-_ROW_TOLERANCE = 1e-4
-_NOISE = 1e-6
 
 
 class PerProblemGradients:
@@ -87,6 +81,9 @@ class PerProblemGradients:
         self._uses: dict[int, Uses] = {}
         self._walking = False  # a backward pass runs; a layer called meanwhile is recomputed by activation checkpointing
         self._fold: Fold | None = None  # receives that pass's contributions
+        self._handed: Fold | None = None  # receives in the forward pass what a loss hands over of the head
+        self._seen: dict[int, int] = {}  # embedding uses of a handed parameter, before its loss
+        self._trained = False  # whether autograd computes the parameters' gradients too
         self._rows: list[torch.Tensor] | None = None  # receives each hooked output's gradient norm by row (B,), for the check of rows
         self._anchor = torch.zeros((), device=next(iter(self._parameters.values())).device, requires_grad=True)
         for name, module in model.named_modules():
@@ -110,11 +107,13 @@ class PerProblemGradients:
         further after an error.
         """
         check_sum, check_rows = not self._sum_checked, batch > 1 and not self._rows_checked
-        self._batch = batch
+        self._batch, self._trained = batch, check_sum
         self._uses = {key: Uses() for key in self._parameters}
+        self._handed = fold = Fold(batch, self._uses, self._totals, self.sketch, self._metric)
         try:
             with self._hooked(trained=check_sum):
                 values = losses()
+                self._handed = None
                 self._check_losses(values)
                 scale = 2.0 ** (torch.arange(batch, device=values.device) % 5).to(values.dtype)
                 scaled: list[torch.Tensor] = []
@@ -123,29 +122,38 @@ class PerProblemGradients:
                     self._rows = scaled
                     self._walk(values * scale, again=True)
                     self._rows = found
-                self._fold = fold = Fold(batch, self._uses, self._totals, self.sketch, self._metric)
+                self._fold = fold
                 gradients = self._walk(values, *(self._parameters.values() if check_sum else ()))
                 for key in fold.unfinished():
                     raise self._read_elsewhere(key)
-                if check_sum:
-                    self._check_sum(gradients)
+                if check_sum and (wrong := other_sums(self._parameters, self._totals, gradients)) is not None:
+                    raise self._read_elsewhere(wrong)
                 if check_rows:
-                    self._check_rows(scaled, found, scale)
+                    check_rows_alone(scaled, found, scale)
         finally:
-            self._fold = self._rows = None
+            self._fold = self._handed = self._rows = None
         self._sum_checked, self._rows_checked = True, self._rows_checked or check_rows
         self._norms.append(fold.norms_squared)
         self._sketches.append(fold.sketches())
         return values.detach()
 
+    def head(self, module: nn.Linear) -> "HandedHead":
+        """Takes the gradient of the head `module` from a loss that reads its weights itself (`FusedLoss`), as far as it counts.
+
+        Such a loss must compute the gradient that belongs to the plain sum of the losses: weights are part of the losses.
+        """
+        own = {name: parameter for name, parameter in module.named_parameters(recurse=False) if id(parameter) in self._parameters}
+        return HandedHead(self, own)
+
     def sums(self) -> GradientSums:
         """The current sums."""
         kept = torch.float32 if self.sketch is None else self.sketch.kept
-        squares = [total.double().square() * (1 if self._metric is None else self._metric[key]) for key, total in self._totals.items()]
         return GradientSums(
             norms_squared=torch.cat(self._norms).cpu().numpy(),
             sketches=torch.cat(self._sketches).to(kept).cpu().numpy(),
-            sum_norm_squared=float(sum(square.sum() for square in squares)),
+            sum_norm_squared=sum(
+                squared(total, None if self._metric is None else self._metric[key]) for key, total in self._totals.items()
+            ),
         )
 
     def _zeros(self) -> dict[int, torch.Tensor]:
@@ -160,7 +168,7 @@ class PerProblemGradients:
                 f"the loss of row {row} of a batch is {values[row].item()}; the model's weights are damaged or its dtype is too narrow (try `dtype` float32)"
             )
         for key, uses in self._uses.items():
-            if not uses:
+            if not uses or (uses.handed and (uses.outer or uses.whole or len(uses.rows) != self._seen[key])):
                 raise self._read_elsewhere(key)
 
     def _walk(self, values: torch.Tensor, *trained: nn.Parameter, again: bool = False) -> tuple[torch.Tensor | None, ...]:
@@ -168,31 +176,14 @@ class PerProblemGradients:
 
         Returns autograd's own gradients of the parameters `trained`.
         """
+        if not values.requires_grad:  # only a head counts, whose gradient is known already
+            return (None,) * len(trained)
         self._walking = True
         try:
             # For the anchor's gradient, autograd visits every hooked layer, but it does not compute gradients of weights.
             return torch.autograd.grad(values.sum(), (self._anchor, *trained), retain_graph=again, allow_unused=True)[1:]
         finally:
             self._walking = False
-
-    def _check_sum(self, gradients: Sequence[torch.Tensor | None]) -> None:
-        """Check that the totals of the first batch equal autograd's gradients."""
-        size = math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients if gradient is not None))
-        for (key, parameter), gradient in zip(self._parameters.items(), gradients, strict=True):
-            difference = self._totals[key] if gradient is None else self._totals[key] - gradient
-            if float(difference.double().norm()) > _TOLERANCE.get(parameter.dtype, _HALF_TOLERANCE) * size:
-                raise self._read_elsewhere(key)
-
-    def _check_rows(self, scaled: list[torch.Tensor], found: list[torch.Tensor], scale: torch.Tensor) -> None:
-        """Check, at every hooked layer, that scaling a row's loss by a power of two scales the gradient of that row, and of no other."""
-        for with_scale, without in zip(scaled, found, strict=True):
-            expected = without * scale.to(without.dtype)
-            off = (with_scale - expected).abs() > _ROW_TOLERANCE * (expected + _NOISE * expected.max())
-            if bool(off.any()):
-                raise UserError(
-                    f"the gradient of row {int(off.nonzero()[0])} of a batch changes with the losses of other rows, so a problem has no gradient of "
-                    "its own; use a model and a loss that treat each row alone (no batch norm, balancing loss or routing across rows)"
-                )
 
     def _read_elsewhere(self, key: int) -> UserError:
         return UserError(
@@ -205,9 +196,9 @@ class PerProblemGradients:
         """Install the hooks, and let counted parameters require a gradient if `trained`. Both are undone at the end, also after errors."""
         before = [(parameter, parameter.requires_grad) for parameter in self._parameters.values()]
         handles = [
-            module.register_forward_hook(self._forward_hook)
+            module.register_forward_hook(partial(self._forward_hook, own, _rule(module)))
             for module in self.model.modules()
-            if any(id(parameter) in self._parameters for parameter in module.parameters(recurse=False))
+            if (own := {name: p for name, p in module.named_parameters(recurse=False) if id(p) in self._parameters})
         ]
         try:
             for parameter, required in before:
@@ -219,10 +210,12 @@ class PerProblemGradients:
             for parameter, required in before:
                 parameter.requires_grad_(required)
 
-    def _forward_hook(self, module: nn.Module, inputs: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
-        if not torch.is_grad_enabled():  # a model that is its own teacher, read without gradients
+    def _forward_hook(
+        self, own: dict[str, nn.Parameter], rule: Rule, module: nn.Module, inputs: tuple[Any, ...], output: torch.Tensor
+    ) -> torch.Tensor:
+        # A model that is its own teacher is read without gradients, and a head whose loss reads it itself is called on no token.
+        if not torch.is_grad_enabled() or output.numel() == 0:
             return output
-        own = {name: p for name, p in module.named_parameters(recurse=False) if id(p) in self._parameters}
         if output.shape[0] != self._batch:
             raise UserError(
                 f"the layer of parameter {self._names[id(next(iter(own.values())))]!r} gave {output.shape[0]} rows for a batch of {self._batch}: "
@@ -230,69 +223,69 @@ class PerProblemGradients:
             )
         x, use = inputs[0].detach(), 0
         if not self._walking:
-            kind = _rule(module).weight
             for name, parameter in own.items():
                 uses = self._uses[id(parameter)]
-                if name == "weight" and kind is Rows:
+                if name == "weight" and rule.weight is Rows:
                     use = len(uses.rows)
                     uses.rows.append(x.flatten(1))
-                elif name == "weight" and kind is Outer:
+                elif name == "weight" and rule.weight is Outer:
                     uses.outer += 1
                 else:
                     uses.whole += 1
-        same: torch.Tensor = _Identity.apply(output, self._anchor, x, partial(self._receive, module, own, use))  # type: ignore[no-untyped-call]
+        same: torch.Tensor = Identity.apply(output, self._anchor, x, partial(self._receive, module, own, rule, use))  # type: ignore[no-untyped-call]
         return same
 
-    def _receive(self, module: nn.Module, own: dict[str, nn.Parameter], use: int, x: torch.Tensor, gradient: torch.Tensor) -> None:
+    def _receive(
+        self, module: nn.Module, own: dict[str, nn.Parameter], rule: Rule, use: int, x: torch.Tensor, gradient: torch.Tensor
+    ) -> None:
         if self._rows is not None:
             self._rows.append(torch.linalg.vector_norm(gradient.flatten(1), dim=1, dtype=wide(gradient.dtype)))
         if self._fold is not None:
-            for name, contribution in _rule(module).contributions(module, x, gradient):
+            for name, contribution in rule.contributions(module, x, gradient):
                 if name in own:
                     self._fold.receive(own[name], use, contribution)
 
 
-class _Identity(torch.autograd.Function):
-    """The identity on a layer's output. Its backward pass gives the gradient there and the layer's input to `receive`.
+class HandedHead:
+    """What `PerProblemGradients.head` gives a loss. The loss calls `begin` once a batch, and `take` for every chunk of tokens."""
 
-    The input is saved in autograd's way, so activation checkpointing drops and recomputes it too. The anchor requires a gradient, so that the
-    output of a first or frozen layer does too.
-    """
+    def __init__(self, engine: PerProblemGradients, own: dict[str, nn.Parameter]) -> None:
+        self._engine = engine
+        self._own = own
+        self._fold: HeadFold | None = None
 
-    @staticmethod
-    def forward(ctx: Any, output: torch.Tensor, anchor: torch.Tensor, x: torch.Tensor, receive: Callable[..., None]) -> torch.Tensor:
-        ctx.receive = receive
-        ctx.save_for_backward(x)
-        return output.detach()  # an alias that the model may write into, as it may into the output itself
+    @property
+    def trained(self) -> bool:
+        """Whether autograd is to give the head's gradient of the whole batch too, to be compared with the sum over problems."""
+        return self._engine._trained
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
-        (x,) = ctx.saved_tensors
-        ctx.receive(x, gradient)
-        return gradient, None, None, None
+    def begin(self, problems: int) -> None:
+        """Start a batch. Raises `UserError` if the head is read twice, and `ValueError` for another number of problems."""
+        engine = self._engine
+        assert engine._handed is not None, "a head is handed over in the forward pass of `accumulate`"
+        if problems != engine._batch:
+            raise ValueError(f"the loss is of {problems} problems in a batch of {engine._batch}")
+        for parameter in self._own.values():
+            if engine._uses[id(parameter)].handed:
+                raise engine._read_elsewhere(id(parameter))
+            engine._seen[id(parameter)] = len(engine._uses[id(parameter)].rows)
+        self._fold = HeadFold(engine._handed, self._own.get("weight"), self._own.get("bias"))
+
+    def take(self, parts: Sequence[Part], slope: torch.Tensor, states: torch.Tensor) -> None:
+        """Fold a chunk (`HeadFold.take`)."""
+        assert self._fold is not None
+        self._fold.take(parts, slope, states)
+
+    def scaled(self, factors: torch.Tensor) -> None:
+        """Raises `UserError` unless it is the engine that scales the losses: what was taken is the gradient of the losses themselves."""
+        if self._engine._fold is not None:
+            raise UserError(
+                f"the losses of a batch were scaled by up to {float(factors.abs().max()):g} after a fused loss had computed them, so the head's "
+                "gradients would be wrong; make the factors part of the loss, or take the dense loss"
+            )
 
 
 def _rule(module: nn.Module) -> Rule:
     rule = rule_of(module)
     assert rule is not None  # __init__ refused the others
     return rule
-
-
-def counted(model: nn.Module, only: Sequence[str] | None) -> dict[int, str]:
-    """Names of the counted parameters by id. A tied parameter can be chosen by each of its names, and is called by the first.
-
-    only: names of parameters or modules; None counts all. Raises `UserError` for a name that the model does not have.
-    """
-    first = {id(parameter): name for name, parameter in model.named_parameters()}
-    if only is None:
-        return first
-    chosen: set[int] = set()
-    for wanted in only:
-        found = {id(p) for name, p in model.named_parameters(remove_duplicate=False) if f"{name}.".startswith(f"{wanted}.")}
-        if not found:
-            raise UserError(
-                f"`only` {wanted!r} is no parameter or module of the model; its parameters are called like {next(iter(first.values()))!r}"
-            )
-        chosen |= found
-    return {key: name for key, name in first.items() if key in chosen}

@@ -34,9 +34,9 @@ class InnerProducts:
         """The inner products (batch, J): the buffer itself."""
         return buffer
 
-    def add(self, buffer: torch.Tensor, parameter: nn.Parameter, gradients: torch.Tensor) -> None:
-        """Add one parameter's part of the inner products; gradients (batch, parameter's size)."""
-        buffer += gradients @ self._rows[id(parameter)].to(gradients.dtype).T
+    def add(self, buffer: torch.Tensor, parameter: nn.Parameter, gradients: torch.Tensor, first: int = 0) -> None:
+        """Add the inner products over `gradients` (batch, n): of one parameter, for each problem, the n coordinates from `first` on."""
+        buffer += gradients @ self._rows[id(parameter)][:, first : first + gradients.shape[1]].to(gradients.dtype).T
 
     def add_rows(
         self, buffer: torch.Tensor, parameter: nn.Parameter, problems: torch.Tensor, rows: torch.Tensor, values: torch.Tensor

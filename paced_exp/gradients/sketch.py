@@ -1,5 +1,6 @@
 """A seeded random projection of gradients that keeps inner products in expectation, and reads the gradient only once."""
 
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -24,8 +25,8 @@ class Projection(Protocol):
         """The numbers (batch, m) in a buffer."""
         ...
 
-    def add(self, buffer: torch.Tensor, parameter: nn.Parameter, gradients: torch.Tensor) -> None:
-        """Add the images of `gradients` (batch, parameter's size), the gradients of one parameter for each problem."""
+    def add(self, buffer: torch.Tensor, parameter: nn.Parameter, gradients: torch.Tensor, first: int = 0) -> None:
+        """Add the images of `gradients` (batch, n): of one parameter, for each problem, the n coordinates from `first` on."""
         ...
 
     def add_rows(
@@ -70,13 +71,19 @@ class Sketch:
         """The sketches (batch, size) in a buffer."""
         return buffer[:, : self.size] + buffer[:, self.size :]
 
-    def add(self, buffer: torch.Tensor, parameter: nn.Parameter, gradients: torch.Tensor) -> None:
-        """Add the sketch of `gradients` (batch, parameter's size), the gradients of one parameter for each problem."""
-        signs = self._signs[id(parameter)]
-        for block, start in enumerate(self._starts[id(parameter)].tolist()):
-            coordinates = slice(block * self.size, min((block + 1) * self.size, len(signs)))
-            part = signs[coordinates].to(gradients.dtype)
-            buffer[:, start : start + len(part)].addcmul_(gradients[:, coordinates], part)
+    def add(self, buffer: torch.Tensor, parameter: nn.Parameter, gradients: torch.Tensor, first: int = 0) -> None:
+        """Add the sketch of `gradients` (batch, n): of one parameter, for each problem, the n coordinates from `first` on."""
+        size, last = self.size, first + gradients.shape[1]
+        blocks = range(first // size, -(-last // size))
+        edges = [first, *(block * size for block in blocks[1:]), last]
+        lengths = [high - low for low, high in pairwise(edges)]
+        starts = self._starts[id(parameter)][blocks.start : blocks.stop].tolist()
+        signs = self._signs[id(parameter)][first:last].to(gradients.dtype)
+        # As few calls a block as can be: at a block's size they cost as much as its arithmetic.
+        for block, start, low, signed, part in zip(
+            blocks, starts, edges[:-1], signs.split(lengths), gradients.split(lengths, 1), strict=True
+        ):
+            buffer.narrow(1, start + low - block * size, len(signed)).addcmul_(part, signed)
 
     def add_rows(
         self, buffer: torch.Tensor, parameter: nn.Parameter, problems: torch.Tensor, rows: torch.Tensor, values: torch.Tensor

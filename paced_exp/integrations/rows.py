@@ -20,7 +20,7 @@ def weighted_rows(
     rows: Any,
     weights: Given | None = None,
     kernel: str | Kernel | Callable[[float], float] = Beta(1, 1),  # noqa: B008 (a frozen value)
-    estimator: str | Estimator = "empirical_bayes",
+    estimator: str | Estimator = "plugin",
 ) -> Any:
     """The rows that are trained on, with a column `weight` of mean one.
 

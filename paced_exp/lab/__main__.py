@@ -1,6 +1,7 @@
 """Command line of the lab.
 
 python -m paced_exp.lab pretrain student        # rebuild a checkpoint from its seed into runs/lab/student/checkpoint
+python -m paced_exp.lab pretrain student-concise # a student whose concise mode keeps every step's result, for concise self-distillation
 python -m paced_exp.lab pretrain gpu-teacher --device cuda --workers 12         # train a model of the gpu scale on a GPU
 python -m paced_exp.lab finetune smollm2-student # an adapter of SmolLM2-135M-Instruct into runs/lab/smollm2-student/adapter
 python -m paced_exp.lab card student --checkpoint runs/lab/student/checkpoint   # measure it and write its model card
@@ -23,7 +24,7 @@ class PretrainConfig(Options):
     """Pretraining.
 
     Attributes:
-        name: teacher, student, teacher-llama or student-llama; with the prefix gpu- a model of the gpu scale; student-0.1m or student-5m
+        name: teacher, student, teacher-llama or student-llama; student-concise; student-0.1m or student-5m; with the prefix gpu- a model of the gpu scale
         out: folder of the run (by default runs/lab/NAME)
         device: cpu, cuda or cuda:N
         workers: processes that make the examples; 0 makes them in the training process
@@ -65,10 +66,10 @@ class CardConfig(Options):
 def pretrain_command(config: PretrainConfig) -> None:
     """Train a checkpoint from its seed. The same command resumes a stopped run."""
     from paced_exp.lab.pretrain import pretrain  # torch takes seconds to load, and a bad option should not
-    from paced_exp.lab.recipes import GPU_SCALE, RECIPES, SIZES
+    from paced_exp.lab.recipes import CONCISE_MODE, GPU_SCALE, RECIPES, SIZES
     from paced_exp.models.loading import device_named
 
-    recipes = {**RECIPES, **GPU_SCALE, **SIZES}
+    recipes = {**RECIPES, **CONCISE_MODE, **GPU_SCALE, **SIZES}
     check_known("name", config.name, tuple(recipes))
     device = str(device_named(config.device))
     folder = config.out or Path("runs/lab") / config.name

@@ -85,7 +85,7 @@ def measure(model: LoadedModel, max_new_tokens: int) -> dict[str, Any]:
             problems = list(itertools.islice(lab_problems(split, SEED), size))
             passes, tokens = pass_counts(model, grader, problems, kind, max_new_tokens=max_new_tokens)
             rates = passes / SAMPLES
-            row = {
+            row: dict[str, Any] = {
                 "pass_rate": round(float(rates.mean()), 4),
                 "standard_error": round(float(rates.std(ddof=1) / np.sqrt(len(rates))), 4),
                 "problems": size,

@@ -10,7 +10,7 @@ from paced_exp.data import prompts
 from paced_exp.data.lab import solutions
 from paced_exp.data.lab.families import FAMILIES, MATHEMATICS, RETENTION
 from paced_exp.data.lab.splits import SPLITS, draw, to_problem
-from paced_exp.lab.recipes import Recipe
+from paced_exp.lab.recipes import ConciseRecipe, Recipe
 from paced_exp.lab.tokenizer import ASSISTANT, END, USER
 
 IGNORE = -100
@@ -46,7 +46,8 @@ def pool_texts(recipe: Recipe, index: int) -> list[tuple[str, str]]:
         if kind_draw < recipe.privileged:
             kind = "privileged"
         elif kind_draw < recipe.privileged + recipe.concise:
-            kind, response = "concise", solutions.concise(FAMILIES[name].steps, entry)
+            shorten = solutions.results if isinstance(recipe, ConciseRecipe) else solutions.concise
+            kind, response = "concise", shorten(FAMILIES[name].steps, entry)
         texts.append((f"{USER}{prompts.user_message(problem, kind)}{ASSISTANT}", f"{response}{END}"))
     return texts
 

@@ -1,6 +1,6 @@
 """The pretraining recipe of each lab model: architecture, size, data and schedule, all from one seed."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import torch
@@ -50,6 +50,11 @@ class Recipe:
     def problems(self) -> str:
         """The split of unseen prompts that measures progress."""
         return "harder-train" if self.harder else "train"
+
+
+@dataclass(frozen=True)
+class ConciseRecipe(Recipe):
+    """A recipe whose concise solutions keep the result of every step (`solutions.results`), so that the concise mode can keep its accuracy."""
 
 
 _TEACHER = Recipe(architecture="qwen3", hidden=128, layers=4, intermediate=384, pools=104, decay=0.5, seed=1)
@@ -102,6 +107,10 @@ SIZES: dict[str, Recipe] = {
     "student-0.1m": replace(RECIPES["student"], hidden=48, layers=2, heads=2, intermediate=144, adam_lr=8e-3),
     "student-5m": replace(RECIPES["student"], hidden=256, layers=6, heads=8, intermediate=768, adam_lr=1.5e-3),
 }
+
+
+# A student with a concise mode that is worth distilling (OPSDC): it sees five times as many concise prompts as the others. Not shipped.
+CONCISE_MODE: dict[str, Recipe] = {"student-concise": ConciseRecipe(**{**asdict(RECIPES["student"]), "concise": 0.25})}
 
 
 def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:

@@ -2,26 +2,20 @@
 
 The weights of PACED are known before the forward pass, so the gradient of sum_t w_t D_t is complete as soon as a chunk of tokens has its
 logits: student's and teacher's products, the divergence's gradient in the logits, and from it the products for the gradients of hidden
-states and head. The backward pass hands these on. Beside the gradients, only one chunk's logits of both models are alive.
-
-The divergence itself runs over pieces of a chunk that stay in the processor's caches; the gradient takes the place of the student's logits.
+states and head (`chunked`). The backward pass hands these on. Beside the gradients, only one chunk's logits of both models are alive.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch.autograd.function import once_differentiable
 
-from paced_exp.losses.divergences import log_probabilities, wide
+from paced_exp.core.errors import UserError
+from paced_exp.losses.chunked import HeadGradients, Job, computed
+from paced_exp.losses.divergences import wide
 from paced_exp.losses.heads import Head, States
-from paced_exp.losses.problem_loss import Buckets, Dense, ProblemLoss, Targets
-from paced_exp.losses.products import add_outer, projected_back
-
-# Logits (tokens x vocabulary) of a model that are held at a time, and of a piece of them: chosen by measurement (bench/README.md).
-CHUNK_ELEMENTS = 192 * 151_936
-PIECE_ELEMENTS = 151_936
+from paced_exp.losses.problem_loss import ProblemLoss, Targets
 
 
 def fused_divergence(
@@ -36,106 +30,37 @@ def fused_divergence(
     """
     if isinstance(targets, States):
         targets = States(targets.states, targets.head.to(targets.states.dtype))
-    job = _Job(head, targets, tokens, replace(loss, chunk=None), loss.chunk, torch.is_grad_enabled())
+    job = Job(head, targets, tokens, replace(loss, chunk=None), loss.chunk, torch.is_grad_enabled())
     total, values = _Fused.apply(states, head.weight, head.bias, weights, job)  # type: ignore[no-untyped-call]
     return total, values
 
 
-@dataclass(frozen=True)
-class _Job:
-    """What is not differentiated."""
+def fused_losses(
+    states: torch.Tensor,
+    head: Head,
+    targets: Targets,
+    tokens: torch.Tensor,
+    layout: torch.Tensor,
+    loss: ProblemLoss,
+    gradients: HeadGradients | None = None,
+) -> torch.Tensor:
+    """The losses (B,) of `ProblemLoss` from hidden states, with a graph to states and head, for the losses' plain sum alone.
 
-    head: Head
-    targets: Targets
-    tokens: torch.Tensor
-    loss: ProblemLoss
-    chunk_tokens: int | None
-    graph: bool  # whether anybody can ask for gradients
-
-    @property
-    def width(self) -> int:
-        """Tokens of the vocabulary that both heads have; of heads padded to different widths the rest is cut."""
-        if not self.loss.divergence.needs_teacher or isinstance(self.targets, Buckets):
-            return self.head.width
-        assert self.targets is not None, f"{self.loss.divergence.name} needs a teacher"
-        return min(self.head.width, self.targets.head.width if isinstance(self.targets, States) else int(self.targets.logits.shape[-1]))
-
-    @property
-    def chunk(self) -> int:
-        """Tokens whose logits are held at a time."""
-        return max(1, min(len(self.tokens), self.chunk_tokens or CHUNK_ELEMENTS // self.width))
-
-    def chunks(self) -> Iterator[slice]:
-        """The tokens, a chunk at a time."""
-        return (slice(start, min(start + self.chunk, len(self.tokens))) for start in range(0, len(self.tokens), self.chunk))
-
-    def logits_buffer(self, states: torch.Tensor) -> torch.Tensor:
-        """Room for a chunk's logits. Made once: memory that is new to every chunk costs the system's time to map."""
-        return torch.empty(self.chunk, self.width, dtype=wide(states[:0]).dtype, device=states.device)
-
-    def teacher_logits(self, chunk: slice, buffer: torch.Tensor | None) -> torch.Tensor | None:
-        """Of a chunk's tokens, where the divergence reads them."""
-        if not self.loss.divergence.needs_teacher or isinstance(self.targets, Buckets):
-            return None
-        if isinstance(self.targets, States):
-            assert buffer is not None
-            return self.targets.head.shaped(self.targets.head.products(self.targets.states[chunk], buffer))
-        assert isinstance(self.targets, Dense)
-        return self.targets.logits[chunk, : self.width]
-
-    def differentiate(
-        self,
-        products: torch.Tensor,
-        teacher: torch.Tensor | None,
-        chunk: slice,
-        weights: torch.Tensor,
-        values: torch.Tensor,
-        gradient: bool,
-    ) -> None:
-        """Write a chunk's values into `values`, and into `products` (n, V) the gradient of sum_t weights_t D_t in them if asked for."""
-        size = max(1, PIECE_ELEMENTS // products.shape[1])
-        for start in range(0, len(products), size):
-            piece = slice(start, start + size)
-            place = slice(chunk.start + start, chunk.start + min(start + size, len(products)))
-            logits = self.head.shaped(products[piece])
-            given = None if teacher is None else teacher[piece]
-            if not gradient:
-                values[place] = self.loss.per_token(logits, self._targets_at(given, place), self.tokens[place])
-                continue
-            found, slope, temperature = self._value_and_gradient(logits, given, place)
-            values[place] = found
-            if self.head.softcap is not None:
-                slope *= 1 - (logits / self.head.softcap).square_()
-            factors = weights[place].to(slope.dtype) * (self.head.scale / temperature)
-            torch.mul(slope, factors[:, None], out=products[piece])
-
-    def _targets_at(self, teacher: torch.Tensor | None, place: slice) -> Targets:
-        if isinstance(self.targets, Buckets):
-            return Buckets(self.targets.tokens[place], self.targets.log_probabilities[place], self.targets.temperature)
-        return None if teacher is None else Dense(teacher)
-
-    def _value_and_gradient(
-        self, logits: torch.Tensor, teacher: torch.Tensor | None, place: slice
-    ) -> tuple[torch.Tensor, torch.Tensor, float]:
-        """A piece's values, their gradient in the logits over the temperature, and that temperature."""
-        divergence, temperature, tokens = self.loss.divergence, self.loss.temperature, self.tokens[place]
-        if not divergence.needs_teacher:
-            return *divergence.value_and_gradient(logits, logits, tokens), 1.0
-        if temperature != 1:
-            logits = logits / temperature
-        if isinstance(self.targets, Buckets):
-            assert self.targets.temperature == temperature, "the teacher's statistics were taken at another temperature"
-            chosen, log_t = self.targets.tokens[place], self.targets.log_probabilities[place]
-            log_p = log_probabilities(logits)
-            rest = log_p.scatter(-1, chosen, -torch.inf)
-            log_q = torch.cat([log_p.gather(-1, chosen), rest.logsumexp(-1, keepdim=True)], dim=-1)
-            values, gradient = divergence.value_and_gradient(log_q, log_t, tokens)
-            # A logit moves its own bucket, or its share of the rest's; the softmax takes the sum from all.
-            inner = (rest - log_q[:, -1:]).exp_().mul_(gradient[:, -1:]).scatter_(-1, chosen, gradient[:, :-1])
-            return values, inner.sub_(log_p.exp_().mul_(gradient.sum(-1, keepdim=True))), temperature
-        assert teacher is not None
-        teacher = wide(teacher) if temperature == 1 else wide(teacher) / temperature
-        return *divergence.value_and_gradient(logits, teacher, tokens), temperature
+    layout (B, R) bool: how the N tokens lie in rows. Other arguments: of `fused_divergence`. gradients: takes the head's gradient of each
+    problem. The graph then does not reach the head, unless `gradients.trained`. Raises `UserError` in the backward pass if losses were
+    weighted meanwhile and the head's gradient depends on it.
+    """
+    if isinstance(targets, States):
+        targets = States(targets.states, targets.head.to(targets.states.dtype))
+    counts = layout.sum(-1)
+    weights = 1 / counts.to(wide(states[:0]).dtype) if loss.reduction == "mean" else torch.ones_like(counts, dtype=wide(states[:0]).dtype)
+    job = Job(
+        head, targets, tokens, replace(loss, chunk=None), loss.chunk, torch.is_grad_enabled(), tuple(counts.tolist()), layout, gradients
+    )
+    trained = gradients is None or gradients.trained
+    weight, bias = (p if trained or p is None else p.detach() for p in (head.weight, head.bias))
+    losses: torch.Tensor = _Losses.apply(states, weight, bias, weights.repeat_interleave(counts), job)  # type: ignore[no-untyped-call]
+    return losses
 
 
 class _Fused(torch.autograd.Function):
@@ -143,11 +68,11 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, weights: torch.Tensor, job: _Job
+        ctx: Any, states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, weights: torch.Tensor, job: Job
     ) -> tuple[torch.Tensor, torch.Tensor]:
         ctx.set_materialize_grads(False)
         with torch.autocast(states.device.type, enabled=False):
-            values, *gradients = _computed(states, weights, job, ctx.needs_input_grad if job.graph else (False,) * 3)
+            values, *gradients = computed(states, weights, job, ctx.needs_input_grad if job.graph else (False,) * 3)
             total = (weights.to(values.dtype) * values).sum()
         ctx.save_for_backward(values, *gradients)
         ctx.mark_non_differentiable(values)
@@ -166,40 +91,34 @@ class _Fused(torch.autograd.Function):
         return *gradients, None
 
 
-def _computed(
-    states: torch.Tensor, weights: torch.Tensor, job: _Job, needed: tuple[bool, ...]
-) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
-    """The values, and the gradients of states, weight and bias, each where it is needed."""
-    _keep_freed_memory(states.device)
-    head, width = job.head.to(states.dtype), job.width
-    dtype = wide(states[:0]).dtype
-    values = torch.empty(len(states), dtype=dtype, device=states.device)
-    of_states = torch.empty_like(states) if needed[0] else None
-    of_weight = torch.zeros(head.weight.shape, dtype=dtype, device=states.device) if needed[1] else None
-    of_bias = None if head.bias is None or not needed[2] else torch.zeros(head.bias.shape, dtype=dtype, device=states.device)
-    buffer = job.logits_buffer(states)
-    of_teacher = job.logits_buffer(job.targets.states) if isinstance(job.targets, States) else None
-    for chunk in job.chunks():
-        products = head.products(states[chunk], buffer)
-        job.differentiate(products, job.teacher_logits(chunk, of_teacher), chunk, weights, values, any(needed[:3]))
-        if of_states is not None:
-            of_states[chunk] = projected_back(products, head.weight[:width])
-        if of_weight is not None:
-            add_outer(of_weight[:width], products, states[chunk])
-        if of_bias is not None:
-            of_bias[:width] += products.sum(0)
-    if of_weight is not None:
-        of_weight = of_weight.to(job.head.weight.dtype)
-    if of_bias is not None and head.bias is not None:
-        of_bias = of_bias.to(head.bias.dtype)
-    return values, of_states, of_weight, of_bias
+class _Losses(torch.autograd.Function):
+    """Each problem's loss. Gradients are made in the forward pass as in `_Fused`; a row's own factor scales the gradient of its states."""
 
+    @staticmethod
+    def forward(
+        ctx: Any, states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, weights: torch.Tensor, job: Job
+    ) -> torch.Tensor:
+        assert job.counts is not None and job.layout is not None
+        if job.gradients is not None:
+            job.gradients.begin(len(job.counts))
+        with torch.autocast(states.device.type, enabled=False):
+            values, *gradients = computed(states, weights, job, ctx.needs_input_grad if job.graph else (False,) * 3)
+        ctx.counts, ctx.gradients = job.counts, job.gradients
+        ctx.save_for_backward(*gradients)
+        return job.loss.reduced(values, job.layout)
 
-def _keep_freed_memory(device: torch.device) -> None:
-    """Let the C library keep what a piece frees for the next piece, rather than give it back to the system and map it again.
-
-    glibc keeps freed memory of up to twice the largest block that was mapped and freed so far, counting blocks of at most 32 MiB. Without
-    this the pieces take twice as long.
-    """
-    if device.type == "cpu":
-        torch.empty(2**25 - 2**13, dtype=torch.uint8)
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        of_states, *of_head = ctx.saved_tensors
+        if bool((upstream != 1).any()):
+            if ctx.gradients is not None:
+                ctx.gradients.scaled(upstream)
+            elif any(ctx.needs_input_grad[1:3]):
+                raise UserError(
+                    "a fused loss was weighted after its head's gradient had been computed; make weights part of the loss, or take the dense loss"
+                )
+            of_head = [None, None]  # it is known for the plain sum of the losses alone
+            factors = upstream.repeat_interleave(torch.tensor(ctx.counts, device=upstream.device))
+            of_states = None if of_states is None else of_states * factors.to(of_states.dtype)[:, None]
+        return of_states, *of_head, None, None

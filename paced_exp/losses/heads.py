@@ -147,5 +147,13 @@ def plain_head(model: Any, whose: str) -> PlainHead:
     return plain
 
 
+def head_if_plain(model: Any) -> PlainHead | None:
+    """The head of `model` where it is plain (`plain_head`)."""
+    try:
+        return plain_head(model, "model")
+    except UserError:
+        return None
+
+
 def _refused(whose: str, why: str) -> UserError:
     return UserError(f"`loss` fused needs a plain linear head, and the {whose}'s {why}; give `loss` dense")

@@ -100,7 +100,7 @@ class AccuracyProbe:
         """
         config, folder = self._config, run / "accuracy"
         with clock("accuracy gradient"):
-            gradients = accuracy_gradients(self.problems, ChunkStore(run.path, STORE), student, config.only, config.batch_tokens, folder)
+            gradients = accuracy_gradients(self.problems, ChunkStore(run.path, STORE), student, config, folder)
         members = [[(problems[name], references[name]) for name, _ in own if references[name].token_ids] for own in bins.members]
         with clock("second moment"):
             pools = [(float(offered), pairs) for offered, pairs in zip(bins.drawn, members, strict=True) if pairs]

@@ -26,12 +26,16 @@ from paced_exp.core.errors import UserError
 from paced_exp.core.progress import progress
 from paced_exp.data.problem import Problem
 from paced_exp.data.prompts import prompt_ids
-from paced_exp.gradients.engine import counted
+from paced_exp.gradients.counted import counted
 from paced_exp.gradients.fold import wide
+from paced_exp.gradients.recomputing import recomputing
 from paced_exp.losses.alignment import Batch, Row, check_fits
 from paced_exp.losses.cross_entropy import CrossEntropy
+from paced_exp.losses.fused_loss import FusedLoss
+from paced_exp.losses.heads import plain_head
 from paced_exp.losses.problem_loss import ProblemLoss
 from paced_exp.models.loading import LoadedModel
+from paced_exp.probe.config import ProbeConfig
 from paced_exp.probe.measurement import in_batches
 from paced_exp.rollouts.store import ChunkStore
 
@@ -55,21 +59,29 @@ def in_groups(problems: list[Problem]) -> list[list[Problem]]:
 
 
 def accuracy_gradients(
-    problems: list[Problem], store: ChunkStore, student: LoadedModel, only: str | None, batch_tokens: int, folder: Path
+    problems: list[Problem], store: ChunkStore, student: LoadedModel, config: ProbeConfig, folder: Path
 ) -> list[Direction]:
     """GROUPS / N times the sum of G_j over each group of the N problems: their mean is the gradient of the expected accuracy.
 
-    store: graded rollouts of every problem. only: module or parameter to which the gradient is restricted. batch_tokens: as in the probe.
-    Finished groups are kept in `folder`.
+    store: graded rollouts of every problem. config: of the probe, whose loss, batches and restriction to parameters hold here too. Finished
+    groups are kept in `folder`.
     """
-    names = counted(student.model, None if only is None else [only])
+    names = counted(student.model, None if config.only is None else [config.only])
+    dense = ProblemLoss(CrossEntropy(), reduction="sum")
+    loss = FusedLoss(dense, plain_head(student.model, "student")) if config.loss == "fused" else dense
+
+    def weighted(batch: Batch) -> torch.Tensor:
+        """sum w * (-log pi(response)) over the rows."""
+        with recomputing(student.model, config.checkpointing):
+            return loss.weighted(student.model, batch, None, 1, 1)[0]
+
     found = []
     with progress(GROUPS, "groups", "gradient of accuracy") as bar:
         for number, group in enumerate(in_groups(problems)):
 
             def make(group: list[Problem] = group) -> Direction:
                 rows = [row for problem in group for row in rows_of(problem, store.rows_of(problem.id), student)]
-                total = _weighted_gradient(student.model, names, in_batches(rows, student, batch_tokens))
+                total = summed_gradient(student.model, names, in_batches(rows, student, config.batch_tokens), weighted)
                 return {name: -GROUPS / len(problems) * gradient for name, gradient in total.items()}
 
             found.append(kept_tensors(folder / f"group-{number:03d}.safetensors", make))
@@ -92,17 +104,6 @@ def rows_of(problem: Problem, rollouts: list[dict[str, Any]], student: LoadedMod
         check_fits(student.model, prompt, response, problem.id)
         rows.append(Row(problem.id, prompt, prompt, list(response), [True] * len(response), weight))
     return rows
-
-
-def _weighted_gradient(model: Any, names: dict[int, str], batches: Any) -> Direction:
-    """The gradient of sum w * (-log pi(response)) over the rows of `batches`, in the counted parameters `names` (name by id)."""
-    loss = ProblemLoss(CrossEntropy(), reduction="sum")
-
-    def losses(batch: Batch) -> torch.Tensor:
-        values = loss(model, batch, None)
-        return (batch.weights.to(values.dtype) * values).sum()
-
-    return summed_gradient(model, names, batches, losses)
 
 
 def summed_gradient(model: Any, names: dict[int, str], batches: Any, loss: Callable[[Batch], torch.Tensor]) -> Direction:

@@ -21,7 +21,8 @@ from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_object
 from paced_exp.core.progress import progress
 from paced_exp.data.problem import Problem
-from paced_exp.gradients.engine import counted
+from paced_exp.gradients.counted import counted
+from paced_exp.gradients.recomputing import recomputing
 from paced_exp.losses.alignment import Batch
 from paced_exp.models.loading import LoadedModel
 from paced_exp.probe.accuracy_gradient import Direction, kept_tensors, summed_gradient
@@ -100,13 +101,14 @@ def of_checkpoint(student: str, model: Any, names: dict[int, str]) -> SecondMome
 def _of_mini_batches(
     config: ProbeConfig, pools: list[tuple[float, Pairs]], student: LoadedModel, teacher: LoadedModel, names: dict[int, str]
 ) -> Direction:
-    loss, frozen = loss_of(config, teacher)
+    loss, frozen = loss_of(config, student, teacher)
     rng = np.random.default_rng([config.seed, 3])
     shares = np.array([share for share, _ in pools])
     total: Direction = {}
 
     def mean(batch: Batch) -> torch.Tensor:
-        return loss(student.model, batch, frozen.targets(batch)).sum() / SIZE
+        with recomputing(student.model, config.checkpointing):
+            return loss.weighted(student.model, batch, frozen.targets(batch), SIZE, 1)[0]
 
     with progress(COUNT, "mini-batches", "second moment") as bar:
         for _ in range(COUNT):

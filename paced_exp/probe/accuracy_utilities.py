@@ -24,7 +24,7 @@ from paced_exp.models.loading import LoadedModel
 from paced_exp.probe.accuracy_gradient import Direction
 from paced_exp.probe.accuracy_metric import Pairs
 from paced_exp.probe.config import ProbeConfig
-from paced_exp.probe.measurement import gradient_batches, loss_of
+from paced_exp.probe.measurement import gradient_batches, loss_of, losses_into
 
 METRICS = ("sgd", "adam")
 
@@ -67,9 +67,10 @@ def utilities_of(
             None if config.only is None else [config.only],
             metric,
         )
-        loss, frozen = loss_of(config, teacher)
+        loss, frozen = loss_of(config, student, teacher)
+        losses = losses_into(engine, loss, config, student)
         for batch in gradient_batches(config, pairs, student, teacher):
-            engine.accumulate(len(batch.rows), partial(loss, student.model, batch, frozen.targets(batch)))
+            engine.accumulate(len(batch.rows), partial(losses, batch, frozen.targets(batch)))
         sums = engine.sums()
         with atomic_file(path) as file:
             np.savez(file, inner=-sums.sketches, adam_squared=sums.norms_squared)

@@ -1,6 +1,6 @@
 """The options of a probe, and of the training between two of them."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from paced_exp.core.errors import UserError
@@ -31,6 +31,8 @@ class ProbeConfig(StudentOptions, TeacherOptions, ProblemOptions, AccuracyOption
         divergence: forward_kl, reverse_kl, cross_entropy, jsd or akl, on the response
         response: reference (of the teacher), solution (the worked solution) or rollout (a new one of the student)
         reduction: how the losses of a response's tokens are reduced: mean or sum
+        loss: fused (from hidden states, without logits of a whole batch; needs plain linear heads) or dense (from all logits); they agree to rounding
+        checkpointing: compute activations again in the backward pass rather than hold them: a third more time, and memory for longer responses
         only: a module or parameter to which gradients are restricted, such as model.layers.3; by default the whole model
         temperature: sampling temperature of rollouts and references, above 0
         teacher_prompt: what the teacher reads before the response: privileged (the expert solution) or plain
@@ -52,6 +54,8 @@ class ProbeConfig(StudentOptions, TeacherOptions, ProblemOptions, AccuracyOption
     divergence: str = "forward_kl"
     response: Literal["reference", "solution", "rollout"] = "reference"
     reduction: Literal["mean", "sum"] = "mean"
+    loss: Literal["fused", "dense"] = field(default="fused", metadata={"earlier": "dense"})
+    checkpointing: bool = False
     only: str | None = None
     teacher_prompt: Literal["privileged", "plain"] = "privileged"
     candidates: int = 4
@@ -115,8 +119,8 @@ class ProbeConfig(StudentOptions, TeacherOptions, ProblemOptions, AccuracyOption
         and all else that the probe does not decide. Raises `UserError` for options that cannot be.
         """
         shared = {name: getattr(self, name) for name in _SHARED}
-        # The dense loss, as the gradients at its end are taken.
-        options = shared | {"schedule": "constant", "loss": "dense"} | further_options(self.training, _DECIDED, "probe")
+        # With the loss that the gradients at its end are taken with.
+        options = shared | {"schedule": "constant", "loss": self.loss} | further_options(self.training, _DECIDED, "probe")
         return DistillConfig(
             method=self.method,
             stages=f"{self.divergence}@{'rollouts' if self.response == 'rollout' else 'references'}",

@@ -2,12 +2,13 @@
 
 import itertools
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from paced_exp.core.atomic import atomic_file
 from paced_exp.core.errors import UserError
@@ -16,10 +17,13 @@ from paced_exp.core.run_folder import RunFolder
 from paced_exp.data.problem import Problem
 from paced_exp.data.prompts import prompt_ids
 from paced_exp.gradients.engine import GradientSums, PerProblemGradients, Sketch
+from paced_exp.gradients.recomputing import recomputing
 from paced_exp.grading.grader import Grader
 from paced_exp.losses.alignment import Batch, Row, check_fits, collate
 from paced_exp.losses.divergences import divergence
-from paced_exp.losses.problem_loss import ProblemLoss
+from paced_exp.losses.fused_loss import FusedLoss
+from paced_exp.losses.heads import plain_head
+from paced_exp.losses.problem_loss import ProblemLoss, Targets
 from paced_exp.models.loading import LoadedModel
 from paced_exp.probe.binning import Bins
 from paced_exp.probe.config import ProbeConfig
@@ -90,7 +94,7 @@ def bin_gradients(
     """The gradient sums of each bin, None for an empty one. One bin is in memory at a time, and finished bins are read back from their files."""
     folder = run / "gradients"
     sketch = Sketch(student.model, config.sketch_size, config.seed)
-    loss, frozen = loss_of(config, teacher)
+    loss, frozen = loss_of(config, student, teacher)
     results: list[GradientSums | None] = []
     with progress(sum(bool(reference.token_ids) for reference in references.values()), "gradients", "gradients") as bar:
         for index, members in enumerate(bins.members):
@@ -101,9 +105,10 @@ def bin_gradients(
                 continue
             if not path.exists():
                 engine = PerProblemGradients(student.model, sketch, None if config.only is None else [config.only])
+                losses = losses_into(engine, loss, config, student)
                 pairs = [(problems[name], references[name]) for name in names]
                 for batch in gradient_batches(config, pairs, student, teacher):
-                    engine.accumulate(len(batch.rows), partial(loss, student.model, batch, frozen.targets(batch)))
+                    engine.accumulate(len(batch.rows), partial(losses, batch, frozen.targets(batch)))
                     bar.update(len(batch.rows))
                 _save(path, engine.sums())
             else:
@@ -112,10 +117,24 @@ def bin_gradients(
     return results
 
 
-def loss_of(config: ProbeConfig, teacher: LoadedModel) -> tuple[ProblemLoss, ModelTeacher | NoTeacher]:
-    """The loss whose gradients are probed, and the teacher that predicts its targets."""
+def loss_of(config: ProbeConfig, student: LoadedModel, teacher: LoadedModel) -> tuple[ProblemLoss | FusedLoss, ModelTeacher | NoTeacher]:
+    """The loss whose gradients are probed, and the teacher that predicts its targets. Raises `UserError` for fused without plain heads."""
     loss = ProblemLoss(divergence(config.divergence), reduction=config.reduction)
-    return loss, ModelTeacher(teacher.model) if loss.divergence.needs_teacher else NoTeacher()
+    frozen = ModelTeacher(teacher.model, states=config.loss == "fused") if loss.divergence.needs_teacher else NoTeacher()
+    return FusedLoss(loss, plain_head(student.model, "student")) if config.loss == "fused" else loss, frozen
+
+
+def losses_into(
+    engine: PerProblemGradients, loss: ProblemLoss | FusedLoss, config: ProbeConfig, student: LoadedModel
+) -> Callable[[Batch, Targets], torch.Tensor]:
+    """Per-problem losses (B,) for `engine.accumulate`. A fused loss hands the engine its head's gradient."""
+    called = partial(loss, gradients=engine.head(loss.head.module)) if isinstance(loss, FusedLoss) else loss
+
+    def losses(batch: Batch, targets: Targets) -> torch.Tensor:
+        with recomputing(student.model, config.checkpointing):
+            return called(student.model, batch, targets)
+
+    return losses
 
 
 def gradient_batches(

@@ -11,7 +11,7 @@ from paced_exp.core.run_folder import RunFolder, provenance
 from paced_exp.data.prompt_lengths import LongPrompts
 from paced_exp.data.prompts import solutions_needed, with_solutions
 from paced_exp.data.sources import source_fingerprint, stream_problems
-from paced_exp.gradients.engine import counted
+from paced_exp.gradients.counted import counted
 from paced_exp.grading import grader as grading
 from paced_exp.models.loading import check_same_vocabulary, load_model
 from paced_exp.probe.accuracy import AccuracyProbe

@@ -124,13 +124,7 @@ def _estimates(results: Results, scale: Scale) -> str:
 
 def _best_kernel(results: Results, scale: Scale, where: str, tables: Sequence[str]) -> str:
     """The best row of one pass, and those that cannot be told from it."""
-    rows: dict[str, Measured] = {}
-    for table in tables:
-        for row in BY_NAME[table].rows:
-            measured = row_named(results, scale, table, row.name)
-            if row.options is not None and measured.records:
-                rows[row.name] = measured
-    means = {name: mean_and_error(primaries(measured, scale))[0] for name, measured in rows.items()}
+    rows, means = _ways(results, scale, tables)
     if len(means) < 2:
         return ""
     best = max(means, key=means.__getitem__)
@@ -143,6 +137,23 @@ def _best_kernel(results: Results, scale: Scale, where: str, tables: Sequence[st
     label = rows[best].row.label
     words = f"not told from it: {_listed(near)}" if near else "no other is as good by its 95 % interval"
     return f"Of {len(means)} ways to weigh, {where}, the best is “{label}”, {fixed(means[best], 1)} %; {words}."
+
+
+def best_of(results: Results, scale: Scale) -> str | None:
+    """The label of the best way to weigh at equal updates in one pass; None where fewer than two were run."""
+    rows, means = _ways(results, scale, _KERNELS[0][1])
+    return rows[max(means, key=means.__getitem__)].row.label if len(means) > 1 else None
+
+
+def _ways(results: Results, scale: Scale, tables: Sequence[str]) -> tuple[dict[str, Measured], dict[str, float]]:
+    """Trained rows with records, and the mean of tiers of each."""
+    rows: dict[str, Measured] = {}
+    for table in tables:
+        for row in BY_NAME[table].rows:
+            measured = row_named(results, scale, table, row.name)
+            if row.options is not None and measured.records:
+                rows[row.name] = measured
+    return rows, {name: mean_and_error(primaries(measured, scale))[0] for name, measured in rows.items()}
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -24,6 +24,7 @@ from paced_exp.training.config import DistillConfig
 from paced_exp.training.references_config import ReferencesConfig
 from paced_exp.training.segments import make_segments
 from paced_exp.training.stages import parse_stages
+from paced_exp.training.teacher_config import TeacherConfig
 
 # Problems of an evaluation source where the limit does not say: the lab's default sizes, and the paper's benchmarks.
 _SOURCE_SIZES = {
@@ -62,6 +63,8 @@ def cost_of(task: Cell | Shared | Probe, scale: Scale) -> Cost:
             return Cost(sampling=_evaluation(shared.model, shared.problems, shared.limit, shared.samples, scale))
         return _references(shared, scale)
     config = task.config
+    if isinstance(config, TeacherConfig):
+        return _policy(config, scale)
     if not isinstance(config, DistillConfig):
         return Cost()  # it reads the shared evaluation
     student, teacher = shape_of(config.student).matmul_parameters, shape_of(_teacher(config)).matmul_parameters
@@ -76,6 +79,16 @@ def cost_of(task: Cell | Shared | Probe, scale: Scale) -> Cost:
     if config.needs_pass_rates:
         sampling += again * _sampling(config.student, config.limit or scale.limit, config.K, scale)
     return Cost(training, sampling + _evaluation(config.student, config.evaluate, config.evaluate_limit, config.samples, scale))
+
+
+def _policy(config: TeacherConfig, scale: Scale) -> Cost:
+    """Rollouts are sampled, read by the reference, and trained on; with ACE or Guide the policy reads them once more."""
+    parameters = shape_of(config.student).matmul_parameters
+    rollouts = (config.steps or 0) * (config.batch or 0) * config.K
+    read = 6 + 2 * bool(config.kl) + 2 * bool(config.error_penalty or config.guide)
+    sampled = (config.steps or 0) * _sampling(config.student, config.batch or 0, config.K, scale)
+    evaluated = _evaluation(config.student, config.evaluate, config.evaluate_limit, config.samples, scale)
+    return Cost(float(read * parameters * rollouts * (scale.prompt_tokens + scale.response_tokens)), sampled + evaluated)
 
 
 def _teacher(config: DistillConfig | ReferencesConfig) -> str:
@@ -130,7 +143,9 @@ def memory_bytes(cell: Cell) -> float:
     micro-batch at the longest response, and keys and values of eight rollouts. What does not fit is sharded (FSDP) over several."""
     config = cell.config
     if not isinstance(config, DistillConfig):
-        shape = shape_of(config.model)
+        shape = shape_of(config.student if isinstance(config, TeacherConfig) else config.model)
+        if isinstance(config, TeacherConfig):  # the policy with its optimiser, and the reference
+            return 20.0 * shape.parameters + 8 * config.K * config.max_new_tokens * shape.cache_bytes
         return 2.0 * shape.parameters + 8 * config.max_new_tokens * shape.cache_bytes
     student, teacher = shape_of(config.student), shape_of(_teacher(config))
     width = 4 if config.dtype in ("auto", "float32") else 2

@@ -4,7 +4,7 @@ Rows with equal options are one cell. Its home is the first table that holds it;
 """
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from paced_exp.reproduce.grids import BY_NAME, Row, Table, tables_at
 from paced_exp.reproduce.scale import Side
 from paced_exp.reproduce.scales import SCALES, Scale
 from paced_exp.training.config import DistillConfig
+from paced_exp.training.teacher_config import TeacherConfig
 
 # Options of where and how a run is made, which change nothing of what comes out of it but rounding. Every scale
 # with records trains with `loss` dense, as they were made (scales.py).
@@ -33,12 +34,9 @@ NEUTRAL_OPTIONS = (
 )
 
 
-EXPLORATORY_SEEDS = 3
-
-
 @dataclass(frozen=True)
 class Cell:
-    """One run: the training of a row with a seed, or the evaluation of an untrained student (whose seed is 0).
+    """One run: the training of a row with a seed, by distillation or policy gradient, or the evaluation of an untrained student (whose seed is 0).
 
     table, row: its home, the first table and row that hold it; its record is named after them. chosen: the pool chosen by pass rate that it trains
     on.
@@ -49,18 +47,26 @@ class Cell:
     row: str
     seed: int
     setup: str
-    config: DistillConfig | EvaluateConfig
+    config: DistillConfig | TeacherConfig | EvaluateConfig
     chosen: Side | None = None
 
     @property
     def trained(self) -> bool:
         """Whether anything is trained; a base is only evaluated."""
-        return isinstance(self.config, DistillConfig)
+        return not isinstance(self.config, EvaluateConfig)
 
     @property
     def options(self) -> dict[str, Any]:
-        """The configuration without `NEUTRAL_OPTIONS`: a record of the cell must have been made with these options."""
-        return {name: value for name, value in configs.as_dict(self.config).items() if name not in NEUTRAL_OPTIONS}
+        """The configuration without `NEUTRAL_OPTIONS`: a record of the cell must have been made with these options.
+
+        An option that came later (`metadata={"omitted": True}`) is left out at its default, so that keys of earlier cells stay as they are.
+        """
+        added = {field.name: field.default for field in fields(self.config) if field.metadata.get("omitted")}
+        return {
+            name: value
+            for name, value in configs.as_dict(self.config).items()
+            if name not in NEUTRAL_OPTIONS and not (name in added and value == added[name])
+        }
 
     @property
     def key(self) -> str:
@@ -100,8 +106,8 @@ def cells_of(scale: Scale, table: Table, seeds: int | None = None) -> list[Cell]
 
 def planned_seeds(scale: Scale, table: Table) -> int:
     """How many seeds a table's rows have at a scale."""
-    seeds = scale.seeds[0 if table.main else 1]
-    return min(seeds, EXPLORATORY_SEEDS) if table.exploratory else seeds
+    usual = scale.seeds[0 if table.main else 1]
+    return usual if table.seeds is None else min(usual, table.seeds)
 
 
 def is_ready(scale: Scale, row: Row) -> bool:
@@ -118,9 +124,20 @@ def row_cells(scale: Scale, table: Table, row: Row, seeds: int) -> list[Cell]:
     return [cell_of(scale, table, row, seed) for seed in scale.seed_range(seeds)]
 
 
+def base_of(scale: Scale, table: Table, row: Row) -> Cell:
+    """The evaluation of the untrained student that a row starts from, on the problems that the table's rows answer."""
+    if table.many_samples:
+        own = next((base for base in table.rows if base.options is None and base.setup == row.setup), None)
+        if own is None:
+            raise UserError(f"table {table.name} has `many_samples` and needs a row with `options` None for setup {row.setup}")
+        return cell_of(scale, table, own, 0)
+    return base_cell(scale, row.setup)
+
+
 def base_cell(scale: Scale, setup: str) -> Cell:
-    """The evaluation of the untrained student of a setup."""
-    found = [(table, row) for table in tables_at(scale) for row in table.rows if row.options is None and row.setup == setup]
+    """The evaluation of the untrained student of a setup, on the scale's `evaluation`."""
+    rows = ((table, row) for table in tables_at(scale) if not table.many_samples for row in table.rows)
+    found = [(table, row) for table, row in rows if row.options is None and row.setup == setup]
     if not found:
         raise UserError(f"no table evaluates the untrained student of setup {setup}; give one of its tables a row with `options` None")
     return cell_of(scale, *found[0], 0)
@@ -158,8 +175,9 @@ def _make(scale: Scale, table: Table, row: Row, seed: int) -> Cell:
         )
     problems = ",".join(scale.sources)
     tokens = scale.shared["max_new_tokens"]
+    evaluation = scale.many_samples if table.many_samples else scale.evaluation
     if row.options is None:
-        samples, limit = scale.evaluation["samples"], scale.evaluation.get("evaluate_limit")
+        samples, limit = evaluation["samples"], evaluation.get("evaluate_limit")
         config: DistillConfig | EvaluateConfig = EvaluateConfig(
             model=setup.student,
             problems=problems,
@@ -172,6 +190,22 @@ def _make(scale: Scale, table: Table, row: Row, seed: int) -> Cell:
         )
         return Cell(scale, table.name, row.name, 0, row.setup, config)
     steps = max(1, round(setup.updates * row.updates))
+    if row.command == "teacher":
+        policy = TeacherConfig(
+            student=setup.student,
+            problems=scale.problems,
+            limit=round(scale.limit * row.pool),
+            steps=steps,
+            evaluate=problems,
+            retention=scale.retention,
+            seed=seed,
+            max_new_tokens=tokens,
+            device=scale.device,
+            **evaluation,
+            **scale.policy,
+            **row.options,
+        )
+        return Cell(scale, table.name, row.name, seed, row.setup, policy)
     recompute = {} if row.recompute_every is None else {"recompute": str(max(1, round(steps * row.recompute_every)))}
     options: dict[str, Any] = {
         "student": setup.student,
@@ -183,7 +217,7 @@ def _make(scale: Scale, table: Table, row: Row, seed: int) -> Cell:
         "evaluate": problems,
         "retention": scale.retention,
         "seed": seed,
-        **scale.evaluation,
+        **evaluation,
         **scale.shared,
         **recompute,
         **setup.options,

@@ -9,8 +9,8 @@ from typing import Literal
 
 from paced_exp.reproduce.scales import Scale
 
-# By name, because a table is declared before there are records to measure; `measures.MEASURES` computes them.
-Measure = Literal["accuracy", "tokens", "forgetting"]
+# By name, because a table is declared before there are records to measure; `measures.values_of` computes them.
+Measure = Literal["accuracy", "tokens", "forgetting", "pass@8", "pass@32", "unsolved"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,16 @@ def tiers(scale: Scale) -> tuple[Column, ...]:
 def mean_of_tiers(scale: Scale) -> tuple[Column, ...]:
     """The primary measure: the mean accuracy of the tiers, in per cent."""
     return (Column("mean of tiers, %", "accuracy", scale.tiers, 1),)
+
+
+def pass_at(scale: Scale) -> tuple[Column, ...]:
+    """The mean over the tiers of pass@8 and pass@32, in per cent: the claims of methods that treat errors are about the whole curve."""
+    return (Column("pass@8, %", "pass@8", scale.tiers, 1), Column("pass@32, %", "pass@32", scale.tiers, 1))
+
+
+def unsolved(scale: Scale) -> tuple[Column, ...]:
+    """Accuracy on problems of all tiers that the untrained student never solved: held out, so that it says whether such problems became learnable."""
+    return (Column("p = 0 before, %", "unsolved", scale.tiers, 1),)
 
 
 def tokens(scale: Scale) -> tuple[Column, ...]:

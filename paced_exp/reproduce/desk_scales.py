@@ -155,4 +155,6 @@ SMOKE = Scale(
     ),
     chosen=ChosenPools("lab:train", drawn=120, size=40, K=2),
     notes=("a budget that shows that everything runs, and measures nothing",),
+    policy={"K": 4, "batch": 2, "micro_batch": 8},
+    many_samples={"samples": 8, "evaluate_limit": 3},
 )

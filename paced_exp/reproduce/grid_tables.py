@@ -46,7 +46,7 @@ def _values(scale: Scale, table: Table, rows: Sequence[Measured], columns: Seque
         records = tuple(measured.records[seed].path for seed in measured.seeds)
         cells = [Value(measured.row.label)]
         for column, bold in zip(columns, best, strict=True):
-            base = (measured.base.path,) if column.measure == "forgetting" and measured.base is not None else ()
+            base = (measured.base.path,) if column.measure in ("forgetting", "unsolved") and measured.base is not None else ()
             values = values_of(measured, column) if measured.records else None
             cells.append(_mean(values, index in bold, (*records, *base), command))
         cells.append(_compute(measured, records, command))

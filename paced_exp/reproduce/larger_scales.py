@@ -124,6 +124,7 @@ PAPER = Scale(
         ),
     ),
     device="cuda",
+    policy={"preset": "paper", "precision": "bf16", "engine": "vllm"},
     notes=(
         "the paper's teacher of table 1 is Qwen3-8B after GRPO, which is not published: Qwen3-8B itself stands in",
         "DAPO-Math-17k is published without worked solutions: teachers of distillation read the plain prompt, and problems that they do not "

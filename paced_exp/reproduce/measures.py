@@ -1,12 +1,12 @@
 """Measures of rows from records: accuracy by tier, forgetting, length; and sums of rows' measures, paired by seed and problem."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from paced_exp.core.errors import UserError
-from paced_exp.reproduce.cells import base_cell, row_cells
+from paced_exp.reproduce.cells import base_of, row_cells
 from paced_exp.reproduce.columns import Column, Measure, mean_of_tiers
 from paced_exp.reproduce.grids import BY_NAME, Row, Table
 from paced_exp.reproduce.records import Record, Results
@@ -41,7 +41,7 @@ def measure_row(results: Results, scale: Scale, table: Table, row: Row) -> Measu
     """The records of a row and of the student it started from."""
     cells = row_cells(scale, table, row, MOST_SEEDS)
     found = {cell.seed: record for cell in cells if (record := results.get(cell)) is not None}
-    return Measured(row, results.get(base_cell(scale, row.setup)), found, row.options is None)
+    return Measured(row, results.get(base_of(scale, table, row)), found, row.options is None)
 
 
 def accuracies(measured: Measured, source: str) -> list[float]:
@@ -62,18 +62,18 @@ def forgettings(measured: Measured, source: str) -> list[float]:
     return [before - value for value in accuracies(measured, source)]
 
 
-def lengths(measured: Measured, source: str) -> list[float]:
-    """Mean response length on a source, in tokens, a seed each."""
-    return [float(measured.of(seed).tokens(source).mean()) for seed in measured.seeds]
-
-
-MEASURES: dict[Measure, Callable[[Measured, str], list[float]]] = {"accuracy": accuracies, "tokens": lengths, "forgetting": forgettings}
-
-
 def values_of(measured: Measured, column: Column) -> list[float]:
     """What a column shows of a row: the mean of its measure over its sources, a seed each; nothing where it cannot be measured."""
-    by_source = [MEASURES[column.measure](measured, source) for source in column.sources]
-    return [float(np.mean(values)) for values in zip(*by_source, strict=True)]
+    if column.measure == "forgetting":
+        by_source = [forgettings(measured, source) for source in column.sources]
+        return [float(np.mean(values)) for values in zip(*by_source, strict=True)]
+    found = []
+    for seed in measured.seeds:
+        strata = _strata(measured, seed, column.sources, column.measure)
+        if strata is None:
+            return []
+        found.append(float(np.mean([stratum.mean() for stratum in strata])))
+    return found
 
 
 def common_seeds(rows: Sequence[Measured]) -> list[int]:
@@ -90,7 +90,9 @@ def combined(terms: Sequence[tuple[float, Measured]], sources: Sequence[str], me
     In points of accuracy, or in tokens where that is the measure. Raises `UserError` where two records answer different problems.
     """
     seeds = common_seeds([measured for _, measured in terms])
-    return None if len(seeds) < 2 else crossed(strata_of(terms, sources, seeds, measure))
+    if len(seeds) < 2 or any(_strata(measured, seeds[0], sources, measure) is None for _, measured in terms):
+        return None
+    return crossed(strata_of(terms, sources, seeds, measure))
 
 
 def strata_of(
@@ -100,17 +102,43 @@ def strata_of(
 
     Raises `UserError` where two records answer different problems.
     """
-    strata = []
     for source in sources:
         _check_same_problems([measured.of(seed) for _, measured in terms for seed in seeds], source)
-        strata.append(
-            np.array([sum(factor * _per_problem(measured.of(seed), source, measure) for factor, measured in terms) for seed in seeds])
-        )
+    strata = []
+    for place in range(1 if measure == "unsolved" else len(sources)):
+        total = np.zeros(())
+        for factor, measured in terms:
+            total = total + factor * np.array([_present(measured, seed, sources, measure)[place] for seed in seeds])
+        strata.append(total)
     return strata
 
 
-def _per_problem(record: Record, source: str, measure: Measure) -> np.ndarray:
-    return record.tokens(source) if measure == "tokens" else 100 * record.accuracy(source)
+def _present(measured: Measured, seed: int, sources: Sequence[str], measure: Measure) -> list[np.ndarray]:
+    found = _strata(measured, seed, sources, measure)
+    assert found is not None, f"{measure} cannot be measured"
+    return found
+
+
+def _strata(measured: Measured, seed: int, sources: Sequence[str], measure: Measure) -> list[np.ndarray] | None:
+    """The measure of each problem, in points or tokens, a stratum for each source; None where it cannot be measured.
+
+    The problems that the base never solved are one stratum, over all sources: on an easy source there may be none.
+    """
+    record = measured.of(seed)
+    if measure == "tokens":
+        return [record.tokens(source) for source in sources]
+    if measure in ("pass@8", "pass@32"):
+        found = [record.pass_at(source, int(measure.removeprefix("pass@"))) for source in sources]
+        return None if any(values is None for values in found) else [100 * values for values in found if values is not None]
+    if measure == "unsolved":
+        if measured.base is None:
+            return None
+        base = measured.base
+        for source in sources:
+            _check_same_problems([record, base], source)
+        never = np.concatenate([record.accuracy(source)[base.accuracy(source) == 0] for source in sources])
+        return [100 * never] if never.size >= 2 else None
+    return [100 * record.accuracy(source) for source in sources]
 
 
 def _check_same_problems(records: Sequence[Record], source: str) -> None:

@@ -8,6 +8,7 @@ from paced_exp.models.lab_checkpoints import ADAPTERS, adapter_path
 from paced_exp.reproduce.cells import Cell
 from paced_exp.reproduce.probes import Probe
 from paced_exp.reproduce.scale import Scale
+from paced_exp.training.teacher_config import TeacherConfig
 
 
 def is_there(model: str) -> bool:
@@ -20,7 +21,9 @@ def is_there(model: str) -> bool:
 def models_of(task: Cell | Probe) -> tuple[str, ...]:
     """The models that a task loads, as its configuration names them."""
     config = task.config
-    return (config.model,) if isinstance(config, EvaluateConfig) else (config.student, config.teacher)
+    if isinstance(config, EvaluateConfig):
+        return (config.model,)
+    return (config.student,) if isinstance(config, TeacherConfig) else (config.student, config.teacher)
 
 
 def lacking(scale: Scale, tasks: Sequence[Cell | Probe]) -> dict[str, list[str]]:

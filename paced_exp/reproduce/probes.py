@@ -26,8 +26,10 @@ from paced_exp.training.config import DistillConfig
 # What --table calls the probes behind figure 2 and claim C1, those of robustness, and those against accuracy.
 FIGURE, ROBUSTNESS, ALIGNMENT = "figure2", "robustness", "alignment"
 PROBE_TABLES = (FIGURE, ROBUSTNESS, ALIGNMENT)
-# Where and how a probe is run, not what comes out of it.
-_NEUTRAL_OPTIONS = ("out", "device", "rollouts_from")
+# Where and how a probe is run, not what comes out of it but rounding.
+_NEUTRAL_OPTIONS = ("out", "device", "rollouts_from", "loss", "checkpointing")
+# Options that came later and are no part of a run's key, so that runs under way are found.
+_KEYLESS = ("loss", "checkpointing")
 # What the training between two probes has from the cells of the scale.
 _TRAINING = ("batch", "micro_batch", "warmup", "rollout_every", "precision", "teacher_statistics")
 
@@ -82,7 +84,7 @@ class Probe:
 
     def run(self, results: Path, work: Path, *, keep: bool) -> None:
         """Run it, or go on with it, and copy figure and record to the results, the record last."""
-        options = json.dumps(configs.as_dict(self.config), sort_keys=True)
+        options = json.dumps({name: value for name, value in configs.as_dict(self.config).items() if name not in _KEYLESS}, sort_keys=True)
         digest = hashlib.sha256(options.encode()).hexdigest()[:10]
         folder = work / self.scale.name / "probes" / f"{self.key.replace('/', '--')}-{digest}"
         drawn = probe(dataclasses.replace(self.config, out=str(folder)))
@@ -124,7 +126,7 @@ def probes_of(scale: Scale, table: str = FIGURE) -> list[Probe]:
 
 def _config(scale: Scale, variant: ProbeVariant) -> ProbeConfig:
     setup = scale.setups[variant.setup]
-    shared: dict[str, Any] = {name: scale.shared[name] for name in ("max_new_tokens", "dtype", "engine") if name in scale.shared}
+    shared: dict[str, Any] = {name: scale.shared[name] for name in ("max_new_tokens", "dtype", "engine", "loss") if name in scale.shared}
     shared |= {name: value for name, value in setup.options.items() if name in ("teacher_prompt", "fallback")}
     training = None
     if "at_steps" in variant.options:

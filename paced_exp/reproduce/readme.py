@@ -14,21 +14,23 @@ from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.core.json_files import write_atomically
 from paced_exp.reproduce.advice import advice
-from paced_exp.reproduce.by_model import verdicts_by_model
-from paced_exp.reproduce.findings import Outcome
+from paced_exp.reproduce.cells import planned_seeds
+from paced_exp.reproduce.claims import Claim
+from paced_exp.reproduce.findings import Finding, Outcome
+from paced_exp.reproduce.front import findings, use
+from paced_exp.reproduce.grids import main_table
 from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.marked import between
 from paced_exp.reproduce.options import RecordsOptions
 from paced_exp.reproduce.records import Results, readable
-from paced_exp.reproduce.scales import DESK, DESK_V1, SCALES, Scale
-from paced_exp.reproduce.tables import scales_to_print
+from paced_exp.reproduce.scales import DESK
 from paced_exp.reproduce.verdict_parts import brief_text
 from paced_exp.reproduce.verdicts import outcomes
 
 BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"
 ADVICE_BEGIN, ADVICE_END = "<!-- advice:begin -->", "<!-- advice:end -->"
 WIDTH = 160
-MODELS = "Models of a million parameters on short arithmetic, 95 % intervals; on another model it may be otherwise."
+MODELS = "Models of a million parameters on short arithmetic; larger models may differ."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,44 +50,45 @@ def block(results: Results) -> str:
     """What stands between the README's markers, from the records alone."""
     desk = scale_named(DESK.name, results.folder)  # with its measured kernels
     parts = [
-        f"**Should I use it?** {MODELS}",
-        _items(advice(results, desk)),
-        "Every claim, where no problem is visited twice (the second protocol: one primary hypothesis a claim, corrected for all of them), beside the verdict of the "
-        "first protocol, whose runs passed many times over little data ([docs/claims.md](docs/claims.md), [docs/results.md](docs/results.md)):",
-        _table(outcomes(results, desk), outcomes(results, DESK_V1), _others(results)),
+        f"**What we found.** {MODELS} The table has 95 % intervals; distillation ran with {planned_seeds(desk, main_table(2, 'distillation'))} seeds.",
+        _items(findings(results, desk)),
+        f"**Should I use it?** {use(results, desk)} Numbers: [docs/weights.md](docs/weights.md#should-i-use-it).",
+        _table(outcomes(results, desk)),
     ]
     return "\n\n".join(part if part.startswith(("|", "- ")) else wrapped(part) for part in parts)
 
 
 def advice_block(results: Results) -> str:
     """What stands between the markers of docs/weights.md."""
-    return f"{wrapped(MODELS)}\n\n{_items(advice(results, scale_named(DESK.name, results.folder)))}"
+    return f"{wrapped(f'{MODELS} Intervals are of 95 %.')}\n\n{_items(advice(results, scale_named(DESK.name, results.folder)))}"
 
 
 def _items(items: Sequence[str]) -> str:
     return "\n".join(wrapped(item, "  ") for item in items)
 
 
-def _others(results: Results) -> list[tuple[Scale, list[Outcome]]]:
-    """The other scales of the second protocol that have records: other models, each with a column of its own."""
-    names = [name for name in scales_to_print(results.folder, None) if SCALES[name].protocol == 2 and name != DESK.name]
-    scales = [scale_named(name, results.folder) for name in names]
-    return [(scale, outcomes(results, scale)) for scale in scales]
-
-
-def _table(found: Sequence[Outcome], before: Sequence[Outcome], others: Sequence[tuple[Scale, Sequence[Outcome]]] = ()) -> str:
-    """A row a claim that has a primary hypothesis, with the verdict on other models behind it."""
-    first = {outcome.claim.id: outcome.verdict for outcome in before}
-    verdict = f"verdict, {DESK.models}" if others else "verdict"
-    heads = ["claim", verdict, "measured, 95 % interval", "first protocol", *(scale.models for scale, _ in others)]
-    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
-    elsewhere = {row[0].text: [value.text for value in row[1:]] for row in verdicts_by_model(others)}
+def _table(found: Sequence[Outcome]) -> str:
+    """A row a claim that has a primary hypothesis. Those that were not run share the last one."""
+    lines = ["| claim | verdict | measured, 95 % interval |", "|---|---|---|"]
+    waiting = []
     for outcome in found:
-        if outcome.primary:
-            name = f"{outcome.claim.id}: {outcome.claim.short}"
-            measured = "; ".join(brief_text(finding) for finding in outcome.primary)
-            lines.append(f"| {' | '.join([name, outcome.verdict, measured, first.get(outcome.claim.id, '–'), *elsewhere[name]])} |")
+        if not outcome.primary:
+            continue
+        title = f"{outcome.claim.id}: {outcome.claim.short}"
+        if all(finding.value is None for finding in outcome.primary):
+            waiting.append(title)
+            continue
+        measured = "; ".join(brief_text(finding) + _of(outcome.claim, finding) for finding in outcome.primary)
+        lines.append(f"| {title} | {outcome.verdict} | {measured} |")
+    if waiting:
+        lines.append(f"| {'; '.join(waiting)} | not decided | not run yet |")
     return "\n".join(lines)
+
+
+def _of(claim: Claim, finding: Finding) -> str:
+    """What the points are of, where it is not accuracy."""
+    measures = {contrast.measure for one in claim.hypotheses if one.name == finding.hypothesis for contrast in one.contrasts}
+    return " of retention" if finding.unit == "points" and "retention" in measures else ""
 
 
 def wrapped(text: str, indent: str = "") -> str:

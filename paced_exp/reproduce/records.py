@@ -15,6 +15,7 @@ import numpy as np
 
 from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import checksum, read_object, write_atomically
+from paced_exp.evaluation.metrics import pass_at_k
 from paced_exp.reproduce.cells import Cell
 from paced_exp.reproduce.checks import RESTORE, check_cell
 
@@ -38,6 +39,11 @@ class Record:
     def accuracy(self, source: str) -> np.ndarray:
         """Share of correct samples a problem, (P,)."""
         return self._correct[source] / float(self.content["scores"][source]["samples"])
+
+    def pass_at(self, source: str, k: int) -> np.ndarray | None:
+        """Unbiased estimate of pass@k a problem, (P,); None where a problem has fewer samples."""
+        samples = int(self.content["scores"][source]["samples"])
+        return pass_at_k(self._correct[source], samples, k) if k <= samples else None
 
     def tokens(self, source: str) -> np.ndarray:
         """Mean response length a problem, (P,), in tokens."""

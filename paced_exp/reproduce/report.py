@@ -1,11 +1,10 @@
-"""The results as one self-contained page: claims, sortable tables, figures, each number linked to its records and their command.
+"""The results as one self-contained page: a summary, claims, sortable tables, figures, each number linked to its records and their command.
 
     python -m paced_exp.reproduce.report [--results results] [--figures figures/out] [--out docs/report.html]
 
 The page loads nothing from anywhere; links to records are relative to it.
 """
 
-import base64
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,12 @@ from paced_exp.core import config as configs
 from paced_exp.core.errors import exit_cleanly
 from paced_exp.core.json_files import write_atomically
 from paced_exp.reproduce.claims_page import theory_outcomes, theory_table
-from paced_exp.reproduce.figure_floats import captions
 from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.options import RecordsOptions
 from paced_exp.reproduce.printed_table import PrintedTable
 from paced_exp.reproduce.printing import filled
 from paced_exp.reproduce.records import readable
+from paced_exp.reproduce.report_parts import Section, drawn, summary, verdicts_first
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.tables import all_tables, scales_to_print
 from paced_exp.reproduce.verdict_tables import verdict_tables
@@ -39,37 +38,6 @@ class ReportConfig(RecordsOptions):
     out: Path = Path("docs/report.html")
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A figure in the page. source: its file as a data URL."""
-
-    name: str
-    caption: str
-    source: str
-
-
-@dataclass(frozen=True)
-class Section:
-    """A section of the page. link: the words that lead to it from the top."""
-
-    anchor: str
-    link: str
-    title: str
-    tables: list[PrintedTable] | tuple[()] = ()
-    figures: list[Figure] | tuple[()] = ()
-
-
-def drawn(folder: Path) -> list[Figure]:
-    """The drawn figures, numbered ones first; SVG, but PNG for those that are not drawn as SVG."""
-    found = []
-    for name, caption in captions(folder).items():
-        path, media = (folder / f"{name}.svg", "image/svg+xml")
-        if not path.exists():
-            path, media = (folder / f"{name}.png", "image/png")
-        found.append(Figure(name, caption, f"data:{media};base64,{base64.b64encode(path.read_bytes()).decode()}"))
-    return found
-
-
 def sources(table: PrintedTable, folder: Path) -> list[dict[str, object]]:
     """Of every row with records: what they are and the command that makes them, for a page that lies in `folder`."""
     found: list[dict[str, object]] = []
@@ -86,14 +54,21 @@ def build(results_folder: Path, figures: Path, out: Path) -> str:
     results, reported = readable(results_folder), Reported()
     scales = scales_to_print(results_folder, None)
     judged = {name: outcomes(results, scale_named(name, results_folder)) for name in scales}
+    theory = theory_outcomes()
     sections = [
+        summary(results, judged, [outcome.status for outcome in theory]),
         *(
-            Section(f"claims-{name}", f"Claims, {name}", f"Claims, {name} scale", verdict_tables(name, judged[name], reported))
+            Section(
+                f"claims-{name}",
+                f"Claims, {name}",
+                f"Claims, {name} scale",
+                [*map(verdicts_first, verdict_tables(name, judged[name], reported))],
+            )
             for name in scales
         ),
         Section("figures", "Figures", "Figures", figures=drawn(figures)),
         *(Section(f"tables-{name}", f"Tables, {name}", f"Tables, {name} scale", all_tables(results, name, reported)) for name in scales),
-        Section("ledger", "Theory", "The theory's ledger", [theory_table(theory_outcomes())]),
+        Section("ledger", "Theory", "The theory's ledger", [verdicts_first(theory_table(theory))]),
     ]
     folder = out.resolve().parent
     return filled("report.html", title="PACED, reproduced", sections=sections, sources=lambda table: sources(table, folder))

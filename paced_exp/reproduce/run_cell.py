@@ -21,6 +21,7 @@ from paced_exp.reproduce.shared import Shared, shared_by, with_shared
 from paced_exp.rollouts.pass_rates import read_pass_rates
 from paced_exp.training.config import DistillConfig
 from paced_exp.training.run import distill
+from paced_exp.training.teacher_config import TeacherConfig
 
 
 def run_cell(cell: Cell, results: Path, work: Path, *, keep: bool = False) -> Path:
@@ -36,6 +37,11 @@ def run_cell(cell: Cell, results: Path, work: Path, *, keep: bool = False) -> Pa
         scores_in, training = folder / "evaluation", _training(made)
         flops = _flops(config, made, folder, needed)
         seconds = made["seconds"]
+    elif isinstance(config, TeacherConfig):
+        made = _taught(config)
+        scores_in, flops, seconds = folder / "evaluation", made["training"]["flops"], made["seconds"]
+        weights = {"problems": made["training"]["problems"], "dropped": 0}  # a group may have no advantage, but no problem is left out
+        training = {"weights": weights, **{name: value for name, value in made["training"].items() if name != "flops"}}
     else:
         # A base is the shared evaluation itself.
         scores_in = needed["base"].folder
@@ -61,6 +67,13 @@ def run_cell(cell: Cell, results: Path, work: Path, *, keep: bool = False) -> Pa
     if not keep:
         shutil.rmtree(folder, ignore_errors=True)
     return path
+
+
+def _taught(config: TeacherConfig) -> dict[str, Any]:
+    # TRL is an extra: cells that do not need it run without it.
+    from paced_exp.integrations.trl.policy_run import train_teacher
+
+    return train_teacher(config)
 
 
 def cell_folder(cell: Cell, work: Path) -> Path:
@@ -90,7 +103,7 @@ def scores_of(folder: Path, sources: tuple[str, ...]) -> dict[str, Any]:
 
 def _training(made: dict[str, Any]) -> dict[str, Any]:
     """What training was made of: what a table or a reader may ask for, and nothing that the clock decides."""
-    training = {name: value for name, value in made["training"].items() if name not in ("seconds", "flops", "cache_flops")}
+    training = {name: value for name, value in made["training"].items() if name not in ("seconds", "flops", "cache_flops", "keeping_flops")}
     return {"weights": made["weights"], "references": made["references"], "segments": made["segments"], **training}
 
 
@@ -98,9 +111,10 @@ def _flops(config: DistillConfig, made: dict[str, Any], folder: Path, needed: di
     """Floating-point operations by purpose; 6 a parameter and token trained on, 2 a parameter and token read or sampled. The K rollouts of a problem
     read its prompt once.
 
-    training: forward, backward, and a live teacher. rollouts: on-policy responses and recomputed pass rates. pass_rates: those before
-    training, of the problems passed over or visited, where the method needs them, shared or not. teacher: cached statistics on the references of positive weight, once for every
-    time that weights are made anew. Sampling the references, the same for all methods, is not counted.
+    training: forward, backward, a live teacher, and a penalty on forgetting. keeping: what such a penalty reads before training. rollouts:
+    on-policy responses and recomputed pass rates. pass_rates: those before training, of the problems passed over or visited, where the method
+    needs them, shared or not. teacher: cached statistics on the references of positive weight, once for every time that weights are made anew.
+    Sampling the references, the same for all methods, is not counted.
     """
     student = _matmul_parameters(folder / "model")
     prompts = _mean_prompt_tokens(config, folder)
@@ -111,6 +125,8 @@ def _flops(config: DistillConfig, made: dict[str, Any], folder: Path, needed: di
         "rollouts": 2.0 * student * (sampled["tokens"] + sampled["prompts"] * prompts),
         "pass_rates": 0.0,
     }
+    if "keeping_flops" in made["training"]:
+        spent["keeping"] = made["training"]["keeping_flops"]
     if "pass_rates" in needed:
         rates = read_pass_rates(str(needed["pass_rates"].folder / "pass_rates.parquet"), None)
         responses = float((rates["mean_tokens"] * rates["K"]).sum())

@@ -148,7 +148,7 @@ def plan_text(plan: Plan, jobs: int, work: Path) -> str:
         lines.append(f"{duration(plan.seconds[task.name]):>10}  " + (f"{needed:>8}  " if on_gpu else "") + task.name)
     left = f"{counted(len(plan.missing), len(plan.probes))} to run, {plan.finished} have their records; {len(plan.shared)} pieces of shared work"
     if on_gpu:
-        lines.append(f"{left}; about {plan.total_seconds / 3600:.3g} GPU hours")
+        lines.append(f"{left}; about {_hours(plan.total_seconds / 3600)} GPU hours")
     else:
         lines.append(
             f"{left}; about {duration(max(plan.total_seconds / jobs, max(plan.seconds.values(), default=0.0)))} with --jobs {jobs}"
@@ -160,6 +160,11 @@ def plan_text(plan: Plan, jobs: int, work: Path) -> str:
     if started:
         lines.append(f"begun and to be resumed: {', '.join(started)}")
     return "\n".join(lines)
+
+
+def _hours(hours: float) -> str:
+    """Three figures, and no power of ten for thousands."""
+    return f"{hours:.0f}" if hours >= 100 else f"{hours:.3g}"
 
 
 def counted(cells: int, probes: int) -> str:

@@ -77,8 +77,9 @@ class Scale:
     benchmark each stands for. seeds: of main tables, and of the others. shared: options of every run. prompt_tokens, response_tokens:
     typical lengths, for estimates alone. flops_per_second: of one device or CPU thread, (training, sampling), for estimates.
     protocol: 1 (docs/protocol.md) or 2 (docs/protocol-v2.md); its tables are run and printed. first_seed: of every row. curves: measured kernels by
-    name, from the records of probes. rows: of a scale that runs part of the tables alone, its rows by table. chosen: its pools chosen by pass rate.
-    made: by name, the models that are made before its runs. models: them in words, for the head of a column. about: what its page says first.
+    name, from the records of probes. many_samples: `evaluation` for tables that show pass@k. policy: options
+    of every run of `paced_exp.teacher`. rows: of a scale that runs part of the tables alone, its rows by table. chosen: its pools chosen by pass
+    rate. made: by name, the models that are made before its runs. models: them in words, for the head of a column. about: what its page says first.
     probes: the SNR probes behind figure 2 and claim C1. robustness: those that ask whether the answer holds for another loss, response, part of
     the model or number of rollouts; no claim rests on them. alignment: those against accuracy, which give measured kernels.
     device: cpu (one thread a cell) or cuda. selected: whether records under results/NAME/selection decide the rates (learning_rates.py).
@@ -106,6 +107,8 @@ class Scale:
     protocol: int = 2
     first_seed: int = 0
     curves: dict[str, str] = field(default_factory=dict)
+    policy: dict[str, Any] = field(default_factory=dict)
+    many_samples: dict[str, int] = field(default_factory=lambda: {"samples": 32, "evaluate_limit": 230})
     rows: Mapping[str, tuple[str, ...]] | None = None
     chosen: ChosenPools | None = None
     made: Mapping[str, Made] = field(default_factory=dict)

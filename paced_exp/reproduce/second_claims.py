@@ -72,7 +72,7 @@ SECOND_CLAIMS = (
     ),
     Claim(
         "C3",
-        "PACED beats AKL and the hard filter",
+        "PACED beats both AKL and the hard filter",
         (
             _both(
                 "C3.both",

@@ -20,6 +20,7 @@ from paced_exp.rollouts.config import RolloutConfig
 from paced_exp.training.config import DistillConfig
 from paced_exp.training.references_config import ReferencesConfig, references_for
 from paced_exp.training.stages import parse_stages
+from paced_exp.training.teacher_config import TeacherConfig
 
 
 @dataclass(frozen=True)
@@ -98,11 +99,13 @@ def shared_by(cell: Cell, work: Path) -> dict[str, Shared]:
     return found
 
 
-def with_shared(cell: Cell, work: Path, out: Path) -> DistillConfig | EvaluateConfig:
+def with_shared(cell: Cell, work: Path, out: Path) -> DistillConfig | TeacherConfig | EvaluateConfig:
     """The cell's configuration in its folder `out`, reading the shared work."""
     needed = shared_by(cell, work)
-    if not isinstance(cell.config, DistillConfig):
+    if isinstance(cell.config, EvaluateConfig):
         return dataclasses.replace(cell.config, out=str(out))
+    if isinstance(cell.config, TeacherConfig):
+        return dataclasses.replace(cell.config, out=str(out), base_evaluation=str(needed["base"].folder))
     options: dict[str, Any] = {"out": str(out), "base_evaluation": str(needed["base"].folder)}
     if cell.chosen is not None:
         options["problems"] = str(pool_path(needed["pools"].folder, cell.chosen))
@@ -116,6 +119,9 @@ def with_shared(cell: Cell, work: Path, out: Path) -> DistillConfig | EvaluateCo
 def _base(cell: Cell, work: Path) -> Shared:
     base = base_cell(cell.scale, cell.setup).config
     assert isinstance(base, EvaluateConfig)
+    own = cell.config
+    samples, limit = own.samples, own.limit if isinstance(own, EvaluateConfig) else own.evaluate_limit
+    base = dataclasses.replace(base, samples=samples, limit=limit)
     return _placed("base", base, cell, work, "base")
 
 

@@ -27,7 +27,7 @@ def collect(
     do.
     """
     done = store.done_ids()
-    store.check_samples([problem.id for problem in problems if problem.id in done], sampling.samples)
+    store.check_samples([problem.id for problem in problems if problem.id in done], sampling.samples, first=sampling.first)
     made = graded_rollouts([problem for problem in problems if problem.id not in done], model, engine, grader, sampling, watch=watch)
     return _stored(made, store)
 

@@ -43,13 +43,19 @@ class Sampling:
     """How responses are sampled.
 
     samples: K, the rollouts of each prompt. max_new_tokens: longer responses are cut. temperature: 0 is greedy decoding. seed: the seed that
-    those of all rollouts are derived from (`rollout_seed`).
+    those of all rollouts are derived from (`rollout_seed`). first: the number of the first sample, for prompts that have some already.
     """
 
     samples: int
     max_new_tokens: int
     temperature: float
     seed: int
+    first: int = 0
+
+    @property
+    def numbers(self) -> range:
+        """The numbers of the samples."""
+        return range(self.first, self.first + self.samples)
 
 
 class RolloutEngine(Protocol):

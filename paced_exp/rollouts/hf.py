@@ -1,20 +1,24 @@
 """Rollouts on a transformers model: batched decoding with a key-value cache, on a CPU or one GPU.
 
-Prompts are sorted by length and cut into chunks by a budget of tokens. A chunk is padded on the left. One prefill serves the K samples of a
-prompt, and finished rows leave the batch. Each rollout draws from its own random stream, so the grouping of prompts only changes results through
-floating-point rounding of the logits. That changes a token only if its uniform number lies within rounding of a step of the CDF.
+Prompts are sorted by length and cut into chunks by a budget of tokens. A chunk is padded on the left. One row serves all rollouts of a prompt
+that have drawn the same tokens so far (`branches`), and rows without rollouts leave the batch. How many rows a chunk will need is guessed from the
+chunks before; if a guess was too low, its last prompts are rolled out again. Each rollout draws from its own random stream, so the grouping of
+prompts only changes results through floating-point rounding of the logits. That changes a token only if its uniform number lies within rounding
+of a step of the CDF.
 """
 
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from transformers.cache_utils import Cache
 
 from paced_exp.core.errors import UserError
 from paced_exp.models.loading import LoadedModel
 from paced_exp.rollouts import kv_cache
+from paced_exp.rollouts.branches import Branches
 from paced_exp.rollouts.engine import Prompt, Rollout, Sampling, Watch, check_request, rollout_seed
 from paced_exp.rollouts.sampling import UniformStreams, sample_tokens
 
@@ -23,6 +27,8 @@ from paced_exp.rollouts.sampling import UniformStreams, sample_tokens
 _GPU_SHARE = 0.4
 _CPU_SHARE = 1 / 16
 _CPU_BYTES = 256 << 20  # about 400 rows of a lab model; more memory was not faster (measured up to 1 GiB)
+_FIRST_SHARE = 1 / 4  # of a first prompt's samples that are taken to need rows of their own at once
+_MARGIN = 1.2  # over the rows that prompts needed so far
 _BLOCK = 64  # decoding steps for which uniforms are drawn at once
 
 
@@ -58,86 +64,85 @@ class HFEngine:
     def _generate(self, prompts: Sequence[Prompt], sampling: Sampling, watch: Watch) -> Iterator[list[Rollout]]:
         # Longest first: too little memory is noticed at once, and a chunk's first prompt is its longest.
         ordered = sorted(prompts, key=lambda prompt: (-len(prompt.token_ids), prompt.problem_id))
+        rows_each = max(1.0, _FIRST_SHARE * sampling.samples)  # rows that a prompt will need, on average: a guess, and later what was seen
+        seen = 1.0
         while ordered:
             rows = self.max_batch_tokens // (len(ordered[0].token_ids) + sampling.max_new_tokens)
-            count = max(1, rows // (1 if sampling.temperature == 0 else sampling.samples))
+            if rows < sampling.samples:  # the samples of a prompt are decoded in several passes
+                prompt = ordered.pop(0)
+                yield [
+                    rollout
+                    for part in _split(sampling.numbers, rows)
+                    for rollout in self._decode([prompt], part, rows, sampling, watch)[0][0] or ()
+                ]
+                continue
+            count = max(1, int(rows / rows_each))
             chunk, ordered = ordered[:count], ordered[count:]
-            # If a prompt has more samples than rows fit, it is decoded in several passes.
-            passes = [self._decode(chunk, part, sampling, watch) for part in _split(range(sampling.samples), rows)]
-            for groups in zip(*passes, strict=True):
-                yield [rollout for group in groups for rollout in group]
+            made, peak = self._decode(chunk, sampling.numbers, rows, sampling, watch)
+            seen = max(seen, peak)
+            rows_each = _MARGIN * seen
+            ordered = [prompt for prompt, group in zip(chunk, made, strict=True) if group is None] + ordered
+            yield from (group for group in made if group is not None)
 
-    def _decode(self, prompts: Sequence[Prompt], samples: range, sampling: Sampling, watch: Watch) -> list[list[Rollout]]:
-        """Rollouts `samples` of each prompt, in one batch."""
+    def _decode(
+        self, prompts: list[Prompt], samples: range, rows: int, sampling: Sampling, watch: Watch
+    ) -> tuple[list[list[Rollout] | None], float]:
+        """Rollouts `samples` of each prompt, in one batch of at most `rows` rows; None for those that were parked (`Branches`).
+
+        Also returns the largest number of rows that the batch needed for a prompt, on average.
+        """
         seeds = [[rollout_seed(sampling.seed, prompt.problem_id, sample) for sample in samples] for prompt in prompts]
-        # Greedy rollouts of a prompt are equal, so only one row is decoded.
-        greedy = sampling.temperature == 0
-        streams = None if greedy else UniformStreams([number for group in seeds for number in group])
-        repeats = 1 if greedy else len(samples)
-        copies = len(samples) // repeats
-
-        def told(finished: int, tokens: int) -> None:
-            watch(copies * finished, copies * tokens)
-
+        streams = None if sampling.temperature == 0 else UniformStreams([number for group in seeds for number in group])
         try:
-            responses = self._responses([prompt.token_ids for prompt in prompts], repeats, streams, sampling, told)
+            branches = self._responses([prompt.token_ids for prompt in prompts], len(samples), rows, streams, sampling, watch)
         except torch.OutOfMemoryError as error:
             raise UserError(
                 f"{self._device} is out of memory with `max_batch_tokens` {self.max_batch_tokens}; give half of that, finished work is kept"
             ) from error
         eos = set(self._loaded.eos_ids)
-        made = []
-        for index, prompt in enumerate(prompts):
-            own = responses[index * repeats : (index + 1) * repeats] * copies
-            made.append(
-                [
-                    Rollout(prompt.problem_id, sample, list(ids), ids[-1] in eos, number)
-                    for sample, ids, number in zip(samples, own, seeds[index], strict=True)
-                ]
-            )
-        return made
+        made = [
+            None
+            if responses is None
+            else [
+                Rollout(prompt.problem_id, sample, ids, ids[-1] in eos, number)
+                for sample, ids, number in zip(samples, responses, numbers, strict=True)
+            ]
+            for prompt, responses, numbers in zip(prompts, branches.responses(), seeds, strict=True)
+        ]
+        return made, branches.peak
 
     @torch.inference_mode()
     def _responses(
-        self, prompts: list[list[int]], repeats: int, streams: UniformStreams | None, sampling: Sampling, watch: Watch
-    ) -> list[list[int]]:
-        """Token ids of `repeats` responses to each prompt: row r answers prompt r // repeats."""
+        self, prompts: list[list[int]], samples: int, rows: int, streams: UniformStreams | None, sampling: Sampling, watch: Watch
+    ) -> Branches:
+        """`samples` responses to each prompt, until all have ended."""
         device, limit = self._device, sampling.max_new_tokens
         cache = kv_cache.new_cache(self._model.config)
         ids, mask = self._left_padded(prompts, limit)
         width = ids.shape[1]
-        # Each prompt is prefilled once; its row is then repeated for its samples.
-        positions = torch.arange(width, device=device) - torch.tensor([[width - len(prompt)] for prompt in prompts], device=device)
-        logits = self._forward(ids, mask, positions.clamp(min=0), cache).repeat_interleave(repeats, dim=0)
-        kv_cache.expand(cache, repeats, width + limit)
-        mask = None if mask is None else mask.repeat_interleave(repeats, dim=0)
-        position = (positions[:, -1:] + 1).repeat_interleave(repeats, dim=0)
+        lengths = np.array([len(prompt) for prompt in prompts])
+        positions = torch.arange(width, device=device) - torch.from_numpy(width - lengths[:, None]).to(device)
+        logits = self._forward(ids, mask, positions.clamp(min=0), cache)
+        rows = min(rows, len(prompts) * samples)
+        kv_cache.expand(cache, rows, width + limit)
 
-        rows = len(logits)
-        written = torch.empty(rows, limit, dtype=torch.int32, device=device)
-        lengths = torch.full((rows,), limit, device=device)
-        live = torch.arange(rows, device=device)  # for each row of the batch, its row in `written`
-        uniforms = None
-        for step in range(limit):
+        branches = Branches(len(prompts), samples, limit, capacity=rows, eos=self._loaded.eos_ids, vocabulary=logits.shape[1])
+        numbers, live_mask = None, mask
+        while True:
             if streams is not None:
-                if step % _BLOCK == 0:
-                    block = torch.from_numpy(streams.draw(live.tolist(), min(_BLOCK, limit - step))).to(device)
-                uniforms = block[live, step % _BLOCK]
-            tokens = sample_tokens(logits, uniforms, sampling.temperature)
-            written[live, step] = tokens.int()
-            ended = torch.isin(tokens, self._eos)
-            lengths[live[ended]] = step + 1
-            finished = len(tokens) if step + 1 == limit else int(ended.sum())
-            watch(finished, len(tokens))
-            if finished == len(tokens):
-                break
-            if finished:
-                kept = kv_cache.compact(~ended)
-                cache.batch_select_indices(kept)
-                live, tokens, position = live[kept], tokens[kept], position[kept]
-                mask = None if mask is None else mask[kept]
-            logits = self._forward(tokens[:, None], mask, position + step, cache)
-        return [row[:length] for row, length in zip(written.tolist(), lengths.tolist(), strict=True)]
+                if branches.step % _BLOCK == 0:
+                    block = streams.draw(branches.live.tolist(), min(_BLOCK, limit - branches.step))
+                numbers = torch.from_numpy(branches.spread(block[branches.live, branches.step % _BLOCK])).to(device)
+            drawn = sample_tokens(logits, numbers, sampling.temperature)
+            move = branches.advance((drawn if drawn.ndim == 2 else drawn[:, None]).cpu().numpy())
+            watch(move.finished, move.sampled)
+            if not len(branches.live):
+                return branches
+            if not move.within(len(logits)):
+                cache.batch_select_indices(torch.from_numpy(move.sources).to(device))
+                live_mask = None if mask is None else mask[torch.from_numpy(branches.owners).to(device)]
+            position = torch.from_numpy(lengths[branches.owners] + branches.step - 1).to(device)
+            logits = self._forward(torch.from_numpy(move.tokens).to(device)[:, None], live_mask, position[:, None], cache)
 
     def _left_padded(self, prompts: list[list[int]], room: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Ids (prompts, width), padded on the left, and the attention mask (prompts, width + room).

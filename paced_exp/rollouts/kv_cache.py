@@ -15,20 +15,19 @@ from paced_exp.core.errors import UserError
 class PreallocatedLayer(DynamicLayer):
     """Keys and values of one full-attention layer, in buffers of shape (rows, heads, capacity, width).
 
-    `keys` and `values` are views of the rows and columns in use. At first these are the rows of a filled `layer`, each repeated `repeats` times:
-    the K samples of a prompt share its prefill.
+    `keys` and `values` are views of the rows and columns in use. At first these are the rows of a filled `layer`.
     """
 
     keys: torch.Tensor
     values: torch.Tensor
 
-    def __init__(self, layer: Any, repeats: int, capacity: int) -> None:
+    def __init__(self, layer: Any, rows: int, capacity: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.dtype, self.device, self.is_initialized = layer.keys.dtype, layer.keys.device, True
         self._length = layer.keys.shape[2]
-        self._key_buffer = _repeated(layer.keys, repeats, capacity)
-        self._value_buffer = _repeated(layer.values, repeats, capacity)
-        self._show(len(self._key_buffer))
+        self._key_buffer = _with_room(layer.keys, rows, capacity)
+        self._value_buffer = _with_room(layer.values, rows, capacity)
+        self._show(len(layer.keys))
 
     def _show(self, rows: int) -> None:
         self.keys = self._key_buffer[:rows, :, : self._length]
@@ -44,18 +43,19 @@ class PreallocatedLayer(DynamicLayer):
         return self.keys, self.values
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keep row indices[i] as row i. Only rows that move are copied (`compact`)."""
+        """Make row indices[i] row i. Only rows that move are copied (`branches.Move`)."""
         moved = (indices != torch.arange(len(indices), device=indices.device)).nonzero()[:, 0]
-        self.keys[moved] = self.keys[indices[moved]]
-        self.values[moved] = self.values[indices[moved]]
+        keys, values = self.keys[indices[moved]], self.values[indices[moved]]
         self._show(len(indices))
+        self.keys[moved] = keys
+        self.values[moved] = values
 
 
-def _repeated(states: torch.Tensor, repeats: int, capacity: int) -> torch.Tensor:
-    rows, heads, length, width = states.shape
-    buffer = states.new_empty(rows, repeats, heads, capacity, width)
-    buffer[:, :, :, :length] = states[:, None]
-    return buffer.view(rows * repeats, heads, capacity, width)
+def _with_room(states: torch.Tensor, rows: int, capacity: int) -> torch.Tensor:
+    filled, heads, length, width = states.shape
+    buffer = states.new_empty(rows, heads, capacity, width)
+    buffer[:filled, :, :length] = states
+    return buffer
 
 
 def new_cache(config: PreTrainedConfig) -> Cache:
@@ -69,32 +69,15 @@ def new_cache(config: PreTrainedConfig) -> Cache:
     return cache
 
 
-def expand(cache: Cache, repeats: int, capacity: int) -> None:
-    """Repeat every row of a prefilled cache `repeats` times, and make room for `capacity` columns in full-attention layers.
+def expand(cache: Cache, rows: int, capacity: int) -> None:
+    """Make room for `rows` rows of `capacity` columns in the full-attention layers of a prefilled cache.
 
     Other layers (sliding window) keep transformers' class, which is correct and copies more.
     """
     layers: list[Any] = cache.layers
     for index, layer in enumerate(layers):
         if type(layer) is DynamicLayer:
-            layers[index] = PreallocatedLayer(layer, repeats, capacity)
-        else:
-            layer.batch_repeat_interleave(repeats)
-
-
-def compact(live: torch.Tensor) -> torch.Tensor:
-    """Row indices that close the gaps of finished rows. Rows from the end fill the gaps, so each gap moves one row only.
-
-    live: (rows,) bool. Returns (live rows,) int64: for each new row, the old row that it takes.
-
-    >>> compact(torch.tensor([True, False, True, False, True])).tolist()
-    [0, 4, 2]
-    """
-    count = int(live.sum())
-    indices = torch.arange(count, device=live.device)
-    gaps = ~live[:count]
-    indices[gaps] = live[count:].nonzero()[:, 0] + count
-    return indices
+            layers[index] = PreallocatedLayer(layer, rows, capacity)
 
 
 def bytes_per_token(cache: Cache, tokens: int) -> int:

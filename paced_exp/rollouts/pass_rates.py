@@ -21,8 +21,9 @@ from scipy.special import betaincinv
 from paced_exp.core.errors import UserError
 from paced_exp.core.parquet import read_table, write_table
 from paced_exp.data import prompts
-from paced_exp.data.problem_tables import CHECKSUM_KEY, Counts, of_file, read_counts, table_checksum
+from paced_exp.data.problem_tables import CHECKSUM_KEY, STOPPING_KEY, Counts, of_file, read_counts, table_checksum
 from paced_exp.models.loading import LoadedModel
+from paced_exp.weighting import weights
 
 COLUMNS = ("problem_id", "k", "K", "p_hat", "jeffreys_low", "jeffreys_high", "posterior_mean", "truncated_share", "mean_tokens")
 FINGERPRINT_KEY = "paced_fingerprint"
@@ -118,10 +119,26 @@ def warn_of_truncation(rates: pd.DataFrame, max_new_tokens: int) -> None:
         )
 
 
-def write_pass_rates(path: Path, rates: pd.DataFrame, fingerprint: Fingerprint) -> None:
-    """Write `rates` with their fingerprint, atomically. Raises `UserError` when the file cannot be written."""
+def with_weights(rates: pd.DataFrame, *, stopped: bool = False) -> pd.DataFrame:
+    """`rates` with a column `weight`: the paper's w(k/K) = k/K (1 - k/K), of mean one over the problems that it keeps.
+
+    stopped: whether rollouts were stopped early, which biases k/K; then the weight's mean by empirical Bayes, which stays what it is.
+    All zeros where every problem is always or never solved: then no weight says anything, and a run that only counts must not fail.
+    """
+    k, K = rates["k"].to_numpy(), rates["K"].to_numpy()
+    undecided = ((k > 0) & (k < K)).any()
+    estimator = "empirical_bayes" if stopped else "plugin"
+    return rates.assign(weight=weights(k, K, estimator=estimator).in_training if undecided else np.zeros(len(rates)))
+
+
+def write_pass_rates(path: Path, rates: pd.DataFrame, fingerprint: Fingerprint, stopping: str | None = None) -> None:
+    """Write `rates` with their fingerprint, atomically. stopping: the rule by which rollouts were stopped early, as JSON.
+
+    Raises `UserError` when the file cannot be written.
+    """
     table = pa.Table.from_pandas(rates, preserve_index=False)
-    write_table(path, table, {FINGERPRINT_KEY: json.dumps(asdict(fingerprint), sort_keys=True), CHECKSUM_KEY: table_checksum(table)})
+    metadata = {FINGERPRINT_KEY: json.dumps(asdict(fingerprint), sort_keys=True), CHECKSUM_KEY: table_checksum(table)}
+    write_table(path, table, metadata if stopping is None else {**metadata, STOPPING_KEY: stopping})
 
 
 def read_pass_rates(path: str | Path, expected: Fingerprint | None) -> pd.DataFrame:

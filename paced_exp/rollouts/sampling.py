@@ -29,15 +29,17 @@ class UniformStreams:
 
 
 def sample_tokens(logits: torch.Tensor, uniforms: torch.Tensor | None, temperature: float) -> torch.Tensor:
-    """For each row, the first token id whose cumulative probability under softmax(logits / temperature) exceeds the row's uniform number.
+    """For each row and uniform number, the first token id whose cumulative probability under softmax(logits / temperature) exceeds it.
 
-    logits: (rows, vocabulary). uniforms: (rows,) float64 in [0, 1); None takes the largest logit (temperature 0). Returns (rows,) int64. The
-    CDF is summed in float64, in the order of the ids. Raises `UserError` if logits are NaN or infinite.
+    logits: (rows, vocabulary). uniforms: (rows,) or (rows, draws) float64 in [0, 1). Returns int64 of their shape; for None (temperature 0)
+    the id of the largest logit, (rows,). The CDF is summed in float64, in the order of the ids. Raises `UserError` if logits are NaN or infinite.
     """
     if uniforms is None:
         best, tokens = logits.max(dim=-1)
         _check_finite(best)
         return tokens
+    if uniforms.ndim == 1:
+        return sample_tokens(logits, uniforms[:, None], temperature)[:, 0]
     rows = max(1, _CELLS // logits.shape[1])
     if len(logits) > rows:
         parts = zip(logits.split(rows), uniforms.split(rows), strict=True)
@@ -45,10 +47,10 @@ def sample_tokens(logits: torch.Tensor, uniforms: torch.Tensor | None, temperatu
     cells = logits.double()
     # The largest logit is subtracted before the division, so that very low temperatures give -inf and never NaN.
     cells = (cells - cells.amax(dim=-1, keepdim=True)).div_(temperature).exp_().cumsum_(dim=-1)
-    total = cells[:, -1]
+    total = cells[:, -1:]
     _check_finite(total)
     # Since u * total < total and the search is strict, the token has positive probability.
-    return torch.searchsorted(cells, (uniforms * total)[:, None], right=True)[:, 0]
+    return torch.searchsorted(cells, uniforms * total, right=True)
 
 
 def _check_finite(values: torch.Tensor) -> None:

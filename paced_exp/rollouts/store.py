@@ -22,15 +22,13 @@ import pandas as pd
 import pyarrow as pa
 
 from paced_exp.core.errors import UserError
-from paced_exp.core.parquet import cannot_write, write_batches
+from paced_exp.core.parquet import cannot_write
 from paced_exp.rollouts import journal
-from paced_exp.rollouts.rows import schema_of
+from paced_exp.rollouts.tables import batches, write_chunks
 
 logger = logging.getLogger(__name__)
 
 _SYNC_SECONDS = 1.0  # a power cut loses at most the last so many seconds; the death of the process loses nothing
-_BATCH_TOKENS = 1 << 20  # in the rows of a batch, which is a row group of the finished file
-_BATCH_ROWS = 1 << 16
 
 
 class ChunkStore:
@@ -61,6 +59,11 @@ class ChunkStore:
 
     # ---- what is stored, from the heads of lines
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the stored rows; none if there are none."""
+        return self._lines[0].columns if self._lines else ()
+
     def done_ids(self) -> set[str]:
         """Ids of the problems whose rows are stored."""
         return set(self._places)
@@ -89,8 +92,8 @@ class ChunkStore:
         """The number of tokens of every stored response, in the order appended."""
         return [length for line in self._lines for entry in line.problems.values() for length in entry["tokens"]]
 
-    def check_samples(self, problem_ids: Iterable[str], samples: int) -> None:
-        """Raise `UserError` unless each of these problems has exactly the rollouts 0, ..., samples - 1."""
+    def check_samples(self, problem_ids: Iterable[str], samples: int, *, first: int = 0) -> None:
+        """Raise `UserError` unless each of these problems has exactly the rollouts first, ..., first + samples - 1."""
         for name in problem_ids:
             if name not in self._places:
                 raise UserError(
@@ -99,7 +102,7 @@ class ChunkStore:
                 )
             place = self._places[name]
             stored = self._lines[place].problems[name].get("sample", [])
-            if sorted(stored) != list(range(samples)):
+            if sorted(stored) != list(range(first, first + samples)):
                 raise UserError(f"{self.where(name)}: problem {name!r} has {len(stored)} of its {samples} samples; {self._mend(place)}")
 
     # ---- rows
@@ -184,8 +187,7 @@ class ChunkStore:
 
         All tokens are then in memory. For a large journal use `outcomes` or `chunks`.
         """
-        batches = list(self._batches(self.chunks()))
-        return pa.Table.from_batches(batches).to_pandas() if batches else pd.DataFrame()
+        return pa.Table.from_batches(batches(self.chunks(), self.columns)).to_pandas() if self._lines else pd.DataFrame()
 
     def finalise(self, *, order: Sequence[str] | None = None, metadata: Mapping[str, str] | None = None) -> Path:
         """Write NAME.parquet atomically and return its path. The journal stays. Only a few batches of rows are in memory at once.
@@ -197,24 +199,8 @@ class ChunkStore:
         path = self.path.with_suffix(".parquet")
         if not self._lines:
             raise UserError(f"{self.path} holds no rows, so there is nothing to write to {path}")
-        names = sorted(self._places) if order is None else [name for name in order if name in self._places]
-        if missing := sorted(self._places.keys() - set(names)):
-            raise ValueError(f"{self.path} holds problem {missing[0]!r}, which the order to write in lacks")
-        rows = (sorted(self.rows_of(name), key=lambda row: row.get("sample", 0)) for name in names)
-        write_batches(path, schema_of(self._lines[0].columns), self._batches(rows), metadata)
+        write_stores(path, [self], sorted(self._places) if order is None else order, metadata)
         return path
-
-    def _batches(self, chunks: Iterable[list[dict[str, Any]]]) -> Iterator[pa.RecordBatch]:
-        block: list[dict[str, Any]] = []
-        tokens = 0
-        for row in (row for rows in chunks for row in rows):
-            block.append(row)
-            tokens += len(row.get("token_ids", ()))
-            if tokens >= _BATCH_TOKENS or len(block) >= _BATCH_ROWS:
-                yield pa.RecordBatch.from_pylist(block, schema_of(self._lines[0].columns))
-                block, tokens = [], 0
-        if block:
-            yield pa.RecordBatch.from_pylist(block, schema_of(self._lines[0].columns))
 
     def _rows(self, place: int) -> list[dict[str, Any]]:
         with self._reading() as file:
@@ -287,3 +273,20 @@ class ChunkStore:
 
     def _mend(self, place: int) -> str:
         return f"take the line out (sed -i {place + 1}d {shlex.quote(str(self.path))}) and run the same command again: what it held is made anew"
+
+
+def write_stores(path: Path, stores: Sequence[ChunkStore], order: Sequence[str], metadata: Mapping[str, str] | None = None) -> None:
+    """Write the rows of `stores` to the parquet file `path`, atomically: by problem in `order`, and then by `sample` if they have one.
+
+    A problem may have rows in several stores, which must have the same columns. Raises `UserError` as `ChunkStore.finalise` does, and
+    `ValueError` for a stored problem that `order` lacks.
+    """
+    held = [(store, store.done_ids()) for store in stores]
+    for store, names in held:
+        if missing := sorted(names - set(order)):
+            raise ValueError(f"{store.path} holds problem {missing[0]!r}, which the order to write in lacks")
+    chunks = (
+        sorted((row for store, names in held if name in names for row in store.rows_of(name)), key=lambda row: row.get("sample", 0))
+        for name in order
+    )
+    write_chunks(path, chunks, stores[0].columns, metadata)

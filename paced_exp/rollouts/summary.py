@@ -15,6 +15,7 @@ FIFTHS = ("0.0-0.2", "0.2-0.4", "0.4-0.6", "0.6-0.8", "0.8-1.0")
 def summary(rates: pd.DataFrame, sources: Sequence[str]) -> dict[str, Any]:
     """A row for each source and one for all problems, and the number of problems in each fifth of the pass-rate range.
 
+    pass_rate is the mean of k/K, or of the column `unbiased` where there is one: of rollouts that were stopped early, k/K is biased.
     pass_rate_low, pass_rate_high: 95 % interval of the mean pass rate over problems. It is the normal interval, or `bounded_interval` if few
     problems differ from the commonest pass rate, or None for a single problem.
     """
@@ -24,7 +25,7 @@ def summary(rates: pd.DataFrame, sources: Sequence[str]) -> dict[str, Any]:
     rows = []
     for name, mask in [*chosen, ("all", np.ones(len(names), dtype=bool))]:
         part = rates[mask]
-        p, n = part["p_hat"].to_numpy(), len(part)
+        p, n = part["unbiased" if "unbiased" in part else "p_hat"].to_numpy(), len(part)
         ends: tuple[float | None, float | None] = None, None
         if n > 1 and few_differ(p):
             ends = bounded_interval(p, 0.0, 1.0, replicates=10_000, rng=np.random.default_rng(0))
@@ -64,6 +65,12 @@ def table(record: dict[str, Any]) -> str:
             f"{row['always_passed']:>6}  {row['truncated_share']:>7.1%} {row['mean_tokens']:>7.1f}"
         )
     lines.append("problems by pass rate: " + ", ".join(f"{name}: {count}" for name, count in record["fifths"].items()))
+    if saved := record.get("adaptive"):
+        law = ", ".join(f"{value:.2f}" for value in saved["law"])
+        lines.append(
+            f"stopped early ({saved['criterion']}): {saved['rollouts']} rollouts where K = {saved['as_exact_as']} for all has {saved['rollouts_of_k_for_all']}, "
+            f"{saved['saved_share']:.1%} fewer; theory expects {saved['saved_share_expected']:.1%} under the law Beta({law}), {saved['law_from']}"
+        )
     session = record["session"]
     if session["rollouts"]:
         rate, tokens = session["rollouts"] / session["seconds"], session["tokens"] / session["seconds"]

@@ -127,7 +127,8 @@ class VLLMEngine:
     def _generate(self, prompts: list[Prompt], sampling: Sampling, watch: Watch) -> Iterator[list[Rollout]]:
         samples = sampling.samples
         drawn = samples if sampling.temperature > 0 else 1  # greedy rollouts of a prompt are equal
-        seeds = [rollout_seed(sampling.seed, prompt.problem_id, 0) >> 1 for prompt in prompts]  # seed + sample fits into 63 bits
+        # vLLM's rule for n samples; seed + sample fits into 63 bits.
+        seeds = [(rollout_seed(sampling.seed, prompt.problem_id, 0) >> 1) + sampling.first for prompt in prompts]
         eos = set(self._loaded.eos_ids)
         arrived: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
         shares = [range(rank, len(prompts), len(self._workers)) for rank in range(len(self._workers))]
@@ -153,8 +154,8 @@ class VLLMEngine:
                 unfinished -= 1
                 watch(samples, samples // drawn * sum(map(len, responses)))
                 yield [
-                    Rollout(prompts[place].problem_id, sample, list(ids), ids[-1] in eos, seeds[place] + sample)
-                    for sample, ids in enumerate(responses * (samples // drawn))
+                    Rollout(prompts[place].problem_id, sampling.first + number, list(ids), ids[-1] in eos, seeds[place] + number)
+                    for number, ids in enumerate(responses * (samples // drawn))
                 ]
         finally:
             if unfinished:  # an error or the caller ended the request: later answers of the engine must not be read by the next one

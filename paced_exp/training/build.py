@@ -18,6 +18,7 @@ from paced_exp.models.loading import LoadedModel
 from paced_exp.rollouts.groups import Processes
 from paced_exp.training.config import DistillConfig
 from paced_exp.training.data import TrainingData
+from paced_exp.training.keeping import Keeping
 from paced_exp.training.references_config import ReferencesConfig
 from paced_exp.training.stages import Stage, parse_stages
 from paced_exp.training.teacher_cache import CachedTeacher
@@ -27,8 +28,15 @@ from paced_exp.training.trainer import PacedTrainer
 EXACT_VOCABULARY = 4096  # up to which `auto` caches all logits: 16 kB per position in float32; Qwen3's 151,936 tokens would need 600
 
 
-def make_trainer(config: DistillConfig, run: RunFolder, data: TrainingData, teacher: LoadedModel, processes: Processes) -> PacedTrainer:
-    """The trainer of `config`, with a loss and a teacher for each stage."""
+def make_trainer(
+    config: DistillConfig,
+    run: RunFolder,
+    data: TrainingData,
+    teacher: LoadedModel,
+    processes: Processes,
+    keeping: Keeping | None = None,
+) -> PacedTrainer:
+    """The trainer of `config`, with a loss and a teacher for each stage. keeping: see `PacedTrainer`."""
     stages = parse_stages(config.stages)
     teachers = _teachers(config, run, data, teacher, stages)
     losses = _losses(config, data.student, stages)
@@ -53,6 +61,7 @@ def make_trainer(config: DistillConfig, run: RunFolder, data: TrainingData, teac
         schedule=config.schedule,
         warmup=config.warmup,
         on_segment=on_segment,
+        keeping=keeping,
     )
 
 
@@ -110,6 +119,7 @@ def cached_teacher(config: DistillConfig | ReferencesConfig, run: RunFolder, tea
         pad_id=teacher.pad_id,
         top_k=_top_k(config, teacher),
         temperature=config.loss_temperature,
+        chunked=getattr(config, "loss", "fused") == "fused",  # references alone are made without a loss
     )
 
 
@@ -153,6 +163,10 @@ def training_arguments(config: DistillConfig, folder: Path, steps: int, device: 
             raise UserError("`training_arguments` fsdp shards a model over GPUs; on a CPU leave it out")
         if config.teacher_update == "ema":
             raise UserError("`teacher_update` ema needs a student in one piece, but fsdp shards it; take live or frozen, or leave fsdp out")
+    if config.forgetting != "none" and (sharding := [name for name in ("fsdp", "deepspeed") if theirs.get(name)]):
+        raise UserError(
+            f"`forgetting` {config.forgetting} needs a student in one piece, which `training_arguments` {sharding[0]} shards; give none"
+        )
     if config.loss == "fused" and (sharding := [name for name in ("fsdp", "deepspeed") if theirs.get(name)]):
         raise UserError(f"`loss` fused reads the whole head, which `training_arguments` {sharding[0]} shards; give `loss` dense")
     try:

@@ -11,6 +11,7 @@ from paced_exp.rollouts.options import EngineOptions, StudentOptions
 from paced_exp.training.options import (
     DA_KD,
     FinalEvaluationOptions,
+    ForgettingOptions,
     LossOptions,
     TrainingTeacherOptions,
     UpdateOptions,
@@ -30,6 +31,7 @@ class DistillConfig(
     WeightingOptions,
     LossOptions,
     UpdateOptions,
+    ForgettingOptions,
     FinalEvaluationOptions,
     EngineOptions,
     RunOptions,

@@ -6,7 +6,9 @@ import numpy as np
 import torch
 
 from paced_exp.core.progress import progress
-from paced_exp.losses.alignment import Batch, ModelInput, Row, collate, supervised_logits
+from paced_exp.losses.alignment import Batch, ModelInput, Row, collate
+from paced_exp.losses.chunked import logits_in_chunks
+from paced_exp.losses.heads import head_if_plain
 from paced_exp.models.loading import LoadedModel
 from paced_exp.training.teachers import evaluating
 from paced_exp.weighting import Weights, normalised
@@ -36,15 +38,19 @@ def da_kd_weights(rows: Sequence[Row], places: Sequence[int], count: int, studen
 def _cross_entropies(
     rows: Sequence[Row], model: LoadedModel, read: Callable[[Batch], ModelInput], done: Callable[[int], object]
 ) -> np.ndarray:
-    """The cross-entropy of each row, (n,), in nats per token."""
-    found = np.zeros(len(rows))
+    """The cross-entropy of each row, (n,), in nats per token; of a chunk of tokens at a time, in float64."""
+    found, head = np.zeros(len(rows)), head_if_plain(model.model)
     order = sorted(range(len(rows)), key=lambda index: (rows[index].student_tokens, index))  # little padding
     with evaluating(model.model):
         for start in range(0, len(order), _BATCH):
             chosen = order[start : start + _BATCH]
             batch = collate([rows[index] for index in chosen], model.pad_id).to(model.model.device)
-            logits = supervised_logits(model.model, read(batch)).double()
-            losses = torch.nn.functional.cross_entropy(logits, batch.tokens, reduction="none")
+            losses = torch.cat(
+                [
+                    torch.nn.functional.cross_entropy(logits.double(), batch.tokens[place], reduction="none")
+                    for place, logits in logits_in_chunks(model.model, read(batch), head)
+                ]
+            )
             found[chosen] = [float(part.mean()) for part in losses.split([sum(rows[index].supervised) for index in chosen])]
             done(len(chosen))
     return found

@@ -176,6 +176,48 @@ class UpdateOptions(Options):
             raise UserError(f"`report_to` {self.report_to} needs a package that is not installed: pip install {self.report_to}")
 
 
+def _later(default: Any) -> Any:
+    """An option that cells and their records leave out at its default: it was added after cells had been run, whose keys must not change."""
+    return field(default=default, metadata={"omitted": True})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgettingOptions(Options):
+    """What counters forgetting.
+
+    Attributes:
+        forgetting: none; ewc or kl (a penalty on moving parameters that matter for rehearsal, or on the KL divergence from the student before training); or classp (an optimiser in place of AdamW)
+        forgetting_strength: weight of the penalty of ewc or kl; in ewc it multiplies half the Fisher-weighted squared distance
+        rehearsal: problems that stand for what must be kept, given as for problems; the student's own responses to them, sampled before training, are read
+        rehearsal_limit: at most so many of these problems
+        rehearsal_batch: of these problems in each update of kl
+        classp_power: classp slows a parameter down as |gradient|^p adds up; 2 is AdaGrad
+        classp_threshold: classp leaves a parameter alone whose squared gradient is not above this
+    """
+
+    forgetting: Literal["none", "ewc", "kl", "classp"] = _later("none")
+    forgetting_strength: float = _later(1.0)
+    rehearsal: str = _later("lab:rehearsal")
+    rehearsal_limit: int | None = _later(256)
+    rehearsal_batch: int = _later(8)
+    classp_power: float = _later(2.0)
+    classp_threshold: float = _later(1e-8)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.at_least(1, "rehearsal_limit", "rehearsal_batch")
+        self.at_least(0, "forgetting_strength", "classp_threshold")
+        self.positive("classp_power")
+        if self.forgetting == "none":
+            for option in fields(ForgettingOptions):
+                if (value := getattr(self, option.name)) != option.default:
+                    raise UserError(
+                        f"`{option.name}` {value} has no effect with `forgetting` none; leave it out, or give ewc, kl or classp"
+                    )
+        if self.forgetting == "classp" and self.forgetting_strength != ForgettingOptions.forgetting_strength:
+            raise UserError(f"`forgetting_strength` {self.forgetting_strength:g} only applies to `forgetting` ewc and kl; leave it out")
+
+
 @dataclass(frozen=True, kw_only=True)
 class FinalEvaluationOptions(Options):
     """The evaluation after training.

@@ -15,11 +15,11 @@ from paced_exp.training.teachers import matmul_parameters
 from paced_exp.training.trainer import PacedTrainer
 
 
-def training_record(config: DistillConfig, trainer: PacedTrainer, teacher: LoadedModel) -> dict[str, Any]:
+def training_record(config: DistillConfig, trainer: PacedTrainer, teacher: LoadedModel, keeping_flops: float = 0.0) -> dict[str, Any]:
     """The record of a finished training: weights and segments, references, the cache's size and error, updates, FLOPs, tokens, seconds.
 
     teacher: before training. flops: as `PacedTrainer.floating_point_ops` counts them. cache_flops: the cost of filling the cache, summed over
-    the segments, since each may have other problems.
+    the segments, since each may have other problems. keeping_flops: spent against forgetting before training.
     """
     data, folder = trainer.data, trainer.data.folder
     lines = [json.loads(line) for line in (folder / "training" / "metrics.jsonl").read_text().splitlines()]
@@ -52,6 +52,7 @@ def training_record(config: DistillConfig, trainer: PacedTrainer, teacher: Loade
             "updates": data.segments[-1].end,
             "flops": lines[-1]["flops"],
             "cache_flops": preparing,
+            **({"keeping_flops": keeping_flops} if keeping_flops else {}),
             "rollouts": _generated(folder),
             "first_loss": lines[0]["loss"],
             "last_loss": lines[-1]["loss"],

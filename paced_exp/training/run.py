@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from transformers import Trainer
 from transformers.utils import logging as transformers_logging
 
 from paced_exp.core import config as configs
@@ -30,10 +31,12 @@ from paced_exp.training.config import KIND, DistillConfig
 from paced_exp.training.counts import initial_counts
 from paced_exp.training.data import make_training_data
 from paced_exp.training.inputs import load_inputs
+from paced_exp.training.keeping import make_keeping, rehearsal_problems
+from paced_exp.training.model_card import CARD, write_card
 from paced_exp.training.other_runs import check_other_runs
 from paced_exp.training.record import training_record
 from paced_exp.training.student_rollouts import StudentRollouts
-from paced_exp.training.trainer import PacedTrainer
+from paced_exp.training.teacher_config import TeacherConfig
 
 DONE = "trained.json"  # written after training, so that a run killed in its evaluation does not train again
 # Names, in messages, of the evaluation's options, which have other names in a distillation.
@@ -48,15 +51,16 @@ _EVALUATION_OPTIONS = {
 def train_run(config: DistillConfig, run: RunFolder) -> dict[str, Any]:
     """Train the run of `config` in its folder, or resume it, or find it trained. Returns the training's part of the record."""
     transformers_logging.disable_progress_bar()  # bars for the shards of every checkpoint would hide this package's own
-    state = PartialState(**_process_options(config.device))
+    state = PartialState(**process_options(config.device))
     processes = Processes(state.is_main_process, state.wait_for_everyone)
-    if (done := _trained(run, processes)) is not None:
+    if (done := trained_before(run, processes)) is not None:
         return done
     engines = Engines(config)
     inputs = load_inputs(config)
     if processes.main:
         check_other_runs(config, inputs)
-        _check_evaluation(config, run)
+        rehearsal_problems(config)
+        check_final_evaluation(config, run)
         # The folder is created only now: a refused command leaves none, so the corrected command can use the same name.
         run.open().claim(inputs.fingerprints)
         save_problems(inputs.problems, run / "problems.parquet")
@@ -70,21 +74,28 @@ def train_run(config: DistillConfig, run: RunFolder) -> dict[str, Any]:
             counts = initial_counts(rollouts, config.pass_rates) if config.needs_pass_rates else None
         data = make_training_data(config, rollouts, inputs.teacher, counts, inputs.weights)
         with clock("references and training"):
-            trainer = make_trainer(config, run, data, inputs.teacher, processes)
+            keeping = make_keeping(config, context, inputs.student)
+            trainer = make_trainer(config, run, data, inputs.teacher, processes, keeping)
             trainer.train_or_resume()
-        _save_model(trainer, run.path, processes)
+        save_model(trainer, inputs.student.tokenizer, run.path, processes)
     engines.close()
-    record = {**training_record(config, trainer, inputs.teacher), "skipped_long": inputs.skipped_long}
+    record = {**training_record(config, trainer, inputs.teacher, keeping.flops), "skipped_long": inputs.skipped_long}
     if processes.main:
         data.references.write(run / "references.parquet")
-        write_checked(run / DONE, {"kind": "training", "record": record, "model": digests(run / "model")})
+        mark_trained(run, record)
     processes.wait()
     return record
 
 
-def _trained(run: RunFolder, processes: Processes) -> dict[str, Any] | None:
+def mark_trained(run: RunFolder, record: dict[str, Any]) -> None:
+    """Write the training's part of the record, with digests of the model, for `trained_before`."""
+    write_checked(run / DONE, {"kind": "training", "record": record, "model": digests(run / "model")})
+
+
+def trained_before(run: RunFolder, processes: Processes) -> dict[str, Any] | None:
     """The record of a finished training in the folder. None if there is none, or if its model has changed since it was written."""
     if processes.main and (run / DONE).exists():
+        (run / "model" / CARD).unlink(missing_ok=True)  # of a record that is no more; the model is judged without it
         wrong = fault(run / "model", read_checked(run / DONE, "training")["model"])
         if wrong is not None:
             print(f"warning: {run / 'model'} is damaged: {wrong}; it is made again from the last checkpoint", file=sys.stderr)
@@ -93,20 +104,20 @@ def _trained(run: RunFolder, processes: Processes) -> dict[str, Any] | None:
     return read_checked(run / DONE, "training")["record"] if (run / DONE).exists() else None
 
 
-def _process_options(device: str) -> dict[str, Any]:
+def process_options(device: str) -> dict[str, Any]:
     # The other processes wait while the first one rolls out, which can take hours.
     options: dict[str, Any] = {"timeout": timedelta(days=2)} if int(os.environ.get("WORLD_SIZE", "1")) > 1 else {}
     on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
     return options | ({"cpu": True} if on_cpu else {})
 
 
-def _save_model(trainer: PacedTrainer, folder: Path, processes: Processes) -> None:
-    """Write the trained student to folder/model in transformers' layout. The folder only appears when it is complete."""
+def save_model(trainer: Trainer, tokenizer: Any, folder: Path, processes: Processes) -> None:
+    """Write the trained model to folder/model in transformers' layout. The folder only appears when it is complete."""
     partial = folder / ".model"
     with written_whole(f"{folder / 'model'}", partial):
         trainer.save_model(str(partial))
         if processes.main:
-            trainer.data.student.tokenizer.save_pretrained(partial)
+            tokenizer.save_pretrained(partial)
             (partial / "training_args.bin").unlink(missing_ok=True)  # a pickle, which nobody needs
             sync(partial)
             shutil.rmtree(folder / "model", ignore_errors=True)
@@ -114,8 +125,8 @@ def _save_model(trainer: PacedTrainer, folder: Path, processes: Processes) -> No
     processes.wait()
 
 
-def evaluation_config(config: DistillConfig, run: RunFolder) -> EvaluateConfig | None:
-    """The evaluation of the trained student, compared with the student before training; None if `evaluate` is none."""
+def evaluation_config(config: DistillConfig | TeacherConfig, run: RunFolder) -> EvaluateConfig | None:
+    """The evaluation of the trained model, compared with the model before training; None if `evaluate` is none."""
     if config.evaluate == "none":
         return None
     lab = all(part.strip().startswith("lab:") for part in config.evaluate.split(","))
@@ -137,7 +148,7 @@ def evaluation_config(config: DistillConfig, run: RunFolder) -> EvaluateConfig |
     )
 
 
-def _check_evaluation(config: DistillConfig, run: RunFolder) -> None:
+def check_final_evaluation(config: DistillConfig | TeacherConfig, run: RunFolder) -> None:
     """Raise `UserError` if the evaluation after training, or its comparison with `base_evaluation`, would fail."""
     evaluation = evaluation_config(config, run)
     if evaluation is None:
@@ -151,8 +162,8 @@ def _check_evaluation(config: DistillConfig, run: RunFolder) -> None:
         check_evaluation(evaluation)
 
 
-def evaluate_run(config: DistillConfig, run: RunFolder) -> dict[str, Any] | None:
-    """Evaluate the trained student; None if `evaluate` is none."""
+def evaluate_run(config: DistillConfig | TeacherConfig, run: RunFolder) -> dict[str, Any] | None:
+    """Evaluate the trained model; None if `evaluate` is none."""
     evaluation = evaluation_config(config, run)
     if evaluation is None:
         return None
@@ -166,7 +177,10 @@ def distill(config: DistillConfig) -> dict[str, Any]:
     Under `accelerate launch` every process trains. Only the first one rolls out, evaluates and writes; the others get an empty record.
     """
     run = RunFolder(config.out, config)
-    return run.recorded(KIND, lambda: _distill(config, run), main=_is_first_process())
+    record = run.recorded(KIND, lambda: _distill(config, run), main=_is_first_process())
+    if record and (run / "model").is_dir():
+        write_card(run / "model", record)  # after the record, which it is made from; a kill in between costs nothing
+    return record
 
 
 def _is_first_process() -> bool:

@@ -7,6 +7,7 @@ for anything else is never read. Entries are written atomically in parts: a kill
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from safetensors.torch import save
 from paced_exp.core.atomic import atomic_file
 from paced_exp.core.errors import UserError
 from paced_exp.losses.alignment import Batch, Row, collate, supervised_logits
+from paced_exp.losses.chunked import logits_in_chunks
 from paced_exp.losses.fused_loss import FusedLoss
+from paced_exp.losses.heads import PlainHead, head_if_plain
 from paced_exp.losses.problem_loss import Buckets, Dense, ProblemLoss, Targets, bucketed
 from paced_exp.training.teachers import ModelTeacher, Stateless, evaluating
 
@@ -29,17 +32,27 @@ class CachedTeacher(Stateless):
     """A frozen teacher whose predictions are read from a cache.
 
     fingerprint: of the teacher's files. top_k: None stores all logits (exact) in the teacher's dtype; an integer stores that many tokens and
-    the rest, at `temperature`, in float32. `prepare` computes missing entries. After that, `targets` never runs the teacher.
+    the rest, at `temperature`, in float32. `prepare` computes missing entries. After that, `targets` never runs the teacher. chunked: make
+    the k likeliest tokens from a chunk of logits at a time, where the teacher's head is plain; they agree to rounding, and have the same key.
     """
 
     def __init__(
-        self, folder: Path, teacher: ModelTeacher, fingerprint: str, *, pad_id: int, top_k: int | None = None, temperature: float = 1.0
+        self,
+        folder: Path,
+        teacher: ModelTeacher,
+        fingerprint: str,
+        *,
+        pad_id: int,
+        top_k: int | None = None,
+        temperature: float = 1.0,
+        chunked: bool = True,
     ) -> None:
         if top_k is not None and top_k < 1:
             raise UserError(f"`top_k` {top_k} must be at least 1")
         self._teacher = teacher
         self._pad_id = pad_id
         self.top_k = top_k
+        self._chunked = chunked
         self._temperature = temperature
         # Exact logits do not depend on the temperature that the loss divides them by.
         stored = {"teacher": fingerprint, "top_k": top_k, "temperature": None if top_k is None else temperature, "format": 1}
@@ -49,6 +62,10 @@ class CachedTeacher(Stateless):
         self._where: dict[str, tuple[Any, int, int]] = {}
         self._opened: set[Path] = set()
         self.refresh()
+
+    @cached_property
+    def _head(self) -> PlainHead | None:
+        return head_if_plain(self._teacher.model)
 
     def refresh(self) -> None:
         """Open the parts that other processes have written in the meantime."""
@@ -100,11 +117,15 @@ class CachedTeacher(Stateless):
 
     @torch.no_grad()
     def _statistics(self, batch: Batch) -> dict[str, torch.Tensor]:
-        logits = supervised_logits(self._teacher.model.eval(), batch.teacher)
+        model = self._teacher.model.eval()
         if self.top_k is None:
-            return {"logits": logits}
-        tokens = logits.topk(min(self.top_k, logits.shape[-1] - 1), dim=-1).indices
-        return {"tokens": tokens.int(), "log_probabilities": bucketed(logits, tokens, self._temperature)}
+            return {"logits": supervised_logits(model, batch.teacher)}  # all of them are what is stored
+        chosen, found = [], []
+        for _, logits in logits_in_chunks(model, batch.teacher, self._head if self._chunked else None):
+            tokens = logits.topk(min(self.top_k, logits.shape[-1] - 1), dim=-1).indices
+            chosen.append(tokens.int())
+            found.append(bucketed(logits, tokens, self._temperature))
+        return {"tokens": torch.cat(chosen), "log_probabilities": torch.cat(found)}
 
     def targets(self, batch: Batch) -> Targets:
         """The stored predictions for the batch's rows. Raises `KeyError` for a row that `prepare` was not given."""

@@ -6,7 +6,6 @@ its problems, however they are split into micro-batches and processes. It is not
 
 import json
 import math
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,7 +16,6 @@ from accelerate.utils import broadcast_object_list
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from paced_exp.core.checkpoints import ASIDE, keep, last_whole, written_whole
 from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_object, write_atomically
 from paced_exp.core.progress import progress
@@ -25,7 +23,9 @@ from paced_exp.losses.alignment import Batch, Row, collate
 from paced_exp.losses.fused_loss import FusedLoss
 from paced_exp.losses.problem_loss import ProblemLoss
 from paced_exp.training.data import TrainingData
+from paced_exp.training.keeping import Keeping
 from paced_exp.training.teachers import Teacher, matmul_parameters
+from paced_exp.training.whole_checkpoints import WholeCheckpoints
 
 
 def _slots(numbers: list[int]) -> dict[str, torch.Tensor]:
@@ -44,12 +44,13 @@ def rate(step: int, steps: int, schedule: str, warmup: int, stage_starts: list[i
     return ramp * {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}[schedule]
 
 
-class PacedTrainer(Trainer):
+class PacedTrainer(WholeCheckpoints, Trainer):
     """Trains `data.student` on the rows of `data`, and writes a line for each update to metrics.jsonl in args.output_dir.
 
     args: as for Trainer; over all processes, per_device_train_batch_size times gradient_accumulation_steps must be the batch of `data`, and
     every update must be logged. losses, teachers: of each stage, by `Stage.name`. schedule: `constant`, `linear` or `cosine`. warmup: number
-    of updates. on_segment: called with an update's number when a segment is entered, at its start or on resuming.
+    of updates. on_segment: called with an update's number when a segment is entered, at its start or on resuming. keeping: what is done against
+    forgetting; its penalty is added to the loss of each update.
 
     Raises `UserError` naming the problems if a loss or gradient is not finite (the last checkpoint is kept), and if the launcher shards a student
     whose head a fused loss reads.
@@ -65,7 +66,10 @@ class PacedTrainer(Trainer):
         schedule: str = "linear",
         warmup: int = 0,
         on_segment: Callable[[int], None] = lambda step: None,
+        keeping: Keeping | None = None,
     ) -> None:
+        self._keeping = keeping or Keeping()
+        self._penalised = -1  # the last update whose loss has its penalty
         self._on_segment = on_segment
         self._segment = -1
         self.data = data
@@ -78,7 +82,8 @@ class PacedTrainer(Trainer):
         self._clock = time.perf_counter()
         # Trainer's data loader distributes slots over the processes. Slot s stands for row s % batch of update s // batch.
         slots = range(args.max_steps * data.options.batch)
-        super().__init__(model=data.student.model, args=args, data_collator=_slots, train_dataset=slots)
+        own = (self._keeping.optimizer, None)
+        super().__init__(model=data.student.model, args=args, data_collator=_slots, train_dataset=slots, optimizers=own)
         self.loss_is_scaled_for_ga = True
         # Never called. Its presence says the same to transformers before 5.16, which would otherwise divide the loss again.
         self.compute_loss_func = self.compute_loss
@@ -114,6 +119,10 @@ class PacedTrainer(Trainer):
             bad = [row for row, ok in zip(batch.rows, torch.isfinite(detached).tolist(), strict=True) if not ok]
             raise self._not_finite("loss", self.state.global_step + 1, bad)
         self._add_to_sums(batch, detached)
+        step = self.state.global_step
+        if self._keeping.penalty is not None and self._penalised != step:  # once an update, with its first micro-batch
+            self._penalised = step
+            loss = loss + self._keeping.penalty(self.data.student.model, step)
         return loss
 
     def _add_to_sums(self, batch: Batch, losses: torch.Tensor) -> None:
@@ -142,7 +151,8 @@ class PacedTrainer(Trainer):
         """6 per parameter and token for the student's forward and backward passes, plus the teacher's forward pass; padding is not counted."""
         rows = inputs["batch"].rows
         student: int = 6 * matmul_parameters(self.data.student.model) * sum(row.student_tokens for row in rows)
-        return student + int(self.teachers[self._stage].flops(rows))
+        penalty = 0.0 if self._keeping.penalty is None else self._keeping.penalty.flops(self.state.global_step)
+        return student + int(self.teachers[self._stage].flops(rows)) + int(penalty / self.args.gradient_accumulation_steps)
 
     # ---- schedule, metrics
 
@@ -197,36 +207,12 @@ class PacedTrainer(Trainer):
         stage = self.data.segments[self.data.segment(step - 1)].stage.name
         return json.dumps({"step": step, "stage": stage} | dict(sorted(logs.items()))) + "\n"
 
-    # ---- complete checkpoints. Trainer has no public hook for the three private methods overridden here.
-
-    # Checkpoints are written in a folder of their own, so that a kill leaves no incomplete one among the finished ones.
-    def _get_output_dir(self, trial: Any) -> str:
-        return str(self._folder / ASIDE)
-
-    # A checkpoint also holds the teacher's state and digests of its files. An `on_save` callback would come too late to report a full disk.
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Write Trainer's checkpoint and the teacher's state aside, add digests, rename the folder, and delete all but the last two."""
-        name = f"checkpoint-{self.state.global_step}"
-        aside = self._folder / ASIDE / name
-        with written_whole(f"{self._folder / name}", self._folder / ASIDE):
-            super()._save_checkpoint(model, trial)
-            if self.is_world_process_zero():
-                for index, teacher in enumerate(self._distinct_teachers):
-                    folder = aside / f"teacher-{index}"
-                    folder.mkdir(exist_ok=True)
-                    teacher.save(folder)
-            self.accelerator.wait_for_everyone()
-            if self.is_world_process_zero():
-                (aside / "training_args.bin").unlink(missing_ok=True)  # a pickle, which nobody reads
-                keep(aside.parent, self.state.global_step)
-
-    # If a tensor is missing, Trainer only warns and continues with whatever the student held there.
-    def _issue_warnings_after_load(self, load_result: Any) -> None:
-        """Raise `UserError` for a missing tensor, except for tied parameters, which are saved only once."""
-        tied = getattr(self.model, "all_tied_weights_keys", None) or {}
-        missing = sorted(set(load_result.missing_keys) - set(tied))
-        if missing:
-            raise UserError(f"the last checkpoint in {self._folder} lacks {missing[0]}; delete it, and the run resumes from the one before")
+    def save_beside(self, folder: Path) -> None:
+        """Write the states of the teachers, on the main process."""
+        for index, teacher in enumerate(self._distinct_teachers):
+            own = folder / f"teacher-{index}"
+            own.mkdir(exist_ok=True)
+            teacher.save(own)
 
     @property
     def _distinct_teachers(self) -> list[Teacher]:
@@ -236,8 +222,7 @@ class PacedTrainer(Trainer):
         """Train to the end, from the last complete checkpoint if there is one."""
         found: list[Path | None] = [None]
         if self.is_world_process_zero():
-            shutil.rmtree(self._folder / ASIDE, ignore_errors=True)
-            found = [last_whole(self._folder)]
+            found = [self.last_checkpoint()]
             # Write the lines again from the checkpoint, since the file may also hold later updates, half a line, or another run's lines.
             lines = [] if found[0] is None else read_object(found[0] / "trainer_state.json")["log_history"]
             write_atomically(self._folder / "metrics.jsonl", "".join(map(self._line, lines)))

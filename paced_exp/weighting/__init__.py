@@ -1,6 +1,6 @@
 """The weight of each problem from its k passes in K rollouts: a kernel w(p), and an estimator of it from the counts.
 
-    weights(k, K, kernel=Beta(1, 1), estimator="empirical_bayes").in_training
+    weights(k, K, kernel=Beta(1, 1), estimator="plugin").in_training
 
 Weights are normalised once, to mean one over the data set. To divide by the sum over a micro-batch would erase them: with one problem in
 it, the weight cancels. Problems of weight zero are counted, but not trained on. The import only loads numpy and scipy.
@@ -58,8 +58,8 @@ class Weighting(Options):
     exp(-(p-1/2)^2 / (2 sigma^2)), by default with PACED's second moment; `grpo` sqrt(p(1-p)); `maxrl` (1-(1-p)^order) / p, by default with
     order K; `focal` (1-p)^gamma; `curve` straight lines between the points of `curve`. `estimate` says how w(p) is estimated from k of K, for
     every method except uniform: `plugin` is w(k/K), as in the paper; `unbiased` has expectation w(p); `posterior` is the mean of w(p) under a
-    uniform prior; `empirical_bayes` is its mean under a Beta prior fitted to all counts. The default is the paper's, for its reproduction. For
-    trainings of your own, docs/weights.md recommends `empirical_bayes`.
+    uniform prior; `empirical_bayes` is its mean under a Beta prior fitted to all counts. The default is the paper's;
+    what trainings gained by each is in docs/weights.md.
 
     Raises `UserError` for an unknown name, for an option that is out of range or does not apply to the method, and for an unbiased estimate
     that does not exist.
@@ -68,7 +68,7 @@ class Weighting(Options):
         method: weighting method: uniform, paced, hard_filter, gaussian, grpo, maxrl, focal or curve
         alpha: exponent of the pass rate in paced
         beta: exponent of the failure rate in paced
-        estimate: how the weight is estimated from k of K: plugin (the paper's), unbiased (paced, maxrl and focal), posterior or empirical_bayes (recommended: docs/weights.md)
+        estimate: how the weight is estimated from k of K: plugin (the paper's), unbiased (paced, maxrl and focal), posterior or empirical_bayes
         lo: smallest pass rate that the hard filter keeps
         hi: largest pass rate that the hard filter keeps
         sigma: width of the gaussian; matched to paced's spread when left out
@@ -187,7 +187,7 @@ def weights(
     k: ArrayLike,
     K: ArrayLike,
     kernel: str | Kernel | Callable[[float], float] = Beta(1, 1),  # noqa: B008 (a frozen value)
-    estimator: str | Estimator = "empirical_bayes",
+    estimator: str | Estimator = "plugin",
 ) -> Weights:
     """The weights of a data set of n problems from k passes (n,) in K rollouts, with K (n,) or one K for all.
 

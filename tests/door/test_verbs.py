@@ -80,11 +80,11 @@ def test_pass_rates_are_those_of_the_command(rates: paced.PassRates, tmp_path: P
     assert "10 problems, 40 rollouts of lab:student" in html and len(rates) == 10
 
 
-def test_pass_rates_of_nothing_solved_have_weights_all_the_same() -> None:
+def test_pass_rates_of_nothing_solved_have_no_weight() -> None:
     never = paced.pass_rates(problems=[{"prompt": "1+1=", "answer": "100000"}] * 1, K=2, **SMALL)
-    assert never["k"].tolist() == [0] and never["weight"].tolist() == [1.0]
+    assert never["k"].tolist() == [0] and never["weight"].tolist() == [0.0]
     assert shown(never)
-    with pytest.raises(paced.UserError, match="cannot fit a prior to 0 passes"):
+    with pytest.raises(paced.UserError, match="all 1 problems have weight zero"):
         paced.weights(never)
 
 

@@ -12,7 +12,7 @@ from scipy.special import betaln
 
 import paced_exp as paced
 from paced_exp.data.problem_tables import SUFFIXES, write_rows
-from paced_exp.weighting.recommended import RECOMMENDED, advice, recommended
+from paced_exp.weighting.advice import advice
 from paced_exp.weights import main
 from paced_theory.estimation import efficiency, fit_beta_prior, plugin_weight, posterior_weight
 
@@ -45,9 +45,11 @@ def test_the_weights_are_the_formulas(suffix: str, counts: Path, tmp_path: Path)
     frame = read(out)
     assert list(frame) == ["problem_id", "k", "K", "weight"] and frame["problem_id"].tolist() == IDS
     assert frame["k"].tolist() == k.tolist() and frame["K"].tolist() == K.tolist()
+    np.testing.assert_allclose(frame["weight"], mean_one(k / K * (1 - k / K)), rtol=1e-9)
     a, b = fit_beta_prior(k, K)
     posterior = np.exp(betaln(k + a + 1, K - k + b + 1) - betaln(k + a, K - k + b))  # E[p (1 - p) | k of K]
-    np.testing.assert_allclose(frame["weight"], mean_one(posterior), rtol=1e-9)
+    main([str(counts), "--out", str(out), "--estimate", "empirical_bayes"])
+    np.testing.assert_allclose(read(out)["weight"], mean_one(posterior), rtol=1e-9)
     main([str(counts), "--out", str(out), "--estimate", "plugin", "--alpha", "2"])
     np.testing.assert_allclose(read(out)["weight"], mean_one((k / K) ** 2 * (1 - k / K)), rtol=1e-9)
 
@@ -109,11 +111,11 @@ def test_the_advice_is_of_the_law_that_the_counts_fit() -> None:
     counts = np.arange(9)
     assert own.plugin == pytest.approx(efficiency(plugin_weight(counts, 8), 8, found.law))
     assert own.empirical_bayes == pytest.approx(efficiency(posterior_weight(counts, 8, prior=found.law), 8, found.law))
-    assert found.take == RECOMMENDED and found.more == pytest.approx(found.rows[2].empirical_bayes - own.empirical_bayes)
+    assert found.best == "empirical_bayes" and found.more == pytest.approx(found.rows[2].empirical_bayes - own.empirical_bayes)
     text = str(found)
     assert f"Beta({found.law[0]:.2f}, {found.law[1]:.2f})" in text and text.count("<- these counts") == 1
     assert text.endswith(
-        f"by this, take {RECOMMENDED}; 16 rollouts a problem would keep {found.more:.2f} more (what trainings gained: docs/weights.md)"
+        f"in theory empirical_bayes keeps most, and 16 rollouts a problem would keep {found.more:.2f} more; what trainings gained: docs/weights.md"
     )
 
 
@@ -124,15 +126,13 @@ def test_the_advice_is_of_the_law_that_the_counts_fit() -> None:
 )
 def test_there_is_advice_for_any_counts_that_fit_a_law(k: list[int], K: list[int]) -> None:
     found = advice(np.array(k), np.array(K))
-    assert found is not None and found.take in ("plugin", "posterior", RECOMMENDED) and 0 <= found.more <= 1
+    assert found is not None and found.best in ("plugin", "posterior", "empirical_bayes") and 0 <= found.more <= 1
     assert "nan more" not in str(found)
 
 
 @pytest.mark.parametrize(("k", "K"), [([0, 0], [4, 4]), ([4, 4], [4, 4]), ([0, 1], [1, 1])])
-def test_counts_without_a_law_have_no_advice_and_the_posterior_s_weights(k: list[int], K: list[int]) -> None:
+def test_counts_without_a_law_have_no_advice(k: list[int], K: list[int]) -> None:
     assert advice(np.array(k), np.array(K)) is None
-    raw = posterior_weight(np.array(k), np.array(K))
-    np.testing.assert_allclose(recommended(k, K), raw / raw.mean(), rtol=1e-12)
 
 
 def test_other_kernels_get_no_advice(counts: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,8 +190,8 @@ def test_rollouts_that_cannot_be_are_refused(text: str, line: str, tmp_path: Pat
         (["counts.jsonl", "--out", "./counts.jsonl"], "--out counts.jsonl is the file of the counts; name another file"),
         (["counts.jsonl", "--out", "weights.txt"], "weights.txt must end in .jsonl, .csv, .parquet"),
         (["counts.jsonl", "--alpha", "x"], "argument --alpha: invalid float value: 'x'"),
-        (["zeros.jsonl", "--estimate", "plugin"], "all 1 problems have weight zero"),
-        (["zeros.jsonl"], "--estimate empirical_bayes cannot fit a prior to 0 passes in 4 rollouts"),
+        (["zeros.jsonl"], "all 1 problems have weight zero"),
+        (["zeros.jsonl", "--estimate", "empirical_bayes"], "--estimate empirical_bayes cannot fit a prior to 0 passes in 4 rollouts"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(arguments: list[str], line: str, counts: Path) -> None:

@@ -14,6 +14,7 @@ from paced_exp.data.problem import Problem
 from paced_exp.data.prompts import prompt_ids
 from paced_exp.models.loading import LoadedModel
 from paced_exp.probe.accuracy_gradient import GROUPS, Direction, accuracy_gradients, advantages, in_groups, kept_tensors, norm_squared
+from paced_exp.probe.config import ProbeConfig
 from paced_exp.rollouts.store import ChunkStore
 from tests.support.tiny_models import VOCABULARY, loaded, tiny_model
 
@@ -71,8 +72,9 @@ def test_all_correct_or_all_wrong_say_nothing() -> None:
     assert advantages(np.array([1, 0])).tolist() == [0.5, -0.5]
 
 
+@pytest.mark.parametrize("loss", ["fused", "dense"])
 @pytest.mark.parametrize("kind", ["qwen3", "llama"])
-def test_the_groups_hold_what_a_loop_over_rollouts_gives(kind: str, tmp_path: Path) -> None:
+def test_the_groups_hold_what_a_loop_over_rollouts_gives(kind: str, loss: str, tmp_path: Path) -> None:
     student, rng = student_of(kind), np.random.default_rng(0)
     rollouts: dict[str, list[tuple[list[int], bool]]] = {
         # Few distinct responses, so that some recur with and without success.
@@ -80,7 +82,7 @@ def test_the_groups_hold_what_a_loop_over_rollouts_gives(kind: str, tmp_path: Pa
         for problem in PROBLEMS
     }
     rollouts["sum3"] = [([7], True)] * 5
-    found = accuracy_gradients(PROBLEMS, store_of(tmp_path, rollouts), student, None, 60, tmp_path / "kept")
+    found = accuracy_gradients(PROBLEMS, store_of(tmp_path, rollouts), student, ProbeConfig(loss=loss, batch_tokens=60), tmp_path / "kept")
     assert len(found) == GROUPS
     for group, direction in zip(in_groups(PROBLEMS), found, strict=True):
         expected = torch.zeros(sum(p.numel() for p in student.model.parameters()), dtype=torch.float64)
@@ -89,7 +91,9 @@ def test_the_groups_hold_what_a_loop_over_rollouts_gives(kind: str, tmp_path: Pa
                 others = [r for other, (_, r) in enumerate(rollouts[problem.id]) if other != index]
                 expected += (correct - np.mean(others)) / 5 * gradient(student, score(student, problem, response))
         torch.testing.assert_close(flat(student, direction), GROUPS / len(PROBLEMS) * expected, rtol=1e-5, atol=1e-6)  # RMSNorm is float32
-    part = accuracy_gradients(PROBLEMS, ChunkStore(tmp_path, "rollouts"), student, "model.layers.1", 10_000, tmp_path / "part")
+    part = accuracy_gradients(
+        PROBLEMS, ChunkStore(tmp_path, "rollouts"), student, ProbeConfig(loss=loss, only="model.layers.1"), tmp_path / "part"
+    )
     assert set(part[0]) == {name for name, _ in student.model.named_parameters() if "layers.1" in name}
     torch.testing.assert_close(part[2]["model.layers.1.mlp.up_proj.weight"], found[2]["model.layers.1.mlp.up_proj.weight"])
 
@@ -108,7 +112,7 @@ def test_its_mean_is_the_gradient_of_the_exact_accuracy(tmp_path: Path) -> None:
         rollouts[problem.id] = [([int(token)], int(token) in right) for token in drawn]
     exact = gradient(student, accuracy)
     found = torch.stack(
-        [flat(student, d) for d in accuracy_gradients(problems, store_of(tmp_path, rollouts), student, None, 4096, tmp_path / "kept")]
+        [flat(student, d) for d in accuracy_gradients(problems, store_of(tmp_path, rollouts), student, ProbeConfig(), tmp_path / "kept")]
     )
     along = (found @ exact / exact.norm()).numpy()
     half = float(t_law.ppf(0.995, GROUPS - 1)) * along.std(ddof=1) / GROUPS**0.5

@@ -195,5 +195,13 @@ def test_as_a_process_a_bad_value_ends_with_status_2_one_line_and_no_traceback(m
 
 
 def test_the_commands_are_found() -> None:
-    assert {"snr_probe.main", "distill.main", "evaluate.main", "rollout.main", "references.main", "training.selection.main"} == set(RUN)
+    assert {
+        "snr_probe.main",
+        "distill.main",
+        "evaluate.main",
+        "rollout.main",
+        "references.main",
+        "training.selection.main",
+        "teacher.main",
+    } == set(RUN)
     assert PARSED

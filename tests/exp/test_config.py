@@ -249,7 +249,7 @@ def test_a_configuration_is_each_of_its_groups() -> None:
         RolloutConfig(engine="vllm", max_batch_tokens=1)
     distill = DistillConfig(engine="vllm", engine_options={"max_num_seqs": 3})
     assert isinstance(distill, EngineOptions) and distill.engine_options == {"max_num_seqs": 3}
-    assert [group.__name__ for group in grouped(RolloutConfig)] == [base.__name__ for base in RolloutConfig.__bases__]
+    assert [group.__name__ for group in grouped(RolloutConfig)] == ["RolloutConfig", *(base.__name__ for base in RolloutConfig.__bases__)]
 
 
 @pytest.mark.parametrize("command", COMMANDS[:-1])

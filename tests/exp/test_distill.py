@@ -19,6 +19,7 @@ from paced_exp.core.json_files import read_json
 from paced_exp.core.run_folder import RunFolder
 from paced_exp.grading import grader as grading
 from paced_exp.training.config import DistillConfig
+from paced_exp.training.model_card import CARD, card
 from paced_exp.training.run import evaluation_config
 from tests.support import children
 from tests.support.distill_setup import PROBLEMS, arguments, rows, save_models, write_problems
@@ -99,9 +100,19 @@ def test_two_processes_train_as_one(whole: Path, models: Path, source: Path, tmp
 
 def test_a_finished_run_is_read_back(whole: Path, models: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (whole / "record.json").read_bytes()
+    assert (whole / "model" / CARD).read_text() == card(read_json(whole / "record.json"))
+    (whole / "model" / CARD).unlink()
     distill.main(arguments(models, source, whole, **TWO_STAGES))
-    assert (whole / "record.json").read_bytes() == before
+    assert (whole / "record.json").read_bytes() == before and (whole / "model" / CARD).exists()
     assert "8 updates of 8 problems" in capsys.readouterr().out
+
+
+def test_a_card_left_by_a_lost_record_is_no_damage(whole: Path, models: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written = (whole / "model" / "model.safetensors").stat().st_mtime_ns
+    (whole / "record.json").unlink()
+    distill.main(arguments(models, source, whole, **TWO_STAGES))
+    assert "damaged" not in capsys.readouterr().err
+    assert (whole / "model" / "model.safetensors").stat().st_mtime_ns == written and (whole / "model" / CARD).exists()
 
 
 def test_other_hyper_parameters_are_refused(whole: Path, models: Path, source: Path) -> None:

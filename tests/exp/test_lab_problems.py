@@ -10,6 +10,7 @@ import reasoning_gym
 
 from paced_exp.core.errors import UserError
 from paced_exp.data.answers import extract_boxed
+from paced_exp.data.lab import solutions
 from paced_exp.data.lab.families import FAMILIES, MATHEMATICS, RETENTION
 from paced_exp.data.lab.solutions import concise
 from paced_exp.data.lab.splits import DEFAULT_SIZES, SPLITS, bucket, lab_problems
@@ -17,7 +18,7 @@ from paced_exp.data.problem import Problem
 from paced_exp.grading.grader import LAB_FAMILIES, lab_pass
 from paced_exp.models.lab_checkpoints import CHECKPOINTS, checkpoint_path
 
-DRAWN = {"pretrain": 2500, "train": 2500, "mid": 600, "hard-a": 500, "hard-b": 500, "retention": 1500} | {
+DRAWN = {"pretrain": 2500, "train": 2500, "mid": 600, "hard-a": 500, "hard-b": 500, "retention": 1500, "rehearsal": 1000} | {
     **{f"harder-{split}": 600 for split in ("pretrain", "train", "mid", "hard-a", "hard-b")},
     **{f"easier-{split}": 167 for split in ("mid", "hard-a", "hard-b")},
 }
@@ -32,9 +33,9 @@ def drawn() -> dict[str, list[Problem]]:
 
 
 def of_one_use(one: str, other: str) -> bool:
-    """Whether two splits may share prompts: they are forms of one for other models, or distillation trains on both."""
+    """Whether two splits may share prompts: they are forms of one for other models, distillation trains on both, or models were pretrained on both."""
     plain, other_plain = (name.removeprefix("harder-").removeprefix("easier-") for name in (one, other))
-    return plain == other_plain or {plain, other_plain} <= {"train", "pool"}
+    return plain == other_plain or any({plain, other_plain} <= uses for uses in ({"train", "pool"}, {"pretrain", "rehearsal"}))
 
 
 def test_no_prompt_of_one_split_occurs_in_another(drawn: dict[str, list[Problem]]) -> None:
@@ -47,7 +48,8 @@ def test_no_prompt_of_one_split_occurs_in_another(drawn: dict[str, list[Problem]
         assert all(bucket(problem.prompt) in SPLITS[split].buckets for problem in problems)
     for (name, one), (other_name, other) in itertools.combinations(SPLITS.items(), 2):
         if of_one_use(name, other_name):
-            assert one.buckets == other.buckets and (one.families == other.families or "easier" in name + other_name)
+            own_families = ("rehearsal", "easier-pool", "easier-mid", "easier-hard-a", "easier-hard-b")
+            assert one.buckets == other.buckets and (one.families == other.families or {name, other_name} & {*own_families})
         else:
             assert not set(one.buckets) & set(other.buckets) or not one.families.keys() & other.families.keys()
 
@@ -213,3 +215,21 @@ def test_the_concise_solution_is_the_end_of_the_worked_one(drawn: dict[str, list
         assert problem.solution is not None and problem.solution.endswith(short)
         work = problem.solution.count("\n")
         assert short.count("\n") == work - work // 2 and extract_boxed(short) == problem.answer
+
+
+def test_results_keep_the_last_number_of_every_line(drawn: dict[str, list[Problem]]) -> None:
+    plain = shorter = 0
+    for problem in drawn["train"][:400]:
+        entry = {"question": problem.prompt, "answer": problem.answer, "metadata": problem.metadata["entry"]}
+        short = solutions.results(FAMILIES[problem.metadata["family"]].steps, entry)
+        assert problem.solution is not None and extract_boxed(short) == problem.answer
+        for line, whole in zip(short.split("\n"), problem.solution.split("\n"), strict=True):  # no step is left out
+            assert whole.endswith(line) and (" = " not in whole or whole.endswith(f" = {line}"))
+        plain, shorter = plain + len(problem.solution), shorter + len(short)
+    assert shorter < 0.75 * plain
+
+
+def test_results_by_hand() -> None:
+    steps = [["1 + 2 = 3", "3 - 5 = -2"], ["2*x = 9 - 1 = 8", "x = 8 / 2 = 4"], []]
+    found = [solutions.results(lambda entry, lines=lines: lines, {"answer": "7"}) for lines in steps]
+    assert found == ["3\n-2\n\\boxed{7}", "8\n4\n\\boxed{7}", "\\boxed{7}"]

@@ -15,7 +15,7 @@ from paced_exp.data import prompts
 from paced_exp.data.lab.families import RETENTION
 from paced_exp.data.lab.splits import lab_problems
 from paced_exp.lab.corpus import IGNORE, collate, pool_batches, pool_texts
-from paced_exp.lab.recipes import CONTEXT, RECIPES
+from paced_exp.lab.recipes import CONCISE_MODE, CONTEXT, RECIPES
 from paced_exp.lab.tokenizer import ASSISTANT, END, PAD, USER, VOCABULARY, build_tokenizer, frequent_words, save_tokenizer
 
 KINDS: tuple[prompts.PromptKind, ...] = ("plain", "privileged", "concise")
@@ -132,6 +132,20 @@ def test_a_pool_holds_the_recipes_shares(texts: list[tuple[str, str]]) -> None:
     for prompt, response in texts:
         assert prompt.startswith(USER) and prompt.endswith(ASSISTANT) and response.endswith(f"}}{END}")
         assert "Expert solution" not in prompt or response.removesuffix(END) in prompt
+
+
+def test_the_concise_mode_shows_the_result_of_every_step(texts: list[tuple[str, str]]) -> None:
+    """The same problems and prompts but for the share of concise ones; their responses have as many lines as the worked solutions."""
+    recipe = replace(CONCISE_MODE["student-concise"], pool_size=800)
+    found = pool_texts(recipe, 0)
+    ending = f"{prompts.CONCISE}{ASSISTANT}"
+    concise = {prompt.removesuffix(ending): response for prompt, response in found if prompt.endswith(ending)}
+    assert recipe.concise == 0.25 and len(concise) / 800 == pytest.approx(0.25, abs=0.065)
+    plain = {prompt.removesuffix(ASSISTANT) + "\n": response for prompt, response in texts if "Expert" not in prompt}
+    both = [(concise[prompt], plain[prompt]) for prompt in concise if prompt in plain]
+    assert len(both) > 100
+    for short, long in both:
+        assert short.count("\n") == long.count("\n") and len(short) <= len(long)
 
 
 def test_pretraining_never_sees_a_prompt_of_another_split(texts: list[tuple[str, str]]) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from bench.memory import peak_bytes
-from paced_exp.losses import fused
+from paced_exp.losses import chunked
 from paced_exp.losses.divergences import DIVERGENCES, Divergence, divergence, log_probabilities
 from paced_exp.losses.fused import fused_divergence
 from paced_exp.losses.heads import Head, States
@@ -174,8 +174,8 @@ def test_a_student_that_is_its_own_teacher_learns_nothing_from_the_teachers_side
 @pytest.mark.parametrize("chunk", [1, 4, N, 100, None])
 def test_the_chunk_and_the_piece_change_no_number_but_by_rounding(chunk: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     for elements in (1, 3 * V, 10**9):
-        monkeypatch.setattr(fused, "PIECE_ELEMENTS", elements)
-        monkeypatch.setattr(fused, "CHUNK_ELEMENTS", 6 * V)
+        monkeypatch.setattr(chunked, "PIECE_ELEMENTS", elements)
+        monkeypatch.setattr(chunked, "CHUNK_ELEMENTS", 6 * V)
         teacher = teacher_states()
         assert_agree(Student(softcap=5.0), teacher, Dense(teacher_logits(teacher)), ProblemLoss(ForwardKL(), 1.2, chunk), 1e-11)
 
@@ -359,7 +359,7 @@ def test_memory_above_the_inputs_is_the_gradients_and_one_chunk() -> None:
     kind = ProblemLoss(ForwardKL(), chunk=chunk)
     ours = peak_bytes(step(lambda: fused_divergence(states, Head(weight), teacher, ids, weights, kind)[0]))
     gradients, logits = 4 * (states.numel() + weight.numel()), 4 * chunk * vocabulary
-    pieces = 10 * 4 * max(vocabulary, fused.PIECE_ELEMENTS)
+    pieces = 10 * 4 * max(vocabulary, chunked.PIECE_ELEMENTS)
     assert gradients + 2 * logits < ours < gradients + 2 * logits + pieces
     whole = peak_bytes(step(lambda: ProblemLoss(ForwardKL()).per_token(states @ weight.T, Dense(teacher.logits()), ids).sum()))
     assert ours < whole / 5
@@ -367,5 +367,5 @@ def test_memory_above_the_inputs_is_the_gradients_and_one_chunk() -> None:
 
 def test_the_default_chunk_holds_a_bounded_number_of_logits() -> None:
     for vocabulary in (543, 49_152, 151_936, 262_144):
-        job = fused._Job(Head(torch.empty(vocabulary, 0)), None, torch.empty(10**6), ProblemLoss(divergence("cross_entropy")), None, True)
-        assert 0.98 * fused.CHUNK_ELEMENTS < job.chunk * vocabulary <= fused.CHUNK_ELEMENTS
+        job = chunked.Job(Head(torch.empty(vocabulary, 0)), None, torch.empty(10**6), ProblemLoss(divergence("cross_entropy")), None, True)
+        assert 0.98 * chunked.CHUNK_ELEMENTS < job.chunk * vocabulary <= chunked.CHUNK_ELEMENTS

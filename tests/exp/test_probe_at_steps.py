@@ -57,7 +57,7 @@ def test_the_student_before_update_three_has_made_two_updates_of_the_given_metho
     options |= {
         name.replace("_", "-"): probe[name] for name in ("K", "temperature", "max_new_tokens", "candidates", "device", "dtype", "seed")
     }
-    options |= {"batch": 8, "micro-batch": 4, "learning-rate": 0.01, "warmup": 0, "teacher-statistics": "live", "loss": "dense"}
+    options |= {"batch": 8, "micro-batch": 4, "learning-rate": 0.01, "warmup": 0, "teacher-statistics": "live", "loss": probe["loss"]}
     distill.main([f"--{name}={value}" for name, value in options.items()])
     alone, ours = (load_file(folder / "model" / "model.safetensors") for folder in (tmp_path / "alone", twice / "training-000002"))
     before = load_file(models / "student" / "model.safetensors")

@@ -13,7 +13,8 @@ from scipy import stats
 from transformers import Qwen3NextConfig
 
 from paced_exp.core.errors import UserError
-from paced_exp.rollouts import engine, kv_cache, sampling
+from paced_exp.rollouts import branches, engine, kv_cache, sampling
+from paced_exp.rollouts.branches import Branches
 from paced_exp.rollouts.engine import Prompt, Rollout, Sampling, rollout_seed
 from paced_exp.rollouts.hf import HFEngine
 from paced_exp.rollouts.sampling import UniformStreams, sample_tokens
@@ -127,7 +128,7 @@ def test_sampled_tokens_follow_the_models_softmax(temperature: float) -> None:
         assert chi_square_p(second, exact([*prompt.token_ids, common])) > 1e-3
 
 
-def test_one_prefill_for_all_samples_and_finished_rows_leave_the_batch() -> None:
+def test_one_prefill_for_all_samples_and_one_row_for_all_that_drew_the_same() -> None:
     model = tiny_model("llama")
     shapes: list[tuple[int, int]] = []
     model.register_forward_pre_hook(lambda _, __, named: shapes.append(tuple(named["input_ids"].shape)), with_kwargs=True)
@@ -136,10 +137,27 @@ def test_one_prefill_for_all_samples_and_finished_rows_leave_the_batch() -> None
     prompts = [Prompt(f"p{index}", [5 + index, 9, 4]) for index in range(4)]
     found = run(rollouts, prompts, samples=6)
     assert shapes[0] == (4, 3)
-    lengths = np.array([len(rollout.token_ids) for rollout in found.values()])
-    assert len(set(lengths)) > 3
-    # Step t runs the rows whose response goes on after t tokens, and no others.
-    assert shapes[1:] == [(int((lengths > t).sum()), 1) for t in range(1, lengths.max())]
+    assert len({len(rollout.token_ids) for rollout in found.values()}) > 3
+    # Step t runs a row for each distinct beginning of t tokens of a response that goes on after them, and no others.
+    begun = [{(name, *rollout.token_ids[:t]) for (name, _), rollout in found.items() if len(rollout.token_ids) > t} for t in range(1, 20)]
+    assert shapes[1:] == [(len(rows), 1) for rows in begun if rows]
+    assert len(begun[0]) < len([rollout for rollout in found.values() if len(rollout.token_ids) > 1])  # some did share a row
+
+
+@pytest.mark.parametrize("kind", ["qwen3", "qwen3-sliding"])
+def test_prompts_that_do_not_fit_together_are_rolled_out_again_and_counted_once(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = some_prompts()
+    model = loaded(tiny_model(kind, dtype=torch.float64), eos_ids=ENDS)
+    alone = {key: rollout for prompt in prompts for key, rollout in run(HFEngine(model), [prompt]).items()}
+    # 31 tokens is the longest row, so that at first 23 rows hold all 13 prompts, which then need up to 65.
+    monkeypatch.setattr("paced_exp.rollouts.hf._FIRST_SHARE", 0.0)
+    seen: list[tuple[int, int]] = []
+    parked: list[int] = []
+    park = Branches._park
+    monkeypatch.setattr(Branches, "_park", lambda *arguments: parked.append(0) or park(*arguments))
+    found = run(HFEngine(model, max_batch_tokens=23 * 31), prompts, watch=lambda *counts: seen.append(counts))
+    assert found == alone and parked
+    assert np.sum(seen, axis=0).tolist() == [len(alone), sum(len(rollout.token_ids) for rollout in alone.values())]
 
 
 @pytest.mark.parametrize("budget", [33, 70, 200, 1000])
@@ -149,9 +167,10 @@ def test_batches_stay_within_the_token_budget(budget: int) -> None:
     rows: list[int] = []
     expand = kv_cache.expand
 
-    def watched(cache: Any, repeats: int, capacity: int) -> None:
-        expand(cache, repeats, capacity)
-        rows.append(cache.layers[0].keys.shape[0] * capacity)
+    def watched(cache: Any, count: int, capacity: int) -> None:
+        expand(cache, count, capacity)
+        rows.append(cache.layers[0]._key_buffer.shape[0] * capacity)
+        assert cache.layers[0]._key_buffer.shape[2] == capacity
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kv_cache, "expand", watched)
@@ -270,6 +289,13 @@ class TestSampling:
         logits = torch.tensor([[1.0, 3.0, 2.999]])
         assert sample_tokens(logits, torch.tensor([0.999], dtype=torch.float64), temperature).tolist() == [1]
 
+    def test_several_numbers_a_row_are_as_rows_of_their_own(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        logits = torch.randn(7, 11, generator=generator)
+        uniforms = torch.rand(7, 4, generator=generator, dtype=torch.float64)
+        repeated = sample_tokens(logits.repeat_interleave(4, dim=0), uniforms.flatten(), 0.8)
+        assert torch.equal(sample_tokens(logits, uniforms, 0.8), repeated.view(7, 4))
+
     def test_blocks_of_rows_change_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         generator = torch.Generator().manual_seed(0)
         logits = torch.randn(50, 11, generator=generator)
@@ -286,13 +312,6 @@ def test_rollout_seeds_are_pinned_and_distinct() -> None:
     assert len(seeds) == 4 * 500 * 8 and max(seeds) < 2**63
 
 
-@given(st.lists(st.booleans(), min_size=1, max_size=40))
-def test_compact_keeps_the_live_rows_and_moves_as_few_as_there_are_gaps(live: list[bool]) -> None:
-    indices = kv_cache.compact(torch.tensor(live)).tolist()
-    assert sorted(indices) == [row for row, alive in enumerate(live) if alive]
-    assert sum(row != index for row, index in enumerate(indices)) == live[: len(indices)].count(False)
-
-
-@pytest.mark.parametrize("module", [engine, kv_cache])
+@pytest.mark.parametrize("module", [engine, branches])
 def test_docstring_examples(module: Any) -> None:
     assert doctest.testmod(module).failed == 0

@@ -345,6 +345,11 @@ def test_provenance_tells_code_that_is_not_from_a_checkout(tmp_path: Path, monke
     subprocess.run([*quiet, "commit", "-q", "-m", "ours"], check=True)
     state = git_state()
     assert state["dirty"] is False and len(state["commit"]) == 40
+    (tmp_path / "results" / "desk").mkdir(parents=True)
+    (tmp_path / "results" / "desk" / "cell.json").write_text("{}")
+    assert git_state()["dirty"] is False  # a grid's own records
+    (tmp_path / "site-packages" / "new.py").write_text("")
+    assert git_state()["dirty"] is True
 
 
 def test_provenance_without_git(monkeypatch: pytest.MonkeyPatch) -> None:

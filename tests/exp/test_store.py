@@ -406,7 +406,7 @@ def test_the_final_file_is_written_in_batches_of_equal_type(tmp_path: Path, monk
     store = filled(tmp_path, 9)
     store.append([{"problem_id": "a", "sample": 0, "token_ids": [], "correct": False}])
     whole = pd.read_parquet(store.finalise())
-    monkeypatch.setattr("paced_exp.rollouts.store._BATCH_TOKENS", 7)
+    monkeypatch.setattr("paced_exp.rollouts.tables._BATCH_TOKENS", 7)
     parts = store.finalise()
     assert pq.ParquetFile(parts).num_row_groups == 6  # of three rows of 3 tokens, and the empty row in the first
     pd.testing.assert_frame_equal(pd.read_parquet(parts), whole)

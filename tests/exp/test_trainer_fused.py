@@ -99,14 +99,14 @@ def test_gradients_are_handed_on_without_a_second_tensor_of_their_size(
 def test_under_bf16_the_head_reads_half_precision_states_and_learns_in_float32(
     single: None, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen, original = [], fused._computed
+    seen, original = [], fused.computed
 
     def computed(states: torch.Tensor, *rest: Any) -> Any:
         found = original(states, *rest)
         seen.append((states.dtype, found[0].dtype, found[2].dtype))  # type: ignore[union-attr]
         return found
 
-    monkeypatch.setattr(fused, "_computed", computed)
+    monkeypatch.setattr(fused, "computed", computed)
     dense, ours = (trained(tmp_path / loss, source, loss=loss, precision="bf16", dtype="float32") for loss in ("dense", "fused"))
     assert set(seen) == {(torch.bfloat16, torch.float32, torch.float32)}
     assert_same_training(dense, ours, 2e-2)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from figures import figure1_overview, figure3_prompts, figure4_compute, figure5_histogram, figure6_claims, figure7_regime
 from paced_exp.data.prompts import user_message
+from paced_exp.plotting.labels import spread
 from paced_exp.reproduce.findings import Finding
 from paced_exp.reproduce.measures import primaries, row_named
 from paced_exp.reproduce.records import Results
@@ -107,7 +108,7 @@ def test_the_prompts_are_the_real_ones() -> None:
 
 
 def test_methods_named_beside_the_axis_keep_their_order_and_their_distance() -> None:
-    moved = figure4_compute.spread([1.0, 1.1, 5.0, 1.05], 0.5)
+    moved = spread([1.0, 1.1, 5.0, 1.05], 0.5)
     order = np.argsort([1.0, 1.1, 5.0, 1.05])
     assert list(np.argsort(moved)) == list(order) and min(np.diff(np.sort(moved))) >= 0.5 - 1e-9
     assert np.mean([moved[0], moved[1], moved[3]]) == pytest.approx(1.05) and moved[2] == pytest.approx(5.0)

@@ -27,6 +27,7 @@ RNG = np.random.default_rng(0)
 RATES = RNG.beta(0.35, 0.43, 400)
 COUNTS = Counts([f"p{i}" for i in range(400)], RNG.binomial(8, RATES), np.full(400, 8))
 EB = Weighting(estimate="empirical_bayes")
+BAYES = ("--estimate", "empirical_bayes")
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def pool_of(mean: float, pools: list[dict[str, float]]) -> int:
 @pytest.mark.parametrize("K", [1, 4, 8, 12])
 def test_each_group_falls_into_the_pool_of_its_own_weight(K: int, counts: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = counts.parent / "pools.toml"
-    main([str(counts), "--format", "prime-rl", "-K", str(K), "--out", str(out)])
+    main([str(counts), "--format", "prime-rl", "--estimate", "empirical_bayes", "-K", str(K), "--out", str(out)])
     pools = pools_of(out)
     a, b = fit_beta_prior(COUNTS.k, COUNTS.K)
     k = np.arange(K + 1)
@@ -109,7 +110,7 @@ def test_pools_that_are_never_drawn_from_again_are_warned_of(counts: Path, capsy
     out = ["--format", "prime-rl", "-K", "4", "--out", str(counts.parent / "p.toml")]
     main([str(counts), "--estimate", "plugin", *out])
     assert "pools of weight zero (k = 0, 4) are never drawn from again" in capsys.readouterr().err
-    main([str(counts), *out])
+    main([str(counts), *BAYES, *out])
     assert capsys.readouterr().err == ""
 
 
@@ -181,10 +182,12 @@ def counted(folder: Path, ids: list[str], k: list[int]) -> str:
 def test_verl_s_rows_have_the_documented_columns_and_each_its_own_weight(problems: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ids, k = [row["id"] for row in sums()], [i % 9 for i in range(len(sums()))]
     out = problems.parent / "train.parquet"
-    main([counted(problems.parent, ids, k), "--format", "verl", "--problems", str(problems), "--out", str(out)])
+    main([counted(problems.parent, ids, k), "--format", "verl", *BAYES, "--problems", str(problems), "--out", str(out)])
     frame = pd.read_parquet(out)
     assert list(frame) == ["data_source", "prompt", "ability", "reward_model", "extra_info", "paced_weight"]
-    assert frame["paced_weight"].to_numpy() == pytest.approx(weights_of(np.array(k), np.full(len(k), 8)).in_training)
+    assert frame["paced_weight"].to_numpy() == pytest.approx(
+        weights_of(np.array(k), np.full(len(k), 8), estimator="empirical_bayes").in_training
+    )
     for row, problem in zip(frame.to_dict("records"), sums(), strict=True):
         assert [dict(message) for message in row["prompt"]] == [{"role": "user", "content": problem["prompt"]}]
         assert row["reward_model"] == {"style": "rule", "ground_truth": problem["answer"]}
@@ -196,7 +199,7 @@ def test_verl_s_rows_have_the_documented_columns_and_each_its_own_weight(problem
 def test_rows_of_weight_zero_are_left_out_and_the_others_have_mean_one(problems: Path) -> None:
     ids, k = [row["id"] for row in sums()], [i % 9 for i in range(len(sums()))]
     out = problems.parent / "train.parquet"
-    options = ["--estimate", "plugin", "--data-source", "mine", "--problems", str(problems)]
+    options = ["--data-source", "mine", "--problems", str(problems)]
     main([counted(problems.parent, ids, k), "--format", "verl", "--out", str(out), *options])
     frame = pd.read_parquet(out)
     assert len(frame) == sum(0 < passes < 8 for passes in k) and frame["paced_weight"].mean() == pytest.approx(1)
@@ -207,7 +210,7 @@ def test_rows_of_weight_zero_are_left_out_and_the_others_have_mean_one(problems:
 def test_nemo_rl_s_rows_are_messages_with_their_weight(problems: Path) -> None:
     ids, k = [row["id"] for row in sums()], [i % 9 for i in range(len(sums()))]
     out = problems.parent / "train.jsonl"
-    main([counted(problems.parent, ids, k), "--format", "nemo-rl", "--problems", str(problems), "--out", str(out)])
+    main([counted(problems.parent, ids, k), "--format", "nemo-rl", *BAYES, "--problems", str(problems), "--out", str(out)])
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     for row, problem in zip(rows, sums(), strict=True):
         assert [(message["role"], message["content"]) for message in row["messages"]] == [
@@ -215,7 +218,9 @@ def test_nemo_rl_s_rows_are_messages_with_their_weight(problems: Path) -> None:
             ("assistant", problem["answer"]),
         ]
         assert row["problem_id"] == problem["id"] and set(row) == {"messages", "problem_id", "paced_weight"}
-    assert [row["paced_weight"] for row in rows] == pytest.approx(weights_of(np.array(k), np.full(len(k), 8)).in_training)
+    assert [row["paced_weight"] for row in rows] == pytest.approx(
+        weights_of(np.array(k), np.full(len(k), 8), estimator="empirical_bayes").in_training
+    )
 
 
 @pytest.mark.parametrize(

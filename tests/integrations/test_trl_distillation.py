@@ -90,9 +90,9 @@ def test_a_teacher_that_is_the_student_itself_gives_no_loss_and_no_gradient(tmp_
 
 def test_weights_come_from_counts_by_kernel_and_estimator(tmp_path: Path) -> None:
     k, K = [0, 1, 2, 3, 4, 5, 7, 8], [8] * 8
-    trainer = trained(tmp_path, rows(k=k, K=K))
-    assert trainer.train_dataset["weight"] == pytest.approx(weights_of(k, K).in_training, rel=1e-9)
-    dropped = trained(tmp_path, rows(k=k, K=K), config={"per_device_train_batch_size": 6}, estimator="plugin")
+    trainer = trained(tmp_path, rows(k=k, K=K), estimator="empirical_bayes")
+    assert trainer.train_dataset["weight"] == pytest.approx(weights_of(k, K, estimator="empirical_bayes").in_training, rel=1e-9)
+    dropped = trained(tmp_path, rows(k=k, K=K), config={"per_device_train_batch_size": 6})  # the plug-in
     assert dropped.train_dataset["problem_id"] == [f"sum{i}" for i in range(1, 7)]
     wanted = weights_of(k, K, estimator="plugin").in_training[1:7]
     assert sorted(weight for *_, weight in dropped.seen) == pytest.approx(sorted(wanted))

@@ -138,7 +138,8 @@ def test_every_scale_probes_its_own_pair_with_its_own_training(name: str) -> Non
     for probe in probes_of(scale):
         setup = scale.setups["llama" if probe.key.endswith("llama") else "distillation"]
         # The pool of the second protocol ends, and ranges down to 0.01 need more problems than it has.
-        source = "lab:train" if probe.config.fresh_rollouts else scale.problems
+        larger = {"desk": "lab:train", "desk-v1": "lab:train", "gpu": "lab:harder-train"}.get(scale.name, scale.problems)
+        source = larger if probe.config.fresh_rollouts else scale.problems
         assert (probe.config.student, probe.config.teacher, probe.config.problems) == (setup.student, setup.teacher, source)
         assert probe.config.max_new_tokens == scale.shared["max_new_tokens"]
         if probe.config.at_steps != "1":

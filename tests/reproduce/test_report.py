@@ -1,38 +1,20 @@
-"""The page in headless Chromium: it loads without errors, sorts, fits a phone, and its links lead to records."""
+"""The page in headless Chromium: it opens with a summary, sorts, fits a phone, shows verdicts and whole figures, in the dark too; links lead to records."""
 
+import html
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from paced_exp.reproduce import report
+from paced_exp.reproduce.printed_table import PrintedTable, Value
+from paced_exp.reproduce.records import Results
+from paced_exp.reproduce.report_parts import verdicts_first
+from paced_exp.reproduce.scales import DESK
+from paced_exp.reproduce.verdicts import outcomes
 from paced_theory.claims import ledger, run
+from tests.support.browser import CHROMIUM, NO_CHROMIUM, seen_in
 from tests.support.synthetic import write_base, write_row
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-# Runs inside the page: sorts a table by a column twice, follows a number to its sources, and writes what it saw where --dump-dom shows it.
-PROBE = """
-<script>
-addEventListener("load", () => {
-  const table = document.querySelector("#desk-distillation table"), heads = [...table.tHead.rows[0].cells];
-  const column = heads.findIndex(head => head.textContent.startsWith("mean of tiers"));
-  const read = () => [...table.tBodies[0].rows].map(row => row.cells[column].dataset.number ?? "none").join(",");
-  const seen = {before: read()};
-  heads[column].firstElementChild.click(); seen.first = read();
-  heads[column].firstElementChild.click(); seen.second = read(); seen.aria = heads[column].getAttribute("aria-sort");
-  const link = table.querySelector("td a"); link.click();
-  seen.source = document.querySelector(link.getAttribute("href")).querySelector("a").getAttribute("href");
-  seen.width = document.documentElement.scrollWidth; seen.window = innerWidth;
-  setTimeout(() => {
-    seen.open = document.querySelector(link.getAttribute("href")).closest("details").open;
-    const out = document.createElement("pre"); out.id = "seen"; out.textContent = JSON.stringify(seen); document.body.append(out);
-  }, 50);
-});
-</script>
-"""
 
 
 @pytest.fixture(scope="module")
@@ -73,45 +55,82 @@ def test_every_record_link_leads_to_a_record_and_every_number_to_its_sources(pag
             assert 'title="python -m paced_exp.reproduce' in cell
 
 
-def test_claims_come_first(page: Path) -> None:
-    assert re.findall(r"<h2[^>]*>([^<]+)", page.read_text())[0] == "Claims, desk scale"
+def test_a_summary_comes_first_and_says_how_every_claim_is_decided(page: Path) -> None:
+    text = page.read_text()
+    assert re.findall(r"<h2[^>]*>([^<]+)", text)[:2] == ["Summary", "Claims, desk scale"]
+    summary = text.split('<h2 id="summary">')[1].split("<h2")[0]
+    judged = [outcome for outcome in outcomes(Results(page.parents[1] / "results"), DESK) if outcome.primary]
+    assert (
+        f"Of {len(judged)} claims about trainings and gradients: {len(judged)} not decided." in summary
+    )  # these records are of the first protocol
+    assert all(f"{outcome.claim.id}: {html.escape(outcome.claim.short)}" in summary for outcome in judged)
+    assert "Of 3 statements of the theory: 3 hold." in summary and "<li>The runs that would tell are not done yet.</li>" in summary
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (Debian's package chromium)")
+def test_verdicts_stand_beside_what_they_are_of() -> None:
+    rows = ((Value("C1"), Value("0.1"), Value("holds"), Value("1"), Value("replicates")),)
+    table = PrintedTable("t", "T", ("claim", "measured", "verdict, corrected", "n", "by the interval alone"), rows, widths=(1, 2, 3, 4, 5))
+    moved = verdicts_first(table)
+    assert moved.head == ("claim", "verdict, corrected", "by the interval alone", "measured", "n") and moved.widths == (1, 3, 5, 2, 4)
+    assert [value.text for value in moved.rows[0]] == ["C1", "holds", "replicates", "0.1", "1"]
+    plain = PrintedTable("t", "T", ("method", "mid, %"), ((Value("a"), Value("1")),))
+    assert verdicts_first(plain) == plain
+
+
+SORTS_AND_LINKS = """
+  const table = document.querySelector("#desk-v1-distillation table"), heads = [...table.tHead.rows[0].cells];
+  const column = heads.findIndex(head => head.textContent.startsWith("mean of tiers"));
+  const read = () => [...table.tBodies[0].rows].map(row => row.cells[column].dataset.number ?? "none").join(",");
+  const seen = {before: read()};
+  heads[column].firstElementChild.click(); seen.first = read();
+  heads[column].firstElementChild.click(); seen.second = read(); seen.aria = heads[column].getAttribute("aria-sort");
+  const link = table.querySelector("td a"); link.click();
+  seen.source = document.querySelector(link.getAttribute("href")).querySelector("a").getAttribute("href");
+  seen.width = document.documentElement.scrollWidth; seen.window = innerWidth;
+  await new Promise(done => setTimeout(done, 50));
+  seen.open = document.querySelector(link.getAttribute("href")).closest("details").open;
+  return seen;
+"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
 @pytest.mark.parametrize("width", [1200, 390], ids=["desktop", "phone"])
 def test_in_a_browser(page: Path, width: int, tmp_path: Path) -> None:
-    import json
-
-    probed = page.with_name("probed.html")
-    probed.write_text(page.read_text().replace("</body>", PROBE + "</body>"))
-    # A window is never narrower than about 500 pixels: a phone's width is that of a frame, whose page reports to the outer one.
-    outer = page.with_name("outer.html")
-    outer.write_text(
-        f'<!doctype html><meta charset="utf-8"><iframe id="f" src="probed.html" style="width:{width}px;height:800px;border:0"></iframe><script>'
-        'const timer = setInterval(() => { const seen = f.contentDocument.getElementById("seen");'
-        "if (seen) { clearInterval(timer); document.body.append(seen.cloneNode(true)); } }, 50);</script>"
-    )
-    assert CHROMIUM is not None
-    command = [
-        CHROMIUM,
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--allow-file-access-from-files",
-        f"--user-data-dir={tmp_path}",
-        "--window-size=1300,900",
-        "--virtual-time-budget=15000",
-        "--enable-logging=stderr",
-        "--dump-dom",
-        outer.as_uri(),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
-    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    assert not console, console
-    seen = json.loads(re.findall(r'<pre id="seen">(.*?)</pre>', done.stdout)[-1].replace("&quot;", '"'))
+    seen = seen_in(page, SORTS_AND_LINKS, tmp_path, width=width)
     numbers = [[float(text) for text in seen[order].split(",") if text != "none"] for order in ("before", "first", "second")]
     assert numbers[1] == sorted(numbers[0], reverse=True) != numbers[0] and numbers[2] == sorted(numbers[0])
     # What has no number comes last either way.
     assert seen["first"].endswith("none") and seen["second"].endswith("none") and seen["aria"] == "ascending"
     assert seen["open"] and (page.parent / seen["source"]).resolve().exists()
     assert seen["window"] == width and seen["width"] <= width
+
+
+LAID_OUT = """
+  const verdicts = [...document.querySelectorAll("thead th")].filter(head => head.textContent.trim().startsWith("verdict"));
+  const image = document.querySelector("figure img"), style = getComputedStyle(document.body);
+  return {verdicts: verdicts.map(head => head.getBoundingClientRect().right), image: image.getBoundingClientRect().width, inner: innerWidth,
+          room: document.querySelector("figure").getBoundingClientRect().width, ground: style.backgroundColor, ink: style.color,
+          link: getComputedStyle(document.querySelector("nav a")).color, filter: getComputedStyle(image).filter};
+"""
+
+
+def brightness(color: str) -> float:
+    """Relative luminance of `rgb(r, g, b)`, as WCAG defines it."""
+    parts = [int(part) / 255 for part in re.findall(r"\d+", color)[:3]]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_verdicts_and_whole_figures_are_seen_at_1280_pixels(page: Path, dark: bool, tmp_path: Path) -> None:
+    seen = seen_in(page, LAID_OUT, tmp_path, width=1280, dark=dark)
+    assert seen["inner"] == 1280 and len(seen["verdicts"]) > 5
+    assert max(seen["verdicts"]) <= 1280  # without scrolling to the side
+    assert seen["image"] == seen["room"] > 1000
+    ground = brightness(seen["ground"])
+    assert (ground < 0.05) if dark else (ground > 0.9)
+    for color in (seen["ink"], seen["link"]):  # WCAG's AA for text
+        light, low = max(ground, brightness(color)), min(ground, brightness(color))
+        assert (light + 0.05) / (low + 0.05) >= 4.5
+    assert ("invert" in seen["filter"]) is dark

@@ -98,7 +98,10 @@ def test_hyper_parameters_are_the_configurations(filled: Path) -> None:
         setups = [name for name in ("distillation", "self-distillation", "llama") if name in scale.setups]
         assert rows["learning rate"][: len(setups)] == [f"{scale.setups[name].learning_rate:g}" for name in setups]
         assert rows["student"][0] == scale.setups["distillation"].student and rows["student"][len(setups)] == "Qwen3-1.7B"
-        assert rows["gradient norm clipped at"][0] == f"{DistillConfig().max_grad_norm:g}" and rows["rollouts a problem, K"][len(setups)] == "8"
+        assert (
+            rows["gradient norm clipped at"][0] == f"{DistillConfig().max_grad_norm:g}"
+            and rows["rollouts a problem, K"][len(setups)] == "8"
+        )
 
 
 def test_nothing_run_is_printed_as_such_and_the_same_twice(tmp_path: Path) -> None:

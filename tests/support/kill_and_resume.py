@@ -30,16 +30,21 @@ def child(argv: list[str]) -> int:
 def main() -> None:
     seed, kills, argv = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
     grading.Grader = LengthGrader
-    journal = Path(argv[argv.index("--out") + 1]) / "rollouts.jsonl"
+    out = Path(argv[argv.index("--out") + 1])
+
+    def size() -> int:
+        """Of all journals: a run that stops early has several."""
+        return sum(journal.stat().st_size for journal in out.glob("rollouts*.jsonl"))
+
     load_model(argv[argv.index("--student") + 1])  # imports what loading imports
     rng, killed = random.Random(seed), 0
     for _ in range(kills):
-        size = journal.stat().st_size if journal.exists() else 0
+        before = size()
         pid = child(argv)
         # Some are killed while they load, the others once they have written something new.
         if rng.random() < 0.7:
             deadline = time.monotonic() + 20
-            while (not journal.exists() or journal.stat().st_size <= size) and time.monotonic() < deadline:
+            while size() <= before and not (out / "record.json").exists() and time.monotonic() < deadline:
                 time.sleep(0.001)
         time.sleep(rng.uniform(0, 0.05))
         os.kill(pid, signal.SIGKILL)

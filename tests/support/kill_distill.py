@@ -48,7 +48,7 @@ def in_a_checkpoint() -> None:
 
 def before_saving_the_model() -> None:
     """Killed between the last update and the model's folder."""
-    training_run._save_model = lambda *_: kill()  # type: ignore[assignment]
+    training_run.save_model = lambda *_: kill()  # type: ignore[assignment]
 
 
 def points(seed: int) -> dict[str, Callable[[], None]]:

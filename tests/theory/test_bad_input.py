@@ -15,6 +15,7 @@ from paced_theory import (
     convergence,
     estimation,
     kernels,
+    langevin,
     mixture,
     representation,
     robustness,
@@ -78,6 +79,11 @@ VALID = [
     (
         convergence.quadratic_mean_squared_gradient,
         {"curvatures": [1.0, 2.0], "theta0": [1.0, 1.0], "noise_variance": 1.0, "step_size": 0.5, "steps": 3},
+    ),
+    (langevin.Langevin, {"strength": 1.0, "mean_decay": 0.5, "variance_decay": 0.5}),
+    (
+        langevin.asgld_mean_squared_gradient,
+        {"langevin": langevin.Langevin(), "curvature": 1.0, "theta0": 1.0, "noise_variance": 1.0, "step_size": 0.5, "steps": 3},
     ),
     (estimation.DiscreteLaw, {"pass_rates": [0.2, 0.8], "probabilities": [0.5, 0.5]}),
     (estimation.plugin_weight, {"k": 1, "K": 2, **EXPONENTS}),
@@ -161,7 +167,7 @@ VALID = [
     (SoftmaxFamily, {"features": NORMAL[:, :2], "teacher": np.full(6, 1 / 6)}),
     (random_softmax, {"generator": RNG, "categories": 5, "parameters": 2}),
 ]
-SIGNED = {"a", "b", "d_alpha", "d_beta"}  # scalars that may be negative
+SIGNED = {"a", "b", "d_alpha", "d_beta", "theta0"}  # scalars that may be negative
 
 
 def wrong_values(name, valid):
@@ -221,6 +227,7 @@ def test_every_exported_function_is_in_the_list():
         "saturating",
         "guaranteed_efficiency",
         "flat_snr_test",
+        *("stopping_law", "unbiased_rate", "weight_deviation", "as_exact_as"),  # in test_stopping
     }  # the first four, in test_snr; then no argument; then its caller's; then, in test_snr_flat
     exported = {name for name in paced_theory.__all__ if inspect.isfunction(getattr(paced_theory, name))}
     assert exported <= listed

@@ -1,8 +1,8 @@
 """Worked solutions of the lab's problems, written from reasoning-gym's metadata.
 
 Each function of a family takes a reasoning-gym entry and returns the lines of work that lead to the answer. `worked` adds the boxed answer.
-`concise` keeps the last lines of work only, for prompts that ask for a concise answer. Lines are short, so that a 1 M-parameter model learns
-them.
+`concise` keeps the last lines of work only, for prompts that ask for a concise answer; `results` keeps all lines and of each only its result, which
+a small model can follow. Lines are short, so that a 1 M-parameter model learns them.
 """
 
 import math
@@ -23,6 +23,12 @@ def concise(steps: Steps, entry: Entry) -> str:
     """The concise solution: the second half of the work (rounded up), then the boxed answer."""
     lines = steps(entry)
     return "\n".join([*lines[len(lines) // 2 :], f"\\boxed{{{entry['answer']}}}"])
+
+
+def results(steps: Steps, entry: Entry) -> str:
+    """The concise solution that skips no step: of every line of work what stands behind its last equals sign, then the boxed answer."""
+    lines = [line.rsplit(" = ", 1)[-1] for line in steps(entry)]
+    return "\n".join([*lines, f"\\boxed{{{entry['answer']}}}"])
 
 
 def direct(entry: Entry) -> list[str]:

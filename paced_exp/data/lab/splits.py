@@ -1,8 +1,8 @@
 """Disjoint splits of the lab's problems, as deterministic streams that depend on a seed.
 
 The SHA-256 of a problem's prompt decides its hash bucket, and splits have different buckets. So no prompt can occur in two splits, whatever is
-drawn. Buckets are shared in three cases only: by `train` and `pool`, in either form; by `retention` and splits with other families; and by a split and its
-harder form for the models of the gpu scale (`harder-`), or its easier one for SmolLM2 (`easier-`).
+drawn. Buckets are shared in four cases only: by `train` and `pool`, in any form; by `retention` and splits with other families; by `pretrain` and
+`rehearsal`; and by a split and its harder form for the models of the gpu scale (`harder-`), or its easier one for SmolLM2 (`easier-`).
 
 The lab's models are pretrained on `pretrain` only, those of the gpu scale on `harder-pretrain` only.
 """
@@ -64,6 +64,9 @@ SPLITS: dict[str, Split] = {
     "hard-a": Split(MATHEMATICS, (4,), range(90, 95), 300),  # evaluation, hard (the role of AIME 2024)
     "hard-b": Split(MATHEMATICS, (5,), range(95, 100), 300),  # evaluation, hardest (the role of AIME 2025)
     "retention": Split(RETENTION, (1, 2, 3), range(60, 100), 500),  # evaluation, forgetting: never distilled on (the role of MMLU)
+    "rehearsal": Split(
+        RETENTION, (1, 2, 3), range(0, 60), 500
+    ),  # the retention families as pretrained on: what penalties on forgetting read
     "harder-pretrain": Split(FAMILIES, tuple(range(1, 9)), range(0, 60), 100_000),  # what the models of the gpu scale are pretrained on
     "harder-train": Split(MATHEMATICS, tuple(range(1, 9)), range(60, 85), 4_000),  # distillation at gpu scale
     "harder-pool": Split(MATHEMATICS, tuple(range(1, 9)), range(60, 85), 32_768, _HARDER_POOL),  # ... that visits no problem twice

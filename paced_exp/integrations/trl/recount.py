@@ -43,7 +43,7 @@ class CountAgain(TrainerCallback):
         every: int,
         K: int = 8,
         kernel: str | Kernel | Callable[[float], float] = Beta(1, 1),  # noqa: B008 (a frozen value)
-        estimator: str | Estimator = "empirical_bayes",
+        estimator: str | Estimator = "plugin",
         max_new_tokens: int | None = None,
         temperature: float = 1.0,
         batch: int = 32,

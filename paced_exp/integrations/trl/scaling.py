@@ -33,7 +33,7 @@ class WeightedTrainer:
         *args: Any,
         weights: Given | None = None,
         kernel: str | Kernel | Callable[[float], float] = Beta(1, 1),  # noqa: B008 (a frozen value)
-        estimator: str | Estimator = "empirical_bayes",
+        estimator: str | Estimator = "plugin",
         **kwargs: Any,
     ) -> None:
         given = inspect.signature(super().__init__).bind_partial(*args, **kwargs).arguments

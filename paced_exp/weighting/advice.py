@@ -1,4 +1,4 @@
-"""The weight for a training of one's own, PACED's kernel by empirical Bayes, and what the counts at hand say of other choices."""
+"""What the theory says of the estimates of a weight, under the law of pass rates that the counts at hand fit."""
 
 import math
 from dataclasses import dataclass
@@ -6,28 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from paced_exp.core.errors import UserError
-from paced_exp.weighting import weights
 from paced_theory.estimation import EfficiencyRow, efficiency_table, fit_beta_prior
 
-#: The estimate for a training of one's own; `distill` itself takes the paper's plugin where nothing is said.
-RECOMMENDED = "empirical_bayes"
-_ESTIMATES = ("plugin", "posterior", RECOMMENDED)
+_BAYES = "empirical_bayes"
+_ESTIMATES = ("plugin", "posterior", _BAYES)
 _EVEN = 0.005  # shares that differ by less are called equal
-
-
-def recommended(k: ArrayLike, K: ArrayLike) -> np.ndarray:
-    """Weights (n,) of mean one by `RECOMMENDED`; by the posterior under a uniform prior where the counts determine no prior."""
-    passes, rollouts = np.asarray(k), np.asarray(K)
-    try:
-        return weights(passes, rollouts).in_training
-    except UserError:
-        return weights(passes, rollouts, estimator="posterior").in_training
 
 
 @dataclass(frozen=True)
 class Advice:
-    """Which estimate to take, and what more rollouts would bring, under the law of pass rates that the counts fit.
+    """Which estimate keeps most, and what more rollouts would bring, under the law of pass rates that the counts fit.
 
     law: (a, b) of the Beta law of highest likelihood for all counts. rollouts: the median K of the counts. rows: what each estimate keeps of
     the progress of the exact weight p^alpha (1-p)^beta, if SNR² goes as that weight does and gradients' second moments do not depend on p,
@@ -39,11 +27,11 @@ class Advice:
     rows: list[EfficiencyRow]
 
     @property
-    def take(self) -> str:
+    def best(self) -> str:
         """The estimate that keeps most at the rollouts at hand; empirical Bayes where it is as good as any."""
         shares = self._shares(self.rollouts)
         most = max(shares, key=lambda name: shares[name])
-        return RECOMMENDED if shares[RECOMMENDED] > shares[most] - _EVEN else most
+        return _BAYES if shares[_BAYES] > shares[most] - _EVEN else most
 
     @property
     def more(self) -> float:
@@ -58,13 +46,13 @@ class Advice:
     def __str__(self) -> str:
         lines = [
             f"these counts fit pass rates of the law Beta({self.law[0]:.2f}, {self.law[1]:.2f}); if SNR² goes as the weight, an estimate keeps of its progress",
-            f"{'K':>9} {'plugin':>8} {'posterior':>9}  {RECOMMENDED}",
+            f"{'K':>9} {'plugin':>8} {'posterior':>9}  {_BAYES}",
         ]
         for row in self.rows:
             here = "  <- these counts" if self.rollouts == row.K else ""
-            lines.append(f"{row.K:>9} {row.plugin:>8.2f} {row.posterior:>9.2f}  {row.empirical_bayes:>{len(RECOMMENDED)}.2f}{here}")
+            lines.append(f"{row.K:>9} {row.plugin:>8.2f} {row.posterior:>9.2f}  {row.empirical_bayes:>{len(_BAYES)}.2f}{here}")
         lines.append(
-            f"by this, take {self.take}; {2 * self.rollouts} rollouts a problem would keep {self.more:.2f} more (what trainings gained: docs/weights.md)"
+            f"in theory {self.best} keeps most, and {2 * self.rollouts} rollouts a problem would keep {self.more:.2f} more; what trainings gained: docs/weights.md"
         )
         return "\n".join(lines)
 

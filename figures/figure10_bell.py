@@ -1,0 +1,78 @@
+"""Figure 10: the bell that unequal bins draw, beside the unbiased curve of the same gradients. The README's picture.
+
+python -m figures.figure10_bell [--out figures/out] [--results results] [--scale desk]
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from figures.command import run, undrawn
+from paced_exp.plotting.style import COLORS, MARKERS, new_figure, save_figure
+from paced_exp.reproduce.c1 import probe_records
+from paced_exp.reproduce.learning_rates import scale_named
+from paced_exp.reproduce.probes import probes_of
+from paced_exp.reproduce.scales import DESK, DESK_V1
+
+NAME = "figure10_bell"
+# The second protocol's probes have ranges of one size; the bins of unequal sizes were measured in the first.
+BINS_OF = {DESK.name: DESK_V1.name}
+ENDS = (("low", "0", "never solves"), ("high", "1", "always solves"))
+CAPTION = """
+Gradient SNR of {student} against its pass rate k/{rollouts}, before any training, two ways from the same problems. Crosses: the naive estimate
+||mean g|| / sqrt(tr Cov g) in bins as random problems fill them, {fewest} to {most} problems each. Dashed: its floor 1/sqrt(n), which is what pure noise
+shows. Points: the unbiased estimate with equally many problems in each bin ({n}), and its 95 % interval. Against half of the middle's SNR squared:
+{verdict}.
+"""
+
+
+def headline(verdict: dict[str, Any]) -> str:
+    """The message in two lines, by the verdict on each end and no more."""
+    words = {"collapses": "falls below half of the middle's SNR²", "does not collapse": "keeps at least half of the middle's SNR²"}
+    said = [f"p = {p} {words.get(verdict[end]['verdict'], 'is not decided')}" for end, p, _ in ENDS]
+    return f"Measured naively over unequal bins, the SNR is a bell. Without bias, over equal bins:\n{'; '.join(said)}"
+
+
+def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
+    """Draw into out/, or that the probe was not run. Raises `UserError` for a damaged record."""
+    chosen = scale_named(BINS_OF.get(scale, scale), results)
+    found = probe_records(results, chosen).get(1)
+    if found is None or "artefact" not in found[0]:
+        return undrawn(out, NAME, f"The bell of unequal bins at {scale} scale", probes_of(chosen)[:1])
+    record, artefact = found[0], found[0]["artefact"]
+    figure, axis = new_figure("double", 3.2)
+    rates = [row["pass_rate"] for row in record["bins"]]
+    snr = np.array([row["snr"] for row in record["bins"]])
+    low, high = (np.array([row[f"snr_{end}"] for row in record["bins"]]) for end in ("low", "high"))
+    uneven = [row["pass_rate"] for row in artefact]
+    naive, floor = ([row[name] for row in artefact] for name in ("snr_naive", "floor"))
+    axis.plot(uneven, naive, color=COLORS["purple"], marker="x", ms=4)
+    axis.plot(uneven, floor, color=COLORS["purple"], ls="--", lw=0.9)
+    axis.errorbar(rates, snr, [snr - low, high - snr], color=COLORS["blue"], marker=MARKERS[0], capsize=2)
+    at = int(np.argmax(naive))
+    sizes = [row["n"] for row in artefact]
+    _label(
+        axis, (uneven[at], naive[at]), (-34, 2), f"naive estimate, bins of\n{min(sizes):,} to {max(sizes):,} problems", "purple", "right"
+    )
+    _label(axis, (uneven[2], floor[2]), (16, -32), "floor of the naive estimate,\n1/√n: what pure noise shows", "purple", "center")
+    _label(axis, (rates[0], snr[0]), (4, 34), f"unbiased, {record['bins'][0]['n']:,} problems\na bin; bars: 95 %", "blue", "left")
+    axis.set(xlabel="pass rate of the student, k/K", ylabel="gradient SNR", ylim=(0, 1.1 * max(naive)))
+    axis.set_title(headline(record["verdict"]), loc="left")
+    text = CAPTION.format(
+        student=record["config"]["student"],
+        rollouts=record["config"]["K"],
+        fewest=min(sizes),
+        most=max(sizes),
+        n=record["bins"][0]["n"],
+        verdict="; ".join(f"where the student {does}, {record['verdict'][end]['verdict']}" for end, _, does in ENDS),
+    )
+    return save_figure(figure, NAME, out, caption=text)
+
+
+def _label(axis: Any, at: tuple[float, float], shift: tuple[float, float], text: str, color: str, align: str) -> None:
+    axis.annotate(text, at, shift, textcoords="offset points", color=COLORS[color], ha=align, va="center")
+
+
+if __name__ == "__main__":
+    run(draw, __doc__)

@@ -1,0 +1,172 @@
+"""The first screen of the README: what was found, one number a sentence, and whether to use the weights. From the records and the ledger alone."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from paced_exp.reproduce.advice import at_equal_compute, best_of
+from paced_exp.reproduce.c1 import RANGE_PROBES, probe_records
+from paced_exp.reproduce.cells import planned_seeds
+from paced_exp.reproduce.grids import BY_NAME
+from paced_exp.reproduce.measures import combined, common_seeds, row_named
+from paced_exp.reproduce.printed_table import fixed
+from paced_exp.reproduce.probes import probes_of
+from paced_exp.reproduce.records import Results
+from paced_exp.reproduce.scales import DESK_V1, Scale
+from paced_exp.reproduce.significance import Estimate
+from paced_theory.claims import counts_by_source
+
+BULLETS = 5
+_USE_NOTHING = "The runs that would tell are not done yet."
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question that two rows of a table answer. gains, costs: the sentence by the sign of the interval, `{}` for the size in points; open: where it
+    holds zero. where: what the answer is for, in the paragraph of advice; empty where that does not ask it."""
+
+    table: str
+    row: str
+    against: str
+    gains: str
+    costs: str
+    open: str
+    where: str = ""
+
+
+PACED = Asked(
+    "one-pass",
+    "paced",
+    "uniform",
+    "At equal updates, with no problem repeated, PACED's weights gain {} of accuracy over no weighting.",
+    "At equal updates, with no problem repeated, PACED's weights cost {} of accuracy against no weighting.",
+    "At equal updates, with no problem repeated, PACED's weights cannot be told from no weighting: {}.",
+    "at equal updates",
+)
+AKL = Asked(
+    "one-pass",
+    "akl",
+    "paced",
+    "Adaptive KL (AKL), a loss that needs no pass rates, gains {} over PACED at equal updates.",
+    "Adaptive KL (AKL), a loss that needs no pass rates, loses {} to PACED at equal updates.",
+    "Adaptive KL (AKL), a loss that needs no pass rates, cannot be told from PACED at equal updates: {}.",
+)
+ESTIMATE = Asked(
+    "one-pass",
+    "paced",
+    "paced-eb",
+    "The plug-in weight w(k/K) gains {} over its empirical Bayes estimate.",
+    "The plug-in weight w(k/K) loses {} to its empirical Bayes estimate.",
+    "The plug-in weight w(k/K) cannot be told from its empirical Bayes estimate: {}.",
+)
+FILTER = Asked("one-pass-short", "hard-filter-short", "paced-short", "", "", "")
+FURTHER = (
+    Asked("multi-pass", "paced-2", "uniform-2", "", "", "", "with an eighth of the problems and many passes over them"),
+    Asked("self-one-pass", "paced", "uniform", "", "", "", "in self-distillation"),
+)
+
+
+def effect(results: Results, scale: Scale, asked: Asked) -> Estimate | None:
+    """The row less the other on the mean of tiers, in points; None before all planned seeds of both have run."""
+    rows = [row_named(results, scale, asked.table, name) for name in (asked.row, asked.against)]
+    if len(common_seeds(rows)) < planned_seeds(scale, BY_NAME[asked.table]):
+        return None
+    return combined([(1.0, rows[0]), (-1.0, rows[1])], scale.tiers)
+
+
+def findings(results: Results, scale: Scale) -> list[str]:
+    """At most five Markdown list items, the ones that matter most first. What was not run says nothing."""
+    makers: tuple[Callable[[Results, Scale], str], ...] = (
+        lambda of, at: _sentence(PACED, effect(of, at, PACED)),
+        _compute,
+        lambda of, at: _sentence(AKL, effect(of, at, AKL)),
+        _never_solved,
+        _theory,
+        lambda of, at: _sentence(ESTIMATE, effect(of, at, ESTIMATE)),
+    )
+    said = [sentence for maker in makers if (sentence := maker(results, scale))]
+    return [f"- {sentence}" for sentence in said[:BULLETS]]
+
+
+def use(results: Results, scale: Scale) -> str:
+    """Should one use the weights? By the signs of the intervals, without numbers."""
+    answers = [(asked.where, found) for asked in (PACED, *FURTHER) if (found := effect(results, scale, asked)) is not None]
+    if (compute := at_equal_compute(results, scale, "paced")) is not None:
+        answers.insert(1, ("at equal compute, counting passes included,", compute.estimate))
+    if not answers:
+        return _USE_NOTHING
+    said = [f"{_capital(words)} {found}" for words, found in _grouped(answers)]
+    if (estimate := effect(results, scale, ESTIMATE)) is not None and estimate.low > 0:
+        said.append("Take the plug-in estimate w(k/K)")
+    if (filtered := effect(results, scale, FILTER)) is not None and filtered.low > 0:
+        said.append("At half the updates the hard filter, which keeps problems with a pass rate from 0.2 to 0.8, is better than PACED")
+    if (best := best_of(results, scale)) is not None and best != "PACED":
+        said.append(f"Of all that we ran at equal updates, {best} is the best")
+    return ". ".join(said) + "."
+
+
+def _grouped(answers: Sequence[tuple[str, Estimate]]) -> list[tuple[str, str]]:
+    words = {1: "the weights pay", -1: "the weights cost", 0: "no difference can be told"}
+    return [(where, words[_sign(found)]) for where, found in answers]
+
+
+def _sign(found: Estimate) -> int:
+    return int(found.low > 0) - int(found.high < 0)
+
+
+def _sentence(asked: Asked, found: Estimate | None) -> str:
+    if found is None:
+        return ""
+    template = {1: asked.gains, -1: asked.costs, 0: asked.open}[_sign(found)]
+    return template.format(_points(found))
+
+
+def _points(found: Estimate) -> str:
+    """The size alone where the sentence has the direction; the interval where it has none."""
+    if _sign(found) == 0:
+        return f"between {fixed(found.low, 1)} and {fixed(found.high, 1)} points"
+    return f"**{fixed(abs(found.value), 1)} points**"
+
+
+def _compute(results: Results, scale: Scale) -> str:
+    found = at_equal_compute(results, scale, "paced")
+    if found is None:
+        return ""
+    words = {1: "they gain {}", -1: "they cost {}", 0: "no difference can be told: {}"}[_sign(found.estimate)]
+    return f"At equal compute, with the rollouts that count passes charged to the weights, {words.format(_points(found.estimate))}."
+
+
+def _never_solved(results: Results, scale: Scale) -> str:
+    """SNR² of problems that are never solved beside the middle's, as the newest finished probe of the claim has it."""
+    probes = {probe.key: probe for probe in probes_of(scale)}
+    ranges = probes.get(RANGE_PROBES["C1.low"][0])
+    record: dict[str, Any] | None = None if ranges is None else ranges.record(results.folder)
+    when = "before training"
+    if record is None:
+        record = probe_records(results.folder, DESK_V1).get(1, (None, None))[0]
+        when = "before training (first protocol; its intervals of SNR² may be too narrow)"
+    if record is None or record["verdict"]["low"]["difference"] is None:
+        return ""
+    end = record["verdict"]["low"]
+    theory = "In theory the gradient's signal-to-noise ratio (SNR) vanishes where the student never succeeds."
+    found = f"SNR² there is **{fixed(100 * end['snr_squared'] / end['middle'], 0)} %** of what it is at middling pass rates, {when}"
+    if end["difference_low"] > 0:
+        return f"{theory} Measured, it does not: {found}."
+    if end["difference_high"] < 0:
+        return f"{theory} Measured, it falls: {found}."
+    return f"{theory} Measurements do not decide it: {found}."
+
+
+def _theory(results: Results, scale: Scale) -> str:
+    paper = counts_by_source()["paper"]
+    text = f"**{paper['holds']} of {paper.total()}** theoretical statements of the paper hold as they stand"
+    rest = []
+    if paper["conditional"]:
+        rest.append(f"{paper['conditional']} need a named condition")
+    if paper["refuted"]:
+        rest.append(f"{paper['refuted']} are refuted")
+    return f"{text}; {', '.join(rest)}." if rest else f"{text}."
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]

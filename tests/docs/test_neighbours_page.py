@@ -1,0 +1,49 @@
+"""The commands of docs/neighbours.md are valid, and every method of its table has a section."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paced_exp.core import config as configs
+from paced_exp.evaluation.compress_config import CompressConfig
+from paced_exp.reproduce.grids import BY_NAME
+from paced_exp.reproduce.scales import DESK
+from paced_exp.training.config import DistillConfig
+from paced_exp.training.teacher_config import PRESETS, TeacherConfig
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "neighbours.md").read_text()
+CONFIGS: dict[str, Any] = {"paced_exp.teacher": TeacherConfig, "paced_exp.distill": DistillConfig, "paced_exp.compress": CompressConfig}
+COMMANDS = [line for block in re.findall(r"^```console\n(.*?)^```", PAGE, re.M | re.S) for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if line.split()[2] in CONFIGS])
+def test_commands_parse(line: str) -> None:
+    python, flag, module, *arguments = shlex.split(line)
+    assert (python, flag) == ("python", "-m")
+    arguments = ["hf" if word == "vllm" else word for word in arguments]
+    configs.parse(CONFIGS[module], arguments, module, "")
+
+
+def test_every_option_that_a_row_sets_is_on_the_page() -> None:
+    for row in BY_NAME["neighbours"].rows:
+        for option, value in (row.options or {}).items():
+            if option in ("regime", "method", "learning_rate"):
+                continue
+            spelt = f"--{option.replace('_', '-')} {value:g}" if isinstance(value, float) else f"--{option.replace('_', '-')} {value}"
+            assert spelt in PAGE, (row.name, spelt)
+
+
+def test_the_numbers_said_of_the_table_are_its_own() -> None:
+    text = " ".join(PAGE.split())
+    table, updates = BY_NAME["neighbours"], DESK.setups["distillation"].updates
+    policy = round(updates * table.row("grpo").updates)
+    problems = policy * PRESETS["lab"]["batch"]
+    assert f"the teacher's references, {updates * DESK.shared['batch']:,} of them once" in text
+    assert f"make {problems * TeacherConfig().K:,} rollouts of {problems:,} problems" in text
+    assert f"{DESK.many_samples['samples']} times each" in text and table.seeds == 3 and "three seeds" in text
+    paper = TeacherConfig(preset="paper")
+    said = f"(G = {paper.K}, KL {paper.kl:g}, rate 1e-6, {paper.batch} problems an update, {paper.schedule}, {paper.epochs:g} passes)"
+    assert said in text and paper.learning_rate == 1e-6
