@@ -107,5 +107,6 @@ def table_named(name: str) -> Table:
     """A table by name or number. Raises `UserError` listing the known ones."""
     found = BY_NAME.get(name) or next((table for table in TABLES if str(table.number) == name), None)
     if found is None:
-        raise UserError(f"`table` {name} is not known; known: {', '.join(f'{table.number} {table.name}' for table in TABLES)}, figure2")
+        known = [f"{table.number} {table.name}" for table in sorted(TABLES, key=lambda table: table.number)]
+        raise UserError(f"`table` {name} is not known; known: {', '.join(known)}, figure2")
     return found

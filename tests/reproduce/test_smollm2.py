@@ -1,6 +1,7 @@
 """The scale of a real pretrained model: its plan, what it says without its adapters, what it asks, and its place on the pages."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -147,16 +148,16 @@ def test_the_results_page_says_so_too(filled: Path, tmp_path: Path) -> None:
     assert "Table 27." not in own
 
 
-def test_the_readmes_table_says_for_which_models(filled: Path, tmp_path: Path) -> None:
+def test_the_readmes_table_says_for_which_models(filled: Path) -> None:
     block = readme.block(Results(filled))
     head = next(line for line in block.splitlines() if line.startswith("| claim"))
-    assert head == f"| claim | verdict, {DESK.models} | measured, 95 % interval | first protocol | {SMOLLM2.models} |"
-    (row,) = (line for line in block.splitlines() if line.startswith("| C11:"))
-    assert row.endswith(f"| {NOT_ASKED} |")
-    for path in (filled / "smollm2").rglob("*.json"):
-        path.unlink()
-    for folder in sorted((filled / "smollm2").rglob("*"), reverse=True):
-        folder.rmdir()
-    (filled / "smollm2").rmdir()
+    assert head == f"| claim | verdict, {DESK.models} | measured, 95 % interval | {SMOLLM2.models} |"
+    (row,) = (line for line in block.splitlines() if line.startswith("| C2:"))
+    assert row.count("replicates") == 2
+    assert [float(value) for value in re.findall(r"\+([\d.]+) \[", row)] == pytest.approx([10, 30], abs=3)  # what was drawn
+    # What was run at neither scale shares a line.
+    (rest,) = (line for line in block.splitlines() if "C11:" in line)
+    assert rest.endswith("| not decided | not run yet | – |") and "C6:" in rest
+    shutil.rmtree(filled / "smollm2")
     alone = readme.block(Results(filled))
-    assert "| claim | verdict | measured, 95 % interval | first protocol |" in alone and SMOLLM2.models not in alone
+    assert "| claim | verdict | measured, 95 % interval |\n" in alone and SMOLLM2.models not in alone
