@@ -12,7 +12,7 @@ from paced_exp.reproduce.scales import Scale
 
 
 def with_curves(scale: Scale, results: Path) -> Scale:
-    """The scale with its measured kernels, and a note where some are not measured yet. Raises `UserError` for a damaged record."""
+    """The scale with its measured kernels, and what its plan says where some are not measured yet. Raises `UserError` for a damaged record."""
     found: dict[str, str] = {}
     waiting = []
     for probe, variant in zip(probes_of(scale, ALIGNMENT), scale.alignment, strict=True):
@@ -26,6 +26,6 @@ def with_curves(scale: Scale, results: Path) -> Scale:
         found |= {f"{name}{variant.kernels}": curve for name, curve in curves.items() if curve}
     if waiting:
         keys = ", ".join(probe.key for probe in waiting)
-        note = f"rows by measured kernels wait for the probe that measures them ({keys}): {waiting[0].command}"
-        scale = dataclasses.replace(scale, notes=(*scale.notes, note))
+        words = f"rows by measured kernels wait for the probe that measures them ({keys}): {waiting[0].command}"
+        scale = dataclasses.replace(scale, waiting=words)
     return dataclasses.replace(scale, curves=found) if found else scale

@@ -153,9 +153,8 @@ def plan_text(plan: Plan, jobs: int, work: Path) -> str:
         lines.append(
             f"{left}; about {duration(max(plan.total_seconds / jobs, max(plan.seconds.values(), default=0.0)))} with --jobs {jobs}"
         )
-    lines += [f"note: {note}" for note in plan.scale.notes]
-    if plan.lacking:
-        lines.append(f"note: {words(plan.scale, plan.lacking)}")
+    notes = (*plan.scale.notes, plan.scale.waiting, words(plan.scale, plan.lacking))
+    lines += [f"note: {note}" for note in notes if note]
     started = [cell.name for cell in plan.missing if cell_folder(cell, work).exists()]
     if started:
         lines.append(f"begun and to be resumed: {', '.join(started)}")

@@ -80,6 +80,7 @@ class Scale:
     name, from the records of probes. many_samples: `evaluation` for tables that show pass@k. policy: options
     of every run of `paced_exp.teacher`. rows: of a scale that runs part of the tables alone, its rows by table. chosen: its pools chosen by pass
     rate. made: by name, the models that are made before its runs. models: them in words, for the head of a column. about: what its page says first.
+    waiting: what its plan says of rows whose measured kernels are not there yet.
     probes: the SNR probes behind figure 2 and claim C1. robustness: those that ask whether the answer holds for another loss, response, part of
     the model or number of rollouts; no claim rests on them. alignment: those against accuracy, which give measured kernels.
     device: cpu (one thread a cell) or cuda. selected: whether records under results/NAME/selection decide the rates (learning_rates.py).
@@ -114,6 +115,7 @@ class Scale:
     made: Mapping[str, Made] = field(default_factory=dict)
     models: str = ""
     about: str = ""
+    waiting: str = ""
 
     def seed_range(self, count: int) -> range:
         """The first `count` seeds."""

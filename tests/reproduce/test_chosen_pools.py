@@ -24,6 +24,8 @@ from paced_exp.reproduce.shared import shared_by, with_shared
 from paced_exp.rollouts.pass_rates import read_pass_rates
 from paced_exp.training.config import DistillConfig
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 @given(
     st.lists(st.integers(0, 4), min_size=4, max_size=80),
@@ -144,15 +146,26 @@ def test_nonsense_is_refused(options: dict[str, float], message: str) -> None:
 
 def test_the_desks_pools_are_drawn_with_a_seed_of_their_own_and_hold_what_their_rows_need() -> None:
     plan = DESK.chosen
-    assert plan is not None and plan.share == 0.8 and plan.drawn > 3 * plan.size
+    assert plan is not None and plan.share == 0.8 and plan.K == 10
     assert plan.seed not in {*DESK.seed_range(10), 99, 90, 0}
+    # How the same student's passes of ten fall, as a probe of the first protocol counted them on the same source.
+    probe = read_checked(ROOT / "results" / "desk-v1" / "snr_verdict" / "qwen3" / "record.json", "snr_probe")
+    assert (probe["config"]["problems"], probe["config"]["K"]) == (plan.source, plan.K)
+    offered = np.array([one["offered"] for one in probe["bins"]]) / probe["rollouts"]["problems_drawn"]
+    for end in (offered[0], offered[10]):
+        assert 1.05 * plan.share * plan.size < end * plan.drawn, "enough problems at either end"
+    # The chance that a problem at an end is solved (or failed) by its next rollout. Eight more take at least twice as many away from there.
+    leaves = {"beyond": offered[1] / 10 / offered[0], "mastered": offered[9] / 10 / offered[10]}
     for side in SIDES:
         table = BY_NAME[f"skewed-{side}"]
         for row in table.rows[1:]:
             made = row_cells(DESK, table, row, 3)
             configs = [one.config for one in made if isinstance(one.config, DistillConfig)]
             assert {config.problems for config in configs} == {plan.words(side)} and len(made) == 3
-            assert all(config.steps is not None and config.steps * config.batch * 7 < plan.size for config in configs)
+            # A plug-in weight keeps what is at neither end, and at equal updates no problem is visited twice.
+            kept = (1 - plan.share) * plan.size * offered[1:10].sum() / (1 - offered[0 if side == "beyond" else 10])
+            kept += 2 * leaves[side] * plan.share * plan.size
+            assert all(config.steps is not None and config.steps * config.batch < kept for config in configs)
 
 
 @pytest.mark.parametrize("scale", [DESK, SMOKE], ids=lambda scale: scale.name)

@@ -95,7 +95,7 @@ def test_a_students_measured_weights_are_its_own(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr("paced_exp.reproduce.curves.probes_of", lambda scale, table: [Probed(variant.key) for variant in scale.alignment])
     found = with_curves(DESK, tmp_path)
-    assert found.curves == {"aligned": "0:1,1:2", "aligned-0.1m": "0:3,1:4"} and "(aligned_size-5m)" in found.notes[-1]
+    assert found.curves == {"aligned": "0:1,1:2", "aligned-0.1m": "0:3,1:4"} and "(aligned_size-5m)" in found.waiting
     rows = {table.name: {cell.row for cell in cells_of(found, table, 1)} for table in tables_at(found)}
     assert "aligned" in rows["size-0.1m"] and "aligned" not in rows["size-5m"]
     (ours,) = (cell for cell in cells_of(found, BY_NAME["size-0.1m"], 1) if cell.row == "aligned")
