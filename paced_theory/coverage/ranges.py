@@ -192,12 +192,12 @@ def _name(world: World) -> str:
 
 
 def _exponents(world: World) -> Setting:
-    return Setting(STUDY, _name(world), partial(exponents, world, _name(world), REQUIRED), quick=2 if world.n < 500 else 0, full=200)
+    return Setting(STUDY, _name(world), partial(exponents, world, _name(world), REQUIRED), quick=2 if world.n < 500 else 0, full=100)
 
 
 def _verdict(world: World) -> Setting:
     return Setting(
-        VERDICT, _name(world), partial(verdict, world, _name(world), REQUIRED_VERDICT), quick=4 if world.n < 500 else 0, full=400
+        VERDICT, _name(world), partial(verdict, world, _name(world), REQUIRED_VERDICT), quick=4 if world.n < 500 else 0, full=200
     )
 
 

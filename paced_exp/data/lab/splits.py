@@ -74,9 +74,9 @@ SPLITS: dict[str, Split] = {
     "harder-hard-a": Split(MATHEMATICS, (6, 7), range(90, 95), 300),  # evaluation at gpu scale, hard
     "harder-hard-b": Split(MATHEMATICS, (8,), range(95, 100), 300),  # evaluation at gpu scale, hardest
     "easier-pool": Split(_LEARNED, (1, 2, 3), range(60, 85), 4_096, _EASIER_POOL),  # distillation of SmolLM2, that visits no problem twice
-    "easier-mid": Split(_LEARNED, (1, 2), range(85, 90), 167),  # evaluation of SmolLM2, medium
-    "easier-hard-a": Split(_LEARNED, (2, 3), range(90, 95), 167),  # evaluation of SmolLM2, hard
-    "easier-hard-b": Split(_LEARNED, (3,), range(95, 100), 167),  # evaluation of SmolLM2, hardest
+    "easier-mid": Split(_LEARNED, (1, 2), range(85, 90), 300),  # evaluation of SmolLM2, medium
+    "easier-hard-a": Split(_LEARNED, (2, 3), range(90, 95), 300),  # evaluation of SmolLM2, hard
+    "easier-hard-b": Split(_LEARNED, (3,), range(95, 100), 300),  # evaluation of SmolLM2, hardest
 }
 DEFAULT_SIZES: dict[str, int] = {name: split.size for name, split in SPLITS.items()} | {facts.SPLIT: facts.SIZE}
 
