@@ -12,7 +12,7 @@ from paced_exp.core.errors import exit_cleanly
 from paced_exp.core.json_files import write_atomically
 from paced_exp.core.options import Options
 from paced_exp.reproduce.cells import planned_seeds
-from paced_exp.reproduce.grids import Table, tables_of
+from paced_exp.reproduce.grids import Table, tables_at
 from paced_exp.reproduce.printed_table import PrintedTable, Value
 from paced_exp.reproduce.printing import markdown
 from paced_exp.reproduce.probes import PROBE_TABLES, Probe, probes_of
@@ -60,7 +60,7 @@ def document() -> str:
         **{
             f"Tables of the {ordinal} protocol, scale {scale.name}": (
                 heads,
-                [_table(scale, table) for table in tables_of(scale.protocol)],
+                [_table(scale, table) for table in tables_at(scale)],
             )
             for ordinal, scale in (("second", DESK), ("first", DESK_V1))
         },

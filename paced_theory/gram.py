@@ -30,7 +30,7 @@ from scipy.special import stdtrit
 
 from paced_theory._checks import check_array, check_fraction
 from paced_theory._gram import Array
-from paced_theory.snr_interval import tail_share
+from paced_theory.norm_tail import log_spread, tail_share
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class BinGram:
     inner (B, B): unbiased inner products of the true means. second_moment (B,): mean |g|^2. sizes: problems a bin.
     left_inner: for each bin b an (n_b, B) array, by how much row b of `inner` changes when one problem of the bin is left out.
     left_moment: for each bin b an (n_b,) array, the same of its second moment. Both have mean zero.
-    seen (B,): what share of E |g|^2 a sample has shown, at most 1 (`snr_interval.tail_share`).
+    seen, log_spread (B,): of the tail of the norms: what share of E |g|^2 a sample has shown, at most 1, and how far the log of its mean scatters
+    (`norm_tail`).
     naive (B, B): inner products of the sample means, noise included; with sketch_size m (None: exact vectors) they bound the sketch's error.
     """
 
@@ -50,6 +51,7 @@ class BinGram:
     left_inner: tuple[Array, ...]
     left_moment: tuple[Array, ...]
     seen: Array
+    log_spread: Array
     naive: Array
     sketch_size: int | None
 
@@ -134,6 +136,7 @@ def bin_gram(
         tuple(left_inner),
         tuple(left_moment),
         np.array([tail_share(values) if values.any() else 1.0 for values in norms]),
+        np.array([log_spread(values) if values.any() else 0.0 for values in norms]),
         naive,
         None if norms_squared is None else bins[0].shape[1],
     )

@@ -30,10 +30,11 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri, stdtrit
+from scipy.special import stdtrit
 
 from paced_theory._checks import check_array, check_fraction, check_int, check_nonnegative
 from paced_theory._gram import Array, check_noise
+from paced_theory.norm_tail import tail_share
 
 #: Below so many effective gradients an interval rests on the log-normal shape of its norms (`SNREstimate.trusted`).
 TRUSTED = 10.0
@@ -138,24 +139,6 @@ def jackknife_estimate(
         effective_n=float((norms / trace).sum() ** 2 / ((norms / trace) ** 2).sum()),  # shares: squares stay in range
         confidence=confidence,
     )
-
-
-def tail_share(norms_squared: Array) -> float:
-    """kappa, the share of E ||g||^2 that the sample has seen if the upper half of its norms is that of a log-normal law, within [0, 1].
-
-    norms_squared (n,), n >= 3. 1 where fewer than two norms are positive. 0 where the law's mean leaves the range of doubles.
-    """
-    ordered = np.sort(norms_squared) / float(norms_squared.max())
-    n = len(ordered)
-    start = max(n // 2, int((ordered == 0).sum()))
-    if n - start < 2:
-        return 1.0
-    scores = ndtri((np.arange(start + 1, n + 1) - 0.375) / (n + 0.25))  # Blom's approximation to expected order statistics
-    logs = np.log(ordered[start:])
-    slope = float((scores - scores.mean()) @ (logs - logs.mean())) / float((scores - scores.mean()) @ (scores - scores.mean()))
-    with np.errstate(over="ignore"):
-        beyond = np.exp(logs.mean() - slope * scores.mean() + slope**2 / 2) * ndtr(slope - ndtri(start / n))
-    return min(1.0, float(ordered.mean()) / (float(ordered[:start].sum()) / n + float(beyond)))
 
 
 class Interval(Protocol):

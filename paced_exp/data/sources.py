@@ -86,12 +86,15 @@ def _load_one(part: str, limit: int | None, seed: int, columns: dict[str, str] |
 
 def _first_of_lab(part: str, limit: int | None, seed: int, columns: dict[str, str] | None) -> list[Problem]:
     # Imported here, since the lab imports this package's problems, and takes a second to import.
+    from paced_exp.data.lab import facts
     from paced_exp.data.lab.splits import DEFAULT_SIZES
     from paced_exp.data.lab.stored import first_problems
 
     _without_columns(part, columns)
     split = part.removeprefix("lab:")
     size = limit or DEFAULT_SIZES.get(split, 1)  # an unknown split is reported by the lab, with the known ones
+    if split == facts.SPLIT:  # a list, not a stream: all of it is as much as there is, as with a file
+        size = min(size, facts.SIZE)
     found = first_problems(split, seed, size, lambda path: _read(str(path), None), save_problems)
     if len(found) < size:
         raise UserError(f"`limit` {size}: {part} has {len(found)} problems; give at most that many, or another source")

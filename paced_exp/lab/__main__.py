@@ -5,15 +5,18 @@ python -m paced_exp.lab pretrain student-concise # a student whose concise mode 
 python -m paced_exp.lab pretrain gpu-teacher --device cuda --workers 12         # train a model of the gpu scale on a GPU
 python -m paced_exp.lab finetune smollm2-student # an adapter of SmolLM2-135M-Instruct into runs/lab/smollm2-student/adapter
 python -m paced_exp.lab card student --checkpoint runs/lab/student/checkpoint   # measure it and write its model card
+python -m paced_exp.lab card smollm2-student --checkpoint runs/lab/smollm2-student/adapter   # ... of an adapter, with the gates it must pass
 """
 
+import sys
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 from paced_exp.core import config as configs
 from paced_exp.core.errors import exit_cleanly
+from paced_exp.core.json_files import read_json
 from paced_exp.core.options import Options, check_known
-from paced_exp.models.lab_checkpoints import CHECKPOINTS, checkpoint_path
+from paced_exp.models.lab_checkpoints import ADAPTERS, CHECKPOINTS, adapter_path, checkpoint_path
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class PretrainConfig(Options):
     """Pretraining.
 
     Attributes:
-        name: teacher, student, teacher-llama or student-llama; student-concise; with the prefix gpu- a model of the gpu scale
+        name: teacher, student, teacher-llama or student-llama; student-concise; student-0.1m or student-5m; with the prefix gpu- a model of the gpu scale
         out: folder of the run (by default runs/lab/NAME)
         device: cpu, cuda or cuda:N
         workers: processes that make the examples; 0 makes them in the training process
@@ -46,8 +49,8 @@ class CardConfig(Options):
     """Model card.
 
     Attributes:
-        name: teacher, student, teacher-llama or student-llama
-        checkpoint: folder of the checkpoint (by default the shipped one)
+        name: teacher, student, teacher-llama, student-llama, smollm2-student or smollm2-teacher
+        checkpoint: folder of the checkpoint or adapter (by default the shipped one)
     """
 
     name: str
@@ -56,17 +59,17 @@ class CardConfig(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_known("name", self.name, CHECKPOINTS)
+        check_known("name", self.name, (*CHECKPOINTS, *ADAPTERS))
 
 
 @configs.command(PretrainConfig, "paced_exp.lab pretrain", "Train a checkpoint from its seed.")
 def pretrain_command(config: PretrainConfig) -> None:
     """Train a checkpoint from its seed. The same command resumes a stopped run."""
     from paced_exp.lab.pretrain import pretrain  # torch takes seconds to load, and a bad option should not
-    from paced_exp.lab.recipes import CONCISE_MODE, GPU_SCALE, RECIPES
+    from paced_exp.lab.recipes import CONCISE_MODE, GPU_SCALE, RECIPES, SIZES
     from paced_exp.models.loading import device_named
 
-    recipes = {**RECIPES, **CONCISE_MODE, **GPU_SCALE}
+    recipes = {**RECIPES, **CONCISE_MODE, **GPU_SCALE, **SIZES}
     check_known("name", config.name, tuple(recipes))
     device = str(device_named(config.device))
     folder = config.out or Path("runs/lab") / config.name
@@ -109,8 +112,17 @@ def finetune_command(config: FinetuneConfig) -> None:
 
 @configs.command(CardConfig, "paced_exp.lab card", "Measure a checkpoint and write its model card.")
 def card_command(config: CardConfig) -> None:
-    """Measure a checkpoint and write README.md and card.json into it."""
-    from paced_exp.lab.card import write_card  # loads torch
+    """Measure a checkpoint or an adapter and write README.md and card.json into it. Exit status 1 where an adapter does not pass its gates."""
+    if config.name in ADAPTERS:
+        from paced_exp.lab.adapter_card import write_adapter_card  # loads torch
+
+        path = write_adapter_card(config.name, config.checkpoint or adapter_path(config.name))
+        print(path)
+        if failed := [gate["what"] for gate in read_json(path.with_name("card.json"))["gates"] if not gate["passed"]]:
+            print(f"not passed: {'; '.join(failed)}", file=sys.stderr)
+            sys.exit(1)
+        return
+    from paced_exp.lab.card import write_card
 
     print(write_card(config.name, config.checkpoint or checkpoint_path(config.name)))
 

@@ -30,14 +30,16 @@ SIZES = {"train": 600, "mid": 300, "hard-a": 300, "hard-b": 300, "retention": 30
 MAX_NEW_TOKENS = 128
 
 
-def pass_counts(model: LoadedModel, grader: Grader, problems: list[Problem], kind: prompts.PromptKind) -> tuple[np.ndarray, float]:
+def pass_counts(
+    model: LoadedModel, grader: Grader, problems: list[Problem], kind: prompts.PromptKind, *, max_new_tokens: int = MAX_NEW_TOKENS
+) -> tuple[np.ndarray, float]:
     """How many of `SAMPLES` rollouts of each problem are correct, and the mean response length in tokens."""
     by_id = {problem.id: problem for problem in problems}
     asked = [Prompt(problem.id, prompts.prompt_ids(model.tokenizer, problem, kind)) for problem in problems]
     passes: dict[str, int] = {}
     tokens = 0
     bar = progress(len(asked), "problems", f"{kind} {problems[0].split}")
-    for group in HFEngine(model).generate(asked, Sampling(SAMPLES, MAX_NEW_TOKENS, temperature=1.0, seed=SEED)):
+    for group in HFEngine(model).generate(asked, Sampling(SAMPLES, max_new_tokens, temperature=1.0, seed=SEED)):
         problem = by_id[group[0].problem_id]
         texts = [model.tokenizer.decode(rollout.token_ids, skip_special_tokens=True) for rollout in group]
         graded = grader.grade([problem] * len(group), texts)

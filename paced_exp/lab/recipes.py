@@ -101,6 +101,13 @@ GPU_SCALE: dict[str, Recipe] = {
     "gpu-student-llama": _student(_GPU_TEACHER_LLAMA, shared=40, tail=16, tail_retention=0.75),
 }
 
+# Students of other sizes for the desk's exploratory tables: the student's run, on as many examples, at another width and depth. Muon's rate is
+# kept, which is scaled by the matrices' shapes; the other rate falls with the width. No run was made to choose them.
+SIZES: dict[str, Recipe] = {
+    "student-0.1m": replace(RECIPES["student"], hidden=48, layers=2, heads=2, intermediate=144, adam_lr=8e-3),
+    "student-5m": replace(RECIPES["student"], hidden=256, layers=6, heads=8, intermediate=768, adam_lr=1.5e-3),
+}
+
 
 # A student with a concise mode that is worth distilling (OPSDC): it sees five times as many concise prompts as the others. Not shipped.
 CONCISE_MODE: dict[str, Recipe] = {"student-concise": ConciseRecipe(**{**asdict(RECIPES["student"]), "concise": 0.25})}

@@ -14,15 +14,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from paced_exp.core.errors import UserError
 from paced_exp.models.kept import kept, sha256
+from paced_exp.models.lab_checkpoints import ADAPTERS, adapter_path
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-SHIPPED = ("smollm2-student", "smollm2-teacher")
+CARD = ("README.md", "card.json")  # what is said of an adapter changes nothing of what it is
 
 
 def adapter_folder(spec: str) -> Path | None:
     """The folder of the adapter that `spec` names; None if it names none. Raises `UserError` where a shipped one is missing."""
-    if spec in SHIPPED:
-        folder = Path(__file__).parents[1] / "lab" / "checkpoints" / spec
+    if spec in ADAPTERS:
+        folder = adapter_path(spec)
         if not (folder / CONFIG).exists():
             raise UserError(f"{spec} has no adapter at {folder}; make it with: python -m paced_exp.lab finetune {spec}")
         return folder
@@ -43,7 +44,7 @@ def merged(folder: Path, spec: str, base_folder: Callable[[str], Path]) -> Path:
         raise UserError(f"model {spec}: {folder / WEIGHTS} is missing; save the adapter as safetensors")
     source = base_folder(base)
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+    for path in sorted(path for path in folder.iterdir() if path.is_file() and path.name not in CARD):
         digest.update(f"{path.name} {sha256(path)}\n".encode())
     for path in sorted(source.glob("*.safetensors")):
         digest.update(f"{path.name} {sha256(path)}\n".encode())

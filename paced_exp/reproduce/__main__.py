@@ -16,7 +16,7 @@ from pathlib import Path
 from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.reproduce.cells import all_cells, cells_of
-from paced_exp.reproduce.grids import Table, table_named, tables_of
+from paced_exp.reproduce.grids import Table, table_named, tables_at
 from paced_exp.reproduce.learning_rates import check_rates, scale_named
 from paced_exp.reproduce.options import RecordsOptions
 from paced_exp.reproduce.probes import ALIGNMENT, FIGURE, PROBE_TABLES, ROBUSTNESS, probes_of
@@ -34,7 +34,7 @@ class GridConfig(RecordsOptions):
         table: a table by name or number, figure2, robustness or alignment (the probes); may be repeated
         all: every table, the main ones first, and all probes
         list: print the tables with their rows and stop
-        scale: desk (the second protocol), desk-v1 (the first), gpu, paper or smoke
+        scale: desk (the second protocol), desk-v1 (the first), smollm2, gpu, paper or smoke
         seeds: the first N seeds of every row (by default the scale's, more for main tables than for others)
         jobs: cells at a time (by default the cores, a thread a cell; one on a GPU)
         minutes: stop after so many minutes; the same command goes on
@@ -88,6 +88,7 @@ def main(config: GridConfig) -> int:
         print(f"{why}: nothing to run")
         return 0
     # torch takes seconds to load, and what only lists or refuses should not.
+    from paced_exp.reproduce.models_made import words
     from paced_exp.reproduce.run_grid import counted, default_jobs, make_plan, plan_text, run_plan
 
     # One spelling for one folder: runs name the shared work that they read, and resume only what names the same.
@@ -99,27 +100,33 @@ def main(config: GridConfig) -> int:
         print(plan_text(plan, jobs, work))
         return 0
     if plan.left:
+        ready = plan.ready
+        if not ready.left:
+            raise UserError(words(scale, plan.lacking))
         check_rates(scale, config.results)
-        if not run_plan(plan, config.results, work, jobs=jobs, keep=config.keep, minutes=config.minutes):
+        if not run_plan(ready, config.results, work, jobs=jobs, keep=config.keep, minutes=config.minutes):
             print("time is up; the same command goes on")
             return TIME_UP
+        if plan.lacking:
+            raise UserError(words(scale, plan.lacking))
     print(f"all {counted(len(cells), len(probes))} have their records under {config.results / scale.name}")
     return 0
 
 
 def _run_at(scale: Scale, name: str) -> Table:
-    """A table by name or number. Raises `UserError` for one that scales of the other protocol run."""
+    """A table by name or number, with the rows that the scale runs. Raises `UserError` for one that other scales run."""
     table = table_named(name)
-    if table.protocol != scale.protocol:
-        others = ", ".join(other.name for other in SCALES.values() if other.protocol == table.protocol)
+    here = next((one for one in tables_at(scale) if one.name == table.name), None)
+    if here is None:
+        others = ", ".join(other.name for other in SCALES.values() if table.name in {one.name for one in tables_at(other)})
         raise UserError(f"`table` {name} is not run at {scale.name} scale; it is a table of: {others}; give one of these as `scale`")
-    return table
+    return here
 
 
 def listing(scale: Scale) -> str:
     """The tables with their rows, and how many cells each adds to those before it."""
     lines, seen = [], set()
-    for table in tables_of(scale.protocol):
+    for table in tables_at(scale):
         cells = cells_of(scale, table)
         new = [cell for cell in cells if cell.key not in seen]
         seen |= {cell.key for cell in cells}

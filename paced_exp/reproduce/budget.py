@@ -100,9 +100,10 @@ def _sampling(model: str, problems: int, samples: int, scale: Scale) -> float:
 
 
 def _evaluation(model: str, sources: str, limit: int | None, samples: int, scale: Scale) -> float:
-    # The lab draws as many as are asked for.
+    # The lab draws as many as are asked for, but of facts.
     count = sum(
-        limit if limit and source.startswith("lab:") else min(limit or math.inf, _SOURCE_SIZES[source]) for source in sources.split(",")
+        limit if limit and source.startswith("lab:") and source != "lab:facts" else min(limit or math.inf, _SOURCE_SIZES[source])
+        for source in sources.split(",")
     )
     return _sampling(model, int(count), samples, scale)
 

@@ -12,7 +12,8 @@ from typing import Any
 from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError
 from paced_exp.evaluation.config import EvaluateConfig
-from paced_exp.reproduce.grids import BY_NAME, Row, Table, tables_of
+from paced_exp.reproduce.grids import BY_NAME, Row, Table, tables_at
+from paced_exp.reproduce.scale import Side
 from paced_exp.reproduce.scales import SCALES, Scale
 from paced_exp.training.config import DistillConfig
 from paced_exp.training.teacher_config import TeacherConfig
@@ -37,7 +38,8 @@ NEUTRAL_OPTIONS = (
 class Cell:
     """One run: the training of a row with a seed, by distillation or policy gradient, or the evaluation of an untrained student (whose seed is 0).
 
-    table, row: its home, the first table and row that hold it; its record is named after them.
+    table, row: its home, the first table and row that hold it; its record is named after them. chosen: the pool chosen by pass rate that it trains
+    on.
     """
 
     scale: Scale
@@ -46,6 +48,7 @@ class Cell:
     seed: int
     setup: str
     config: DistillConfig | TeacherConfig | EvaluateConfig
+    chosen: Side | None = None
 
     @property
     def trained(self) -> bool:
@@ -91,7 +94,7 @@ def cell_of(scale: Scale, table: Table, row: Row, seed: int) -> Cell:
     homes = _homes(scale.name, tuple(scale.curves.items()), tuple(BY_NAME))
     here = _make(scale, table, row, seed)
     home_table, home_row = homes[_seedless(here)]
-    return Cell(scale, home_table, home_row, here.seed, here.setup, here.config)
+    return replace(here, table=home_table, row=home_row)
 
 
 def cells_of(scale: Scale, table: Table, seeds: int | None = None) -> list[Cell]:
@@ -133,8 +136,7 @@ def base_of(scale: Scale, table: Table, row: Row) -> Cell:
 
 def base_cell(scale: Scale, setup: str) -> Cell:
     """The evaluation of the untrained student of a setup, on the scale's `evaluation`."""
-    tables = tables_of(scale.protocol)
-    rows = ((table, row) for table in tables if not table.many_samples for row in table.rows)
+    rows = ((table, row) for table in tables_at(scale) if not table.many_samples for row in table.rows)
     found = [(table, row) for table, row in rows if row.options is None and row.setup == setup]
     if not found:
         raise UserError(f"no table evaluates the untrained student of setup {setup}; give one of its tables a row with `options` None")
@@ -142,8 +144,8 @@ def base_cell(scale: Scale, setup: str) -> Cell:
 
 
 def all_cells(scale: Scale, seeds: int | None = None) -> list[Cell]:
-    """The cells of all tables of the scale's protocol, each once, main tables first."""
-    ordered = sorted(tables_of(scale.protocol), key=lambda table: not table.main)
+    """The cells of all tables that the scale runs, each once, main tables first."""
+    ordered = sorted(tables_at(scale), key=lambda table: not table.main)
     return list({cell.key: cell for table in ordered for cell in cells_of(scale, table, seeds)}.values())
 
 
@@ -151,8 +153,9 @@ def all_cells(scale: Scale, seeds: int | None = None) -> list[Cell]:
 def _homes(scale_name: str, curves: tuple[tuple[str, str], ...], declared: tuple[str, ...]) -> dict[str, tuple[str, str]]:
     scale = replace(SCALES[scale_name], curves=dict(curves))
     homes: dict[str, tuple[str, str]] = {}
-    for table in map(BY_NAME.__getitem__, declared):
-        for row in table.rows if table.protocol == scale.protocol else ():
+    del declared  # part of the cache's key alone: what is declared later may be a home
+    for table in tables_at(scale):
+        for row in table.rows:
             if is_ready(scale, row):
                 homes.setdefault(_seedless(_make(scale, table, row, 0)), (table.name, row.name))
     return homes
@@ -221,4 +224,8 @@ def _make(scale: Scale, table: Table, row: Row, seed: int) -> Cell:
         **row.options,
         **({} if row.curve is None else {"curve": scale.curves[row.curve]}),
     }
-    return Cell(scale, table.name, row.name, seed, row.setup, DistillConfig(**options))
+    if row.chosen is not None:
+        if scale.chosen is None:
+            raise UserError(f"table {table.name}, row {row.name}: scale {scale.name} declares no pools chosen by pass rate")
+        options |= {"problems": scale.chosen.words(row.chosen), "limit": scale.chosen.size}
+    return Cell(scale, table.name, row.name, seed, row.setup, DistillConfig(**options), row.chosen)

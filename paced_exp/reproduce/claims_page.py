@@ -11,13 +11,16 @@ from typing import Any
 from paced_exp.core import config as configs
 from paced_exp.core.errors import exit_cleanly
 from paced_exp.core.json_files import write_atomically, write_json
+from paced_exp.reproduce.by_model import by_model_table
 from paced_exp.reproduce.findings import Finding, Outcome
 from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.options import RecordsOptions
 from paced_exp.reproduce.printed_table import PrintedTable, Value
 from paced_exp.reproduce.printing import latex, markdown
+from paced_exp.reproduce.protocols import not_asked
 from paced_exp.reproduce.records import readable
 from paced_exp.reproduce.reported import Reported
+from paced_exp.reproduce.scales import Scale
 from paced_exp.reproduce.tables import scales_to_print
 from paced_exp.reproduce.verdict_parts import untested
 from paced_exp.reproduce.verdict_tables import verdict_tables
@@ -117,6 +120,16 @@ def _finding_json(finding: Finding, protocol: int) -> dict[str, Any]:
     }
 
 
+def _opening(scale: Scale) -> list[str]:
+    """What the section of a scale says before its tables."""
+    said = [f"{scale.about}\n"] if scale.about else []
+    if scale.protocol == 2:
+        said.append(SECOND_HEAD)
+    if left_out := not_asked(scale):
+        said.append(f"Not asked at this scale, which runs part of the tables: {', '.join(left_out)}.\n")
+    return said
+
+
 def theory_outcomes() -> list[TheoryOutcome]:
     """The ledger, checked now (about ten seconds)."""
     return [run(claim) for claim in ledger()]
@@ -126,20 +139,26 @@ def theory_outcomes() -> list[TheoryOutcome]:
 def main(config: ClaimsConfig) -> None:
     """Judge, write both files, say where."""
     results, reported = readable(config.results), Reported()
-    parts, content, said = [HEAD], {}, []
+    parts, content, said = [], {}, []
     printed: list[PrintedTable] = []
+    second_scales: list[tuple[Scale, list[Outcome]]] = []
     # Every record is read before anything is written, and before the ledger takes its time.
     for scale_name in scales_to_print(config.results, config.scale):
         scale = scale_named(scale_name, config.results)
         found = outcomes(results, scale)
         tables = verdict_tables(scale_name, found, reported)
         printed += tables
-        second = [SECOND_HEAD] if scale.protocol == 2 else []
-        parts += [f"## {scale_name.capitalize()} scale\n", *second, *map(markdown, tables)]
+        if scale.protocol == 2:
+            second_scales.append((scale, found))
+        parts += [f"## {scale_name.capitalize()} scale\n", *_opening(scale), *map(markdown, tables)]
         content[scale_name] = as_json(found, reported)
         said += [f"{scale_name}: {note}" for note in untested(found)]
+    if len(second_scales) > 1:
+        printed.append(by_model_table(second_scales))
+        parts = [markdown(printed[-1]), *parts]
     theory = theory_outcomes()
     printed.append(theory_table(theory))
+    parts = [HEAD, *parts]
     parts += [THEORY_HEAD, markdown(printed[-1])]
     for table in printed:
         write_atomically(config.latex / f"{table.name}.tex", latex(table))

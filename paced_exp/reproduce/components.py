@@ -13,7 +13,7 @@ import numpy as np
 
 from paced_exp.core.errors import UserError
 from paced_exp.reproduce.claims import Contrast, Measure
-from paced_exp.reproduce.grids import BY_NAME, tables_of
+from paced_exp.reproduce.grids import BY_NAME, tables_at
 from paced_exp.reproduce.measures import Measured, measure_row, row_named, strata_of
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import Scale
@@ -108,7 +108,7 @@ class FirstRecords:
     def _of_pairs(self, setup: str, measure: Measure, sources: Sequence[str]) -> Components:
         """Of the difference of two rows of a setup: over all pairs, the mean of seed, not below zero, and medians of the others."""
         if (setup, measure) not in self._pooled:
-            tables = tables_of(self._scale.protocol)
+            tables = tables_at(self._scale)
             found = [measure_row(self._results, self._scale, table, row) for table in tables for row in table.rows if row.setup == setup]
             rows = {measured.of(self._seeds[0]).path: measured for measured in found if self._whole(measured)}
             if len(rows) < 2:

@@ -5,11 +5,12 @@ run, printed, listed and (where it is a `main` table) asked of the paper follows
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from paced_exp.core.errors import UserError
 from paced_exp.reproduce.columns import ColumnGroup, mean_of_tiers, tiers
+from paced_exp.reproduce.scale import Scale, Side
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class Row:
     name: unique in its table; names the record. setup: of the scale. options: of `DistillConfig`; None is the untrained student. updates:
     factor on the setup's. recompute_every: pass rates again after this share of the updates. reported: the row's name in the paper's table.
     pool: share of the scale's problems, the first ones. curve: name of the measured kernel that it weighs by, among the scale's. command: what
-    trains: distill, or teacher (policy gradient; options are then of `TeacherConfig`).
+    trains: distill, or teacher (policy gradient; options are then of `TeacherConfig`). chosen: the pool chosen by pass rate that it trains on, in
+    place of the scale's problems.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Row:
     curve: str | None = None
     pool: float = 1.0
     command: Literal["distill", "teacher"] = "distill"
+    chosen: Side | None = None
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class Table:
     rows: without any, it is generated from the configurations and has no records. baseline: the row that differences are taken to.
     columns: the groups that it shows, in order. reported: the table of paper/reported.json whose values stand beside ours. main: one of
     tables 1 to 5, or another that a claim rests on; main tables get more seeds. protocol: that of the scales which run it. many_samples: evaluated
-    with the scale's `many_samples`, for pass@k, in place of its `evaluation`. seeds: of its rows; None for the scale's number.
+    with the scale's `many_samples`, for pass@k, in place of its `evaluation`. seeds: of its rows; None for the scale's number. scales: names of
+    those that run it, where not all of the protocol do. exploratory: no claim rests on it, and the paper may leave it out.
     """
 
     number: int
@@ -55,6 +59,8 @@ class Table:
     protocol: int = 2
     many_samples: bool = False
     seeds: int | None = None
+    scales: tuple[str, ...] = ()
+    exploratory: bool = False
 
     def row(self, name: str) -> Row:
         """The row of that name; `KeyError` for an unknown one."""
@@ -66,8 +72,23 @@ TABLES = BY_NAME.values()  # a view: it holds what is declared later, too
 
 
 def tables_of(protocol: int) -> list[Table]:
-    """The tables of a protocol, as declared."""
-    return [table for table in TABLES if table.protocol == protocol]
+    """The tables of a protocol, by number: a cell's home is the first that holds it, wherever tables are declared."""
+    return sorted((table for table in TABLES if table.protocol == protocol), key=lambda table: table.number)
+
+
+def tables_at(scale: Scale) -> list[Table]:
+    """The tables that a scale runs, by number, each with the rows that it runs there."""
+    found = []
+    for table in tables_of(scale.protocol):
+        if table.scales and scale.name not in table.scales:
+            continue
+        if scale.rows is not None and table.rows:
+            names = scale.rows.get(table.name, ())
+            table = replace(table, rows=tuple(row for row in table.rows if row.name in names))
+            if not table.rows:
+                continue
+        found.append(table)
+    return found
 
 
 def declare(table: Table) -> Table:
@@ -86,5 +107,6 @@ def table_named(name: str) -> Table:
     """A table by name or number. Raises `UserError` listing the known ones."""
     found = BY_NAME.get(name) or next((table for table in TABLES if str(table.number) == name), None)
     if found is None:
-        raise UserError(f"`table` {name} is not known; known: {', '.join(f'{table.number} {table.name}' for table in TABLES)}, figure2")
+        known = [f"{table.number} {table.name}" for table in sorted(TABLES, key=lambda table: table.number)]
+        raise UserError(f"`table` {name} is not known; known: {', '.join(known)}, figure2")
     return found

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from paced_exp.reproduce.scale import ProbeVariant, Scale, Setup
+from paced_exp.reproduce.scale import ChosenPools, Made, ProbeVariant, Scale, Setup
 
 LAB_TIERS = ("lab:mid", "lab:hard-a", "lab:hard-b")
 # The dense loss: the records were made with it, and a trajectory with the fused one differs by rounding.
@@ -68,6 +68,23 @@ _RANGES = {"problems": "lab:train", "seed": 99, "fresh_rollouts": 100, "per_bin"
 ALIGNED = {"against": "accuracy", "seed": 99, "max_problems": 16_384}
 LATER = {"at_steps": "101,201", "method": "uniform"}
 
+# Students of other sizes, by the lab's recipe, taught by the teacher of all: exploratory. Their learning rates are the desk's times 128 over the
+# width, and were not selected.
+SIZES = {
+    "size-0.1m": Setup("runs/lab/student-0.1m/checkpoint", "lab:teacher", 200, 1.3e-3),
+    "size-5m": Setup("runs/lab/student-5m/checkpoint", "lab:teacher", 200, 2.5e-4),
+}
+_SIZE_PROBES = tuple(
+    ProbeVariant(
+        f"aligned_{name}",
+        f"before training, the student of {name.removeprefix('size-').upper()} parameters",
+        {**ALIGNED, "per_bin": 300},
+        name,
+        name.removeprefix("size"),
+    )
+    for name in SIZES
+)
+
 # The second protocol. Rates are chosen by the rule of docs/protocol-v2.md, from the records under results/desk/selection.
 DESK = replace(
     DESK_V1,
@@ -76,8 +93,10 @@ DESK = replace(
         "distillation": Setup("lab:student", "lab:teacher", 200, 5e-4),
         "self-distillation": Setup("lab:student", "self", 100, 2e-3),
         "llama": Setup("lab:student-llama", "lab:teacher-llama", 200, 5e-4),
+        **SIZES,
     },
     protocol=2,
+    models="1 M parameters, made here",
     first_seed=100,
     problems="lab:pool",
     limit=16_384,
@@ -96,14 +115,29 @@ DESK = replace(
     robustness=(),
     # The first gives the rows `aligned` and `fitted` their weights, so it is of the student before training, and of the pool.
     alignment=(
-        ProbeVariant("aligned", "before training", {**ALIGNED, "per_bin": 600}),
+        ProbeVariant("aligned", "before training", {**ALIGNED, "per_bin": 600}, kernels=""),
         ProbeVariant("aligned_later", "before updates 101 and 201 of unweighted training", {**ALIGNED, "per_bin": 300, **LATER}),
+        *_SIZE_PROBES,
     ),
+    # Of 46,592 such problems the first protocol's probe counted 11,077 at k = 0 and 8,821 at k = 10; a pool needs 8,192.
+    chosen=ChosenPools("lab:train", drawn=48_000, size=10_240),
+    made={
+        "runs/lab/student-0.1m/checkpoint": Made("python -m paced_exp.lab pretrain student-0.1m", "about 8 minutes of one core"),
+        "runs/lab/student-5m/checkpoint": Made("python -m paced_exp.lab pretrain student-5m", "about 2 hours of one core"),
+    },
 )
+
+_TINY_PROBE = {"K": 4, "bins": 5, "per_bin": 4, "max_problems": 200, "candidates": 1, "replicates": 200}
+_TINY_ALIGNED = {**ALIGNED, **_TINY_PROBE, "accuracy_limit": 8, "accuracy_samples": 4}
 
 SMOKE = Scale(
     name="smoke",
-    setups={name: Setup(setup.student, setup.teacher, 8, setup.learning_rate) for name, setup in DESK.setups.items()},
+    setups={
+        **{name: Setup(setup.student, setup.teacher, 8, setup.learning_rate) for name, setup in DESK.setups.items()},
+        # Shipped models in the places of those of other sizes.
+        "size-0.1m": Setup("lab:student", "lab:teacher-llama", 8, 1.3e-3),
+        "size-5m": Setup("lab:student-llama", "lab:teacher", 8, 2.5e-4),
+    },
     problems="lab:pool",
     limit=192,
     tiers=LAB_TIERS,
@@ -115,30 +149,12 @@ SMOKE = Scale(
     response_tokens=30,
     flops_per_second=(3.5e10, 1.2e10),
     start_seconds=1.0,
-    probes=(
-        ProbeVariant(
-            "snr_probe",
-            "before updates 1 and 3",
-            {"at_steps": "1,3", "K": 4, "bins": 5, "per_bin": 4, "max_problems": 200, "candidates": 1, "replicates": 200},
-        ),
-    ),
+    probes=(ProbeVariant("snr_probe", "before updates 1 and 3", {"at_steps": "1,3", **_TINY_PROBE}),),
     alignment=(
-        ProbeVariant(
-            "aligned",
-            "before training",
-            {
-                **ALIGNED,
-                "K": 4,
-                "bins": 5,
-                "per_bin": 4,
-                "max_problems": 200,
-                "candidates": 1,
-                "replicates": 200,
-                "accuracy_limit": 8,
-                "accuracy_samples": 4,
-            },
-        ),
+        ProbeVariant("aligned", "before training", _TINY_ALIGNED, kernels=""),
+        *(replace(variant, options=_TINY_ALIGNED) for variant in _SIZE_PROBES),
     ),
+    chosen=ChosenPools("lab:train", drawn=120, size=40, K=2),
     notes=("a budget that shows that everything runs, and measures nothing",),
     policy={"K": 4, "batch": 2, "micro_batch": 8},
     many_samples={"samples": 8, "evaluate_limit": 3},

@@ -1,7 +1,7 @@
 """All tables: importing this declares those of both protocols."""
 
-from paced_exp.reproduce import first_grids, neighbour_grid, second_grids
-from paced_exp.reproduce.declared import BY_NAME, TABLES, Row, Table, declare, table_named, tables_of
+from paced_exp.reproduce import exploratory_grids, first_grids, neighbour_grid, second_grids
+from paced_exp.reproduce.declared import BY_NAME, TABLES, Row, Table, declare, table_named, tables_at, tables_of
 
 # By protocol and setup: the table where its uniform, its PACED and its untrained student stand.
 _MAIN = {
@@ -21,10 +21,12 @@ __all__ = [
     "Row",
     "Table",
     "declare",
+    "exploratory_grids",
     "first_grids",
     "main_table",
     "neighbour_grid",
     "second_grids",
     "table_named",
+    "tables_at",
     "tables_of",
 ]

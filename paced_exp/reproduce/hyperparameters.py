@@ -3,7 +3,7 @@
 from typing import Any
 
 from paced_exp.reproduce.cells import cell_of
-from paced_exp.reproduce.grids import main_table, tables_of
+from paced_exp.reproduce.grids import main_table, tables_at
 from paced_exp.reproduce.printed_table import NONE, PrintedTable, Value
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.scales import Scale
@@ -46,9 +46,10 @@ _IN_PAPER = {
 
 def hyperparameter_table(scale: Scale, reported: Reported) -> PrintedTable:
     """A column a setup of the scale, from the very configurations that its PACED cells run with; and the paper's distillation."""
-    declared = next(table for table in tables_of(scale.protocol) if not table.rows)
+    declared = next(table for table in tables_at(scale) if not table.rows)
     configs = []
-    for setup in _SETUPS:
+    setups = tuple(setup for setup in _SETUPS if setup in scale.setups)
+    for setup in setups:
         table = main_table(scale.protocol, setup)
         config = cell_of(scale, table, table.row("paced"), 0).config
         assert isinstance(config, DistillConfig)
@@ -57,7 +58,7 @@ def hyperparameter_table(scale: Scale, reported: Reported) -> PrintedTable:
     for name, words in _SHOWN.items():
         values = [Value(_text(getattr(config, name))) for config in configs]
         rows.append((Value(words), *values, Value(_paper(name, reported))))
-    head = ("hyper-parameter", *_SETUPS, "paper, distillation")
+    head = ("hyper-parameter", *setups, "paper, distillation")
     notes = (f"{scale.name} scale; generated from the configurations of the cells.", *scale.notes)
     return PrintedTable(f"{scale.name}-hyper-parameters", f"Table {declared.number}. {declared.title}", head, tuple(rows), notes)
 

@@ -6,7 +6,7 @@ Both follow the second protocol. Nothing was run at them yet.
 from typing import Any
 
 from paced_exp.reproduce.desk_scales import ALIGNED, LAB_SHARED, LATER
-from paced_exp.reproduce.scale import ProbeVariant, Scale, Setup
+from paced_exp.reproduce.scale import Made, ProbeVariant, Scale, Setup
 
 # As the desk's pool, twice as large, with levels up to 8. 200 updates of 64 problems are the same share of it as 200 of 32 are of the desk's.
 _HARDER_TIERS = ("lab:harder-mid", "lab:harder-hard-a", "lab:harder-hard-b")
@@ -15,6 +15,7 @@ _HARDER_ALIGNED = {**ALIGNED, "accuracy_problems": ",".join(_HARDER_TIERS)}
 
 GPU = Scale(
     name="gpu",
+    models="27 M parameters, made here",
     first_seed=100,
     setups={
         "distillation": Setup("runs/gpu-scale/student/checkpoint", "runs/gpu-scale/teacher/checkpoint", 200, 3e-4),
@@ -46,12 +47,19 @@ GPU = Scale(
         ),
     ),
     alignment=(
-        ProbeVariant("aligned", "before training", {**_HARDER_ALIGNED, "per_bin": 600}),
+        ProbeVariant("aligned", "before training", {**_HARDER_ALIGNED, "per_bin": 600}, kernels=""),
         ProbeVariant("aligned_later", "before updates 101 and 201 of unweighted training", {**_HARDER_ALIGNED, "per_bin": 300, **LATER}),
     ),
     device="cuda",
     selected=True,
     notes=("the models are pretrained, and the rates selected, by runs/gpu.sh",),
+    made={
+        f"runs/gpu-scale/{name}/checkpoint": Made(
+            f"python -m paced_exp.lab pretrain gpu-{name} --device cuda --workers 8 --out runs/gpu-scale/{name}",
+            "on a GPU, or all of them by runs/gpu.sh",
+        )
+        for name in ("teacher", "student", "teacher-llama", "student-llama")
+    },
 )
 
 # The paper's hyper-parameters (paper/reported.json). Not given there, chosen here: batch 32, 150 updates (100 in self-distillation), bf16, teacher statistics of the
@@ -72,6 +80,7 @@ _PAPER_ALIGNED = {
 }
 PAPER = Scale(
     name="paper",
+    models="the paper's pairs",
     first_seed=100,
     setups={
         "distillation": Setup("Qwen/Qwen3-1.7B", "Qwen/Qwen3-8B", 150, _PAPER_RATE, _UNAIDED),
@@ -109,7 +118,7 @@ PAPER = Scale(
         ),
     ),
     alignment=(
-        ProbeVariant("aligned", "before training", _PAPER_ALIGNED),
+        ProbeVariant("aligned", "before training", _PAPER_ALIGNED, kernels=""),
         ProbeVariant(
             "aligned_later", "before updates 76 and 151 of unweighted training", {**_PAPER_ALIGNED, **LATER, "at_steps": "76,151"}
         ),

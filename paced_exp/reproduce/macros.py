@@ -14,10 +14,10 @@ from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.core.json_files import read_json, write_atomically
 from paced_exp.reproduce.architectures import shape_of
 from paced_exp.reproduce.c1 import RANGE_PROBES, figure_probe
-from paced_exp.reproduce.cells import all_cells, cell_of
+from paced_exp.reproduce.cells import cell_of, cells_of
 from paced_exp.reproduce.claims import MARGIN
 from paced_exp.reproduce.findings import LEVEL, VERDICTS
-from paced_exp.reproduce.grids import main_table, tables_of
+from paced_exp.reproduce.grids import main_table, tables_at
 from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.measures import combined, primaries, row_named
 from paced_exp.reproduce.options import RecordsOptions
@@ -59,9 +59,11 @@ def _protocol(scale: Scale) -> dict[str, str]:
         )
     )
     assert isinstance(paced, DistillConfig) and isinstance(own, DistillConfig) and isinstance(paper, DistillConfig)
+    # The paper leaves exploratory tables out.
+    tables = [table for table in tables_at(scale) if table.rows and not table.exploratory]
     return {
-        "NumTables": str(sum(bool(table.rows) for table in tables_of(scale.protocol))),
-        "NumCells": str(len(all_cells(scale))),
+        "NumTables": str(len(tables)),
+        "NumCells": str(len({cell.key for table in tables for cell in cells_of(scale, table)})),
         "NumMainSeeds": str(scale.seeds[0]),
         "NumOtherSeeds": str(scale.seeds[1]),
         "NumRollouts": str(paced.K),

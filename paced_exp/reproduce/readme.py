@@ -15,6 +15,7 @@ from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.core.json_files import write_atomically
 from paced_exp.reproduce.advice import advice
 from paced_exp.reproduce.badges import badges
+from paced_exp.reproduce.by_model import verdicts_by_model
 from paced_exp.reproduce.cells import planned_seeds
 from paced_exp.reproduce.claims import Claim
 from paced_exp.reproduce.findings import Finding, Outcome
@@ -24,7 +25,8 @@ from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.marked import between
 from paced_exp.reproduce.options import RecordsOptions
 from paced_exp.reproduce.records import Results, readable
-from paced_exp.reproduce.scales import DESK
+from paced_exp.reproduce.scales import DESK, SCALES, Scale
+from paced_exp.reproduce.tables import scales_to_print
 from paced_exp.reproduce.verdict_parts import brief_text
 from paced_exp.reproduce.verdicts import outcomes
 
@@ -58,7 +60,7 @@ def block(results: Results) -> str:
         f"**What we found.** {MODELS} Distillation on the teacher's responses, {seeds} seeds. {UNITS}",
         _items(findings(results, desk)),
         f"**Should I use it?** {use(results, desk)} Numbers: [docs/weights.md](docs/weights.md#should-i-use-it).",
-        _table(outcomes(results, desk)),
+        _table(outcomes(results, desk), _others(results)),
     ]
     return "\n\n".join(part if part.startswith(("|", "- ")) else wrapped(part) for part in parts)
 
@@ -72,22 +74,39 @@ def _items(items: Sequence[str]) -> str:
     return "\n".join(wrapped(item, "  ") for item in items)
 
 
-def _table(found: Sequence[Outcome]) -> str:
-    """A row a claim that has a primary hypothesis. Those that were not run share the last one."""
-    lines = ["| claim | verdict | measured, 95 % interval |", "|---|---|---|"]
+def _others(results: Results) -> list[tuple[Scale, list[Outcome]]]:
+    """The other scales of the second protocol that have records: other models, each with a column of its own."""
+    names = [name for name in scales_to_print(results.folder, None) if SCALES[name].protocol == 2 and name != DESK.name]
+    scales = [scale_named(name, results.folder) for name in names]
+    return [(scale, outcomes(results, scale)) for scale in scales]
+
+
+def _table(found: Sequence[Outcome], others: Sequence[tuple[Scale, Sequence[Outcome]]] = ()) -> str:
+    """A row a claim that has a primary hypothesis, with the verdict on other models behind it. Those that were not run share the last one."""
+    verdict = f"verdict, {DESK.models}" if others else "verdict"
+    heads = ["claim", verdict, "measured, 95 % interval", *(scale.models for scale, _ in others)]
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    elsewhere = {row[0].text: [value.text for value in row[1:]] for row in verdicts_by_model(others)}
+    measured_elsewhere = {outcome.claim.id for _, judged in others for outcome in judged if _is_measured(outcome)}
     waiting = []
     for outcome in found:
         if not outcome.primary:
             continue
-        title = f"{outcome.claim.id}{' (ours)' if outcome.claim.statement else ''}: {outcome.claim.short}"
-        if all(finding.value is None for finding in outcome.primary):
+        name = f"{outcome.claim.id}: {outcome.claim.short}"
+        title = name.replace(":", " (ours):", 1) if outcome.claim.statement else name
+        if not _is_measured(outcome) and outcome.claim.id not in measured_elsewhere:
             waiting.append(title)
             continue
         measured = "; ".join(brief_text(finding) + _of(outcome.claim, finding) for finding in outcome.primary)
-        lines.append(f"| {title} | {outcome.verdict} | {measured} |")
+        lines.append(f"| {' | '.join([title, outcome.verdict, measured, *elsewhere[name]])} |")
     if waiting:
-        lines.append(f"| {'; '.join(waiting)} | not decided | not run yet |")
+        lines.append(f"| {' | '.join(['; '.join(waiting), 'not decided', 'not run yet', *['–'] * len(others)])} |")
     return "\n".join(lines)
+
+
+def _is_measured(outcome: Outcome) -> bool:
+    """Whether any of its primary hypotheses has a number."""
+    return any(finding.value is not None for finding in outcome.primary)
 
 
 def _of(claim: Claim, finding: Finding) -> str:

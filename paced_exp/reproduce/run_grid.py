@@ -6,13 +6,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from paced_exp.core.errors import UserError
 from paced_exp.core.progress import progress
 from paced_exp.reproduce.budget import correction, cost_of, memory_bytes
 from paced_exp.reproduce.cells import Cell, all_cells
+from paced_exp.reproduce.models_made import lacking, words
 from paced_exp.reproduce.probes import Probe
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.run_cell import cell_folder, run_task
@@ -26,14 +27,28 @@ _PRELOAD = ("torch", "transformers", "paced_exp.training.run", "paced_exp.evalua
 
 @dataclass(frozen=True)
 class Plan:
-    """Cells and probes that have no record, and the shared work they need that is not done; seconds: the estimate of each, by name."""
+    """Cells and probes that have no record, and the shared work they need that is not done; seconds: the estimate of each, by name.
+
+    lacking: by model that is not there, the names of the cells and probes that wait for it.
+    """
 
     scale: Scale
+    work: Path
     missing: list[Cell]
     probes: list[Probe]
     shared: list[Shared]
     finished: int
     seconds: dict[str, float]
+    lacking: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def ready(self) -> "Plan":
+        """What is left without what waits for a model."""
+        waiting = {name for names in self.lacking.values() for name in names}
+        missing = [cell for cell in self.missing if cell.name not in waiting]
+        needed = {piece.name for cell in missing for piece in shared_by(cell, self.work).values()}
+        probes = [probe for probe in self.probes if probe.name not in waiting]
+        return replace(self, missing=missing, probes=probes, shared=[piece for piece in self.shared if piece.name in needed], lacking={})
 
     @property
     def left(self) -> int:
@@ -55,7 +70,7 @@ def make_plan(scale: Scale, cells: Sequence[Cell], probes: Sequence[Probe], resu
     tasks: list[Cell | Shared | Probe] = [*shared.values(), *missing, *unprobed]
     seconds = {task.name: factor * cost_of(task, scale).seconds(scale) for task in tasks}
     finished = len(cells) - len(missing) + len(probes) - len(unprobed)
-    return Plan(scale, missing, unprobed, list(shared.values()), finished, seconds)
+    return Plan(scale, work, missing, unprobed, list(shared.values()), finished, seconds, lacking(scale, [*missing, *unprobed]))
 
 
 def default_jobs(scale: Scale) -> int:
@@ -84,7 +99,7 @@ def run_plan(plan: Plan, results: Path, work: Path, *, jobs: int, keep: bool, mi
         log = logs / f"{made_of.name.replace('/', '--').replace(' ', '-')}.log"
         return Task(made_of.name, functools.partial(run_task, made_of, results, work, keep), plan.seconds[made_of.name], log, after)
 
-    tasks = [task(piece, ()) for piece in plan.shared]
+    tasks = [task(piece, (piece.after.name,) if piece.after is not None and piece.after.name in pending else ()) for piece in plan.shared]
     for cell in plan.missing:
         tasks.append(task(cell, tuple(piece.name for piece in shared_by(cell, work).values() if piece.name in pending)))
     # A probe is the longest of all tasks: begun first, it leaves no core idle at the end.
@@ -138,7 +153,8 @@ def plan_text(plan: Plan, jobs: int, work: Path) -> str:
         lines.append(
             f"{left}; about {duration(max(plan.total_seconds / jobs, max(plan.seconds.values(), default=0.0)))} with --jobs {jobs}"
         )
-    lines += [f"note: {note}" for note in plan.scale.notes]
+    notes = (*plan.scale.notes, plan.scale.waiting, words(plan.scale, plan.lacking))
+    lines += [f"note: {note}" for note in notes if note]
     started = [cell.name for cell in plan.missing if cell_folder(cell, work).exists()]
     if started:
         lines.append(f"begun and to be resumed: {', '.join(started)}")

@@ -16,7 +16,7 @@ PACED = {"method": "paced"}
 BAYES = {"method": "paced", "estimate": "empirical_bayes"}
 HARD = {"method": "hard_filter"}
 CURVE = {"method": "curve", "estimate": "empirical_bayes"}
-_MEASURED = (tiers, mean_of_tiers, forgetting)
+MEASURED = (tiers, mean_of_tiers, forgetting)
 
 # name, label, options, the measured kernel it weighs by, the row of the paper's table
 _METHODS: dict[str, tuple[str, Mapping[str, Any], str | None, str | None]] = {
@@ -36,31 +36,34 @@ _METHODS: dict[str, tuple[str, Mapping[str, Any], str | None, str | None]] = {
 }
 
 
-def _row(
+def one_pass_row(
     method: str, ending: str = "", words: str = "", updates: float = 1.0, setup: str = "distillation", pool: float = 1.0, **options: Any
 ) -> Row:
+    """A method by its name, in one pass. ending, words: behind the method's name and label. options: of `DistillConfig`, over the method's."""
     label, own, curve, reported = _METHODS[method]
     return Row(f"{method}{ending}", f"{label}{words}", {**ONE_PASS, **own, **options}, setup, updates, None, reported, curve, pool)
 
 
-def _base(setup: str = "distillation") -> Row:
+def base_row(setup: str = "distillation") -> Row:
+    """The untrained student."""
     return Row("base", "Base", None, setup, reported="Base")
 
 
 def _published(method: str) -> Row:
-    return _row(method, "-published", ", weight zero stays in the batch", accounting="as-published")
+    return one_pass_row(method, "-published", ", weight zero stays in the batch", accounting="as-published")
 
 
 def _control(method: str, updates: float) -> Row:
-    return _row(method, f"-{updates:g}", f", {updates:g} × the updates", updates, pool=1 / 8, regime="multi-pass")
+    return one_pass_row(method, f"-{updates:g}", f", {updates:g} × the updates", updates, pool=1 / 8, regime="multi-pass")
 
 
 _SELF = "self-distillation"
 _REVERSE = {"stages": "reverse_kl"}
 
 
-def _self(method: str, ending: str = "", words: str = "", **options: Any) -> Row:
-    return _row(method, ending, words, setup=_SELF, **{**_REVERSE, **options})
+def self_row(method: str, ending: str = "", words: str = "", **options: Any) -> Row:
+    """The same in self-distillation."""
+    return one_pass_row(method, ending, words, setup=_SELF, **{**_REVERSE, **options})
 
 
 # Stages make pass rates anew: half the pool, and half the updates.
@@ -98,9 +101,9 @@ for _table in (
         22,
         "one-pass",
         "Distillation, one pass, equal updates",
-        (_base(), *map(_row, ("uniform", "paced", "paced-eb", "akl", "aligned"))),
+        (base_row(), *map(one_pass_row, ("uniform", "paced", "paced-eb", "akl", "aligned"))),
         "uniform",
-        (*_MEASURED, retention),
+        (*MEASURED, retention),
         "distillation_accuracy",
         main=True,
     ),
@@ -108,26 +111,26 @@ for _table in (
         23,
         "one-pass-short",
         "Distillation, one pass, equal updates, half as many",
-        tuple(_row(method, "-short", updates=0.5) for method in ("uniform", "paced", "paced-eb", "hard-filter", "akl", "aligned")),
+        tuple(one_pass_row(method, "-short", updates=0.5) for method in ("uniform", "paced", "paced-eb", "hard-filter", "akl", "aligned")),
         "uniform-short",
-        _MEASURED,
+        MEASURED,
         main=True,
     ),
     Table(
         24,
         "as-published",
         "Distillation, one pass, as published: weight zero stays in the batch",
-        (_row("uniform"), _published("paced"), _published("hard-filter")),
+        (one_pass_row("uniform"), _published("paced"), _published("hard-filter")),
         "uniform",
-        _MEASURED,
+        MEASURED,
     ),
     Table(
         25,
         "kernels-one-pass",
         "Kernels against each other, one pass, equal updates",
-        tuple(map(_row, ("uniform", "paced", "gaussian", "grpo", "maxrl", "focal", "da-kd", "paced-akl", "fitted", "aligned"))),
+        tuple(map(one_pass_row, ("uniform", "paced", "gaussian", "grpo", "maxrl", "focal", "da-kd", "paced-akl", "fitted", "aligned"))),
         "uniform",
-        _MEASURED,
+        MEASURED,
     ),
     Table(
         26,
@@ -135,17 +138,17 @@ for _table in (
         "Accuracy against total compute, one pass, rollouts counted",
         (
             *(
-                _row("uniform", ending, words, updates)
+                one_pass_row("uniform", ending, words, updates)
                 for ending, words, updates in (("-short", ", half", 0.5), ("", "", 1.0), ("-whole", ", all problems", 2.56))
             ),
             *(
-                _row(method, ending, words, updates)
+                one_pass_row(method, ending, words, updates)
                 for method in ("paced", "paced-eb")
                 for ending, words, updates in (("-short", ", half", 0.5), ("", "", 1.0))
             ),
         ),
         "uniform",
-        _MEASURED,
+        MEASURED,
     ),
     Table(
         27,
@@ -153,21 +156,21 @@ for _table in (
         "Control: many passes over an eighth of the pool, equal updates",
         tuple(_control(method, updates) for updates in (0.5, 1.0, 2.0) for method in ("uniform", "paced", "paced-eb", "hard-filter")),
         "uniform-1",
-        _MEASURED,
+        MEASURED,
     ),
     Table(
         28,
         "self-one-pass",
         "Self-distillation, one pass, equal updates",
         (
-            _base(_SELF),
-            *map(_self, ("uniform", "paced", "paced-eb", "hard-filter")),
-            _self("akl", "-rollouts", " on rollouts", stages="akl@rollouts"),
-            _self("akl", "-references", " on references", stages="akl@references"),
-            _self("aligned"),
+            base_row(_SELF),
+            *map(self_row, ("uniform", "paced", "paced-eb", "hard-filter")),
+            self_row("akl", "-rollouts", " on rollouts", stages="akl@rollouts"),
+            self_row("akl", "-references", " on references", stages="akl@references"),
+            self_row("aligned"),
         ),
         "uniform",
-        (*_MEASURED, retention),
+        (*MEASURED, retention),
         "self_distillation_accuracy",
         main=True,
     ),
@@ -182,7 +185,7 @@ for _table in (
             _staged("reverse-forward", "PACED RevKL → PACED KL", "reverse_kl:0.5,forward_kl:0.5", "PACED RevKL -> PACED KL"),
         ),
         "forward-reverse",
-        _MEASURED,
+        MEASURED,
         "stage_order",
     ),
     Table(
@@ -195,11 +198,11 @@ for _table in (
             _staged("75", "75 %", "forward_kl:0.75,reverse_kl:0.25", "75%"),
         ),
         "forward-reverse",
-        _MEASURED,
+        MEASURED,
         "stage_ratio_KL_to_RevKL",
     ),
-    Table(31, "rollouts-one-pass", "Rollouts K a problem, one pass, half the updates", _rollouts(), "k8-plugin", _MEASURED),
-    Table(32, "exponents-one-pass", "Exponents α and β, one pass, half the updates", _exponents(), "a1-b1", _MEASURED),
+    Table(31, "rollouts-one-pass", "Rollouts K a problem, one pass, half the updates", _rollouts(), "k8-plugin", MEASURED),
+    Table(32, "exponents-one-pass", "Exponents α and β, one pass, half the updates", _exponents(), "a1-b1", MEASURED),
     Table(
         33,
         "recomputation-one-pass",
@@ -209,15 +212,15 @@ for _table in (
             Row("quarter", "every quarter of the updates", {**ONE_PASS, **PACED}, updates=0.5, recompute_every=1 / 4, pool=_HALF),
         ),
         "never",
-        _MEASURED,
+        MEASURED,
     ),
     Table(
         34,
         "llama-one-pass",
         "A second family: Llama, one pass, equal updates",
-        (_base("llama"), *(_row(method, setup="llama") for method in ("uniform", "paced", "paced-eb"))),
+        (base_row("llama"), *(one_pass_row(method, setup="llama") for method in ("uniform", "paced", "paced-eb"))),
         "uniform",
-        _MEASURED,
+        MEASURED,
     ),
     Table(35, "hyper-parameters-one-pass", "Hyper-parameters, one pass", (), None),
 ):

@@ -1,4 +1,5 @@
-"""Work that several cells share, done once: pass rates, references with teacher statistics, and the evaluation of the untrained student.
+"""Work that several cells share, done once: pass rates, references with teacher statistics, the evaluation of the untrained student, and
+pools chosen by pass rate.
 
 Each is a finished run of one of this package's own commands in a folder under WORK/SCALE/shared, so that what a cell reads is what a
 user would give it with --pass-rates, --references, --cache and --base-evaluation.
@@ -14,6 +15,7 @@ from typing import Any
 from paced_exp.core import config as configs
 from paced_exp.evaluation.config import EvaluateConfig
 from paced_exp.reproduce.cells import NEUTRAL_OPTIONS, Cell, base_cell
+from paced_exp.reproduce.chosen_pools import PoolsConfig, choose_pools, pool_path
 from paced_exp.rollouts.config import RolloutConfig
 from paced_exp.training.config import DistillConfig
 from paced_exp.training.references_config import ReferencesConfig, references_for
@@ -23,10 +25,14 @@ from paced_exp.training.teacher_config import TeacherConfig
 
 @dataclass(frozen=True)
 class Shared:
-    """A piece of shared work: pass_rates, references or base, with the configuration that makes it and the folder it lies in."""
+    """A piece of shared work: pass_rates, references, base or pools, with the configuration that makes it and the folder it lies in.
+
+    after: the piece that must be done first.
+    """
 
     kind: str
     config: RolloutConfig | ReferencesConfig | EvaluateConfig
+    after: "Shared | None" = None
 
     @property
     def folder(self) -> Path:
@@ -46,7 +52,9 @@ class Shared:
     def run(self) -> None:
         """Do it, or go on with it."""
         # torch takes seconds to load; what only asks what there is to do does without it.
-        if isinstance(self.config, RolloutConfig):
+        if isinstance(self.config, PoolsConfig):
+            choose_pools(self.config)
+        elif isinstance(self.config, RolloutConfig):
             from paced_exp.rollouts.run import roll_out
 
             roll_out(self.config)
@@ -66,6 +74,10 @@ def shared_by(cell: Cell, work: Path) -> dict[str, Shared]:
     config = cell.config
     if not isinstance(config, DistillConfig):
         return found
+    pools = None
+    if cell.chosen is not None:
+        found["pools"] = pools = _pools(cell, work)
+        config = dataclasses.replace(config, problems=str(pool_path(pools.folder, cell.chosen)))
     if config.needs_pass_rates:
         rollout = RolloutConfig(
             student=config.student,
@@ -81,9 +93,9 @@ def shared_by(cell: Cell, work: Path) -> dict[str, Shared]:
             dtype="float32",  # the student trains in float32, and its pass rates are of these very weights
             seed=config.seed,
         )
-        found["pass_rates"] = _placed("pass_rates", rollout, cell, work, f"pass-rates-k{config.K}-s{config.seed}")
+        found["pass_rates"] = _placed("pass_rates", rollout, cell, work, f"pass-rates-k{config.K}-s{config.seed}", pools)
     if config.reference == "teacher" and any(stage.source == "references" for stage in parse_stages(config.stages)):
-        found["references"] = _placed("references", references_for(config), cell, work, f"references-s{config.seed}")
+        found["references"] = _placed("references", references_for(config), cell, work, f"references-s{config.seed}", pools)
     return found
 
 
@@ -95,6 +107,8 @@ def with_shared(cell: Cell, work: Path, out: Path) -> DistillConfig | TeacherCon
     if isinstance(cell.config, TeacherConfig):
         return dataclasses.replace(cell.config, out=str(out), base_evaluation=str(needed["base"].folder))
     options: dict[str, Any] = {"out": str(out), "base_evaluation": str(needed["base"].folder)}
+    if cell.chosen is not None:
+        options["problems"] = str(pool_path(needed["pools"].folder, cell.chosen))
     if "pass_rates" in needed:
         options["pass_rates"] = str(needed["pass_rates"].folder / "pass_rates.parquet")
     if "references" in needed:
@@ -111,8 +125,32 @@ def _base(cell: Cell, work: Path) -> Shared:
     return _placed("base", base, cell, work, "base")
 
 
-def _placed(kind: str, config: RolloutConfig | ReferencesConfig | EvaluateConfig, cell: Cell, work: Path, name: str) -> Shared:
+def _pools(cell: Cell, work: Path) -> Shared:
+    """The pools of the cell's scale, chosen by rollouts of the untrained student of its setup."""
+    plan, config = cell.scale.chosen, cell.config
+    assert plan is not None and isinstance(config, DistillConfig), "a row of a chosen pool is a training at a scale that has such pools"
+    made = PoolsConfig(
+        student=config.student,
+        problems=plan.source,
+        K=plan.K,
+        limit=plan.drawn,
+        temperature=config.temperature,
+        max_new_tokens=config.max_new_tokens,
+        engine=config.engine,
+        engine_options=config.engine_options,
+        device=config.device,
+        dtype="float32",
+        seed=plan.seed,
+        size=plan.size,
+        share=plan.share,
+    )
+    return _placed("pools", made, cell, work, "pools")
+
+
+def _placed(
+    kind: str, config: RolloutConfig | ReferencesConfig | EvaluateConfig, cell: Cell, work: Path, name: str, after: Shared | None = None
+) -> Shared:
     """`config` in a folder whose name tells what it is and whose hash changes with what decides it."""
     decisive = {key: value for key, value in configs.as_dict(config).items() if key not in NEUTRAL_OPTIONS}
     digest = hashlib.sha256(json.dumps([kind, decisive], sort_keys=True).encode()).hexdigest()[:10]
-    return Shared(kind, dataclasses.replace(config, out=str(work / cell.scale.name / "shared" / f"{name}-{digest}")))
+    return Shared(kind, dataclasses.replace(config, out=str(work / cell.scale.name / "shared" / f"{name}-{digest}")), after)

@@ -12,7 +12,7 @@ from paced_exp.core import config as configs
 from paced_exp.core.errors import exit_cleanly
 from paced_exp.core.json_files import write_atomically
 from paced_exp.reproduce.grid_tables import grid_tables
-from paced_exp.reproduce.grids import tables_of
+from paced_exp.reproduce.grids import tables_at
 from paced_exp.reproduce.hyperparameters import hyperparameter_table
 from paced_exp.reproduce.in_short import in_short
 from paced_exp.reproduce.learning_rates import scale_named
@@ -69,7 +69,7 @@ def scales_to_print(results: Path, chosen: str | None) -> list[str]:
     return [
         name
         for name, scale in SCALES.items()
-        if name != "smoke" and (name == ALWAYS or any((results / name / table.name).is_dir() for table in tables_of(scale.protocol)))
+        if name != "smoke" and (name == ALWAYS or any((results / name / table.name).is_dir() for table in tables_at(scale)))
     ]
 
 
@@ -77,7 +77,7 @@ def all_tables(results: Results, scale_name: str, reported: Reported) -> list[Pr
     """Every table of a scale as it is printed, in the order of their declarations, and how the methods repeat their data."""
     scale = scale_named(scale_name, results.folder)
     printed: list[PrintedTable] = []
-    for table in tables_of(scale.protocol):
+    for table in tables_at(scale):
         printed += grid_tables(results, scale, table, reported) if table.rows else [hyperparameter_table(scale, reported)]
     return printed + regime_tables(results, scale)
 
@@ -99,6 +99,8 @@ def main(config: TablesConfig) -> None:
         scale = scale_named(scale_name, config.results)
         page = pages.setdefault(scale.protocol, [HEAD if scale.protocol == 2 else FIRST_HEAD])
         page.append(f"## {scale_name.capitalize()} scale\n")
+        if scale.about:
+            page.append(f"{scale.about}\n")
         if scale.protocol == 2:
             short = in_short(results, scale, outcomes(results, scale))
             page += opening(short, scale)

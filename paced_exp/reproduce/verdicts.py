@@ -11,7 +11,7 @@ from paced_exp.reproduce.claims import MARGIN, Claim, Contrast, Hypothesis
 from paced_exp.reproduce.findings import LEVEL, Finding, Outcome, Size
 from paced_exp.reproduce.measures import common_seeds, row_named, strata_of
 from paced_exp.reproduce.planned import planned_effects
-from paced_exp.reproduce.protocols import claims_of, hypotheses_of
+from paced_exp.reproduce.protocols import claims_at
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.reported_effects import ReportedEffect, reported_effect
 from paced_exp.reproduce.scales import Scale
@@ -23,10 +23,11 @@ LEAST_SEEDS = 3
 def outcomes(results: Results, scale: Scale) -> list[Outcome]:
     """Every claim at a scale, its p-values adjusted together. Raises `UserError` for a record that is damaged.
 
-    The hypotheses that are adjusted for are those written down, whatever records there are: one that cannot be decided yet counts with
+    The hypotheses that are adjusted for are those that the scale asks by its declaration, whatever records there are: one that cannot be decided yet counts with
     p = 1, which can only make the others' adjusted p-values larger. Exploratory ones are not among them.
     """
-    claims, hypotheses = claims_of(scale.protocol), hypotheses_of(scale.protocol)
+    claims = claims_at(scale)
+    hypotheses = [hypothesis for claim in claims for hypothesis in claim.hypotheses]
     sized, asked = ({one.name for one in hypotheses if holds(one)} for holds in (is_sized, is_asked))
     found = [(claim, finding) for claim in claims for finding in _findings(results, scale, claim)]
     family = [finding for _, finding in found if finding.primary]

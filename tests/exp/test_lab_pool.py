@@ -14,7 +14,7 @@ from paced_exp.data.sources import load_problems
 Drawn = list[tuple[str, int, str]]
 
 
-@pytest.fixture(scope="module", params=["pool", "harder-pool"])
+@pytest.fixture(scope="module", params=["pool", "harder-pool", "easier-pool"])
 def pool(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Drawn]:
     """The split and its problems: a level that runs dry would be drawn from without end."""
     with pytest.MonkeyPatch.context() as patch:
@@ -29,18 +29,19 @@ def test_the_pool_has_its_quotas_and_no_prompt_twice(pool: tuple[str, Drawn]) ->
     assert quotas is not None
     expected = {(name, level): count for name, counts in quotas.items() for level, count in enumerate(counts, 1) if count}
     assert Counter((family, level) for family, level, _ in drawn) == expected
-    size = {"pool": 16_384, "harder-pool": 32_768}[split]
+    size = {"pool": 16_384, "harder-pool": 32_768, "easier-pool": 4_096}[split]
     assert len({prompt for *_, prompt in drawn}) == len(drawn) == sum(expected.values()) == SPLITS[split].size == size
 
 
 def test_the_first_problems_are_a_random_subset(pool: tuple[str, Drawn]) -> None:
-    """Of 2,048 first problems each family has its share, within five standard deviations of drawing without replacement."""
+    """Of the first eighth each family has its share, within five standard deviations of drawing without replacement."""
     split, drawn = pool
-    first, every = Counter(family for family, *_ in drawn[:2048]), Counter(family for family, *_ in drawn)
+    count_first = len(drawn) // 8
+    first, every = Counter(family for family, *_ in drawn[:count_first]), Counter(family for family, *_ in drawn)
     for family, count in every.items():
         share = count / len(drawn)
-        deviation = (2048 * share * (1 - share) * (1 - 2048 / len(drawn))) ** 0.5
-        assert abs(first[family] - 2048 * share) < 5 * deviation
+        deviation = (count_first * share * (1 - share) * (1 - count_first / len(drawn))) ** 0.5
+        assert abs(first[family] - count_first * share) < 5 * deviation
     alone = islice(lab_problems(split, 8), 300)
     assert [problem.prompt for problem in alone] == [prompt for *_, prompt in drawn[:300]]
 

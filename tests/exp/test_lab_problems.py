@@ -19,7 +19,8 @@ from paced_exp.grading.grader import LAB_FAMILIES, lab_pass
 from paced_exp.models.lab_checkpoints import CHECKPOINTS, checkpoint_path
 
 DRAWN = {"pretrain": 2500, "train": 2500, "mid": 600, "hard-a": 500, "hard-b": 500, "retention": 1500, "rehearsal": 1000} | {
-    f"harder-{split}": 600 for split in ("pretrain", "train", "mid", "hard-a", "hard-b")
+    **{f"harder-{split}": 600 for split in ("pretrain", "train", "mid", "hard-a", "hard-b")},
+    **{f"easier-{split}": 167 for split in ("mid", "hard-a", "hard-b")},
 }
 
 
@@ -32,9 +33,9 @@ def drawn() -> dict[str, list[Problem]]:
 
 
 def of_one_use(one: str, other: str) -> bool:
-    """Whether two splits may share prompts: one is the other's harder form, distillation trains on both, or the models were pretrained on both."""
-    pretrained, distilled = {"pretrain", "rehearsal", "harder-pretrain"}, {"train", "pool", "harder-train", "harder-pool"}
-    return one == other.removeprefix("harder-") or {one, other} <= pretrained or {one, other} <= distilled
+    """Whether two splits may share prompts: they are forms of one for other models, distillation trains on both, or models were pretrained on both."""
+    plain, other_plain = (name.removeprefix("harder-").removeprefix("easier-") for name in (one, other))
+    return plain == other_plain or any({plain, other_plain} <= uses for uses in ({"train", "pool"}, {"pretrain", "rehearsal"}))
 
 
 def test_no_prompt_of_one_split_occurs_in_another(drawn: dict[str, list[Problem]]) -> None:
@@ -47,7 +48,8 @@ def test_no_prompt_of_one_split_occurs_in_another(drawn: dict[str, list[Problem]
         assert all(bucket(problem.prompt) in SPLITS[split].buckets for problem in problems)
     for (name, one), (other_name, other) in itertools.combinations(SPLITS.items(), 2):
         if of_one_use(name, other_name):
-            assert one.buckets == other.buckets and (one.families == other.families or "rehearsal" in (name, other_name))
+            own_families = ("rehearsal", "easier-pool", "easier-mid", "easier-hard-a", "easier-hard-b")
+            assert one.buckets == other.buckets and (one.families == other.families or {name, other_name} & {*own_families})
         else:
             assert not set(one.buckets) & set(other.buckets) or not one.families.keys() & other.families.keys()
 

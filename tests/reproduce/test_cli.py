@@ -87,7 +87,7 @@ def test_a_damaged_record_stops_the_command_before_anything_runs(tmp_path: Path)
             ["--table", "1", "--scale", "desk"],
             "--table 1 is not run at desk scale; it is a table of: desk-v1; give one of these as --scale",
         ),
-        (["--all", "--scale", "moon"], "--scale moon is not known; known: desk, desk-v1, gpu, paper, smoke"),
+        (["--all", "--scale", "moon"], "--scale moon is not known; known: desk, desk-v1, smollm2, gpu, paper, smoke"),
         (["--all", "--seeds", "0"], "--seeds 0 must be at least 1"),
         (["--all", "--seeds", "21"], "--seeds 21 must be at most 20: tables read no more"),
         (["--all", "--jobs", "-1"], "--jobs -1 must be at least 1"),
@@ -167,6 +167,7 @@ def test_parameters_are_the_published_totals() -> None:
         "meta-llama/Llama-3.1-8B-Instruct": 8_030_261_248,
         "meta-llama/Llama-3.3-70B-Instruct": 70_553_706_496,
     }
+    totals |= dict.fromkeys(("smollm2-student", "smollm2-teacher"), 134_515_008)
     assert {name: shape.parameters for name, shape in PUBLISHED.items()} == totals
     assert shape_of("Qwen/Qwen3-1.7B").matmul_parameters == totals["Qwen/Qwen3-1.7B"]
     assert shape_of("Qwen/Qwen3-8B").matmul_parameters == totals["Qwen/Qwen3-8B"] - 151_936 * 4096

@@ -138,7 +138,10 @@ def test_every_setup_takes_the_rate_of_its_kind(tmp_path: Path) -> None:
     check_rates(scale, tmp_path)
 
 
-def test_nothing_is_run_at_rates_that_were_not_selected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_run_at_rates_that_were_not_selected(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("paced_exp.reproduce.models_made.is_there", lambda model: True)
     argv = ["--table", "one-pass", "--scale", "gpu", "--results", str(tmp_path), "--work", str(tmp_path / "work")]
     with pytest.raises(
         UserError, match=r"no learning rate has been selected for distillation and self-distillation .*reproduce.learning_rates --scale gpu"
@@ -153,7 +156,7 @@ def test_nothing_is_run_at_rates_that_were_not_selected(tmp_path: Path, capsys: 
 
 def test_fixed_rates_are_left_alone(tmp_path: Path) -> None:
     assert scale_named("desk-v1", tmp_path) is scale_named("desk-v1", tmp_path / "other")
-    with pytest.raises(UserError, match="--scale desk-v1 has fixed learning rates; selected are those of: gpu"):
+    with pytest.raises(UserError, match="--scale desk-v1 has fixed learning rates; selected are those of: smollm2, gpu"):
         learning_rates.main(["--scale", "desk-v1"])
 
 

@@ -14,7 +14,7 @@ from paced_exp.reproduce import cells
 from paced_exp.reproduce.cells import Cell, base_of, cell_of, cells_of, planned_seeds, row_cells
 from paced_exp.reproduce.columns import mean_of_tiers, pass_at, unsolved
 from paced_exp.reproduce.grid_tables import grid_tables
-from paced_exp.reproduce.grids import BY_NAME, tables_of
+from paced_exp.reproduce.grids import BY_NAME, tables_at
 from paced_exp.reproduce.measures import combined, measure_row, values_of
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.reported import Reported
@@ -34,7 +34,7 @@ def desk(row: str, seed: int = 100) -> Cell:
 
 
 def test_options_that_came_later_are_in_no_key_of_a_cell_that_leaves_them_alone() -> None:
-    for table in tables_of(2):
+    for table in tables_at(DESK):
         for cell in cells_of(DESK, table, 1):
             assert not ADDED & cell.options.keys() or getattr(cell.config, "forgetting", "none") != "none", cell.name
     assert desk("ewc").options["forgetting"] == "ewc" and "rehearsal" not in desk("ewc").options

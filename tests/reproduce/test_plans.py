@@ -43,7 +43,8 @@ def test_rows_of_one_pass_take_no_larger_share_of_the_pool_than_at_the_desk(scal
 def test_larger_scales_follow_the_second_protocol(scale: Scale) -> None:
     assert scale.protocol == 2 and scale.first_seed == 100 and {"distillation", "self-distillation", "llama"} == set(scale.setups)
     assert [probe.key for probe in probes_of(scale, FIGURE)] == [probe.key for probe in probes_of(DESK, FIGURE)]
-    assert [probe.key for probe in probes_of(scale, ALIGNMENT)] == [probe.key for probe in probes_of(DESK, ALIGNMENT)]
+    # The desk's others are of students of other sizes.
+    assert [probe.key for probe in probes_of(scale, ALIGNMENT)] == [probe.key for probe in probes_of(DESK, ALIGNMENT)][:2]
     # What measures the kernels is not what evaluates them, or is drawn with another seed.
     for probe in probes_of(scale, ALIGNMENT):
         held_out = set(probe.config.accuracy_problems.split(","))

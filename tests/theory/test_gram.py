@@ -128,7 +128,7 @@ def known(inner: list[list[float]], n: int = 50, spread: float = 0.1, seed: int 
     left = rng.standard_normal((len(matrix), n, len(matrix))) * spread / n
     left -= left.mean(1, keepdims=True)
     bins = len(matrix)
-    return BinGram(matrix, np.ones(bins), (n,) * bins, tuple(left), (np.zeros(n),) * bins, np.ones(bins), matrix, None)
+    return BinGram(matrix, np.ones(bins), (n,) * bins, tuple(left), (np.zeros(n),) * bins, np.ones(bins), np.zeros(bins), matrix, None)
 
 
 def test_cosines_are_ratios_clamped_and_none_where_a_mean_is_not_told_from_zero() -> None:

@@ -1,12 +1,13 @@
 """Progress per noise along the pool's mean gradient: Cauchy and Schwarz, a numeric optimum, a leave-one-out loop, simulated coverage."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import optimize
+from scipy import optimize, stats
 
 from paced_theory.gram import bin_gram
 from paced_theory.kernels import BetaKernel, HardFilter, SqrtVariance, Uniform
@@ -112,17 +113,23 @@ def test_values_and_limits_are_those_of_a_loop_over_problems_left_out() -> None:
         return np.arccos(cosine)
 
     for own in (False, True):
-        gram, phi, variance, bias = bin_gram(bins), angle(bins, own), np.zeros(4), np.zeros(4)
+        gram, phi, variance, bias, tail = bin_gram(bins), angle(bins, own), np.zeros(4), np.zeros(4), np.zeros(4)
+        t = float(stats.t.ppf(0.95, 11))
         for b in range(5):
             left = np.array([angle([np.delete(g, i, 0) if c == b else g for c, g in enumerate(bins)], own) for i in range(12)])
             variance += 11 / 12 * ((left - left.mean(0)) ** 2).sum(0)
             bias += 11 * ((left**2).mean(0) - phi**2)
-            # The tail: the second moment of bin b as its upper half has it.
-            moment = gram.second_moment.copy()
-            moment[b] /= gram.seen[b]
-            alignment = np.diag(gram.inner) if own else gram.inner @ SHARE
-            variance += (angles(WEIGHTS, alignment, moment, SHARE) - phi) ** 2
-        half = gram.quantile(0.9) * np.sqrt(variance)
+            # The tail: log m_b moves by what the jackknife of it does not see, and up by what the sample has not shown.
+            without = np.array([(np.delete(bins[b], i, 0) ** 2).sum(1).mean() for i in range(12)]) / (bins[b] ** 2).sum(1).mean()
+            hidden = math.sqrt(max(0.0, gram.log_spread[b] ** 2 - 11 / 12 * float(((without - 1) ** 2).sum())))
+            moved = []
+            for factor in (math.exp(t * hidden) / gram.seen[b], math.exp(-t * hidden)):
+                moment = gram.second_moment.copy()
+                moment[b] *= factor
+                alignment = np.diag(gram.inner) if own else gram.inner @ SHARE
+                moved.append((angles(WEIGHTS, alignment, moment, SHARE) - phi) ** 2)
+            tail += np.maximum(*moved)
+        half = np.sqrt(t**2 * variance + tail)
         found = efficiencies(gram, 7 * SHARE, WEIGHTS, own=own, confidence=0.9)
         for values, end in ((found.value, phi), (found.high, np.maximum(phi - half, 0))):
             shrunk = np.sqrt(np.maximum(end**2 - np.maximum(bias, 0), 0))
@@ -153,6 +160,20 @@ def test_efficiencies_and_alignments_are_covered_and_the_best_is_nearer_the_trut
     # The better a weight, the more of its efficiency does noise hide.
     best = int(truth.argmax())
     assert abs(np.mean(values, axis=0)[best] - truth[best]) < 0.5 * abs(np.mean(plain, axis=0)[best] - truth[best])
+
+
+def test_a_tail_that_the_sample_does_not_show_widens_the_interval() -> None:
+    """One bin's norms are cut above their 80th percentile: their jackknife says that the mean square is well known, their upper half does not."""
+    rng = np.random.default_rng(5)
+    bins, _, _ = gradients(400, rng, spread=1.0, strength=10.0)
+    order = np.argsort((bins[0] ** 2).sum(1))
+    bins[0] = bins[0][order[:320]]
+    gram = bin_gram(bins)
+    blind = replace(gram, log_spread=np.zeros(5))
+    seeing, not_seeing = efficiencies(gram, SHARE, WEIGHTS), efficiencies(blind, SHARE, WEIGHTS)
+    assert (seeing.low <= not_seeing.low).all() and (seeing.high >= not_seeing.high).all()
+    assert (seeing.high - seeing.low)[0] > 1.1 * (not_seeing.high - not_seeing.low)[0]
+    assert seeing.value == pytest.approx(not_seeing.value)
 
 
 def test_a_weight_against_the_pool_has_no_efficiency_and_a_weight_of_zero_none_at_all() -> None:

@@ -1,8 +1,8 @@
 """Disjoint splits of the lab's problems, as deterministic streams that depend on a seed.
 
 The SHA-256 of a problem's prompt decides its hash bucket, and splits have different buckets. So no prompt can occur in two splits, whatever is
-drawn. Buckets are shared in four cases only: by `train` and `pool`, in either form; by `retention` and splits with other families; by `pretrain` and
-`rehearsal`; and by a split and its harder form for the models of the gpu scale (`harder-`).
+drawn. Buckets are shared in four cases only: by `train` and `pool`, in any form; by `retention` and splits with other families; by `pretrain` and
+`rehearsal`; and by a split and its harder form for the models of the gpu scale (`harder-`), or its easier one for SmolLM2 (`easier-`).
 
 The lab's models are pretrained on `pretrain` only, those of the gpu scale on `harder-pretrain` only.
 """
@@ -53,6 +53,9 @@ _HARDER_POOL = {
     "fraction_simplification": (0, 0, 0, 0, 30, 303, 931, 931),
     "decimal_chain_sum": (931,) * 8,
 }
+# What a small pretrained model learns from worked solutions: four families at the three easiest levels (lab/finetune_recipes.py).
+_LEARNED = {name: MATHEMATICS[name] for name in ("chain_sum", "products", "gcd", "simple_equations")}
+_EASIER_POOL = {"chain_sum": (45, 560, 800), "products": (20, 230, 800), "gcd": (10, 40, 150), "simple_equations": (480, 480, 481)}
 SPLITS: dict[str, Split] = {
     "pretrain": Split(FAMILIES, (1, 2, 3, 4, 5), range(0, 60), 100_000),  # what the lab's models were pretrained on
     "train": Split(MATHEMATICS, (1, 2, 3, 4, 5), range(60, 85), 2_000),  # distillation (the role of DAPO-Math-17k)
@@ -70,6 +73,10 @@ SPLITS: dict[str, Split] = {
     "harder-mid": Split(MATHEMATICS, (4, 5), range(85, 90), 500),  # evaluation at gpu scale, medium
     "harder-hard-a": Split(MATHEMATICS, (6, 7), range(90, 95), 300),  # evaluation at gpu scale, hard
     "harder-hard-b": Split(MATHEMATICS, (8,), range(95, 100), 300),  # evaluation at gpu scale, hardest
+    "easier-pool": Split(_LEARNED, (1, 2, 3), range(60, 85), 4_096, _EASIER_POOL),  # distillation of SmolLM2, that visits no problem twice
+    "easier-mid": Split(_LEARNED, (1, 2), range(85, 90), 300),  # evaluation of SmolLM2, medium
+    "easier-hard-a": Split(_LEARNED, (2, 3), range(90, 95), 300),  # evaluation of SmolLM2, hard
+    "easier-hard-b": Split(_LEARNED, (3,), range(95, 100), 300),  # evaluation of SmolLM2, hardest
 }
 DEFAULT_SIZES: dict[str, int] = {name: split.size for name, split in SPLITS.items()} | {facts.SPLIT: facts.SIZE}
 
