@@ -92,7 +92,7 @@ def main() -> None:
     parts.follow(import_module("paced_exp.core.clock").StageClock)
     sys.argv = [module, *arguments]
     import_module(module).main(arguments)
-    Path(out).write_text(json.dumps(parts.finished()))
+    import_module("paced_exp.core.json_files").write_atomically(Path(out), json.dumps(parts.finished()))
 
 
 if __name__ == "__main__":

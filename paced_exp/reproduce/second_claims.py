@@ -189,7 +189,7 @@ SECOND_CLAIMS = (
     ),
     Claim(
         "A",
-        "weights by a gradient's effect on accuracy beat p(1−p)",
+        "weights by the effect on accuracy beat p(1−p)",
         (
             difference("A.aligned", "one pass: aligned − PACED", ONE, "aligned", "paced"),
             _exploratory("A.uniform", "one pass: aligned − unweighted", ONE, "aligned", "uniform"),

@@ -26,7 +26,7 @@ def declared() -> dict[str, tuple[Callable[..., object], Any]]:
     """Every function that `configs.command` made an entry point, and its configuration, by module and function."""
     package, found = Path(inspect.getfile(paced_exp)).parent, {}
     for path in sorted(package.rglob("*.py")):
-        if "@configs.command(" in path.read_text():
+        if re.search(r"@configs\.(command|with_dry_run)\(", path.read_text()):
             module = import_module(".".join(path.relative_to(package.parent).with_suffix("").parts))
             for name, main in vars(module).items():
                 hints = get_type_hints(main.__wrapped__).values() if hasattr(main, "__wrapped__") else ()

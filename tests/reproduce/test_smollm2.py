@@ -132,7 +132,7 @@ def test_the_claims_page_has_its_column_and_says_where_the_ability_comes_from(fi
     lines = {line.split(" | ")[0].strip("| "): line for line in first.splitlines() if line.startswith("| ")}
     assert f"{DESK.models} (desk)" in lines["claim"] and f"{SMOLLM2.models} (smollm2)" in lines["claim"]
     assert lines["C2: PACED beats no weighting"].count("replicates") == 2
-    assert lines["C6: reverse, then forward is worse"].rstrip(" |").endswith(NOT_ASKED) and FINE_TUNED in first
+    assert lines["C6: reverse KL first is worse"].rstrip(" |").endswith(NOT_ASKED) and FINE_TUNED in first
     own = page.split("\n## Smollm2 scale")[1].split("\n## ")[0]
     assert FINE_TUNED in own and "Not asked at this scale, which runs part of the tables: C1, C3" in own
     assert "C5.schedules" not in own and "C2.one-pass" in own

@@ -55,7 +55,7 @@ _HARDER_POOL = {
 }
 # What a small pretrained model learns from worked solutions: four families at the three easiest levels (lab/finetune_recipes.py).
 _LEARNED = {name: MATHEMATICS[name] for name in ("chain_sum", "products", "gcd", "simple_equations")}
-_EASIER_POOL = {"chain_sum": (45, 560, 800), "products": (20, 230, 800), "gcd": (10, 40, 150), "simple_equations": (480, 480, 481)}
+_EASIER_POOL = {"chain_sum": (45, 560, 800), "products": (20, 230, 800), "gcd": (0, 20, 180), "simple_equations": (480, 480, 481)}
 SPLITS: dict[str, Split] = {
     "pretrain": Split(FAMILIES, (1, 2, 3, 4, 5), range(0, 60), 100_000),  # what the lab's models were pretrained on
     "train": Split(MATHEMATICS, (1, 2, 3, 4, 5), range(60, 85), 2_000),  # distillation (the role of DAPO-Math-17k)
