@@ -110,9 +110,11 @@ def _is_measured(outcome: Outcome) -> bool:
 
 
 def _of(claim: Claim, finding: Finding) -> str:
-    """What the points are of, where it is not accuracy."""
-    measures = {contrast.measure for one in claim.hypotheses if one.name == finding.hypothesis for contrast in one.contrasts}
-    return " of retention" if finding.unit == "points" and "retention" in measures else ""
+    """What the points are of, where it is not accuracy, and a margin that they include."""
+    contrasts = [contrast for one in claim.hypotheses if one.name == finding.hypothesis for contrast in one.contrasts]
+    kept = " of retention" if finding.unit == "points" and any(contrast.measure == "retention" for contrast in contrasts) else ""
+    margin = max((contrast.margin for contrast in contrasts), default=0)
+    return kept + (f", a margin of {margin:g} point included" if margin else "")
 
 
 def wrapped(text: str, indent: str = "") -> str:
