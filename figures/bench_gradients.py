@@ -3,17 +3,13 @@
 python -m figures.bench_gradients --out figures/out [--record results/bench/gradients.json]
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from figures.command import RESULTS, OutOptions
-from paced_exp.core import config as configs
+from figures.command import bench_command
 from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.plotting.style import COLORS, LINES, MARKERS, new_figure, save_figure
-from paced_exp.reproduce.records import read_sealed
 
-RECORD = RESULTS / "bench" / "gradients.json"
 STYLE = dict(
     zip(
         ("plain", "engine", "engine with sketch", "Opacus fast gradient clipping", "loop of single passes", "dattri-llm"),
@@ -60,24 +56,7 @@ def draw(record: dict[str, Any], out: Path) -> list[Path]:
     return save_figure(figure, "bench_gradients", out, caption=caption)
 
 
-@dataclass(frozen=True, kw_only=True)
-class BenchFigureConfig(OutOptions):
-    """Record.
-
-    Attributes:
-        record: what `python -m bench.gradients` wrote
-    """
-
-    record: Path = RECORD
-
-
-@configs.command(BenchFigureConfig, "figures.bench_gradients", __doc__)
-def main(config: BenchFigureConfig) -> None:
-    """Draw the figure and print the paths written."""
-    if not config.record.exists():
-        raise UserError(f"`record` {config.record} does not exist; make it with: python -m bench.gradients")
-    for path in draw(read_sealed(config.record), config.out):
-        print(path)
+main = bench_command(draw, "gradients", __doc__ or "")
 
 
 if __name__ == "__main__":

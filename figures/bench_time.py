@@ -3,17 +3,13 @@
 python -m figures.bench_time --out results/bench [--record results/bench/time.json]
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from figures.command import RESULTS, OutOptions
-from paced_exp.core import config as configs
+from figures.command import bench_command
 from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.plotting.style import COLORS, new_figure, save_figure
-from paced_exp.reproduce.records import read_sealed
 
-RECORD = RESULTS / "bench" / "time.json"
 TITLES = {"probe": "default probe", "distill": "default distillation"}
 HATCHES = ("", "////", "", "....", "", "xxxx", "")  # neighbours are told apart in grey too
 _NAMED = 0.06  # of the longer bar: from this share on a part's seconds are written into it
@@ -61,24 +57,7 @@ def draw(record: dict[str, Any], out: Path) -> list[Path]:
     return save_figure(figure, "bench_time", out, caption=caption)
 
 
-@dataclass(frozen=True, kw_only=True)
-class BenchTimeConfig(OutOptions):
-    """Record.
-
-    Attributes:
-        record: what `python -m bench.time` wrote
-    """
-
-    record: Path = RECORD
-
-
-@configs.command(BenchTimeConfig, "figures.bench_time", __doc__)
-def main(config: BenchTimeConfig) -> None:
-    """Draw the figure and print the paths written."""
-    if not config.record.exists():
-        raise UserError(f"`record` {config.record} does not exist; make it with: python -m bench.time")
-    for path in draw(read_sealed(config.record), config.out):
-        print(path)
+main = bench_command(draw, "time", __doc__ or "")
 
 
 if __name__ == "__main__":

@@ -14,11 +14,11 @@ from types import ModuleType
 from typing import Any
 
 from paced_exp.core import config as configs
-from paced_exp.core.errors import exit_cleanly
+from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.core.options import Options
 from paced_exp.plotting.style import COLORS, new_figure, save_figure
 from paced_exp.reproduce.probes import Probe
-from paced_exp.reproduce.records import readable
+from paced_exp.reproduce.records import read_sealed, readable
 
 FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER.parent / "results"
@@ -69,6 +69,31 @@ def undrawn(out: Path, name: str, what: str, probes: Sequence[Probe]) -> list[Pa
     figure, axis = new_figure("single", 2.0)
     axis.text(0.5, 0.5, "not run", transform=axis.transAxes, ha="center", color=COLORS["grey"])
     return save_figure(figure, name, out, caption=f"{what}: not run. {' && '.join(probe.command for probe in probes)}".strip())
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchOptions(OutOptions):
+    """Record.
+
+    Attributes:
+        record: what the benchmark wrote (by default that in results/bench)
+    """
+
+    record: Path | None = None
+
+
+def bench_command(draw: Callable[[dict[str, Any], Path], list[Path]], benchmark: str, description: str) -> Callable[..., None]:
+    """The command that draws the record of `python -m bench.BENCHMARK` and prints the paths."""
+
+    @configs.command(BenchOptions, f"figures.bench_{benchmark}", description)
+    def main(config: BenchOptions) -> None:
+        record = RESULTS / "bench" / f"{benchmark}.json" if config.record is None else config.record
+        if not record.exists():
+            raise UserError(f"`record` {record} does not exist; make it with: python -m bench.{benchmark}")
+        for path in draw(read_sealed(record), config.out):
+            print(path)
+
+    return main
 
 
 def run(draw: Callable[..., list[Path]], description: str, argv: list[str] | None = None) -> None:

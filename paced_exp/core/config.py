@@ -164,20 +164,18 @@ def with_dry_run(
     told = f"{description} With --dry-run MACHINE (h100, 8xh100, ...) it prints memory and hours, and runs nothing."
 
     def entry(body: Callable[[Config], None]) -> Callable[..., None]:
-        @wraps(body)
         def main(argv: Sequence[str] | None = None) -> None:
             arguments, machine = _without_dry_run(sys.argv[1:] if argv is None else argv)
-            config = parse(config_class, arguments, prog, told)
-            with flags_of(config_class):
-                if machine is None:
-                    body(config)
-                    return
+
+            def planned(config: Config) -> None:
                 try:
-                    print(plan(config, machine))
+                    print(plan(config, str(machine)))
                 except UserError as error:
                     raise error.in_flags(["dry_run"]) from error
 
-        return main
+            command(config_class, prog, told)(body if machine is None else planned)(arguments)
+
+        return wraps(body)(main)
 
     return entry
 

@@ -9,9 +9,9 @@ from paced_exp.core.errors import UserError
 from paced_exp.data.problem import Problem
 from paced_exp.data.problem_tables import Counts
 from paced_exp.data.prompts import user_message
+from paced_exp.integrations.row_weight import WEIGHT
 from paced_exp.weighting import Weighting, weigh
 
-WEIGHT = "paced_weight"  # the column
 DATA_SOURCE = "lighteval/MATH"  # the reward function of verl that compares what is in the last \boxed{}
 
 

@@ -12,8 +12,7 @@ from functools import partial
 from typing import Any
 
 from paced_exp.core.errors import UserError
-
-WEIGHT = "paced_weight"  # the column of the data file; `paced export --format nemo-rl` writes it
+from paced_exp.integrations.row_weight import weight_in
 
 Processor = Callable[..., dict[str, Any]]
 
@@ -27,14 +26,10 @@ def weighted(processor: Processor) -> Processor:
 
 
 def _process(processor: Processor, datum_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
-    weight = datum_dict.get(WEIGHT)
-    if weight is None or not weight >= 0:
-        raise UserError(
-            f"a datum has the {WEIGHT!r} {weight}, which must be a number of at least 0; write the file with: paced export --format nemo-rl, "
-            "and give data without weights, such as a validation set, another processor"
-        )
+    fix = "write the file with: paced export --format nemo-rl, and give data without weights, such as a validation set, another processor"
+    weight = weight_in(datum_dict, "a datum has the {}", fix)
     made = processor(datum_dict, *args, **kwargs)
-    return {**made, "loss_multiplier": made["loss_multiplier"] * float(weight)}
+    return {**made, "loss_multiplier": made["loss_multiplier"] * weight}
 
 
 def register(name: str = "paced_math", processor: str = "math_hf_data_processor") -> None:

@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from paced_exp.core.errors import UserError
-
-WEIGHT = "paced_weight"  # in a row's metadata
+from paced_exp.integrations.row_weight import weight_in
 
 
 def rewards(args: Any, samples: Sequence[Any], **kwargs: Any) -> tuple[list[float], list[float]]:
@@ -46,10 +45,5 @@ def advantages(args: Any, rollout_data: dict[str, Any]) -> None:
 
 
 def _weight(sample: Any) -> float:
-    weight = (sample.metadata or {}).get(WEIGHT)
-    if weight is None or not weight >= 0:
-        raise UserError(
-            f"a sample has the {WEIGHT!r} {weight} in its metadata, which must be a number of at least 0; write the data with: "
-            "paced export --format slime, and give --metadata-key metadata"
-        )
-    return float(weight)
+    fix = "write the data with: paced export --format slime, and give --metadata-key metadata"
+    return weight_in(sample.metadata or {}, "a sample has the {} in its metadata", fix)

@@ -15,6 +15,7 @@ import torch
 
 from paced_exp.core.errors import UserError
 from paced_exp.integrations.peers import require
+from paced_exp.integrations.row_weight import WEIGHT
 
 require("verl")
 
@@ -26,7 +27,6 @@ from verl.trainer.distillation.losses import (  # noqa: E402
 )
 from verl.utils import tensordict_utils  # noqa: E402
 
-WEIGHT = "paced_weight"
 ESTIMATORS = ("k1", "k2", "k3")
 
 Loss = Callable[[Any, Any, Any, Any], tuple[torch.Tensor, dict[str, Any]]]

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from paced_exp.core.errors import UserError
-from paced_exp.core.json_files import read_checked, read_json, write_atomically, write_json
+from paced_exp.core.json_files import write_atomically, write_json
 from paced_exp.data.lab.splits import lab_problems
 from paced_exp.data.prompts import PromptKind, prompt_ids
 from paced_exp.grading.grader import Grader
-from paced_exp.lab.card import SAMPLES, SEED, pass_counts
+from paced_exp.lab.card import SAMPLES, SEED, fifths_line, pass_counts, pass_rate_lines, pass_rate_row, training_of
 from paced_exp.lab.finetune import KIND, Pair, mean_loss
 from paced_exp.lab.finetune_recipes import FINETUNED, FinetuneRecipe
 from paced_exp.lab.replay import HELD_OUT, replay_prompts
@@ -84,17 +84,8 @@ def measure(model: LoadedModel, max_new_tokens: int) -> dict[str, Any]:
         for (split, kind), size in SIZES.items():
             problems = list(itertools.islice(lab_problems(split, SEED), size))
             passes, tokens = pass_counts(model, grader, problems, kind, max_new_tokens=max_new_tokens)
-            rates = passes / SAMPLES
-            row: dict[str, Any] = {
-                "pass_rate": round(float(rates.mean()), 4),
-                "standard_error": round(float(rates.std(ddof=1) / np.sqrt(len(rates))), 4),
-                "problems": size,
-                "response_tokens": round(tokens, 1),
-            }
-            if (split, kind) == (POOL, "plain"):
-                counts = np.bincount(np.minimum((5 * passes) // SAMPLES, 4), minlength=5)
-                row["share_in_each_fifth"] = [round(float(share), 4) for share in counts / len(passes)]
-            figures[split if kind == "plain" else f"{split}, {kind}"] = row
+            name = split if kind == "plain" else f"{split}, {kind}"
+            figures[name] = pass_rate_row(passes, tokens, fifths=name == POOL)
     return figures
 
 
@@ -131,7 +122,7 @@ def write_adapter_card(name: str, folder: Path, max_new_tokens: int = 96) -> Pat
         raise UserError(
             f"`checkpoint` {folder} holds no adapter; give the folder `adapter` inside the run of: python -m paced_exp.lab finetune {name}"
         )
-    training = _training(folder)
+    training = training_of(folder, KIND, ("loss_on_own_samples", "versions", "machine"), "fine-tuning")
     recipe = FINETUNED[name]
     model, base = (load_model(spec, device="cpu", dtype="float32") for spec in (str(folder), recipe.base))
     if recipe.template is not None:
@@ -155,19 +146,6 @@ def write_adapter_card(name: str, folder: Path, max_new_tokens: int = 96) -> Pat
     return folder / "README.md"
 
 
-def _training(folder: Path) -> dict[str, Any]:
-    """Of the run's record beside the adapter; a shipped adapter has none there, and its card has kept it."""
-    trained = folder.parent / "record.json"
-    if trained.exists():
-        record = read_checked(trained, KIND)
-        return {"seconds": round(record["seconds"], 1)} | {name: record[name] for name in ("loss_on_own_samples", "versions", "machine")}
-    if (folder / "card.json").exists():
-        return dict(read_json(folder / "card.json")["training"])
-    raise UserError(
-        f"`checkpoint` {folder} has no card.json, and there is no record.json of its fine-tuning beside it; give the folder inside its run"
-    )
-
-
 def markdown(card: dict[str, Any]) -> str:
     """The card as a page, from card.json alone."""
     recipe, retention = card["recipe"], card["retention"]
@@ -187,17 +165,9 @@ def markdown(card: dict[str, Any]) -> str:
         f"- Fine-tuning took {card['training']['seconds'] / 60:.0f} minutes on {card['training']['machine']['processor']}",
         f"- Weights: safetensors, float16, {card['adapter_bytes'] / 1e6:.1f} MB; {card['parameters']:,} parameters with its base",
         "",
-        f"Measured with `python -m paced_exp.lab card {card['name']}`: pass rate at temperature 1, {card['samples']} rollouts a problem.",
+        *pass_rate_lines(card, f"python -m paced_exp.lab card {card['name']}"),
         "",
-        "| problems | pass rate | standard error | problems | tokens a response |",
-        "|---|---|---|---|---|",
-    ]
-    for split, row in card["measured"].items():
-        lines.append(f"| {split} | {row['pass_rate']:.3f} | {row['standard_error']:.3f} | {row['problems']} | {row['response_tokens']} |")
-    fifths = ", ".join(f"{share:.3f}" for share in card["measured"][POOL]["share_in_each_fifth"])
-    lines += [
-        "",
-        f"Share of {POOL} problems in each fifth of the pass-rate range, from [0, 0.2) to [0.8, 1]: {fifths}.",
+        fifths_line(card, POOL),
         "",
         "What is kept of the base:",
         "",

@@ -5,6 +5,7 @@ Pass rates are measured at temperature 1, with responses graded by the verifiers
 
 import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -62,36 +63,66 @@ def measure(model: LoadedModel) -> dict[str, Any]:
             kinds: tuple[prompts.PromptKind, ...] = ("plain", "privileged", "concise") if split == "train" else ("plain",)
             for kind in kinds:
                 passes, tokens = pass_counts(model, grader, problems, kind)
-                rates = passes / SAMPLES
                 name = split if kind == "plain" else f"{split}, {kind}"
-                figures[name] = {
-                    "pass_rate": round(float(rates.mean()), 4),
-                    "standard_error": round(float(rates.std(ddof=1) / np.sqrt(len(rates))), 4),
-                    "problems": size,
-                    "response_tokens": round(tokens, 1),
-                }
-                if name == "train":
-                    counts = np.bincount(np.minimum((5 * passes) // SAMPLES, 4), minlength=5)
-                    figures[name]["share_in_each_fifth"] = [round(float(share), 4) for share in counts / len(passes)]
+                figures[name] = pass_rate_row(passes, tokens, fifths=name == "train")
     return figures
+
+
+def pass_rate_row(passes: np.ndarray, tokens: float, *, fifths: bool) -> dict[str, Any]:
+    """Mean pass rate and standard error over problems, from `pass_counts`. fifths: also the share of problems in each fifth of the pass rate."""
+    rates = passes / SAMPLES
+    row: dict[str, Any] = {
+        "pass_rate": round(float(rates.mean()), 4),
+        "standard_error": round(float(rates.std(ddof=1) / np.sqrt(len(rates))), 4),
+        "problems": len(passes),
+        "response_tokens": round(tokens, 1),
+    }
+    if fifths:
+        counts = np.bincount(np.minimum((5 * passes) // SAMPLES, 4), minlength=5)
+        row["share_in_each_fifth"] = [round(float(share), 4) for share in counts / len(passes)]
+    return row
+
+
+def training_of(folder: Path, kind: str, names: Sequence[str], what: str) -> dict[str, Any]:
+    """Seconds and the `names` of the training's record beside `folder`; a shipped model has none there, and its card has kept them.
+
+    kind: the record's. what: the training in a word. Raises `UserError` where there is neither.
+    """
+    trained = folder.parent / "record.json"
+    if trained.exists():
+        record = read_checked(trained, kind)
+        return {"seconds": round(record["seconds"], 1)} | {name: record[name] for name in names}
+    if (folder / "card.json").exists():
+        return dict(read_json(folder / "card.json")["training"])
+    raise UserError(
+        f"`checkpoint` {folder} has no card.json, and there is no record.json of its {what} beside it; give the folder inside its run"
+    )
+
+
+def pass_rate_lines(card: dict[str, Any], command: str) -> list[str]:
+    """How the card's pass rates were measured, and their table. command: that which measured them."""
+    return [
+        f"Measured with `{command}`: pass rate at temperature 1, {card['samples']} rollouts a problem.",
+        "",
+        "| problems | pass rate | standard error | problems | tokens a response |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {split} | {row['pass_rate']:.3f} | {row['standard_error']:.3f} | {row['problems']} | {row['response_tokens']} |"
+            for split, row in card["measured"].items()
+        ),
+    ]
+
+
+def fifths_line(card: dict[str, Any], split: str) -> str:
+    """The share of a split's problems in each fifth of the pass-rate range."""
+    fifths = ", ".join(f"{share:.3f}" for share in card["measured"][split]["share_in_each_fifth"])
+    return f"Share of {split} problems in each fifth of the pass-rate range, from [0, 0.2) to [0.8, 1]: {fifths}."
 
 
 def write_card(name: str, folder: Path) -> Path:
     """Measure the checkpoint in `folder`, and write card.json and README.md into it. Returns the path of README.md."""
     model = load_model(str(folder), device="cpu", dtype="float32")
-    trained = folder.parent / "record.json"
-    # A shipped checkpoint has no training record beside it; its existing card holds the numbers of that record.
-    if trained.exists():
-        record = read_checked(trained, KIND)
-        training = {"seconds": round(record["seconds"], 1)} | {
-            name: record[name] for name in ("solution_probability", "versions", "machine")
-        }
-    elif (folder / "card.json").exists():
-        training = read_json(folder / "card.json")["training"]
-    else:
-        raise UserError(
-            f"`checkpoint` {folder} has no card.json, and there is no record.json of its pretraining beside it; give the folder inside its run"
-        )
+    training = training_of(folder, KIND, ("solution_probability", "versions", "machine"), "pretraining")
     card = {
         "name": f"lab:{name}",
         "command": f"python -m paced_exp.lab pretrain {name}",
@@ -125,14 +156,12 @@ def _markdown(card: dict[str, Any]) -> str:
         "which other work shared",
         f"- Weights: safetensors, bfloat16. What rounding to it changes, in the mean probability of writing the worked solution: {rounding}",
         "",
-        f"Measured with `python -m paced_exp.lab card {card['name'].removeprefix('lab:')}`: pass rate at temperature 1, {card['samples']} rollouts a problem.",
+        *pass_rate_lines(card, f"python -m paced_exp.lab card {card['name'].removeprefix('lab:')}"),
         "",
-        "| problems | pass rate | standard error | problems | tokens a response |",
-        "|---|---|---|---|---|",
+        fifths_line(card, "train"),
+        "",
+        "Recipe:",
+        "",
     ]
-    for split, row in card["measured"].items():
-        lines.append(f"| {split} | {row['pass_rate']:.3f} | {row['standard_error']:.3f} | {row['problems']} | {row['response_tokens']} |")
-    fifths = ", ".join(f"{share:.3f}" for share in card["measured"]["train"]["share_in_each_fifth"])
-    lines += ["", f"Share of train problems in each fifth of the pass-rate range, from [0, 0.2) to [0.8, 1]: {fifths}.", "", "Recipe:", ""]
     lines += ["```json", json.dumps(recipe, indent=1), "```", ""]
     return "\n".join(lines)

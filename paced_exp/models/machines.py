@@ -44,7 +44,7 @@ def machine_named(name: str) -> Machine:
 
 
 @dataclass(frozen=True)
-class Sampling:
+class SamplingLoad:
     """Responses to sample: `rollouts` of at most `longest` tokens behind prompts of `prompt` tokens on average, by a model of `parameters`.
 
     parameters: those a token is multiplied with. weights: bytes of the model. cache: bytes of keys and values of one token. devices: that hold

@@ -21,6 +21,7 @@ from paced_exp.reproduce.scales import Scale
 from paced_exp.reproduce.shared import Shared
 from paced_exp.rollouts.config import RolloutConfig
 from paced_exp.training.config import DistillConfig
+from paced_exp.training.plan import ACTIVATIONS, LOGITS, STATES
 from paced_exp.training.references_config import ReferencesConfig
 from paced_exp.training.segments import make_segments
 from paced_exp.training.stages import parse_stages
@@ -150,12 +151,12 @@ def memory_bytes(cell: Cell) -> float:
     student, teacher = shape_of(config.student), shape_of(_teacher(config))
     width = 4 if config.dtype in ("auto", "float32") else 2
     tokens = config.micro_batch * config.max_new_tokens
-    logits = 3 * 4 * tokens * student.vocabulary  # the student's, their gradient, and the softmax
-    activations = 34 * tokens * student.hidden * student.layers * width / 2  # Korthikanti et al. 2022, without the attention matrix
+    logits = LOGITS * tokens * student.vocabulary
+    activations = ACTIVATIONS * tokens * student.hidden * student.layers * width / 2
     held = (
         0 if config.teacher != "self" and config.teacher_statistics != "live" and "rollouts" not in _sources(config) else teacher.parameters
     )
-    return 16.0 * student.parameters + width * held + logits + activations + 8 * config.max_new_tokens * student.cache_bytes
+    return float(STATES * student.parameters) + width * held + logits + activations + 8 * config.max_new_tokens * student.cache_bytes
 
 
 def _sources(config: DistillConfig) -> set[str]:

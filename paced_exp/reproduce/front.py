@@ -10,7 +10,7 @@ from paced_exp.reproduce.cells import planned_seeds
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.measures import combined, common_seeds, row_named
 from paced_exp.reproduce.printed_table import fixed
-from paced_exp.reproduce.probes import Probe, probes_of
+from paced_exp.reproduce.probes import probes_of
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import DESK_V1, Scale
 from paced_exp.reproduce.significance import Estimate
@@ -80,7 +80,7 @@ def findings(results: Results, scale: Scale) -> list[str]:
         lambda of, at: _sentence(PACED, effect(of, at, PACED)),
         _compute,
         lambda of, at: _sentence(AKL, effect(of, at, AKL)),
-        _never_solved,
+        _both_ends,
         _theory,
         lambda of, at: _sentence(ESTIMATE, effect(of, at, ESTIMATE)),
     )
@@ -137,12 +137,14 @@ def _compute(results: Results, scale: Scale) -> str:
     return f"Charged for the rollouts that count the passes, at the same total compute, {words.format(_points(found.estimate))}."
 
 
-def _never_solved(results: Results, scale: Scale) -> str:
+def _both_ends(results: Results, scale: Scale) -> str:
     """SNR² of problems that are never solved, and of those that always are, beside the middle's, as the newest finished probe of the claim has it."""
     probes = {probe.key: probe for probe in probes_of(scale)}
     ranges = probes.get(RANGE_PROBES["C1.low"][0])
     record: dict[str, Any] | None = None if ranges is None else ranges.record(results.folder)
-    when = "Measured before training"
+    when, pending = "Measured before training", ""
+    if ranges is not None and record is None:
+        pending = "; the test planned for this (C1) has not run"
     if record is None:
         record = probe_records(results.folder, DESK_V1).get(1, (None, None))[0]
         when = "In an earlier probe, before training"
@@ -151,14 +153,7 @@ def _never_solved(results: Results, scale: Scale) -> str:
     never, always = (record["verdict"][end] for end in ("low", "high"))
     theory = "In theory the signal-to-noise ratio (SNR) of the gradient vanishes at both ends of the pass rate"
     low, high = (f"**{fixed(100 * end['snr_squared'] / end['middle'], 0)} %**" for end in (never, always))
-    return (
-        f"{theory}. {when}, SNR² is {low} of the middle's where no rollout is correct, and {high} where all are{_pending(ranges, results)}."
-    )
-
-
-def _pending(ranges: Probe | None, results: Results) -> str:
-    """That the test of claim C1 is still to come, where it is."""
-    return "" if ranges is None or ranges.record(results.folder) is not None else "; the test planned for this (C1) has not run"
+    return f"{theory}. {when}, SNR² is {low} of the middle's where no rollout is correct, and {high} where all are{pending}."
 
 
 def _theory(results: Results, scale: Scale) -> str:

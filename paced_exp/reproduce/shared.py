@@ -85,18 +85,19 @@ def shared_by(cell: Cell, work: Path) -> dict[str, Shared]:
             K=config.K,
             limit=config.limit,
             columns=config.columns,
-            temperature=config.temperature,
-            max_new_tokens=config.max_new_tokens,
-            engine=config.engine,
-            engine_options=config.engine_options,
-            device=config.device,
-            dtype="float32",  # the student trains in float32, and its pass rates are of these very weights
             seed=config.seed,
+            **_sampled_as(config),
         )
         found["pass_rates"] = _placed("pass_rates", rollout, cell, work, f"pass-rates-k{config.K}-s{config.seed}", pools)
     if config.reference == "teacher" and any(stage.source == "references" for stage in parse_stages(config.stages)):
         found["references"] = _placed("references", references_for(config), cell, work, f"references-s{config.seed}", pools)
     return found
+
+
+def _sampled_as(config: DistillConfig) -> dict[str, Any]:
+    """The options of rollouts of the student of `config` as it samples. It trains in float32, and its pass rates are of these very weights."""
+    names = ("temperature", "max_new_tokens", "engine", "engine_options", "device")
+    return {name: getattr(config, name) for name in names} | {"dtype": "float32"}
 
 
 def with_shared(cell: Cell, work: Path, out: Path) -> DistillConfig | TeacherConfig | EvaluateConfig:
@@ -134,15 +135,10 @@ def _pools(cell: Cell, work: Path) -> Shared:
         problems=plan.source,
         K=plan.K,
         limit=plan.drawn,
-        temperature=config.temperature,
-        max_new_tokens=config.max_new_tokens,
-        engine=config.engine,
-        engine_options=config.engine_options,
-        device=config.device,
-        dtype="float32",
         seed=plan.seed,
         size=plan.size,
         share=plan.share,
+        **_sampled_as(config),
     )
     return _placed("pools", made, cell, work, "pools")
 

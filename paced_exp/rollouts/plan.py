@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from paced_exp.core.errors import UserError
 from paced_exp.data.problem import Problem
 from paced_exp.data.sources import load_problems
-from paced_exp.models.machines import Machine, Needs, Sampling, machine_named
+from paced_exp.models.machines import Machine, Needs, SamplingLoad, machine_named
 from paced_exp.models.shapes import Shape, shape_of
 from paced_exp.rollouts.config import RolloutConfig
 from paced_exp.rollouts.options import EngineOptions
+from paced_exp.rollouts.shards import Shard
 
 CHARACTERS = 4  # of a prompt to a token, about
 _VLLM_ROWS = 256  # its own default of max_num_seqs
@@ -18,7 +19,7 @@ def plan(config: RolloutConfig, machine: str) -> str:
     """What the rollouts of `config` need of a machine, as lines. Raises `UserError` where they do not fit."""
     place, shape = machine_named(machine), shape_of(config.student)
     problems = load_problems(config.problems, limit=config.limit, seed=config.seed, columns=config.columns)
-    share = 1 if config.shard is None else int(config.shard.split("/")[1])
+    share = 1 if config.shard is None else Shard.parse(config.shard).total
     prompt = prompt_tokens(problems)
     sampling = sampling_of(shape, len(problems) * config.K / share, prompt, config.max_new_tokens, config, width_of(config.dtype))
     check_devices(sampling, place)
@@ -41,14 +42,14 @@ def prompt_tokens(problems: Sequence[Problem]) -> float:
     return max(1.0, sum(len(problem.prompt) for problem in problems) / len(problems) / CHARACTERS)
 
 
-def sampling_of(shape: Shape, rollouts: float, prompt: float, longest: int, engine: EngineOptions, width: int) -> Sampling:
+def sampling_of(shape: Shape, rollouts: float, prompt: float, longest: int, engine: EngineOptions, width: int) -> SamplingLoad:
     """The sampling by the engine of these options. width: bytes of a weight."""
     options = engine.engine_options or {}
     devices = options.get("tensor_parallel_size", 1) * options.get("pipeline_parallel_size", 1)
     rows = options.get("max_num_seqs", _VLLM_ROWS) if engine.engine == "vllm" else None
     if (tokens := getattr(engine, "max_batch_tokens", None)) is not None:
         rows = max(1, int(tokens / (prompt + longest)))
-    return Sampling(
+    return SamplingLoad(
         rollouts=rollouts,
         prompt=prompt,
         longest=longest,
@@ -61,7 +62,7 @@ def sampling_of(shape: Shape, rollouts: float, prompt: float, longest: int, engi
     )
 
 
-def memory_of(sampling: Sampling, machine: Machine) -> list[tuple[str, float]]:
+def memory_of(sampling: SamplingLoad, machine: Machine) -> list[tuple[str, float]]:
     """On each device: the weights, and the keys and values of as many responses as are sampled at once, at least of one."""
     rows = max(1, sampling.live(machine))
     cache = rows * (sampling.prompt + sampling.longest) * sampling.cache
@@ -71,7 +72,7 @@ def memory_of(sampling: Sampling, machine: Machine) -> list[tuple[str, float]]:
     ]
 
 
-def check_devices(sampling: Sampling, machine: Machine) -> None:
+def check_devices(sampling: SamplingLoad, machine: Machine) -> None:
     """Raise `UserError` if the engine's options ask for more devices than there are."""
     if sampling.devices * sampling.copies > machine.devices:
         raise UserError(

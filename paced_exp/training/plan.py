@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from paced_exp.data.sources import load_problems
 from paced_exp.losses.chunked import CHUNK_ELEMENTS
-from paced_exp.models.machines import PRODUCTS, Machine, Needs, Sampling, machine_named
+from paced_exp.models.machines import PRODUCTS, Machine, Needs, SamplingLoad, machine_named
 from paced_exp.models.shapes import Shape, shape_of
 from paced_exp.rollouts.plan import CHARACTERS, check_devices, memory_of, prompt_tokens, sampling_of, width_of
 from paced_exp.training.config import STEPS, DistillConfig
@@ -14,8 +14,8 @@ from paced_exp.training.stages import parse_stages
 
 # Of AdamW in float32 a parameter: itself, its gradient, two moments. Of a layer a token: activations of width h, in 16 bits (Korthikanti et
 # al. 2022, without the attention's matrix); with recomputation, its input alone.
-_STATES, _ACTIVATIONS, _INPUT = 16, 34, 2
-_LOGITS = 3 * 4  # bytes of a logit in float32: the student's, its gradient, the teacher's
+STATES, ACTIVATIONS, _INPUT = 16, 34, 2
+LOGITS = 3 * 4  # bytes of a logit in float32: the student's, its gradient, the teacher's
 
 
 def plan(config: DistillConfig, machine: str) -> str:
@@ -47,7 +47,7 @@ def plan(config: DistillConfig, machine: str) -> str:
     return f"{needs.text()}\nwithout the evaluation"
 
 
-def _sampled(config: DistillConfig, steps: int, count: int, student: Sampling, teacher: Sampling) -> list[tuple[str, Sampling]]:
+def _sampled(config: DistillConfig, steps: int, count: int, student: SamplingLoad, teacher: SamplingLoad) -> list[tuple[str, SamplingLoad]]:
     """What is sampled, with words: pass rates, references, and the student's rollouts of stages on them."""
     stages = parse_stages(config.stages)
     found = []
@@ -66,7 +66,7 @@ def _sampled(config: DistillConfig, steps: int, count: int, student: Sampling, t
 
 
 def _updating(config: DistillConfig, steps: int, prompt: float, student: Shape, teacher: Shape, machine: Machine) -> float:
-    """Hours of forward and backward passes, and the teacher's forward passes: once where its statistics are kept, at every visit otherwise."""
+    """Hours of forward and backward passes, and of the teacher's forward passes at every visit: fewer where its statistics are kept."""
     tokens = steps * config.batch * (prompt + config.max_new_tokens)
     return tokens * (6 * student.matmul_parameters + 2 * teacher.matmul_parameters) / (PRODUCTS * machine.products * machine.devices) / 3600
 
@@ -77,15 +77,15 @@ def _memory(config: DistillConfig, prompt: float, student: Shape, teacher: Shape
     wide = 2 if config.dtype == "float64" else 1  # the student trains in float32 otherwise
     width = 2 if config.precision == "bf16" else 4 * wide
     tokens = config.micro_batch * (prompt + config.max_new_tokens)
-    layer = _ACTIVATIONS * tokens * student.hidden * width / 2
+    layer = ACTIVATIONS * tokens * student.hidden * width / 2
     recomputed = bool(given.get("gradient_checkpointing"))
     activations = student.layers * _INPUT * tokens * student.hidden * width / 2 + layer if recomputed else student.layers * layer
     held = min(tokens, config.loss_chunk or (CHUNK_ELEMENTS // student.vocabulary if config.loss == "fused" else tokens))
     on_rollouts = any(stage.source == "rollouts" for stage in parse_stages(config.stages))
     resident = config.teacher_statistics == "live" or on_rollouts
     parts = [
-        ("student, gradient and AdamW" + (f", over {shared} devices" if shared > 1 else ""), _STATES * wide * student.parameters / shared),
+        ("student, gradient and AdamW" + (f", over {shared} devices" if shared > 1 else ""), STATES * wide * student.parameters / shared),
         (f"activations of a micro-batch of {config.micro_batch}" + (", recomputed" if recomputed else ""), activations),
-        (f"logits of {held:,.0f} tokens", _LOGITS * held * student.vocabulary),
+        (f"logits of {held:,.0f} tokens", LOGITS * held * student.vocabulary),
     ]
     return [*parts, ("teacher", float(width_of(config.dtype) * teacher.parameters))] if resident else parts

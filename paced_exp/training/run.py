@@ -106,6 +106,7 @@ def trained_before(run: RunFolder, processes: Processes) -> dict[str, Any] | Non
 
 
 def process_options(device: str) -> dict[str, Any]:
+    """Arguments of accelerate's `PartialState` for a run on `device`."""
     # The other processes wait while the first one rolls out, which can take hours.
     options: dict[str, Any] = {"timeout": timedelta(days=2)} if int(os.environ.get("WORLD_SIZE", "1")) > 1 else {}
     on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())

@@ -10,7 +10,8 @@ A row counts the data sets in which the interval held the truth, for the exponen
 the coverage of the one-sided upper bounds. Data sets without a fit count as misses.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -84,30 +85,44 @@ def simulate(world: World, rng: Generator) -> MixtureFit:
 
 def covered(world: World, name: str, required: float | None, replicates: int, rng: Generator) -> Covered:
     """The row of one setting."""
-    fits: list[MixtureFit] = []
+    fits = fits_of(lambda: simulate(world, rng), replicates)
+    row = row_of(STUDY, name, required, replicates, (world.a, world.b), fits)
+    row.extra["median width of b"] = median_of(fits, lambda fit: fit.b_high - fit.b_low)
+    return row
+
+
+def fits_of(simulated: Callable[[], MixtureFit], replicates: int) -> list[MixtureFit]:
+    """The fits of so many data sets; one that shows no signal has none."""
+    fits = []
     for _ in range(replicates):
-        try:
-            fits.append(simulate(world, rng))
-        except ValueError:  # no signal to fit
-            continue
-    held = [sum(fit.a_low <= world.a <= fit.a_high for fit in fits), sum(fit.b_low <= world.b <= fit.b_high for fit in fits)]
+        with suppress(ValueError):  # no signal to fit
+            fits.append(simulated())
+    return fits
 
-    def median(value: Callable[[MixtureFit], float]) -> float:
-        return float(np.median([value(fit) for fit in fits])) if fits else float("nan")
 
+def median_of(fits: Sequence[MixtureFit], value: Callable[[MixtureFit], float]) -> float:
+    """NaN without a fit."""
+    return float(np.median([value(fit) for fit in fits])) if fits else float("nan")
+
+
+def row_of(
+    study: str, name: str, required: float | None, replicates: int, true: tuple[float, float], fits: Sequence[MixtureFit]
+) -> Covered:
+    """How often the fits' intervals hold the true exponents (a, b); the worse of both decides. A data set without a fit holds neither."""
+    a, b = true
+    held = [sum(fit.a_low <= a <= fit.a_high for fit in fits), sum(fit.b_low <= b <= fit.b_high for fit in fits)]
     extra = {
         "coverage of a": held[0] / replicates,
         "coverage of b": held[1] / replicates,
-        "coverage of a's upper bound": sum(world.a <= fit.a_upper for fit in fits) / replicates,
-        "coverage of b's upper bound": sum(world.b <= fit.b_upper for fit in fits) / replicates,
-        "median a": median(lambda fit: fit.a),
-        "median b": median(lambda fit: fit.b),
-        "median width of a": median(lambda fit: fit.a_high - fit.a_low),
-        "median width of b": median(lambda fit: fit.b_high - fit.b_low),
-        "median chi-squared / df": median(lambda fit: fit.chi_squared / fit.degrees_of_freedom),
+        "coverage of a's upper bound": sum(a <= fit.a_upper for fit in fits) / replicates,
+        "coverage of b's upper bound": sum(b <= fit.b_upper for fit in fits) / replicates,
+        "median a": median_of(fits, lambda fit: fit.a),
+        "median b": median_of(fits, lambda fit: fit.b),
+        "median width of a": median_of(fits, lambda fit: fit.a_high - fit.a_low),
+        "median chi-squared / df": median_of(fits, lambda fit: fit.chi_squared / fit.degrees_of_freedom),
         "without a fit": float(replicates - len(fits)),
     }
-    return Covered(STUDY, name, CONFIDENCE, min(held), replicates, required, extra)
+    return Covered(study, name, CONFIDENCE, min(held), replicates, required, extra)
 
 
 def _setting(world: World, words: str = "", required: float | None = REQUIRED) -> Setting:

@@ -9,7 +9,6 @@ A row of the exponents counts the data sets in which the interval held the truth
 count as misses. A row of the verdict counts those in which the interval of SNR^2([0, 0.01)) - SNR^2(middle)/2 did.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -18,7 +17,7 @@ from numpy.random import Generator
 from scipy.special import expit, log_expit, xlogy
 
 from paced_theory._checks import FloatArray
-from paced_theory.coverage.exponents import CONFIDENCE, DIMENSION, LAW, PEAK
+from paced_theory.coverage.exponents import CONFIDENCE, DIMENSION, LAW, PEAK, fits_of, row_of
 from paced_theory.coverage.snr import log_normal
 from paced_theory.coverage.study import Covered, Setting
 from paced_theory.mixture import MixtureFit, fit_through_posterior
@@ -127,29 +126,7 @@ def fitted(world: World, rng: Generator) -> MixtureFit:
 
 def exponents(world: World, name: str, required: float | None, replicates: int, rng: Generator) -> Covered:
     """The row of one setting of the exponents."""
-    fits: list[MixtureFit] = []
-    for _ in range(replicates):
-        try:
-            fits.append(fitted(world, rng))
-        except ValueError:  # no signal to fit
-            continue
-    held = [sum(fit.a_low <= world.a <= fit.a_high for fit in fits), sum(fit.b_low <= world.b <= fit.b_high for fit in fits)]
-
-    def median(value: Callable[[MixtureFit], float]) -> float:
-        return float(np.median([value(fit) for fit in fits])) if fits else float("nan")
-
-    extra = {
-        "coverage of a": held[0] / replicates,
-        "coverage of b": held[1] / replicates,
-        "coverage of a's upper bound": sum(world.a <= fit.a_upper for fit in fits) / replicates,
-        "coverage of b's upper bound": sum(world.b <= fit.b_upper for fit in fits) / replicates,
-        "median a": median(lambda fit: fit.a),
-        "median b": median(lambda fit: fit.b),
-        "median width of a": median(lambda fit: fit.a_high - fit.a_low),
-        "median chi-squared / df": median(lambda fit: fit.chi_squared / fit.degrees_of_freedom),
-        "without a fit": float(replicates - len(fits)),
-    }
-    return Covered(STUDY, name, CONFIDENCE, min(held), replicates, required, extra)
+    return row_of(STUDY, name, required, replicates, (world.a, world.b), fits_of(lambda: fitted(world, rng), replicates))
 
 
 def true_snr_squared(world: World) -> FloatArray:

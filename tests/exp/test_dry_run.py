@@ -11,7 +11,7 @@ from bench.memory import peak_bytes
 from paced_exp import distill, rollout
 from paced_exp.core.errors import UserError
 from paced_exp.models.loading import load_model
-from paced_exp.models.machines import Machine, Sampling, machine_named
+from paced_exp.models.machines import Machine, SamplingLoad, machine_named
 from paced_exp.models.shapes import shape_of
 from paced_exp.rollouts.config import RolloutConfig
 from paced_exp.rollouts.plan import plan as rollout_plan
@@ -39,15 +39,15 @@ def test_machines_by_name() -> None:
 def test_hours_and_rows_by_hand() -> None:
     """A machine of 10 bytes, 5 products and 2 bytes a second, of which 9, 2 and 1.2 are reached; a model of 5 bytes and 5 parameters."""
     machine = Machine("toy", 1, 10, 5, 2)
-    one = Sampling(rollouts=8, prompt=1, longest=3, parameters=5, weights=5, cache=0.5)
+    one = SamplingLoad(rollouts=8, prompt=1, longest=3, parameters=5, weights=5, cache=0.5)
     assert one.live(machine) == 2  # (9 - 5) / (0.5 x 4)
     step = max(2 * 5 * 2 / 2, (5 + 2 * 2.5 * 0.5) / 1.2)  # 10 s of products, 6.25 s of reading
     assert one.hours(machine) * 3600 == pytest.approx(8 * 3 / 2 * step + 2 * 5 * 1 * 8 / 2)
-    reading = Sampling(rollouts=8, prompt=1, longest=3, parameters=1, weights=5, cache=0.5)
+    reading = SamplingLoad(rollouts=8, prompt=1, longest=3, parameters=1, weights=5, cache=0.5)
     assert reading.hours(machine) * 3600 == pytest.approx(8 * 3 / 2 * 6.25 + 2 * 1 * 8 / 2)
-    twice = Sampling(rollouts=8, prompt=1, longest=3, parameters=5, weights=5, cache=0.5, copies=2)
+    twice = SamplingLoad(rollouts=8, prompt=1, longest=3, parameters=5, weights=5, cache=0.5, copies=2)
     assert twice.hours(machine) == pytest.approx(one.hours(machine) / 2)
-    assert Sampling(rollouts=8, prompt=1, longest=3, parameters=5, weights=9, cache=0.5).live(machine) == 0
+    assert SamplingLoad(rollouts=8, prompt=1, longest=3, parameters=5, weights=9, cache=0.5).live(machine) == 0
 
 
 def test_keys_and_values_are_what_a_real_model_keeps() -> None:
