@@ -1,8 +1,10 @@
 """Fixtures of the pipeline's tests: tiny models, sums to solve, a grader that random models can pass, a whole run of the probe."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from paced_exp import snr_probe
 from paced_exp.grading import grader as grading
@@ -42,3 +44,12 @@ def whole(models: Path, problems: Path, tmp_path_factory: pytest.TempPathFactory
         patch.setattr(grading, "Grader", HashGrader)
         snr_probe.main(probe_setup.arguments(models, problems, out))
     return out
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """The same number of threads here and in a module's children, whose numbers are compared bit for bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

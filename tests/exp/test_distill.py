@@ -25,18 +25,9 @@ from tests.support import children
 from tests.support.distill_setup import PROBLEMS, arguments, rows, save_models, write_problems
 from tests.support.graders import HashGrader
 
-pytestmark = pytest.mark.usefixtures("hash_grader")
+pytestmark = pytest.mark.usefixtures("one_thread", "hash_grader")
 
 TWO_STAGES = {"stages": "forward_kl:0.5,reverse_kl:0.5", "steps": 8, "rollout-every": 3, "teacher-statistics": "exact"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Any:
-    """The same number of threads here and in the children, whose weights are compared bit for bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:

@@ -29,7 +29,7 @@ from tests.support import children
 from tests.support.distill_setup import PROBLEMS, arguments
 from tests.support.graders import HashGrader
 
-pytestmark = pytest.mark.usefixtures("hash_grader")
+pytestmark = pytest.mark.usefixtures("one_thread", "hash_grader")
 
 # In float64, so that no draw depends on the batch it is made in.
 OPTIONS: dict[str, Any] = {
@@ -43,15 +43,6 @@ OPTIONS: dict[str, Any] = {
 }
 EARLY = {**OPTIONS, "adaptive": "largest"}
 FIRST, SECOND = "pass_rate_rollouts-000000", "pass_rate_rollouts-000004"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Any:
-    """The same number of threads here and in the children, whose weights are compared bit for bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

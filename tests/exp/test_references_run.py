@@ -19,16 +19,7 @@ from tests.support import children
 from tests.support.distill_setup import PROBLEMS, arguments, rows, write_problems
 from tests.support.graders import HashGrader
 
-pytestmark = pytest.mark.usefixtures("hash_grader")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Any:
-    """The same number of threads here and in the children, whose numbers are compared bit for bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread", "hash_grader")
 
 
 def command_line(models: Path, source: Path, out: Path, **changes: Any) -> list[str]:
