@@ -57,7 +57,8 @@ class Finding:
     80 %, alone and at Holm's first step. size: against the paper's effect, where it gives one. p_equivalent, holm_equivalent: of "the
     difference is not within a point", where that is asked. end: the bin of C1. estimate: with standard error and degrees of freedom. records,
     command: what it was computed from, and what makes that. primary: whether the claim rests on it. planned, planned_holm: the effects that the
-    plan said would be seen, before the runs.
+    plan said would be seen, before the runs. margin: what value, low and high include. against: of several contrasts, what the one that
+    decides is compared with.
     """
 
     hypothesis: str
@@ -83,6 +84,8 @@ class Finding:
     primary: bool = True
     planned: float | None = None
     planned_holm: float | None = None
+    margin: float = 0.0
+    against: str = ""
 
     @property
     def verdict(self) -> Verdict:

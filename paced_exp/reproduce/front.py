@@ -17,6 +17,7 @@ from paced_exp.reproduce.significance import Estimate
 from paced_theory.claims import counts_by_source
 
 BULLETS = 5
+_AKL = "Adaptive KL (AKL) is a loss: it mixes forward and reverse KL token by token, and needs no pass rates. Without weights, it"
 _USE_NOTHING = "The runs that would tell are not done yet."
 
 
@@ -38,18 +39,18 @@ PACED = Asked(
     "one-pass",
     "paced",
     "uniform",
-    "With as many updates and no problem repeated, PACED's weights gain {} of accuracy over no weighting.",
-    "With as many updates and no problem repeated, PACED's weights cost {} of accuracy against no weighting.",
-    "With as many updates and no problem repeated, PACED's weights cannot be told from no weighting: {}.",
-    "with pass counts at hand, at as many updates,",
+    "At equal updates, no problem repeated, PACED's weights gain {} of accuracy over no weighting.",
+    "At equal updates, no problem repeated, PACED's weights lose {} of accuracy to no weighting.",
+    "At equal updates, no problem repeated, PACED's weights cannot be told from no weighting: {}.",
+    "if you already have pass counts, at equal updates,",
 )
 AKL = Asked(
     "one-pass",
     "akl",
     "paced",
-    "Adaptive KL (AKL), which mixes forward and reverse KL token by token and needs no pass rates, gains {} over PACED with as many updates.",
-    "Adaptive KL (AKL), which mixes forward and reverse KL token by token and needs no pass rates, loses {} to PACED with as many updates.",
-    "Adaptive KL (AKL), which mixes forward and reverse KL token by token and needs no pass rates, cannot be told from PACED with as many updates: {}.",
+    f"{_AKL} gains {{}} over PACED at equal updates.",
+    f"{_AKL} loses {{}} to PACED at equal updates.",
+    f"{_AKL} cannot be told from PACED at equal updates: {{}}.",
 )
 ESTIMATE = Asked(
     "one-pass",
@@ -61,7 +62,7 @@ ESTIMATE = Asked(
 )
 FILTER = Asked("one-pass-short", "hard-filter-short", "paced-short", "", "", "")
 FURTHER = (
-    Asked("multi-pass", "paced-2", "uniform-2", "", "", "", "with an eighth of the problems and many passes over them"),
+    Asked("multi-pass", "paced-2", "uniform-2", "", "", "", "with an eighth of the problems, each visited many times,"),
     Asked("self-one-pass", "paced", "uniform", "", "", "", "in self-distillation"),
 )
 
@@ -92,21 +93,21 @@ def use(results: Results, scale: Scale) -> str:
     """Should one use the weights? By the signs of the intervals, without numbers."""
     answers = [(asked.where, found) for asked in (PACED, *FURTHER) if (found := effect(results, scale, asked)) is not None]
     if (compute := at_equal_compute(results, scale, "paced")) is not None:
-        answers.insert(1, ("with their counting included, at the same compute,", compute.estimate))
+        answers.insert(1, ("if you must make rollouts to count, at equal total compute,", compute.estimate))
     if not answers:
         return _USE_NOTHING
     said = [f"{_capital(words)} {found}" for words, found in _grouped(answers)]
     if (best := best_of(results, scale)) is not None and best != "PACED":
-        said.insert(0, f"Try {best} first: of all that we ran at as many updates it is the best")
+        said.insert(0, f"Try {best} first: of all that we ran at equal updates it is the best")
     if (filtered := effect(results, scale, FILTER)) is not None and filtered.low > 0:
-        said.append("At half as many updates the hard filter, which keeps problems with a pass rate from 0.2 to 0.8, beats PACED")
+        said.append("At half the updates the hard filter, which keeps only problems with 0.2 ≤ p ≤ 0.8, beats PACED")
     if (estimate := effect(results, scale, ESTIMATE)) is not None and estimate.low > 0:
-        said.append("As the pass rate take k/K as it is (the plug-in estimate)")
+        said.append("Take p = k/K as it is (the plug-in estimate)")
     return ". ".join(said) + "."
 
 
 def _grouped(answers: Sequence[tuple[str, Estimate]]) -> list[tuple[str, str]]:
-    words = {1: "the weights pay", -1: "the weights cost", 0: "no difference can be told"}
+    words = {1: "the weights gain accuracy", -1: "the weights lose accuracy", 0: "the weights make no measurable difference"}
     return [(where, words[_sign(found)]) for where, found in answers]
 
 
@@ -133,8 +134,8 @@ def _compute(results: Results, scale: Scale) -> str:
     found = at_equal_compute(results, scale, "paced")
     if found is None:
         return ""
-    words = {1: "they gain {}", -1: "they cost {}", 0: "no difference can be told: {}"}[_sign(found.estimate)]
-    return f"Charged for the rollouts that count the passes, at the same total compute, {words.format(_points(found.estimate))}."
+    words = {1: "they gain {}", -1: "they lose {}", 0: "they make no measurable difference: {}"}[_sign(found.estimate)]
+    return f"At equal total compute, with the rollouts that count the passes, {words.format(_points(found.estimate))}."
 
 
 def _both_ends(results: Results, scale: Scale) -> str:
@@ -142,18 +143,18 @@ def _both_ends(results: Results, scale: Scale) -> str:
     probes = {probe.key: probe for probe in probes_of(scale)}
     ranges = probes.get(RANGE_PROBES["C1.low"][0])
     record: dict[str, Any] | None = None if ranges is None else ranges.record(results.folder)
-    when, pending = "Measured before training", ""
+    when, pending = "Before training", ""
     if ranges is not None and record is None:
-        pending = "; the test planned for this (C1) has not run"
+        pending = "; the test planned for this (claim C1 below) has not run"
     if record is None:
         record = probe_records(results.folder, DESK_V1).get(1, (None, None))[0]
         when = "In an earlier probe, before training"
     if record is None or any(record["verdict"][end]["difference"] is None for end in ("low", "high")):
         return ""
     never, always = (record["verdict"][end] for end in ("low", "high"))
-    theory = "In theory the signal-to-noise ratio (SNR) of the gradient vanishes at both ends of the pass rate"
+    theory = "In theory the gradient's signal-to-noise ratio (SNR) vanishes at both ends of the pass rate p"
     low, high = (f"**{fixed(100 * end['snr_squared'] / end['middle'], 0)} %**" for end in (never, always))
-    return f"{theory}. {when}, SNR² is {low} of the middle's where no rollout is correct, and {high} where all are{pending}."
+    return f"{theory}. {when}, SNR² at p = 0 is {low} of that for p from 0.3 to 0.7, and at p = 1 {high}{pending}."
 
 
 def _theory(results: Results, scale: Scale) -> str:

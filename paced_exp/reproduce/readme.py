@@ -7,7 +7,7 @@ Everything between `<!-- claims:begin -->` and `<!-- claims:end -->` of the READ
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from paced_exp.core import config as configs
@@ -57,7 +57,7 @@ def block(results: Results) -> str:
     desk = scale_named(DESK.name, results.folder)  # with its measured kernels
     seeds = planned_seeds(desk, main_table(2, "distillation"))
     parts = [
-        f"**What we found.** {MODELS} Distillation on the teacher's responses, {seeds} seeds. {UNITS}",
+        f"**What we found.** {MODELS} Distillation on responses of a teacher that reads the worked solution, {seeds} seeds. {UNITS}",
         _items(findings(results, desk)),
         f"**Should I use it?** {use(results, desk)} Numbers: [docs/weights.md](docs/weights.md#should-i-use-it).",
         _table(outcomes(results, desk), _others(results)),
@@ -83,7 +83,7 @@ def _others(results: Results) -> list[tuple[Scale, list[Outcome]]]:
 
 def _table(found: Sequence[Outcome], others: Sequence[tuple[Scale, Sequence[Outcome]]] = ()) -> str:
     """A row a claim that has a primary hypothesis, with the verdict on other models behind it. Those that were not run share the last one."""
-    verdict = f"verdict, {DESK.models}" if others else "verdict"
+    verdict = f"verdict here, {DESK.models}" if others else "verdict here"
     heads = ["claim", verdict, "measured, 95 % interval", *(scale.models for scale, _ in others)]
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     elsewhere = {row[0].text: [value.text for value in row[1:]] for row in verdicts_by_model(others)}
@@ -97,7 +97,7 @@ def _table(found: Sequence[Outcome], others: Sequence[tuple[Scale, Sequence[Outc
         if not _is_measured(outcome) and outcome.claim.id not in measured_elsewhere:
             waiting.append(title)
             continue
-        measured = "; ".join(brief_text(finding) + _of(outcome.claim, finding) for finding in outcome.primary)
+        measured = "; ".join(_measured(outcome.claim, finding) for finding in outcome.primary)
         lines.append(f"| {' | '.join([title, outcome.verdict, measured, *elsewhere[name]])} |")
     if waiting:
         lines.append(f"| {' | '.join(['; '.join(waiting), 'not decided', 'not run yet', *['–'] * len(others)])} |")
@@ -109,12 +109,15 @@ def _is_measured(outcome: Outcome) -> bool:
     return any(finding.value is not None for finding in outcome.primary)
 
 
-def _of(claim: Claim, finding: Finding) -> str:
-    """What the points are of, where it is not accuracy, and a margin that they include."""
+def _measured(claim: Claim, finding: Finding) -> str:
+    """The difference without its margin, what it is of where that is not accuracy, what it is to where there are several, and the margin."""
+    if finding.value is None or finding.low is None or finding.high is None:
+        return brief_text(finding)
+    plain = replace(finding, **{end: getattr(finding, end) - finding.margin for end in ("value", "low", "high")})
     contrasts = [contrast for one in claim.hypotheses if one.name == finding.hypothesis for contrast in one.contrasts]
     kept = " of retention" if finding.unit == "points" and any(contrast.measure == "retention" for contrast in contrasts) else ""
-    margin = max((contrast.margin for contrast in contrasts), default=0)
-    return kept + (f", a margin of {margin:g} point included" if margin else "")
+    against = f" against {finding.against}" if finding.against else ""
+    return brief_text(plain) + kept + against + (f"; within {finding.margin:g} point counts" if finding.margin else "")
 
 
 def wrapped(text: str, indent: str = "") -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from paced_exp.reproduce.c1 import probe_findings, range_findings
 from paced_exp.reproduce.claims import MARGIN, Claim, Contrast, Hypothesis
 from paced_exp.reproduce.findings import LEVEL, Finding, Outcome, Size
+from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.measures import common_seeds, row_named, strata_of
 from paced_exp.reproduce.planned import planned_effects
 from paced_exp.reproduce.protocols import claims_at
@@ -97,7 +98,8 @@ def finding_of(hypothesis: Hypothesis, results: Results, scale: Scale) -> Findin
     claimed = max(estimate.p_greater for estimate in estimates)
     opposite = min(1.0, min(estimate.p_less for estimate in estimates) * len(estimates))
     # Of several contrasts the one that is least greater than zero decides: the weakest link of the claim, the strongest evidence against.
-    shown = max(estimates, key=lambda estimate: estimate.p_greater)
+    decisive = max(measured, key=lambda found: found.estimate.p_greater)
+    shown = decisive.estimate
     problems = sum(part.shape[1] for part in measured[0].strata)
     return Finding(
         hypothesis.name,
@@ -122,7 +124,16 @@ def finding_of(hypothesis: Hypothesis, results: Results, scale: Scale) -> Findin
             )
         ),
         primary=hypothesis.primary,
+        margin=decisive.contrast.margin,
+        against=_against(decisive.contrast) if len(measured) > 1 else "",
     )
+
+
+def _against(contrast: Contrast) -> str:
+    """The label of the row that is subtracted last."""
+    _, table, name = contrast.placed[-1]
+    (label,) = (row.label for row in BY_NAME[table].rows if row.name == name)
+    return label
 
 
 def _measure(contrast: Contrast, results: Results, scale: Scale) -> _Measurement | str:

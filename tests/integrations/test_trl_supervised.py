@@ -52,9 +52,9 @@ def sft(folder: Path, weights: list[float], **changes: Any) -> PacedSFTTrainer:
     return PacedSFTTrainer(args=config, train_dataset=sft_rows(weights), **own)
 
 
-def gkd(folder: Path, weights: list[float], **changes: Any) -> PacedGKDTrainer:
+def gkd(folder: Path, weights: list[float], divergence: Any = None, **changes: Any) -> PacedGKDTrainer:
     config = options(folder, GKDConfig, **{"per_device_train_batch_size": 8, "lmbda": 0.0, "beta": 0.5, "max_length": 64, **changes})
-    return PacedGKDTrainer(args=config, train_dataset=gkd_rows(weights), **models())
+    return PacedGKDTrainer(args=config, train_dataset=gkd_rows(weights), divergence=divergence, **models())
 
 
 def dense(loss_of: Any, pairs: list[tuple[list[int], float]]) -> torch.Tensor:
@@ -88,21 +88,51 @@ def test_the_sft_gradient_is_the_dense_one(accumulation: int, tmp_path: Path) ->
     assert off(found, wanted) < 2e-6 and off(found, dense(cross_entropy, [(ids, 1.0) for ids in SEQUENCES])) > 0.01
 
 
+def adaptive_kl(student: Any, teacher: Any, ids: list[int], prompt: int) -> torch.Tensor:
+    """AKL at each token after the prompt, a token at a time, as the paper's algorithm has it."""
+    whole, values = torch.tensor([ids]), []
+    for log_s, log_t in zip(student(whole).logits[0, prompt - 1 : -1], teacher(whole).logits[0, prompt - 1 : -1], strict=True):
+        log_s, log_t = log_s.log_softmax(-1), log_t.log_softmax(-1).detach()
+        s, t = log_s.exp(), log_t.exp()
+        order = sorted(range(len(t)), key=lambda token: -float(t[token]))
+        head, held = [order[0]], float(t[order[0]])
+        for token in order[1:]:
+            held += float(t[token])
+            if held > 0.5:
+                break
+            head.append(token)
+        gap = (s - t).abs().detach()
+        share = float(gap[head].sum() / gap.sum())
+        values.append(share * (t * (log_t - log_s)).sum() + (1 - share) * (s * (log_s - log_t)).sum())
+    return torch.stack(values)
+
+
+def jsd_half(student: Any, teacher: Any, ids: list[int], prompt: int) -> torch.Tensor:
+    return token_divergences(student, teacher, ids, prompt, 0.5)
+
+
+@pytest.mark.parametrize(("divergence", "oracle"), [(None, jsd_half), ("jsd", jsd_half), ("akl", adaptive_kl)])
 @pytest.mark.parametrize("accumulation", [1, 4])
-def test_the_gkd_gradient_is_the_dense_one(accumulation: int, tmp_path: Path) -> None:
+def test_the_gkd_gradient_is_the_dense_one(accumulation: int, divergence: str | None, oracle: Any, tmp_path: Path) -> None:
     sizes = {"per_device_train_batch_size": 8 // accumulation, "gradient_accumulation_steps": accumulation}
-    trainer = gkd(tmp_path, WEIGHTS, **sizes)
+    trainer = gkd(tmp_path, WEIGHTS, divergence, **sizes)
     read = [trainer.data_collator([row]) for row in trainer.train_dataset]
     sequences = [batch["input_ids"][0].tolist() for batch in read]
     first = [int((batch["labels"][0] != -100).int().argmax()) for batch in read]  # the template's > is one more token
     assert len(set(map(len, sequences))) == 8
 
     def loss_of(student: Any, teacher: Any, ids: list[int]) -> torch.Tensor:
-        return token_divergences(student, teacher, ids, first[sequences.index(ids)], 0.5).mean()
+        mean: torch.Tensor = oracle(student, teacher, ids, first[sequences.index(ids)]).mean()
+        return mean
 
     (found,) = run(trainer)
     assert off(found, dense(loss_of, list(zip(sequences, WEIGHTS, strict=True)))) < 2e-6
     assert off(found, dense(loss_of, [(ids, 1.0) for ids in sequences])) > 0.01
+
+
+def test_an_unknown_divergence_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="`divergence` adaptive is not known; known: forward_kl, reverse_kl, cross_entropy, jsd, akl"):
+        gkd(tmp_path, WEIGHTS, "adaptive")
 
 
 def test_the_student_s_own_responses_are_weighted_too(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from trl import SFTTrainer
 from paced_exp.core.errors import UserError
 from paced_exp.integrations.trl.scaling import WeightedTrainer
 
-_IGNORED = -100  # the label of tokens that are not trained on
+IGNORED = -100  # the label of tokens that are not trained on
 
 
 class _WithWeights:
@@ -77,7 +77,7 @@ class PacedSFTTrainer(Supervised, SFTTrainer):
             given = super().compute_loss(model, inputs, return_outputs=return_outputs)
         finally:
             handle.remove()
-        losses = _token_losses(seen[0], labels).sum(1) / (labels != _IGNORED).sum(1).clamp(min=1)
+        losses = _token_losses(seen[0], labels).sum(1) / (labels != IGNORED).sum(1).clamp(min=1)
         loss = self.weighted(losses, weights)
         return (loss, given[1]) if return_outputs else loss
 
@@ -87,4 +87,4 @@ def _token_losses(output: Any, labels: torch.Tensor) -> torch.Tensor:
     if getattr(output, "log_probs", None) is not None:  # without logits, which a fused output layer does not make
         return -torch.as_tensor(output.log_probs)
     logits = output.logits[:, :-1].float()
-    return cross_entropy(logits.transpose(1, 2), labels, ignore_index=_IGNORED, reduction="none")
+    return cross_entropy(logits.transpose(1, 2), labels, ignore_index=IGNORED, reduction="none")
