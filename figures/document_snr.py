@@ -3,6 +3,7 @@
 python -m figures.document_snr [--results results] [--out docs/snr.md]
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,12 @@ def _held(record: dict[str, Any]) -> str:
     )
 
 
+def _ends(records: Sequence[dict[str, Any]]) -> str:
+    """The share of the problems drawn that are never or always solved in their K rollouts."""
+    shares = [(counts[0] + counts[-1]) / sum(counts) for record in records if (counts := record["rollouts"]["offered"])]
+    return f"{' and '.join(f'{share:.0%}' for share in shares)} of the problems (Qwen3, Llama) have no pass or nothing else"
+
+
 def _noise_row(name: str, panel: dict[str, Any]) -> str:
     found = step_noise(panel)
     powers = "too few bins" if found.exponents is None else f"p^{found.exponents[0]:.2f} (1-p)^{found.exponents[1]:.2f}"
@@ -200,6 +207,7 @@ def document(results: Path) -> str:
         "robustness": [f"`{probe_command(DESK_V1, ROBUSTNESS)}`"],
         "steps": _steps(steps),
         "held": [_held(trimmed)],
+        "ends": [_ends([record for _, record in pairs])],
         "noise": [_noise_row(name, panel) for name, panel in noisy.items()],
         "cost": _cost_rows(bench),
     }

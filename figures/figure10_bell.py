@@ -10,6 +10,7 @@ import numpy as np
 
 from figures.command import run, undrawn
 from paced_exp.plotting.style import COLORS, MARKERS, new_figure, save_figure
+from paced_exp.probe.verdict import by_rule
 from paced_exp.reproduce.c1 import probe_records
 from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.probes import probes_of
@@ -18,20 +19,21 @@ from paced_exp.reproduce.scales import DESK, DESK_V1
 NAME = "figure10_bell"
 # The second protocol's probes have ranges of one size; the bins of unequal sizes were measured in the first.
 BINS_OF = {DESK.name: DESK_V1.name}
-ENDS = (("low", "0", "never solves"), ("high", "1", "always solves"))
+ENDS = (("low", "k = 0", "never solves"), ("high", "k = K", "always solves"))
 CAPTION = """
 Gradient SNR of {student} against its pass rate k/{rollouts}, before any training, two ways from the same problems. Crosses: the naive estimate
 ||mean g|| / sqrt(tr Cov g) in bins as random problems fill them, {fewest} to {most} problems each. Dashed: its floor 1/sqrt(n), which is what pure noise
-shows. Open circles: the same bins without that floor, the root of the naive estimate's square less 1/n. Points: the unbiased estimate with equally many
-problems in each bin ({n}), and its 95 % interval. Against half of the middle's SNR squared: {verdict}.
+shows. Open circles: the same bins without that floor, the root of the naive estimate's square less 1/n. They have no intervals, and small bins of heavy-tailed
+gradients may still lie too high. Points: the unbiased estimate with equally many
+problems in each bin ({n}), and its 95 % interval. Grey: the SNR whose square is half of the middle's. Against half of the middle's SNR squared: {verdict}.
 """
 
 
 def headline(verdict: dict[str, Any]) -> str:
     """The message in two lines, by the verdict on each end and no more."""
     words = {"collapses": "falls below half of the middle's SNR²", "does not collapse": "keeps at least half of the middle's SNR²"}
-    said = [f"p = {p} {words.get(verdict[end]['verdict'], 'is not decided')}" for end, p, _ in ENDS]
-    return f"Measured naively over unequal bins, the SNR is a bell. Without bias, over equal bins:\n{'; '.join(said)}"
+    said = [f"{where} {words.get(verdict[end]['verdict'], 'is not decided')}" for end, where, _ in ENDS]
+    return f"Measured naively over unequal bins, the SNR is a bell. With many problems in every bin:\n{'; '.join(said)}"
 
 
 def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
@@ -52,13 +54,16 @@ def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
     without = [max(0.0, row["snr_naive"] ** 2 - row["floor"] ** 2) ** 0.5 for row in artefact]
     axis.plot(uneven, without, color=COLORS["blue"], marker="o", mfc="white", ms=4, lw=0.6, ls=":")
     axis.errorbar(rates, snr, [snr - low, high - snr], color=COLORS["blue"], marker=MARKERS[0], capsize=2)
+    half = (record["verdict"]["low"]["middle"] / 2) ** 0.5
+    axis.axhline(half, color=COLORS["grey"], lw=0.8, ls="-.")
     at = int(np.argmax(naive))
     sizes = [row["n"] for row in artefact]
     _label(
         axis, (uneven[at], naive[at]), (-34, 2), f"naive estimate, bins of\n{min(sizes):,} to {max(sizes):,} problems", "purple", "right"
     )
     _label(axis, (uneven[2], floor[2]), (16, -32), "floor of the naive estimate,\n1/√n: what pure noise shows", "purple", "center")
-    _label(axis, (uneven[at], without[at]), (14, 8), "the same bins,\nfloor removed", "blue", "left")
+    _label(axis, (uneven[at], without[at]), (36, 12), "the same bins,\nfloor removed (open)", "blue", "left")
+    _label(axis, (rates[len(rates) * 2 // 3], half), (0, -6), "half of the middle's SNR²", "grey", "center")
     _label(axis, (rates[0], snr[0]), (4, 34), f"unbiased, {record['bins'][0]['n']:,} problems\na bin; bars: 95 %", "blue", "left")
     axis.set(
         xlabel=f"pass rate of the student: k correct of K = {record['config']['K']} rollouts",
@@ -72,7 +77,7 @@ def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
         fewest=min(sizes),
         most=max(sizes),
         n=record["bins"][0]["n"],
-        verdict="; ".join(f"where the student {does}, {record['verdict'][end]['verdict']}" for end, _, does in ENDS),
+        verdict="; ".join(f"where the student {does}, {by_rule(record['verdict'][end])}" for end, _, does in ENDS),
     )
     return save_figure(figure, NAME, out, caption=text)
 

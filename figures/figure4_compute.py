@@ -43,7 +43,8 @@ LOOKS = {
 CAPTION = """
 Mean accuracy of the three tiers against the floating-point operations spent on a run (training, the teacher's statistics, pass-rate rollouts and on-policy
 rollouts; neither sampling the references nor the evaluation), at {scale} scale. Points: means over seeds; bars: their standard errors. Points of one method on one line differ in the number
-of updates (half, one, two). Dashed: the untrained student. {missing}
+of updates. The plug-in weight spends more than empirical Bayes, since it makes rollouts of more problems for those that it drops. The probe behind the
+measured weights is not counted. Dashed: the untrained student. {missing}
 """
 
 

@@ -75,10 +75,10 @@ def headline(change: Finding | None) -> str:
     if change is None or change.low is None or change.high is None:
         return "What the weight gains, by passes over the data"
     if change.low > 0:
-        return "The weight gains more where no problem is repeated"
+        return "The weight gains more in one pass than in many passes of twice the updates"
     if change.high < 0:
-        return "The weight gains less where no problem is repeated"
-    return "No difference between one pass and many can be told"
+        return "The weight gains less in one pass than in many passes of twice the updates"
+    return "No difference between one pass and many passes of twice the updates can be told"
 
 
 def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
@@ -96,7 +96,11 @@ def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
     axis.grid(visible=False, axis="x")
     if not any(drawn):
         axis.text(0.5, 0.5, "not run", transform=axis.transAxes, ha="center", color=COLORS["grey"])
-    said = "" if change is None else f"One pass less many at twice the updates, PACED: {finding_text(change)}."
+    said = (
+        ""
+        if change is None
+        else f"One pass less many at twice the updates, PACED: {finding_text(change)}. The two differ in length as well as in repetition."
+    )
     return save_figure(figure, NAME, out, caption=CAPTION.format(scale=scale, change=said))
 
 

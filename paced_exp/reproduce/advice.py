@@ -31,7 +31,10 @@ def advice(results: Results, scale: Scale) -> list[str]:
         _compared(results, scale, "At equal updates, no problem visited twice", "one-pass", ""),
         _at_equal_compute(results, scale),
         _compared(results, scale, "As published, where problems of weight zero stay in the batch", "as-published", "-published", "uniform"),
-        _compared(results, scale, "Where an eighth of the problems is passed over many times", "multi-pass", "-2"),
+        *(
+            _compared(results, scale, f"With an eighth of the problems, {updates} updates", "multi-pass", ending)
+            for ending, updates in repeated(scale)
+        ),
         _compared(results, scale, "In self-distillation, no problem visited twice", "self-one-pass", ""),
         _estimates(results, scale),
         *(_best_kernel(results, scale, words, tables) for words, tables in _KERNELS),
@@ -44,15 +47,17 @@ def judged(estimate: Estimate, what: str, against: str) -> str:
     if estimate.low > 0:
         return f"{what} gains {with_interval(estimate)} points over {against}"
     if estimate.high < 0:
-        return f"{what} costs: {with_interval(estimate)} points against {against}"
+        return f"{what} loses to {against}: {with_interval(estimate)} points"
     return f"{what} cannot be told from {against}: {with_interval(estimate)} points"
 
 
 @dataclass(frozen=True)
 class AtCompute:
-    """A method less no weighting. spent: FLOPs of the method in all; plain: those of no weighting, which are fewer where no longer run was made."""
+    """A method less no weighting. kept: the same of retention. spent: FLOPs of the method in all; plain: those of no weighting, which are fewer where
+    no longer run was made."""
 
     estimate: Estimate
+    kept: Estimate
     spent: float
     plain: float
 
@@ -69,14 +74,17 @@ def at_equal_compute(results: Results, scale: Scale, method: str) -> AtCompute |
         return None
     spent = _flops(row)
     lengths = [_flops(measured) for measured in plain]
+
+    def judged_at(terms: Sequence[tuple[float, Measured]], of_plain: float) -> AtCompute | None:
+        found, kept = combined(terms, scale.tiers), combined(terms, (scale.retention,))
+        return None if found is None or kept is None else AtCompute(found, kept, spent, of_plain)
+
     if spent > lengths[-1]:
-        found = combined([(1.0, row), (-1.0, plain[-1])], scale.tiers)
-        return None if found is None else AtCompute(found, spent, lengths[-1])
+        return judged_at([(1.0, row), (-1.0, plain[-1])], lengths[-1])
     for fewer, more, low, high in zip(plain, plain[1:], lengths, lengths[1:], strict=False):
         if low <= spent <= high:
             share = math.log(spent / low) / math.log(high / low)
-            found = combined([(1.0, row), (share - 1.0, fewer), (-share, more)], scale.tiers)
-            return None if found is None else AtCompute(found, spent, spent)
+            return judged_at([(1.0, row), (share - 1.0, fewer), (-share, more)], spent)
     return None
 
 
@@ -106,13 +114,20 @@ def _share(results: Results, scale: Scale, found: Estimate, row: Measured) -> st
     return f", {fixed(100 * found.value / gained.value, 0)} % of what no weighting gains over the untrained student"
 
 
+def repeated(scale: Scale) -> list[tuple[str, int]]:
+    """The lengths of training over few problems again and again: the ending of a row's name, and its updates."""
+    lengths = {row.updates for row in BY_NAME["multi-pass"].rows if row.options is not None}
+    return [(f"-{updates:g}", round(updates * scale.setups["distillation"].updates)) for updates in sorted(lengths)]
+
+
 def _at_equal_compute(results: Results, scale: Scale) -> str:
     said = []
     for method, label in _METHODS:
         if (found := at_equal_compute(results, scale, method)) is not None:
-            against = "no weighting" if found.plain == found.spent else f"no weighting that spends {found.plain / 1e12:.3g}"
-            said.append(judged(found.estimate, f"{label}, at {found.spent / 1e12:.3g} TFLOPs,", against))
-    return f"By total compute, the rollouts of the weights counted: {'; '.join(said)}." if said else ""
+            spent = f"{found.spent / 1e12:.3g} TFLOPs"
+            both = f"both spend {spent}" if found.plain == found.spent else f"it spends {spent}, no weighting {found.plain / 1e12:.3g}"
+            said.append(f"{judged(found.estimate, label, 'no weighting')} ({both})")
+    return f"At equal total compute, with the rollouts that make the weights: {'; '.join(said)}." if said else ""
 
 
 def _estimates(results: Results, scale: Scale) -> str:
@@ -135,8 +150,8 @@ def _best_kernel(results: Results, scale: Scale, where: str, tables: Sequence[st
         and ((found := combined([(1.0, rows[best]), (-1.0, rows[name])], scale.tiers)) is None or found.low <= 0 <= found.high)
     ]
     label = rows[best].row.label
-    words = f"not told from it: {_listed(near)}" if near else "no other is as good by its 95 % interval"
-    return f"Of {len(means)} ways to weigh, {where}, the best is “{label}”, {fixed(means[best], 1)} %; {words}."
+    words = f"not told from it: {_listed(near)}" if near else "its 95 % intervals tell it from all others"
+    return f"Of {len(means)} methods compared {where}, “{label}” has the highest accuracy, {fixed(means[best], 1)} %; {words}."
 
 
 def best_of(results: Results, scale: Scale) -> str | None:

@@ -53,12 +53,14 @@ class Hypothesis:
     """Says that all its contrasts are greater than zero. name: unique in its protocol. words: in plain language, with what is subtracted from what.
 
     contrasts: none where a probe decides. primary: whether its claim rests on it, and Holm's method corrects for it; else it is exploratory.
+    later: whether it was declared after its runs had been seen; it is then exploratory, and in no plan.
     """
 
     name: str
     words: str
     contrasts: tuple[Contrast, ...]
     primary: bool = True
+    later: bool = False
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,7 @@ def planned_probe(hypothesis: Hypothesis, results: Path, scale: Scale, first_ste
 
 def content_of(results: Path, scale: Scale, draws: int = DRAWS) -> dict[str, Any]:
     """What is recorded of a scale's plan."""
-    hypotheses = hypotheses_of(scale.protocol)
+    hypotheses = [hypothesis for hypothesis in hypotheses_of(scale.protocol) if not hypothesis.later]
     primaries = sum(hypothesis.primary for hypothesis in hypotheses)
     records = FirstRecords(readable(results), DESK_V1)
     rows = [

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from paced_exp.reproduce.advice import at_equal_compute, best_of
+from paced_exp.reproduce.advice import at_equal_compute, best_of, repeated
 from paced_exp.reproduce.c1 import RANGE_PROBES, probe_records
 from paced_exp.reproduce.cells import planned_seeds
 from paced_exp.reproduce.grids import BY_NAME
@@ -18,6 +18,7 @@ from paced_theory.claims import counts_by_source
 
 BULLETS = 5
 _AKL = "Adaptive KL (AKL) is a loss: it mixes forward and reverse KL token by token, and needs no pass rates. Without weights, it"
+_WORDS = {1: "gain accuracy", -1: "lose accuracy", 0: "make no measurable difference"}
 _USE_NOTHING = "The runs that would tell are not done yet."
 
 
@@ -61,10 +62,7 @@ ESTIMATE = Asked(
     "The plug-in weight w(k/K) cannot be told from its empirical Bayes estimate: {}.",
 )
 FILTER = Asked("one-pass-short", "hard-filter-short", "paced-short", "", "", "")
-FURTHER = (
-    Asked("multi-pass", "paced-2", "uniform-2", "", "", "", "with an eighth of the problems, each visited many times,"),
-    Asked("self-one-pass", "paced", "uniform", "", "", "", "in self-distillation"),
-)
+SELF = Asked("self-one-pass", "paced", "uniform", "", "", "", "in self-distillation, at equal updates,")
 
 
 def effect(results: Results, scale: Scale, asked: Asked) -> Estimate | None:
@@ -91,24 +89,38 @@ def findings(results: Results, scale: Scale) -> list[str]:
 
 def use(results: Results, scale: Scale) -> str:
     """Should one use the weights? By the signs of the intervals, without numbers."""
-    answers = [(asked.where, found) for asked in (PACED, *FURTHER) if (found := effect(results, scale, asked)) is not None]
+    answers = [(asked.where, found) for asked in (PACED, SELF) if (found := effect(results, scale, asked)) is not None]
     if (compute := at_equal_compute(results, scale, "paced")) is not None:
         answers.insert(1, ("if you must make rollouts to count, at equal total compute,", compute.estimate))
     if not answers:
         return _USE_NOTHING
     said = [f"{_capital(words)} {found}" for words, found in _grouped(answers)]
     if (best := best_of(results, scale)) is not None and best != "PACED":
-        said.insert(0, f"Try {best} first: of all that we ran at equal updates it is the best")
+        said.insert(0, f"In distillation from a teacher try {best} first: of all that we ran at equal updates it is the best")
+    if again := _repeated(results, scale):
+        said.append(again)
     if (filtered := effect(results, scale, FILTER)) is not None and filtered.low > 0:
-        said.append("At half the updates the hard filter, which keeps only problems with 0.2 ≤ p ≤ 0.8, beats PACED")
+        said.append(
+            f"At half the updates the hard filter, which keeps only problems with 0.2 ≤ p ≤ 0.8, beats PACED by {_points(filtered)}"
+        )
     if (estimate := effect(results, scale, ESTIMATE)) is not None and estimate.low > 0:
         said.append("Take p = k/K as it is (the plug-in estimate)")
     return ". ".join(said) + "."
 
 
+def _repeated(results: Results, scale: Scale) -> str:
+    """What the weights do where few problems are visited again and again, by the length of training."""
+    said: dict[str, list[str]] = {}
+    for ending, updates in repeated(scale):
+        found = effect(results, scale, Asked("multi-pass", f"paced{ending}", f"uniform{ending}", "", "", ""))
+        if found is not None:
+            said.setdefault(_WORDS[_sign(found)], []).append(str(updates))
+    parts = [f"{words} at {' and '.join(lengths)} updates" for words, lengths in said.items()]
+    return f"With an eighth of the problems, visited again and again, the weights {', and '.join(parts)}" if parts else ""
+
+
 def _grouped(answers: Sequence[tuple[str, Estimate]]) -> list[tuple[str, str]]:
-    words = {1: "the weights gain accuracy", -1: "the weights lose accuracy", 0: "the weights make no measurable difference"}
-    return [(where, words[_sign(found)]) for where, found in answers]
+    return [(where, f"the weights {_WORDS[_sign(found)]}") for where, found in answers]
 
 
 def _sign(found: Estimate) -> int:
@@ -135,7 +147,13 @@ def _compute(results: Results, scale: Scale) -> str:
     if found is None:
         return ""
     words = {1: "they gain {}", -1: "they lose {}", 0: "they make no measurable difference: {}"}[_sign(found.estimate)]
-    return f"At equal total compute, with the rollouts that count the passes, {words.format(_points(found.estimate))}."
+    spent = (
+        "At equal total compute"
+        if found.plain == found.spent
+        else f"Against an unweighted run of {found.plain / found.spent:.0%} of their compute"
+    )
+    kept = {1: f", and forget {_points(found.kept)} less", -1: f", and forget {_points(found.kept)} more", 0: ""}[_sign(found.kept)]
+    return f"{spent}, with the rollouts that count the passes, {words.format(_points(found.estimate))}{kept} (exploratory)."
 
 
 def _both_ends(results: Results, scale: Scale) -> str:
@@ -145,24 +163,34 @@ def _both_ends(results: Results, scale: Scale) -> str:
     record: dict[str, Any] | None = None if ranges is None else ranges.record(results.folder)
     when, pending = "Before training", ""
     if ranges is not None and record is None:
-        pending = "; the test planned for this (claim C1 below) has not run"
+        pending = "; the newer test (C1 below) has not run"
     if record is None:
         record = probe_records(results.folder, DESK_V1).get(1, (None, None))[0]
         when = "In an earlier probe, before training"
     if record is None or any(record["verdict"][end]["difference"] is None for end in ("low", "high")):
         return ""
-    never, always = (record["verdict"][end] for end in ("low", "high"))
+    never, always = (record["bins"][place] for place in (0, -1))
+    middle = record["verdict"]["low"]
     theory = "In theory the gradient's signal-to-noise ratio (SNR) vanishes at both ends of the pass rate p"
-    low, high = (f"**{fixed(100 * end['snr_squared'] / end['middle'], 0)} %**" for end in (never, always))
-    return f"{theory}. {when}, SNR² at p = 0 is {low} of that for p from 0.3 to 0.7, and at p = 1 {high}{pending}."
+    low, high = (
+        f"**{_thousandths(end, 'snr_squared')}**{_thousandths(end, 'snr_squared_low', 'snr_squared_high')}" for end in (never, always)
+    )
+    between = f"{_thousandths(middle, 'middle')}{_thousandths(middle, 'middle_low', 'middle_high')}"
+    return f"{theory}. {when}, SNR² times 1,000 is {low} at p = 0, {between} for p from 0.3 to 0.7, and {high} at p = 1{pending}."
+
+
+def _thousandths(values: dict[str, Any], *names: str) -> str:
+    """One value times 1,000, or an interval of two."""
+    numbers = [fixed(1000 * values[name], 1) for name in names]
+    return numbers[0] if len(numbers) == 1 else f" [{', '.join(numbers)}]"
 
 
 def _theory(results: Results, scale: Scale) -> str:
     paper = counts_by_source()["paper"]
-    text = f"**{paper['holds']} of {paper.total()}** theoretical statements of the paper hold as they stand"
+    text = f"**{paper['holds']} of {paper.total()}** theoretical statements of the paper hold under the assumptions that they state"
     rest = []
     if paper["conditional"]:
-        rest.append(f"{paper['conditional']} need a named condition")
+        rest.append(f"{paper['conditional']} need a further one")
     if paper["refuted"]:
         rest.append(f"{paper['refuted']} are refuted")
     return f"{text}; {', '.join(rest)} ([docs/theory.md](docs/theory.md))." if rest else f"{text}."

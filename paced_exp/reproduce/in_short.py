@@ -9,7 +9,7 @@ from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import Scale
 from paced_exp.reproduce.second_verdict_tables import came_text, planned_text
 from paced_exp.reproduce.significance import Estimate
-from paced_exp.reproduce.verdict_parts import brief_text, verdict_value
+from paced_exp.reproduce.verdict_parts import measured_text, verdict_value
 
 _SHORT = "one-pass-short"  # the unweighted run of half the updates stands there, of the setup `distillation`
 
@@ -26,12 +26,24 @@ def gain(results: Results, scale: Scale, setup: str, updates: float = 1.0) -> Es
 
 
 def share(finding: Finding, contrast: Contrast, results: Results, scale: Scale) -> str:
-    """The effect in per cent of what no weighting gains: of the same setup, with as many updates. A margin is taken off first."""
+    """The effect in per cent of what no weighting gains: of the same setup, with as many updates. A margin is taken off first. Of retention: in per
+    cent of what no weighting forgets."""
     row = BY_NAME[contrast.placed[0][1]].row(contrast.placed[0][2])
+    if contrast.measure == "retention":
+        return _share_of_forgetting(finding, results, scale, row.setup)
     gained = gain(results, scale, row.setup, row.updates)
-    if finding.value is None or finding.unit != "points" or contrast.measure == "retention" or gained is None or gained.low <= 0:
+    if finding.value is None or finding.unit != "points" or gained is None or gained.low <= 0:
         return NONE
     return f"{fixed(100 * (finding.value - contrast.margin) / gained.value, 0)} %"
+
+
+def _share_of_forgetting(finding: Finding, results: Results, scale: Scale, setup: str) -> str:
+    table = main_table(2, setup).name
+    rows = row_named(results, scale, table, "base"), row_named(results, scale, table, "uniform")
+    lost = combined([(1.0, rows[0]), (-1.0, rows[1])], (scale.retention,))
+    if finding.value is None or lost is None or lost.low <= 0:
+        return NONE
+    return f"{fixed(100 * finding.value / lost.value, 0)} % of {fixed(lost.value, 1)} points forgotten"
 
 
 def in_short(results: Results, scale: Scale, found: list[Outcome]) -> PrintedTable:
@@ -39,8 +51,9 @@ def in_short(results: Results, scale: Scale, found: list[Outcome]) -> PrintedTab
     rows = tuple(_row(results, scale, outcome) for outcome in found if outcome.primary)
     head = ("claim", "verdict", "measured, 95 % interval", "share of the unweighted gain", "would be seen", "planned to be seen")
     notes = (
-        "Verdicts are corrected by Holm's method. A claim is oriented so that its effect is above zero; points are of accuracy on the mean of tiers, of C4 of "
-        "retention. Share: the effect (a margin taken off) over what no weighting gains on the untrained student in one pass with as many updates. Would be seen: "
+        "Verdicts are corrected by Holm's method. A claim is oriented so that its effect is above zero; points are of accuracy on the mean of tiers, the three "
+        "sets of held-out problems from easier (mid) to harder (hard-a, hard-b); of C4, of retention, the accuracy on skills that training leaves out; forgetting is its "
+        "loss. A margin is taken off what is measured. Share: the effect over what no weighting gains on the untrained student in one pass with as many updates. Would be seen: "
         "the effect that these records see with a chance of 80 %, alone and corrected; planned: the same by simulation before the runs.",
     )
     return PrintedTable(f"{scale.name}-in-short", "In short", head, rows, notes)
@@ -52,7 +65,7 @@ def _row(results: Results, scale: Scale, outcome: Outcome) -> tuple[Value, ...]:
     return (
         Value(f"{outcome.claim.id}: {outcome.claim.short}"),
         verdict_value(finding.says(finding.verdict)),
-        Value(brief_text(finding), finding.value, False, finding.records, finding.command),
+        Value(measured_text(outcome.claim, finding), finding.value, False, finding.records, finding.command),
         Value(share(finding, contrasts[0], results, scale) if contrasts else NONE),
         Value(came_text(finding), finding.seen),
         Value(planned_text(finding), finding.planned),

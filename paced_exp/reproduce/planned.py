@@ -32,6 +32,8 @@ def block(rows: dict[str, dict[str, Any]], protocol: int) -> str:
     ]
     for claim in claims_of(protocol):
         for hypothesis in claim.hypotheses:
+            if hypothesis.later:
+                continue
             row = rows[hypothesis.name]
             digits = 1 if row["unit"] == "points" else 4
             numbers = (NONE if (value := row.get(name)) is None else fixed(value, digits) for name in ("alone", "corrected", "cautious"))

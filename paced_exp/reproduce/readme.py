@@ -7,7 +7,7 @@ Everything between `<!-- claims:begin -->` and `<!-- claims:end -->` of the READ
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from paced_exp.core import config as configs
@@ -17,8 +17,7 @@ from paced_exp.reproduce.advice import advice
 from paced_exp.reproduce.badges import badges
 from paced_exp.reproduce.by_model import verdicts_by_model
 from paced_exp.reproduce.cells import planned_seeds
-from paced_exp.reproduce.claims import Claim
-from paced_exp.reproduce.findings import Finding, Outcome
+from paced_exp.reproduce.findings import Outcome
 from paced_exp.reproduce.front import findings, use
 from paced_exp.reproduce.grids import main_table
 from paced_exp.reproduce.learning_rates import scale_named
@@ -27,7 +26,7 @@ from paced_exp.reproduce.options import RecordsOptions
 from paced_exp.reproduce.records import Results, readable
 from paced_exp.reproduce.scales import DESK, SCALES, Scale
 from paced_exp.reproduce.tables import scales_to_print
-from paced_exp.reproduce.verdict_parts import brief_text
+from paced_exp.reproduce.verdict_parts import measured_text
 from paced_exp.reproduce.verdicts import outcomes
 
 BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"
@@ -97,7 +96,7 @@ def _table(found: Sequence[Outcome], others: Sequence[tuple[Scale, Sequence[Outc
         if not _is_measured(outcome) and outcome.claim.id not in measured_elsewhere:
             waiting.append(title)
             continue
-        measured = "; ".join(_measured(outcome.claim, finding) for finding in outcome.primary)
+        measured = "; ".join(measured_text(outcome.claim, finding) for finding in outcome.primary)
         lines.append(f"| {' | '.join([title, outcome.verdict, measured, *elsewhere[name]])} |")
     if waiting:
         lines.append(f"| {' | '.join(['; '.join(waiting), 'not decided', 'not run yet', *['–'] * len(others)])} |")
@@ -107,17 +106,6 @@ def _table(found: Sequence[Outcome], others: Sequence[tuple[Scale, Sequence[Outc
 def _is_measured(outcome: Outcome) -> bool:
     """Whether any of its primary hypotheses has a number."""
     return any(finding.value is not None for finding in outcome.primary)
-
-
-def _measured(claim: Claim, finding: Finding) -> str:
-    """The difference without its margin, what it is of where that is not accuracy, what it is to where there are several, and the margin."""
-    if finding.value is None or finding.low is None or finding.high is None:
-        return brief_text(finding)
-    plain = replace(finding, **{end: getattr(finding, end) - finding.margin for end in ("value", "low", "high")})
-    contrasts = [contrast for one in claim.hypotheses if one.name == finding.hypothesis for contrast in one.contrasts]
-    kept = " of retention" if finding.unit == "points" and any(contrast.measure == "retention" for contrast in contrasts) else ""
-    against = f" against {finding.against}" if finding.against else ""
-    return brief_text(plain) + kept + against + (f"; within {finding.margin:g} point counts" if finding.margin else "")
 
 
 def wrapped(text: str, indent: str = "") -> str:

@@ -27,6 +27,11 @@ def _both(name: str, words: str, table: str, better: str, *worse: str) -> Hypoth
     return Hypothesis(name, words, tuple(Contrast(table, ((1.0, better), (-1.0, other))) for other in worse))
 
 
+def _later(name: str, words: str, contrasts: tuple[Contrast, ...]) -> Hypothesis:
+    """One that was declared when its runs had been seen: docs/protocol-v2.md says why."""
+    return Hypothesis(name, f"{words}; declared after its runs", contrasts, primary=False, later=True)
+
+
 def _change(name: str, words: str, updates: str, *, primary: bool) -> Hypothesis:
     """PACED − unweighted over one pass, less the same over many passes at so many times the updates."""
     terms = ((1.0, "paced"), (-1.0, "uniform"), (-1.0, f"multi-pass/paced-{updates}"), (1.0, f"multi-pass/uniform-{updates}"))
@@ -83,6 +88,11 @@ SECOND_CLAIMS = (
                 "hard-filter-short",
             ),
             _exploratory("C3.akl", "one pass: PACED − AKL", ONE, "paced", "akl"),
+            _later(
+                "C3.filter-short",
+                "one pass, half the updates: PACED − hard filter",
+                (Contrast(SHORT, ((1.0, "paced-short"), (-1.0, "hard-filter-short"))),),
+            ),
             _exploratory(
                 "C3.published", "one pass, as published: PACED − hard filter", PUBLISHED, "paced-published", "hard-filter-published"
             ),
@@ -137,6 +147,7 @@ SECOND_CLAIMS = (
                 "C8.suffices", f"K = 8 − K = 16 + {MARGIN:g} point, plug-in", within_margin(_ROLLOUTS, "k8-plugin", ("k16-plugin",))
             ),
             _exploratory("C8.bayes", "K = 8, empirical Bayes − plug-in", _ROLLOUTS, "k8-eb", "k8-plugin"),
+            _later("C8.four-plugin", f"K = 4 − K = 8 + {MARGIN:g} point, plug-in", within_margin(_ROLLOUTS, "k4-plugin", ("k8-plugin",))),
             Hypothesis(
                 "C8.four",
                 f"K = 4, empirical Bayes − K = 8, plug-in, + {MARGIN:g} point",
@@ -155,6 +166,11 @@ SECOND_CLAIMS = (
                 f"α = β = 1 − any other pair + {MARGIN:g} point (the smallest)",
                 within_margin(_EXPONENTS, "a1-b1", _OTHER_EXPONENTS),
             ),
+            _later(
+                "C9.insensitive",
+                f"any other pair − α = β = 1 + {MARGIN:g} point (the smallest)",
+                tuple(Contrast(_EXPONENTS, ((1.0, other), (-1.0, "a1-b1")), margin=MARGIN) for other in _OTHER_EXPONENTS),
+            ),
         ),
         2,
     ),
@@ -172,7 +188,7 @@ SECOND_CLAIMS = (
     ),
     Claim(
         "R",
-        "PACED gains more in one pass than in many",
+        "PACED gains more in one pass than in many of twice the updates",
         (
             _change(
                 "R.regime",

@@ -15,7 +15,7 @@ _NOTE_PLANNED = (
     f"Planned to be seen: the minimal detectable effect, which a run of the plan sees with a chance of {100 * POWER:.0f} %, simulated from the first protocol's records before "
     "the runs. Would be seen: the same with the standard error and the degrees of freedom that came out."
 )
-_NOTE_SIZES = "Uniform's gain is that of one pass with as many updates as the rows of the contrast. Corrected are primary hypotheses alone; –: exploratory, or not asked."
+_NOTE_SIZES = "Uniform's gain is that of one pass with as many updates as the rows of the contrast. Only primary hypotheses are corrected. –: exploratory, or not asked."
 
 
 def second_verdict_tables(scale_name: str, found: Sequence[Outcome], reported: Reported) -> list[PrintedTable]:
@@ -65,6 +65,12 @@ def _effects(effects: Sequence[float | None], finding: Finding) -> str:
     return f"{numbers} {finding.unit}" if numbers else NONE
 
 
+def _measured(finding: Finding) -> str:
+    """What was measured, and of several contrasts which one that is."""
+    text = finding_text(finding)
+    return f"{text}, against {finding.against}" if finding.against else text
+
+
 Column = tuple[str, float, Callable[[Finding], Value]]
 _SHARED: tuple[Column, ...] = (
     ("hypothesis", 0.1, lambda finding: Value(finding.hypothesis)),
@@ -72,7 +78,7 @@ _SHARED: tuple[Column, ...] = (
     (
         "measured, 95 % interval",
         0.15,
-        lambda finding: Value(finding_text(finding), finding.value, False, finding.records, finding.command),
+        lambda finding: Value(_measured(finding), finding.value, False, finding.records, finding.command),
     ),
     ("n", 0.1, lambda finding: Value(finding.n or NONE)),
     ("planned to be seen", 0.1, lambda finding: Value(planned_text(finding), finding.planned)),
@@ -91,6 +97,7 @@ def _primaries(scale_name: str, found: Sequence[Outcome]) -> PrintedTable:
     findings = [finding for outcome in found for finding in outcome.primary]
     notes = (
         f"Two effects: alone, and at Holm's first step over these {len(findings)} hypotheses ({LEVEL / len(findings):.4f}).",
+        "Of several contrasts, the one least surely above zero is shown, and decides; it need not be the smallest. Margins are included.",
         _NOTE_PLANNED,
         f"C1 is judged by ranges of the pass rate: half of the middle's SNR² is {math.sqrt(SHARE):.2f} of the SNR that figures plot. Its verdicts are on the range, not on "
         "a limit.",
@@ -100,7 +107,10 @@ def _primaries(scale_name: str, found: Sequence[Outcome]) -> PrintedTable:
 
 def _exploratory(scale_name: str, found: Sequence[Outcome]) -> PrintedTable:
     findings = [finding for outcome in found for finding in outcome.exploratory]
-    notes = (f"Exploratory: {len(findings)} hypotheses that decide no claim, and for which nothing is corrected.", _NOTE_PLANNED)
+    notes = (
+        f"Exploratory: {len(findings)} hypotheses that decide no claim, and for which nothing is corrected. Those declared after their runs have no plan.",
+        _NOTE_PLANNED,
+    )
     return _table(f"{scale_name}-exploratory", f"Exploratory hypotheses at {scale_name} scale", findings, (*_SHARED, *_OF_OTHERS), notes)
 
 

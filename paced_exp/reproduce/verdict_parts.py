@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from paced_exp.reproduce.claims import Claim
 from paced_exp.reproduce.findings import Finding, Outcome, Size
 from paced_exp.reproduce.printed_table import NONE, PrintedTable, Value, fixed, signed
 
@@ -21,6 +22,17 @@ def brief_text(finding: Finding) -> str:
     if finding.value is None:
         return "not run yet"
     return finding_text(replace(finding, missing=finding.missing.partition(":")[0]))
+
+
+def measured_text(claim: Claim, finding: Finding) -> str:
+    """The difference without its margin, what it is of where that is not accuracy, what it is to where there are several, and the margin."""
+    if finding.value is None or finding.low is None or finding.high is None:
+        return brief_text(finding)
+    plain = replace(finding, **{end: getattr(finding, end) - finding.margin for end in ("value", "low", "high")})
+    contrasts = [contrast for one in claim.hypotheses if one.name == finding.hypothesis for contrast in one.contrasts]
+    kept = " of retention" if finding.unit == "points" and any(contrast.measure == "retention" for contrast in contrasts) else ""
+    against = f" against {finding.against}" if finding.against else ""
+    return brief_text(plain) + kept + against + (f"; within {finding.margin:g} point counts" if finding.margin else "")
 
 
 def untested(found: Sequence[Outcome]) -> list[str]:

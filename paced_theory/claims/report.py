@@ -129,7 +129,7 @@ def markdown(sections: Iterable[Section], outcomes: Sequence[Outcome]) -> str:
     ]
     chosen = [(section, [by_id[claim.id] for claim in section.claims if claim.id in by_id]) for section in sections]
     for _, group in chosen:
-        lines += [f"| {_link(o)} | {_cell(o.claim.statement)} | {_cell(_status(o))} |" for o in group]
+        lines += [f"| {_link(o)} | {_cell(o.claim.statement)} | {_cell(status_text(o))} |" for o in group]
     lines += ["", *_connections()]
     for section, group in chosen:
         if group:
@@ -168,7 +168,7 @@ def _needed(outcome: Outcome) -> tuple[str, ...]:
     return outcome.evidence.needed if outcome.evidence else ()
 
 
-def _status(outcome: Outcome) -> str:
+def status_text(outcome: Outcome) -> str:
     """The verdict, and the stated assumptions without which it would not be."""
     needed = "; ".join(_needed(outcome))
     return f"{outcome.status}, needs: {needed}" if needed else outcome.status

@@ -74,8 +74,11 @@ def test_the_intersections_and_margins_are_those_of_the_protocol() -> None:
     assert {name for name, hypothesis in SECOND.items() if any(c.margin for c in hypothesis.contrasts)} == {
         "C8.suffices",
         "C8.four",
+        "C8.four-plugin",
         "C9.default",
+        "C9.insensitive",
     }
+    assert all(not hypothesis.primary and "declared after" in hypothesis.words for hypothesis in SECOND.values() if hypothesis.later)
     assert len(SECOND["C9.default"].contrasts) == len(BY_NAME["exponents-one-pass"].rows) - 1
     assert {c.margin for c in SECOND["C9.default"].contrasts} == {MARGIN}
 
