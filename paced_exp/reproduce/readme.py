@@ -81,7 +81,7 @@ def _others(results: Results) -> list[tuple[Scale, list[Outcome]]]:
 
 
 def _table(found: Sequence[Outcome], others: Sequence[tuple[Scale, Sequence[Outcome]]] = ()) -> str:
-    """A row a claim that has a primary hypothesis, with the verdict on other models behind it. Those that were not run share the last one."""
+    """A row a claim of the paper's with a primary hypothesis, with the verdict on other models behind it. Those that were not run share the last one."""
     verdict = f"verdict here, {DESK.models}" if others else "verdict here"
     heads = ["claim", verdict, "measured, 95 % interval", *(scale.models for scale, _ in others)]
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
@@ -89,15 +89,14 @@ def _table(found: Sequence[Outcome], others: Sequence[tuple[Scale, Sequence[Outc
     measured_elsewhere = {outcome.claim.id for _, judged in others for outcome in judged if _is_measured(outcome)}
     waiting = []
     for outcome in found:
-        if not outcome.primary:
+        if not outcome.primary or outcome.claim.statement:
             continue
         name = f"{outcome.claim.id}: {outcome.claim.short}"
-        title = name.replace(":", " (ours):", 1) if outcome.claim.statement else name
         if not _is_measured(outcome) and outcome.claim.id not in measured_elsewhere:
-            waiting.append(title)
+            waiting.append(name)
             continue
         measured = "; ".join(measured_text(outcome.claim, finding) for finding in outcome.primary)
-        lines.append(f"| {' | '.join([title, outcome.verdict, measured, *elsewhere[name]])} |")
+        lines.append(f"| {' | '.join([name, outcome.verdict, measured, *elsewhere[name]])} |")
     if waiting:
         lines.append(f"| {' | '.join(['; '.join(waiting), 'not decided', 'not run yet', *['–'] * len(others)])} |")
     return "\n".join(lines)
