@@ -179,12 +179,12 @@ def _noise_row(name: str, panel: dict[str, Any]) -> str:
 
 
 def _cost_rows(bench: dict[str, Any]) -> list[str]:
-    names = ("engine", "engine with sketch", "Opacus fast gradient clipping", "loop of single passes")
+    names = ("engine", "engine with sketch", "dattri-llm", "Opacus fast gradient clipping", "loop of single passes")
     settings = dict.fromkeys((row["parameters"], row["problems"]) for row in bench["time"])
     lines = []
     for parameters, problems in sorted(settings):
         ratio = {row["contender"]: row["total"] for row in bench["time"] if (row["parameters"], row["problems"]) == (parameters, problems)}
-        lines.append(f"| {parameters:,} | {problems:,} | " + " | ".join(f"{ratio[name]:.2f}" for name in names) + " |")
+        lines.append(f"| {parameters:,} | {problems:,} | " + " | ".join(f"{ratio[name]:.2f}" if name in ratio else "not run" for name in names) + " |")
     return lines
 
 

@@ -21,7 +21,6 @@ from paced_exp.training.options import (
 from paced_exp.training.stages import parse_stages
 
 KIND = "distillation"
-STEPS = 200  # updates when neither `steps` nor `epochs` is given
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,5 @@
 """The rows of every update, made from pass rates, weights, references and rollouts; each of these is made when it is first needed, and kept."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from paced_exp.data.problem import Problem
 from paced_exp.losses.alignment import Row
 from paced_exp.models.loading import LoadedModel
 from paced_exp.rollouts.reference_sources import ReferenceSource, SampledReferences, WorkedSolutions
-from paced_exp.training.config import STEPS, DistillConfig
+from paced_exp.training.config import DistillConfig
 from paced_exp.training.counts import Measured, replaced
 from paced_exp.training.da_kd import da_kd_weights
 from paced_exp.training.inputs import recipe_of
@@ -210,7 +209,7 @@ def make_training_data(
         if measured is None
         else len(weigh(weighting, measured.k, measured.K).kept)
     )
-    steps = config.steps or (STEPS if config.epochs is None else max(1, math.ceil(config.epochs * kept / config.batch)))
+    steps = config.updates(kept)
     references: ReferenceSource = WorkedSolutions(student)
     if config.reference == "teacher":
         recipe = recipe_of(config)

@@ -1,5 +1,6 @@
 """The options of a distillation, group by group."""
 
+import math
 from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from paced_exp.training.segments import parse_recompute
 from paced_exp.training.stages import parse_stages
 from paced_exp.weighting import Weighting
 
+STEPS = 200  # updates when neither `steps` nor `epochs` is given
 DA_KD = "da-kd"  # the value of `weights` that is not the name of a file
 
 
@@ -157,7 +159,7 @@ class UpdateOptions(Options):
 
     Attributes:
         steps: number of updates; 200 when neither this nor epochs is given
-        epochs: number of passes over the problems of positive weight, instead of steps
+        epochs: number of passes over the problems of positive weight, instead of steps; with one-pass, problems that do not fill a last update are left out
         regime: multi-pass (problems are visited again after all were visited) or one-pass (no problem is visited twice; refused if there are too few)
         accounting: what happens to problems of weight zero: equal-updates (they are skipped, and others fill the batch) or as-published (they stay in the batch, without a loss)
         batch: problems per update
@@ -206,6 +208,13 @@ class UpdateOptions(Options):
             raise UserError(f"`micro_batch` {self.micro_batch} must divide `batch` {self.batch}")
         if self.report_to != "none" and find_spec(self.report_to) is None:
             raise UserError(f"`report_to` {self.report_to} needs a package that is not installed: pip install {self.report_to}")
+
+    def updates(self, problems: int) -> int:
+        """How many updates there are with so many problems to train on. In one pass, epochs count whole batches alone; else they are rounded up."""
+        if self.epochs is None:
+            return self.steps or STEPS
+        batches = self.epochs * problems / self.batch
+        return max(1, math.floor(batches) if self.regime == "one-pass" else math.ceil(batches))
 
 
 def _later(default: Any) -> Any:

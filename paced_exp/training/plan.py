@@ -1,6 +1,5 @@
 """`--dry-run MACHINE` of a distillation: memory and hours before anything starts, from the sizes of the models and of the problems alone."""
 
-import math
 from dataclasses import replace
 
 from paced_exp.data.sources import load_problems
@@ -8,7 +7,7 @@ from paced_exp.losses.chunked import CHUNK_ELEMENTS
 from paced_exp.models.machines import PRODUCTS, Machine, Needs, SamplingLoad, machine_named
 from paced_exp.models.shapes import Shape, shape_of
 from paced_exp.rollouts.plan import CHARACTERS, check_devices, memory_of, prompt_tokens, sampling_of, width_of
-from paced_exp.training.config import STEPS, DistillConfig
+from paced_exp.training.config import DistillConfig
 from paced_exp.training.segments import make_segments
 from paced_exp.training.stages import parse_stages
 
@@ -24,7 +23,7 @@ def plan(config: DistillConfig, machine: str) -> str:
     teacher = student if config.teacher == "self" else shape_of(config.teacher)
     problems = load_problems(config.problems, limit=config.limit, seed=config.seed, columns=config.columns)
     prompt, count = prompt_tokens(problems), len(problems)
-    steps = config.steps or (STEPS if config.epochs is None else max(1, math.ceil(config.epochs * count / config.batch)))
+    steps = config.updates(count)
     by_student = sampling_of(student, 0, prompt, config.max_new_tokens, config, 4 if config.dtype == "float32" else 2)
     by_teacher = sampling_of(teacher, 0, prompt, config.max_new_tokens, config, width_of(config.dtype))
     sampled = _sampled(config, steps, count, by_student, by_teacher)

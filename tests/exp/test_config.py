@@ -279,6 +279,13 @@ def test_python_speaks_of_arguments_and_a_command_of_flags() -> None:
         body(["--max-new-tokens", "5"])
 
 
+@pytest.mark.parametrize(("regime", "expected"), [("multi-pass", [1, 3, 4, 7]), ("one-pass", [1, 3, 3, 6])])
+def test_epochs_of_one_pass_leave_out_what_fills_no_update(regime: Literal["multi-pass", "one-pass"], expected: list[int]) -> None:
+    config = DistillConfig(epochs=1.0, regime=regime, batch=32)
+    assert [config.updates(problems) for problems in (20, 96, 100, 200)] == expected
+    assert DistillConfig(regime=regime).updates(20) == 200 and DistillConfig(steps=7, regime=regime).updates(20) == 7
+
+
 @pytest.mark.parametrize("bound", [0, -1, math.nan, math.inf])
 def test_numbers_out_of_range_are_refused(bound: float) -> None:
     for name in ("learning_rate", "max_grad_norm", "epochs", "temperature"):
