@@ -44,15 +44,23 @@ def _evaluate(config: EvaluateConfig, run: RunFolder) -> dict[str, Any]:
     record = {
         "kind": KIND,
         "config": configs.as_dict(config),
-        "sources": summary(table, replicates=config.replicates, seed=config.seed),
+        "sources": summary(table, longest=config.max_new_tokens, replicates=config.replicates, seed=config.seed),
         "skipped_long": skipped,
         "against": None,
         "seconds": round(seconds, 3),
         "provenance": provenance(config.seed),
     }
     if base is not None:
-        compared = comparison(table, _base_scores(base), replicates=config.replicates, seed=config.seed, retention=_retention(config))
-        record["against"] = {"model": read_checked(base / "record.json", KIND)["config"]["model"], **compared}
+        other = read_checked(base / "record.json", KIND)["config"]
+        compared = comparison(
+            table,
+            _base_scores(base),
+            longest=max(config.max_new_tokens, other["max_new_tokens"]),
+            replicates=config.replicates,
+            seed=config.seed,
+            retention=_retention(config),
+        )
+        record["against"] = {"model": other["model"], **compared}
     return record
 
 

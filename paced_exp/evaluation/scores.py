@@ -40,8 +40,11 @@ def scores(rollouts: pd.DataFrame, sources: dict[str, str]) -> pd.DataFrame:
     return table.rename_axis("problem_id").reset_index()
 
 
-def summary(table: pd.DataFrame, *, replicates: int, seed: int) -> list[dict[str, Any]]:
-    """For each source: mean@n, pass@k for k = 1..n and mean response length in tokens, with 95 % intervals, and the share of cut responses."""
+def summary(table: pd.DataFrame, *, longest: int, replicates: int, seed: int) -> list[dict[str, Any]]:
+    """For each source: mean@n, pass@k for k = 1..n and mean response length in tokens, with 95 % intervals, and the share of cut responses.
+
+    longest: tokens that a response has at most. Few long ones carry a mean length, which an interval without that bound would miss.
+    """
     rows: list[dict[str, Any]] = []
     for number, (source, part) in enumerate(table.groupby("source", sort=False)):
         values = _values(part)
@@ -49,7 +52,7 @@ def summary(table: pd.DataFrame, *, replicates: int, seed: int) -> list[dict[str
             np.column_stack(list(values.values())),
             replicates=replicates,
             rng=np.random.default_rng([seed, number]),
-            bounds=[None if name == "tokens" else (0.0, 1.0) for name in values],
+            bounds=[(0.0, float(longest)) if name == "tokens" else (0.0, 1.0) for name in values],
         )
         named = {name: interval._asdict() for name, interval in zip(values, found, strict=True)}
         rows.append(
@@ -66,8 +69,12 @@ def summary(table: pd.DataFrame, *, replicates: int, seed: int) -> list[dict[str
     return rows
 
 
-def comparison(table: pd.DataFrame, base: pd.DataFrame, *, replicates: int, seed: int, retention: list[str]) -> dict[str, Any]:
+def comparison(
+    table: pd.DataFrame, base: pd.DataFrame, *, longest: int, replicates: int, seed: int, retention: list[str]
+) -> dict[str, Any]:
     """Differences model - base for each source, from pairs of the same problem. forgetting: base - model on the retention sources.
+
+    longest: tokens that a response of either has at most.
 
     Raises `UserError` as `check_same_problems` does.
     """
@@ -80,7 +87,7 @@ def comparison(table: pd.DataFrame, base: pd.DataFrame, *, replicates: int, seed
             differences,
             replicates=replicates,
             rng=np.random.default_rng([seed, 1000 + number]),
-            bounds=[None if name == "tokens" else (-1.0, 1.0) for name in ours],
+            bounds=[(-float(longest), float(longest)) if name == "tokens" else (-1.0, 1.0) for name in ours],
         )
         named = {name: interval._asdict() for name, interval in zip(ours, found, strict=True)}
         rows.append({"source": source, "mean": named.pop("mean"), "tokens": named.pop("tokens"), "pass_at": named})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from paced_exp.core.errors import UserError
 from paced_exp.losses.divergences import Divergence, log_probabilities
-from paced_exp.losses.kl import kl, kl_of
+from paced_exp.losses.kl import kl, kl_of, slope_of
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +40,7 @@ class AdaptiveKL(Divergence):
         p_s, p_t = log_s.exp(), log_t.exp()
         share = self._share(p_s, p_t)
         forward, reverse = kl_of(p_t, log_t, log_s), kl_of(p_s, log_s, log_t)
-        of_reverse = (log_s - log_t).sub_(reverse[..., None]).mul_(p_s)
+        of_reverse = slope_of(p_s, log_s, log_t, reverse)
         gradient = share[..., None] * (p_s - p_t) + (1 - share)[..., None] * of_reverse
         return share * forward + (1 - share) * reverse, gradient
 

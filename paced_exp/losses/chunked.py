@@ -82,8 +82,10 @@ class Job:
     @property
     def width(self) -> int:
         """Tokens of the vocabulary that both heads have; of heads padded to different widths the rest is cut."""
-        if not self.loss.divergence.needs_teacher or isinstance(self.targets, Buckets):
+        if not self.loss.divergence.needs_teacher:
             return self.head.width
+        if isinstance(self.targets, Buckets):
+            return min(self.head.width, self.targets.width or self.head.width)
         assert self.targets is not None, f"{self.loss.divergence.name} needs a teacher"
         return min(self.head.width, self.targets.head.width if isinstance(self.targets, States) else int(self.targets.logits.shape[-1]))
 
@@ -142,7 +144,7 @@ class Job:
 
     def _targets_at(self, teacher: torch.Tensor | None, place: slice) -> Targets:
         if isinstance(self.targets, Buckets):
-            return Buckets(self.targets.tokens[place], self.targets.log_probabilities[place], self.targets.temperature)
+            return Buckets(self.targets.tokens[place], self.targets.log_probabilities[place], self.targets.temperature, self.targets.width)
         return None if teacher is None else Dense(teacher)
 
     def _value_and_gradient(

@@ -87,7 +87,8 @@ class _Fused(torch.autograd.Function):
         gradients.append(values if ctx.needs_input_grad[3] else None)
         # The usual case, in which no second tensor of the head's size is made.
         if bool(upstream != 1):
-            gradients = [None if gradient is None else gradient * upstream.to(gradient.dtype) for gradient in gradients]
+            factor = upstream.item()  # a plain number, which half precision multiplies in single: a loss scale has no half
+            gradients = [None if gradient is None else gradient * factor for gradient in gradients]
         return *gradients, None
 
 

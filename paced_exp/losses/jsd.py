@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from paced_exp.core.errors import UserError
 from paced_exp.losses.divergences import Divergence, log_probabilities
-from paced_exp.losses.kl import ForwardKL, ReverseKL, kl, kl_of
+from paced_exp.losses.kl import ForwardKL, ReverseKL, kl, kl_of, slope_of
 
 if TYPE_CHECKING:
     import torch
@@ -46,11 +46,16 @@ class GeneralisedJSD(Divergence):
         p_s = log_s.exp()
         of_student = kl_of(p_s, log_s, log_m)
         value = self.beta * kl_of(log_t.exp(), log_t, log_m) + (1 - self.beta) * of_student
-        return value, (log_s - log_m).sub_(of_student[..., None]).mul_(p_s).mul_(1 - self.beta)
+        return value, slope_of(p_s, log_s, log_m, of_student).mul_(1 - self.beta)
 
     @property
     def _end(self) -> Divergence:
         return ForwardKL() if self.beta == 0 else ReverseKL()
 
     def _mixture(self, log_s: torch.Tensor, log_t: torch.Tensor) -> torch.Tensor:
-        return (log_t + math.log(self.beta)).logaddexp(log_s + math.log1p(-self.beta))
+        log_t, log_s = log_t + math.log(self.beta), log_s + math.log1p(-self.beta)
+        log_m = log_t.logaddexp(log_s)
+        # Where both are zero autograd would make NaN of it.
+        if not bool((none := log_m.isneginf()).any()):
+            return log_m
+        return log_t.masked_fill(none, 0).logaddexp(log_s.masked_fill(none, 0)).masked_fill(none, -math.inf)

@@ -12,16 +12,29 @@ if TYPE_CHECKING:
 
 
 def kl(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
-    """sum p (log p - log q) over the last dimension, nats; p = 0 contributes exactly 0, so that logits of +-1e4 give finite values."""
+    """sum p (log p - log q) over the last dimension, nats; p = 0 contributes exactly 0, to the gradient too, so that logits of +-1e4 or -inf give
+    finite values."""
     p = log_p.exp()
+    return (p * difference(p, log_p, log_q)).sum(-1)
+
+
+def difference(p: torch.Tensor, log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
+    """log p - log q, and 0 where p is: there its factor p makes it nothing, and the logarithms may be infinite."""
     # Not `p > 0`, which would take a NaN for a zero and hide it.
-    return (p * (log_p - log_q)).masked_fill(p == 0, 0).sum(-1)
+    none = p == 0
+    return log_p.masked_fill(none, 0) - log_q.masked_fill(none, 0)
 
 
 def kl_of(p: torch.Tensor, log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
     """`kl` with p = exp(log_p) at hand and without a graph. The mask, half the cost, is needed only where a logarithm is infinite."""
     values = (log_p - log_q).mul_(p).sum(-1)
     return values if bool(values.isfinite().all()) else kl(log_p, log_q)
+
+
+def slope_of(p: torch.Tensor, log_p: torch.Tensor, log_q: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """p (log p - log q - value): the gradient in p's logits of the divergence `value` from q. As in `kl_of` the mask is rarely needed."""
+    slope = (log_p - log_q).sub_(value[..., None]).mul_(p)
+    return slope if bool(slope.isfinite().all()) else difference(p, log_p, log_q).sub_(value[..., None]).mul_(p)
 
 
 @dataclass(frozen=True)
@@ -55,4 +68,4 @@ class ReverseKL(Divergence):
         log_s, log_t = log_probabilities(student), log_probabilities(teacher)
         p_s = log_s.exp()
         value = kl_of(p_s, log_s, log_t)
-        return value, (log_s - log_t).sub_(value[..., None]).mul_(p_s)
+        return value, slope_of(p_s, log_s, log_t, value)

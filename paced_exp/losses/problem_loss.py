@@ -28,12 +28,13 @@ class Dense:
 class Buckets:
     """The teacher's k likeliest tokens, `tokens` (N, k), and log-probabilities (N, k+1), the last of all other tokens together.
 
-    temperature is in the log-probabilities already.
+    temperature is in the log-probabilities already. width: of the vocabulary that they are over, to which a wider student is cut; None: the student's.
     """
 
     tokens: torch.Tensor
     log_probabilities: torch.Tensor
     temperature: float
+    width: int | None = None
 
 
 # What a teacher predicts at a batch's supervised tokens; None where there is no teacher.
@@ -83,7 +84,9 @@ class ProblemLoss:
             return self._in_chunks(lambda student, token: self.divergence.value(student, student.detach(), token), student_logits, tokens)
         if isinstance(targets, Buckets):
             assert targets.temperature == self.temperature, "the teacher's statistics were taken at another temperature"
-            return self._in_chunks(self._between_buckets, student_logits, targets.tokens, targets.log_probabilities, tokens)
+            return self._in_chunks(
+                self._between_buckets, student_logits[..., : targets.width], targets.tokens, targets.log_probabilities, tokens
+            )
         assert targets is not None, f"{self.divergence.name} needs a teacher"
         if isinstance(targets, States):
             targets = Dense(targets.logits())

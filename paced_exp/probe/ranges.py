@@ -128,11 +128,17 @@ class Ranges(Filling):
     @property
     def drawn(self) -> list[int]:
         """How many of all problems drawn belong to each range; dropped ones belong to none. The middle is counted. The ends are estimated, since
-        only some were rolled out again: the others with the same group and k are assumed to fall in the same proportions."""
+        only some were rolled out again: the others with the same group and k are assumed to fall in the same proportions, or, where there are none of
+        the group, in those of all groups with that k."""
         found = [float(count) if one.side == "middle" else 0.0 for one, count in zip(RANGES, self.offered, strict=True)]
-        for group, by_k in self.landed.items():
+        by_any: dict[int, list[int]] = {}
+        for by_k in self.landed.values():
             for k, cells in by_k.items():
-                scale = self.screened[group][k] / sum(cells)
+                by_any[k] = [one + other for one, other in zip(by_any.get(k, [0] * len(cells)), cells, strict=True)]
+        for group, counts in self.screened.items():
+            for k, together in by_any.items():
+                cells = self.landed.get(group, {}).get(k, together)
+                scale = counts[k] / sum(cells)
                 for index, count in zip(ranges_of(side_of(k, self.rollouts)), cells, strict=False):  # the last cell holds dropped problems
                     found[index] += scale * count
         return [round(count) for count in found]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t
 
 from paced_exp.core.intervals import bounded_interval, few_differ
 
@@ -16,7 +17,7 @@ def summary(rates: pd.DataFrame, sources: Sequence[str]) -> dict[str, Any]:
     """A row for each source and one for all problems, and the number of problems in each fifth of the pass-rate range.
 
     pass_rate is the mean of k/K, or of the column `unbiased` where there is one: of rollouts that were stopped early, k/K is biased.
-    pass_rate_low, pass_rate_high: 95 % interval of the mean pass rate over problems. It is the normal interval, or `bounded_interval` if few
+    pass_rate_low, pass_rate_high: 95 % interval of the mean pass rate over problems. It is Student's interval, or `bounded_interval` if few
     problems differ from the commonest pass rate, or None for a single problem.
     """
     names = np.array(sources)
@@ -30,7 +31,7 @@ def summary(rates: pd.DataFrame, sources: Sequence[str]) -> dict[str, Any]:
         if n > 1 and few_differ(p):
             ends = bounded_interval(p, 0.0, 1.0, replicates=10_000, rng=np.random.default_rng(0))
         elif n > 1:
-            half = 1.959964 * float(p.std(ddof=1)) / math.sqrt(n)
+            half = float(t.ppf(0.975, n - 1)) * float(p.std(ddof=1)) / math.sqrt(n)
             ends = max(0.0, float(p.mean()) - half), min(1.0, float(p.mean()) + half)
         rows.append(
             {

@@ -104,14 +104,14 @@ def _teachers(config: DistillConfig, run: RunFolder, data: TrainingData, initial
         if not DIVERGENCES[stage.divergence].needs_teacher:
             teachers[stage.name] = NoTeacher()
         elif _cached(config, stage):
-            teachers[stage.name] = cached_teacher(config, run, initial)
+            teachers[stage.name] = cached_teacher(config, run, initial, data.student)
         else:
             teachers[stage.name] = live
     return teachers
 
 
-def cached_teacher(config: DistillConfig | ReferencesConfig, run: RunFolder, teacher: LoadedModel) -> CachedTeacher:
-    """The frozen `teacher`, read through the cache that `config` names, which is in the run's folder by default."""
+def cached_teacher(config: DistillConfig | ReferencesConfig, run: RunFolder, teacher: LoadedModel, student: LoadedModel) -> CachedTeacher:
+    """The frozen `teacher` for this student, read through the cache that `config` names, which is in the run's folder by default."""
     return CachedTeacher(
         Path(config.cache) if config.cache is not None else run / "teacher_cache",
         ModelTeacher(teacher.model),
@@ -120,7 +120,12 @@ def cached_teacher(config: DistillConfig | ReferencesConfig, run: RunFolder, tea
         top_k=_top_k(config, teacher),
         temperature=config.loss_temperature,
         chunked=getattr(config, "loss", "fused") == "fused",  # references alone are made without a loss
+        width=student.model.get_output_embeddings().weight.shape[0],
     )
+
+
+# Trainer would take these and do nothing: updates, rates and losses are made here.
+_WITHOUT_EFFECT = {"num_train_epochs", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "warmup_ratio", "label_smoothing_factor"}
 
 
 def training_arguments(config: DistillConfig, folder: Path, steps: int, device: torch.device) -> TrainingArguments:
@@ -142,6 +147,7 @@ def training_arguments(config: DistillConfig, folder: Path, steps: int, device: 
         "save_strategy": "steps",
         "save_only_model": False,  # without the optimizer's state a resumed run would end with other weights
         "save_steps": config.checkpoint_every,
+        "logging_strategy": "steps",  # every update's gradient is looked at, and written to metrics.jsonl
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "report_to": config.report_to,
@@ -155,7 +161,7 @@ def training_arguments(config: DistillConfig, folder: Path, steps: int, device: 
         "seed": config.seed,
     }
     theirs = config.training_arguments or {}
-    if taken := sorted(ours.keys() & theirs.keys()):
+    if taken := sorted((ours.keys() | _WITHOUT_EFFECT) & theirs.keys()):
         raise UserError(f"`training_arguments` may not set {', '.join(taken)}, which options of this command determine")
     if theirs.get("fsdp"):
         # On a CPU, accelerate would silently train without it.
@@ -167,6 +173,8 @@ def training_arguments(config: DistillConfig, folder: Path, steps: int, device: 
         raise UserError(
             f"`forgetting` {config.forgetting} needs a student in one piece, which `training_arguments` {sharding[0]} shards; give none"
         )
+    if theirs.get("fp16") and config.loss == "fused":
+        raise UserError("`loss` fused makes gradients before fp16's loss scale, and they vanish; give `precision` bf16, or `loss` dense")
     if config.loss == "fused" and (sharding := [name for name in ("fsdp", "deepspeed") if theirs.get(name)]):
         raise UserError(f"`loss` fused reads the whole head, which `training_arguments` {sharding[0]} shards; give `loss` dense")
     try:

@@ -62,7 +62,7 @@ def _statistics(config: ReferencesConfig, run: RunFolder, inputs: Inputs, refere
         if response := references.by_id[problem.id].token_ids:
             builder.check_fits(index, response)
             rows.append(builder.row(index, response, 1.0))
-    cache = cached_teacher(config, run, inputs.teacher)
+    cache = cached_teacher(config, run, inputs.teacher, inputs.student)
     with progress(len(rows), "references", "teacher statistics") as bar:
         cache.prepare(rows, bar.update)
     return {**cache.size(), "top_k": cache.top_k}

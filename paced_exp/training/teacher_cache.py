@@ -32,7 +32,8 @@ class CachedTeacher(Stateless):
     """A frozen teacher whose predictions are read from a cache.
 
     fingerprint: of the teacher's files. top_k: None stores all logits (exact) in the teacher's dtype; an integer stores that many tokens and
-    the rest, at `temperature`, in float32. `prepare` computes missing entries. After that, `targets` never runs the teacher. chunked: make
+    the rest, at `temperature`, in float32. width: of the student's head. Heads may be padded to different widths, and the k tokens and the rest are
+    of the vocabulary that both have. `prepare` computes missing entries. After that, `targets` never runs the teacher. chunked: make
     the k likeliest tokens from a chunk of logits at a time, where the teacher's head is plain; they agree to rounding, and have the same key.
     """
 
@@ -46,6 +47,7 @@ class CachedTeacher(Stateless):
         top_k: int | None = None,
         temperature: float = 1.0,
         chunked: bool = True,
+        width: int | None = None,
     ) -> None:
         if top_k is not None and top_k < 1:
             raise UserError(f"`top_k` {top_k} must be at least 1")
@@ -57,6 +59,10 @@ class CachedTeacher(Stateless):
         # Exact logits do not depend on the temperature that the loss divides them by.
         stored = {"teacher": fingerprint, "top_k": top_k, "temperature": None if top_k is None else temperature, "format": 1}
         stored["dtype"] = str(next(teacher.model.parameters()).dtype)
+        own = int(teacher.model.get_output_embeddings().weight.shape[0])
+        self._width = own if width is None else min(own, width)
+        if top_k is not None and self._width < own:  # named only where it cuts, so that other caches are found by the name they have
+            stored["width"] = self._width
         self._header = json.dumps(stored, sort_keys=True)
         self.folder = folder / hashlib.sha256(self._header.encode()).hexdigest()[:16]
         self._where: dict[str, tuple[Any, int, int]] = {}
@@ -122,7 +128,8 @@ class CachedTeacher(Stateless):
             return {"logits": supervised_logits(model, batch.teacher)}  # all of them are what is stored
         chosen, found = [], []
         for _, logits in logits_in_chunks(model, batch.teacher, self._head if self._chunked else None):
-            tokens = logits.topk(min(self.top_k, logits.shape[-1] - 1), dim=-1).indices
+            logits = logits[..., : self._width]
+            tokens = logits.topk(min(self.top_k, self._width - 1), dim=-1).indices
             chosen.append(tokens.int())
             found.append(bucketed(logits, tokens, self._temperature))
         return {"tokens": torch.cat(chosen), "log_probabilities": torch.cat(found)}
@@ -136,7 +143,7 @@ class CachedTeacher(Stateless):
 
         if self.top_k is None:
             return Dense(read("logits"))
-        return Buckets(read("tokens").long(), read("log_probabilities"), self._temperature)
+        return Buckets(read("tokens").long(), read("log_probabilities"), self._temperature, self._width)
 
     def flops(self, rows: Sequence[Row]) -> float:
         """Zero, since nothing is computed here. The caller of `prepare` counts its cost."""

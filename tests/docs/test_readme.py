@@ -95,5 +95,7 @@ def test_the_engines_speeds_are_the_records() -> None:
     hf, vllm, plain = (next(row for row in rows if row["engine"] == name) for name in ("hf", "vllm", "generate"))
     rates = [round(row["rollouts_per_processor_second"]) for row in (hf, vllm, plain)]
     text = f"hf makes {rates[0]} rollouts, vllm {rates[1]}, and transformers' own `generate` {rates[2]}. "
-    text += f"- To start takes hf {hf['start_processor_seconds']:.1f} s of processor time, and vllm {vllm['start_processor_seconds']:.0f} s."
+    text += (
+        f"- To start takes hf {hf['start_processor_seconds']:.1f} s of processor time, and vllm {vllm['start_processor_seconds']:.0f} s."
+    )
     assert text in " ".join((ROOT / "docs" / "engines.md").read_text().split())

@@ -110,7 +110,7 @@ def test_the_comparison_is_paired() -> None:
     rng = np.random.default_rng(3)
     hard = rng.integers(0, 4, 300)
     base, better = table_of(hard.tolist()), table_of((hard + 1).tolist())
-    found = comparison(better, base, replicates=1000, seed=0, retention=[])["differences"][0]["mean"]
+    found = comparison(better, base, longest=100, replicates=1000, seed=0, retention=[])["differences"][0]["mean"]
     # Every problem gains one sample of four: the paired difference has no spread, while each mean has plenty. What problems that were
     # not drawn may do is all that is left: a share of 1 - 0.025^(1/300) of them, of differences between -1 and 1.
     left = 1 - 0.025 ** (1 / 300)
@@ -119,18 +119,18 @@ def test_the_comparison_is_paired() -> None:
         "low": pytest.approx(0.25 - 1.25 * left, abs=0.004),
         "high": pytest.approx(0.25 + 0.75 * left, abs=0.004),
     }
-    mean = summary(base, replicates=1000, seed=0)[0]["mean"]
+    mean = summary(base, longest=100, replicates=1000, seed=0)[0]["mean"]
     assert mean["high"] - mean["low"] > 0.05
 
 
 def test_forgetting_is_the_drop_on_retention() -> None:
     base = pd.concat([table_of([4, 4, 3, 4]), table_of([4, 4, 4, 4], "keep")], ignore_index=True)
     now = pd.concat([table_of([4, 4, 4, 4]), table_of([4, 2, 0, 2], "keep")], ignore_index=True)
-    (drop,) = comparison(now, base, replicates=1000, seed=0, retention=["keep"])["forgetting"]
+    (drop,) = comparison(now, base, longest=100, replicates=1000, seed=0, retention=["keep"])["forgetting"]
     assert drop["source"] == "keep" and drop["drop"]["value"] == 0.5
     assert -1 <= drop["drop"]["low"] < 0.5 < drop["drop"]["high"] <= 1
     with pytest.raises(UserError, match="other problems or with other `samples`"):
-        comparison(now, base.iloc[::-1], replicates=100, seed=0, retention=[])
+        comparison(now, base.iloc[::-1], longest=100, replicates=100, seed=0, retention=[])
 
 
 # ---- the command

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from transformers import PhiConfig, PhiForCausalLM
+from transformers import OPTConfig, OPTForCausalLM, PhiConfig, PhiForCausalLM
 
 from bench.memory import peak_bytes
 from paced_exp.core.errors import UserError
@@ -232,6 +232,29 @@ def test_recomputing_turns_no_dropout_on() -> None:
         handed(PerProblemGradients(model), None, loss=ProblemLoss(divergence("cross_entropy")), checkpointing=True),
         single_gradients(model, None),
     )
+
+
+def test_recomputing_turns_on_no_dropout_that_a_block_asks_for_by_itself() -> None:
+    """OPT's blocks call dropout with their own mode, and not through a layer."""
+    torch.manual_seed(0)
+    sizes = {
+        "vocab_size": 50,
+        "hidden_size": 16,
+        "ffn_dim": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "word_embed_proj_dim": 16,
+    }
+    model = OPTForCausalLM(OPTConfig(**sizes, max_position_embeddings=64, dropout=0.5)).double().eval()
+    ids, found = torch.arange(3, 20)[None], []
+    for on in (False, True):
+        model.zero_grad()
+        with recomputing(model, on):
+            logits = model(input_ids=ids, use_cache=False).logits
+        logits.square().sum().backward()
+        found.append([logits.detach(), *(parameter.grad for parameter in model.parameters())])
+    for plain, again in zip(*found, strict=True):
+        torch.testing.assert_close(again, plain, rtol=1e-12, atol=0)
 
 
 def test_recomputing_refuses_a_model_that_cannot() -> None:

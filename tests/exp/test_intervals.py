@@ -94,8 +94,28 @@ def test_none_of_24_correct_does_not_print_certainty() -> None:
             "truncated_share": 0.0,
         }
     )
-    (row,) = summary(table, replicates=2000, seed=0)
+    (row,) = summary(table, longest=128, replicates=2000, seed=0)
     for interval in (row["mean"], *row["pass_at"].values()):
         assert (interval["value"], interval["low"]) == (0.0, 0.0)
         assert interval["high"] == pytest.approx(1 - 0.025 ** (1 / 6), abs=0.03)
     assert row["tokens"]["low"] < 5.5 < row["tokens"]["high"]
+
+
+def test_mean_lengths_cover_where_a_few_responses_are_cut() -> None:
+    """One problem in six is mostly cut at the limit: with few problems the sample's own spread misses it."""
+    rng, covered, runs = np.random.default_rng(5), 0, 60
+    for _ in range(runs):
+        cut = rng.random(8) < 1 / 6
+        table = pd.DataFrame(
+            {
+                "problem_id": list("abcdefgh"),
+                "source": "s",
+                "samples": SAMPLES,
+                "correct": 0,
+                "mean_tokens": np.where(cut, 128.0, rng.integers(4, 12, 8).astype(float)),
+                "truncated_share": cut.astype(float),
+            }
+        )
+        (row,) = summary(table, longest=128, replicates=400, seed=0)
+        covered += row["tokens"]["low"] <= 128 / 6 + 7.5 * 5 / 6 <= row["tokens"]["high"]
+    assert covered >= 0.9 * runs

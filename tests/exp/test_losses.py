@@ -176,6 +176,22 @@ def autograd(loss: Divergence, student: torch.Tensor, teacher: torch.Tensor, tok
     return torch.autograd.grad(loss.value(student, teacher, tokens).sum(), student)[0]
 
 
+@pytest.mark.parametrize("loss", [kind for kind in VARIANTS if kind.needs_teacher], ids=str)
+def test_a_token_that_neither_model_can_say_changes_nothing(loss: Divergence) -> None:
+    """-inf in both, as masked vocabularies have it: values and gradients are those without the token."""
+    student, teacher, tokens = logits(8, 4, 7), logits(9, 4, 7), torch.zeros(4, dtype=torch.long)
+    kept = torch.tensor([0, 1, 3, 4, 5, 6])
+    values, gradient = loss.value_and_gradient(student[:, kept], teacher[:, kept], tokens)
+    student[:, 2] = teacher[:, 2] = -torch.inf
+    for found, slope in (
+        loss.value_and_gradient(student, teacher, tokens),
+        (loss.value(student, teacher, tokens), autograd(loss, student, teacher, tokens)),
+    ):
+        torch.testing.assert_close(found, values, rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(slope[:, kept], gradient, rtol=1e-11, atol=1e-14)
+        assert (slope[:, 2] == 0).all()
+
+
 @pytest.mark.parametrize("loss", VARIANTS, ids=str)
 def test_stated_gradients_are_autograds(loss: Divergence) -> None:
     student, teacher, tokens = logits(6, 3, 4, 8), logits(7, 3, 4, 8), torch.arange(12).reshape(3, 4) % 8

@@ -234,3 +234,13 @@ def test_the_laws_own_oracle() -> None:
     both = np.mean([problem.k <= 1 and problem.fresh < 10 for problem in drawn])
     p = np.random.default_rng(0).beta(2.0, 3.0, 200_000)
     assert both == pytest.approx(np.mean(binom.cdf(1, 10, p) * binom.cdf(9, 100, p)), abs=0.004)
+
+
+def test_problems_of_a_group_that_was_not_rolled_out_again_count_by_the_other_groups() -> None:
+    ranges = Ranges(capacity=5, rollouts=10, fresh=100, family_share=0.5)
+    cells = cells_of_fresh("low", 100)
+    landed = [0] * len(cells)
+    landed[0], landed[-1] = 4, 2  # of six, two fell beyond the ranges of this end
+    ranges.screened = {"A": [6, *[0] * 10], "C": [300, *[0] * 10]}
+    ranges.landed = {"A": {0: landed}}
+    assert sum(ranges.drawn) == ranges.drawn[0] == 204

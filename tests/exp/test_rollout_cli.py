@@ -208,7 +208,7 @@ def test_the_summary_by_hand() -> None:
     assert (b["never_passed"], b["always_passed"], b["truncated_share"]) == (1, 1, pytest.approx(0.3))
     assert everything["source"] == "all" and everything["rollouts"] == 30 and everything["mean_tokens"] == pytest.approx(5.0)
     (many,) = rollouts_summary.summary(pd.concat([rates] * 4, ignore_index=True), ["lab:a"] * 24)["sources"]
-    half = 1.959964 * np.std(np.tile(np.arange(6) / 5, 4), ddof=1) / np.sqrt(24)
+    half = 2.068658 * np.std(np.tile(np.arange(6) / 5, 4), ddof=1) / np.sqrt(24)  # Student's t with 23 degrees of freedom
     assert (many["pass_rate_low"], many["pass_rate_high"]) == (pytest.approx(0.5 - half), pytest.approx(0.5 + half))
     (failed,) = rollouts_summary.summary(rates.assign(k=0, p_hat=0.0), ["lab:a"] * 6)["sources"]
     assert (failed["pass_rate_low"], failed["pass_rate_high"]) == (0.0, pytest.approx(1 - 0.025 ** (1 / 6), abs=0.02))

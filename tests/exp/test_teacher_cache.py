@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ from safetensors import safe_open
 from paced_exp.core.errors import UserError
 from paced_exp.losses.alignment import Row, collate, supervised_logits
 from paced_exp.losses.divergences import divergence
+from paced_exp.losses.fused_loss import FusedLoss
+from paced_exp.losses.heads import plain_head
 from paced_exp.losses.problem_loss import Buckets, Dense, ProblemLoss, bucketed
 from paced_exp.training import teacher_cache
 from paced_exp.training.teacher_cache import CachedTeacher
@@ -129,6 +132,29 @@ def test_a_coarser_view_never_raises_the_divergence_and_all_tokens_give_the_exac
         assert error["mean_nats"] == pytest.approx((exact - found).mean().item(), rel=1e-6, abs=1e-9)
         before = found
     torch.testing.assert_close(before, exact, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("padded", ["student", "teacher"])
+@pytest.mark.parametrize("name", ["forward_kl", "reverse_kl"])
+@pytest.mark.parametrize("fused", [False, True])
+def test_heads_padded_to_different_widths_are_compared_on_the_shared_vocabulary(
+    name: str, padded: str, fused: bool, tmp_path: Path
+) -> None:
+    teacher, student = Counting(), tiny_model(dtype=torch.float64)
+    wide: Any = student if padded == "student" else teacher.model
+    own = wide.get_output_embeddings().weight
+    torch.manual_seed(0)
+    wide.lm_head = torch.nn.Linear(own.shape[1], own.shape[0] + 9, bias=False, dtype=torch.float64)
+    loss = ProblemLoss(divergence(name))
+    used = FusedLoss(loss, plain_head(student, "student")) if fused else loss
+    batch = collate(rows(), 0)
+    exact = loss.values(student, batch, teacher.targets(batch))
+    for k in (4, 47):  # all but one of the 48 that both have: then the rest is one token, and nothing is lost
+        cached = cache(tmp_path / str(k), teacher, top_k=k, width=student.get_output_embeddings().weight.shape[0])
+        cached.prepare(rows())
+        found = used.values(student, batch, cached.targets(batch))
+        assert (found <= exact + 1e-12).all()
+    torch.testing.assert_close(found, exact, rtol=1e-9, atol=1e-12)
 
 
 def test_gradients_through_buckets_are_those_of_the_coarse_divergence(tmp_path: Path) -> None:

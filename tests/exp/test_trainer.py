@@ -268,6 +268,11 @@ def test_the_trainers_rate_is_the_schedules(source: Path, tmp_path: Path) -> Non
 def test_training_arguments_of_this_command_may_not_be_set_twice(source: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="`training_arguments` may not set max_steps"):
         trainer(tmp_path / "a", source, training_arguments={"max_steps": 3})
+    for name, value in {"logging_strategy": "no", "warmup_steps": 100, "lr_scheduler_type": "constant", "num_train_epochs": 2}.items():
+        with pytest.raises(UserError, match=f"`training_arguments` may not set {name}, which"):
+            trainer(tmp_path / name, source, training_arguments={name: value})
+    with pytest.raises(UserError, match="`loss` fused makes gradients before fp16's loss scale"):
+        trainer(tmp_path / "half", source, training_arguments={"fp16": True}, loss="fused")
     with pytest.raises(UserError, match="`training_arguments`"):
         trainer(tmp_path / "b", source, training_arguments={"no_such": 3})
     with pytest.raises(UserError, match="fsdp shards a model over GPUs; on a CPU leave it out"):
