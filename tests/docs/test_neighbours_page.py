@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from paced_exp.core import config as configs
+from paced_exp.core.json_files import read_checked
 from paced_exp.evaluation.compress_config import CompressConfig
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.scales import DESK
@@ -47,3 +48,18 @@ def test_the_numbers_said_of_the_table_are_its_own() -> None:
     paper = TeacherConfig(preset="paper")
     said = f"(G = {paper.K}, KL {paper.kl:g}, rate 1e-6, {paper.batch} problems an update, {paper.schedule}, {paper.epochs:g} passes)"
     assert said in text and paper.learning_rate == 1e-6
+
+
+def test_what_the_teacher_gained_is_its_records() -> None:
+    record = read_checked(Path(__file__).resolve().parents[2] / "results" / "teacher" / "lab.json", "teacher")
+    gains = {row["source"]: row["mean"] for row in record["evaluation"]["against"]["differences"]}
+    said = {
+        source: "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * gains[source][end] for end in ("value", "low", "high")))
+        for source in ("lab:mid", "lab:hard-a", "lab:hard-b")
+    }
+    text = " ".join(PAGE.split())
+    assert (
+        f"gains {said['lab:mid']} points on `lab:mid`, {said['lab:hard-a']} on `lab:hard-a` and {said['lab:hard-b']} on `lab:hard-b` in"
+        in text
+    )
+    assert record["training"]["updates"] == PRESETS["lab"]["steps"] == 120 and min(row["low"] for row in gains.values()) > -0.01
