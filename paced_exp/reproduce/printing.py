@@ -41,13 +41,21 @@ _LATEX = str.maketrans(
         "½": r"\textonehalf{}",
         "∞": r"$\infty$",
         "ε": r"$\varepsilon$",
+        "μ": r"$\mu$",
+        "‖": r"$\|$",
+        "⟨": r"$\langle$",
+        "⟩": r"$\rangle$",
     }
 )
+_LETTERS = 0x180  # below it are the letters with accents, which LaTeX reads
 
 
 def escape(text: str) -> str:
-    """Text for LaTeX: what is special there is escaped, symbols become commands."""
-    return text.translate(_LATEX)
+    """Text for LaTeX: what is special there is escaped, symbols become commands. Raises `ValueError` for a symbol that LaTeX would stop at."""
+    escaped = text.translate(_LATEX)
+    if unknown := [character for character in escaped if ord(character) >= _LETTERS]:
+        raise ValueError(f"LaTeX has no {unknown[0]!r}; give it a command in {__name__}: {text!r:.80}")
+    return escaped
 
 
 def _piped(text: str) -> str:

@@ -161,6 +161,8 @@ def test_latex_is_ascii_and_balanced(filled: Path) -> None:
 
 def test_latex_escapes_what_is_special() -> None:
     assert escape(r"50 % of a_b & {c} \d") == r"50 \% of a\_b \& \{c\} \textbackslash{}d"
+    with pytest.raises(ValueError, match="LaTeX has no .♥.; give it a command"):
+        escape("♥")
 
 
 def test_numbers_have_one_minus_and_no_negative_zero() -> None:
