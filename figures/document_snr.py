@@ -73,10 +73,16 @@ def _verdicts(records: dict[str, dict[str, Any]], results: Path) -> list[str]:
                 decides = step in judging and judging[step][1] == results / DESK_V1.name / key / "record.json"
                 corrected = _corrected(finding) if finding is not None and decides else "no hypothesis of a claim"
                 what = f"[{key}](../results/{DESK_V1.name}/{key}/record.json), update {step}"
-                exponent = _fit(panel, "a" if end == "low" else "b")
+                exponent = _fit(panel, "a" if end == "low" else "b") + _rejected(panel)
                 raw = by_rule(panel["verdict"][end])
                 lines.append(f"| {bin_name(panel, end)} | {what} | {panel['bins'][0]['n']} | {raw} | {corrected} | {exponent} |")
     return lines
+
+
+def _rejected(panel: dict[str, Any]) -> str:
+    """A mark where chi-squared says that no exponents fit."""
+    fit = mixture_of(panel)["fit"]
+    return " ✗" if fit is not None and fit["chi_squared_p"] < 0.05 else ""
 
 
 def _corrected(finding: Finding) -> str:
@@ -134,7 +140,7 @@ def _variant_row(words: str, panel: dict[str, Any]) -> str:
     )
 
 
-def _steps(record: dict[str, Any]) -> list[str]:
+def _steps(stepped: Probe, record: dict[str, Any]) -> list[str]:
     """The probe before several updates of one training: a table with a column an update."""
     config, panels = record["config"], record["steps"]
     seconds = sum(sum(panel["seconds"].values()) for panel in panels)
@@ -143,7 +149,7 @@ def _steps(record: dict[str, Any]) -> list[str]:
         f"the student is trained with {config['method']} weights from one probe to the next, and its pass rates are taken again; "
         f"{seconds / 60:.0f} minutes of wall time on two shared cores.",
         "",
-        "![Figure 2: SNR against the pass rate before the updates probed](../figures/out/figure2_snr.png)",
+        f"![SNR curves before the updates probed](../results/{DESK_V1.name}/{stepped.key}/snr_curve.png)",
         "",
         "| pass rate | " + " | ".join(f"SNR² before update {panel['step']}" for panel in panels) + " |",
         "|---|" + "---|" * len(panels),
@@ -184,7 +190,11 @@ def _cost_rows(bench: dict[str, Any]) -> list[str]:
     lines = []
     for parameters, problems in sorted(settings):
         ratio = {row["contender"]: row["total"] for row in bench["time"] if (row["parameters"], row["problems"]) == (parameters, problems)}
-        lines.append(f"| {parameters:,} | {problems:,} | " + " | ".join(f"{ratio[name]:.2f}" if name in ratio else "not run" for name in names) + " |")
+        lines.append(
+            f"| {parameters:,} | {problems:,} | "
+            + " | ".join(f"{ratio[name]:.2f}" if name in ratio else "not run" for name in names)
+            + " |"
+        )
     return lines
 
 
@@ -205,7 +215,7 @@ def document(results: Path) -> str:
         "pairs": [line for probe, record in pairs for line in _pair(probe, record)],
         "variants": [_variant_row(words, record) for words, record in variants.items()],
         "robustness": [f"`{probe_command(DESK_V1, ROBUSTNESS)}`"],
-        "steps": _steps(steps),
+        "steps": _steps(stepped, steps),
         "held": [_held(trimmed)],
         "ends": [_ends([record for _, record in pairs])],
         "noise": [_noise_row(name, panel) for name, panel in noisy.items()],
