@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,11 @@ import numpy as np
 
 from paced_exp.core.atomic import atomic_file
 from paced_exp.core.errors import UserError
+from paced_exp.data.layouts import PLAIN_COLUMNS
 from paced_exp.data.problem import Problem
 from paced_exp.data.problem_tables import write_rows
 from paced_exp.data.sources import save_problems
+from paced_exp.door.cells import ids_in, is_missing, numbers_in, refuse_missing_id
 from paced_exp.door.problem_weights import ProblemWeights
 from paced_exp.door.results import Distillation
 from paced_exp.models.loading import LoadedModel
@@ -66,8 +68,12 @@ class Inputs:
             raise UserError(f"`{name}` holds a {type(given).__name__} without its tokenizer; give (model, tokenizer)")
         return given
 
-    def problems(self, given: Any) -> Any:
-        """The lab:SPLIT, file or hub:NAME of problems. given: one or several of these, a frame, or a list of `Problem` or of dicts."""
+    def problems(self, given: Any, columns: Mapping[str, str] | None = None) -> Any:
+        """The lab:SPLIT, file or hub:NAME of problems. given: one or several of these, a frame, or a list of `Problem` or of dicts.
+
+        columns: the option of this name, which may name the column of ids. An empty cell, such as a frame's NaN, is written as null.
+        Raises `UserError` for a row with an empty id: the reader would name it by its place, and a frame's NaN 'nan'.
+        """
         if isinstance(given, str | Path):
             return given
         if hasattr(given, "to_dict") and hasattr(given, "columns"):
@@ -81,13 +87,14 @@ class Inputs:
             rows = [dataclasses.asdict(item) for item in listed]
             return str(self._written("problems", ".parquet", rows, lambda path: save_problems(listed, path)))
         if listed and all(isinstance(item, Mapping) for item in listed):
-            return str(self._written("problems", ".jsonl", [dict(item) for item in listed], None))
+            return str(self._written("problems", ".jsonl", _rows(listed, columns or {}), None))
         raise UserError("`problems` must hold at least one problem; its items must be all Problem, all dicts, or all names of sources")
 
     def weights(self, given: Any, ids: Callable[[], list[str]]) -> Any:
         """The file of weights. given: a file, the result of `paced.weights`, a frame, a mapping from problem_id, or one number for each problem.
 
         ids: loads the ids of the problems, in their order. It is called if `given` has none.
+        Raises `UserError` for an empty id, and a weight that is negative, not finite or no number.
         """
         if isinstance(given, str | Path):
             return given
@@ -100,18 +107,15 @@ class Inputs:
         elif isinstance(given, Mapping):
             columns = {"problem_id": list(given), "weight": list(given.values())}
         else:
-            numbers = np.asarray(given, dtype=float)
+            numbers = np.asarray(given, dtype=object)
             names = ids()
             if numbers.shape != (len(names),):
                 raise UserError(
                     f"`weights` has the shape {numbers.shape}, but there are {len(names)} problems; give one number for each, or a frame"
                 )
-            columns = {"problem_id": names, "weight": numbers}
-        columns = {
-            "problem_id": [str(name) for name in columns["problem_id"]],
-            "weight": np.asarray(columns["weight"], dtype=float).tolist(),
-        }
-        return str(self._written("weights", ".jsonl", columns, lambda path: write_rows(path, columns)))
+            columns = {"problem_id": names, "weight": numbers.tolist()}
+        content = _weights(columns["problem_id"], columns["weight"])
+        return str(self._written("weights", ".jsonl", content, lambda path: write_rows(path, content)))
 
     def _written(self, name: str, suffix: str, content: Any, write: Any) -> Path:
         """Write `content` to folder/NAME-HASH.SUFFIX and return that path. write: writes it; None writes a JSON line for each item."""
@@ -128,3 +132,23 @@ class Inputs:
         with atomic_file(path) as file:
             file.writelines(json.dumps(item).encode() + b"\n" for item in content)
         return path
+
+
+def _weights(problem_id: Iterable[object], weight: Iterable[Any]) -> dict[str, Sequence[Any]]:
+    """The columns of a file of weights."""
+    names, allowed = ids_in(problem_id, "weights"), "a finite number of at least 0"
+    found = numbers_in(list(weight), "`weights`", lambda row: f"problem {names[row]!r}", allowed).astype(float)
+    wrong = ~(np.isfinite(found) & (found >= 0))
+    if wrong.any():
+        place = int(np.argmax(wrong))
+        raise UserError(f"`weights` {found[place]} of problem {names[place]!r} must be {allowed}; mend the row")
+    return {"problem_id": names, "weight": found.tolist()}
+
+
+def _rows(given: list[Mapping[str, Any]], columns: Mapping[str, str]) -> list[dict[str, Any]]:
+    """`given` with None in empty cells, none of which may be an id."""
+    usual = (columns["id"],) if "id" in columns else PLAIN_COLUMNS["id"]
+    for number, row in enumerate(given):
+        if (column := next((name for name in usual if name in row), None)) is not None:
+            refuse_missing_id(row[column], column, "problems", number)
+    return [{name: None if is_missing(value) else value for name, value in row.items()} for row in given]

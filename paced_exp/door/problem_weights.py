@@ -13,6 +13,7 @@ import numpy as np
 from paced_exp.core.errors import UserError
 from paced_exp.data.problem_tables import Counts, write_rows
 from paced_exp.data.rollout_tables import counts_of_file
+from paced_exp.door.cells import ids_in, numbers_in
 from paced_exp.weighting import Beta, Estimator, Kernel, Weighting, weigh
 from paced_exp.weighting import weights as weights_of
 from paced_exp.weighting.advice import Advice, advice
@@ -131,7 +132,7 @@ def weigh_by(weighting: Weighting, counts: Counts) -> ProblemWeights:
 def counts_in(rates: Any) -> Counts:
     """The counts in `rates`: a result of `paced.pass_rates`, a frame or mapping of columns, or a file.
 
-    Raises `UserError` if problem_id, k or K is missing, or if a count is impossible.
+    Raises `UserError` if problem_id, k or K is missing, in a row too, if a count is no number, and if it is impossible.
     """
     if isinstance(rates, Counts):
         return rates
@@ -139,11 +140,21 @@ def counts_in(rates: Any) -> Counts:
         return counts_of_file(rates)
     columns = rates.to_frame() if hasattr(rates, "to_frame") else rates
     try:
-        ids, k, K = ([*columns[name]] for name in ("problem_id", "k", "K"))
+        given, *counts = ([*columns[name]] for name in ("problem_id", "k", "K"))
     except (KeyError, TypeError, IndexError) as error:
         raise UserError(
             f"`rates` is a {type(rates).__name__} without problem_id, k and K; give the result of paced.pass_rates, a frame with these columns, or a file"
         ) from error
-    if not len(ids) == len(k) == len(K) > 0:
-        raise UserError(f"`rates` has {len(ids)} problem_id, {len(k)} k and {len(K)} K; give one of each for at least one problem")
-    return Counts([str(name) for name in ids], np.array(k), np.array(K))
+    if not len(given) == len(counts[0]) == len(counts[1]) > 0:
+        raise UserError(
+            f"`rates` has {len(given)} problem_id, {len(counts[0])} k and {len(counts[1])} K; give one of each for at least one problem"
+        )
+    ids = ids_in(given, "rates")
+    allowed = (("k", 0), ("K", 1))
+    return Counts(
+        ids,
+        *(
+            numbers_in(values, f"`rates`: {name} =", lambda row: f"problem {ids[row]!r}", f"a whole number of at least {least}")
+            for values, (name, least) in zip(counts, allowed, strict=True)
+        ),
+    )

@@ -31,8 +31,9 @@ class PassRates(Result):
     """How often a student solves each problem.
 
     frame: a row for each problem, with problem_id, k passes of K rollouts, p_hat = k/K, its 95 % Jeffreys interval (jeffreys_low, jeffreys_high),
-    posterior_mean under a uniform prior, truncated_share, mean_tokens, and `weight`, p(1-p) by empirical Bayes with mean one, as `paced.weights`
-    gives it. Where the counts determine no prior, it is the posterior under a uniform one. `paced.weights` makes other weights.
+    posterior_mean under a uniform prior, truncated_share, mean_tokens, and `weight`. The weight is the paper's plug-in p_hat (1 - p_hat), of mean
+    one over the problems that it keeps. Where rollouts were stopped early (`adaptive`), which biases k/K, it is the mean of p(1-p) by
+    empirical Bayes. It is zero throughout if every problem is always or never solved. `paced.weights` makes other weights.
     """
 
     frame: pd.DataFrame
@@ -54,7 +55,8 @@ class PassRates(Result):
         """A matplotlib figure: the weight against the pass rate, above a histogram of the pass rates."""
         from paced_exp.door.plots import weights_figure
 
-        return weights_figure(self.frame["p_hat"].to_numpy(), self.frame["weight"].to_numpy(), "p(1-p) by empirical Bayes")
+        estimate = "empirical_bayes" if "adaptive" in self.record else "plugin"  # as in `with_weights`
+        return weights_figure(self.frame["p_hat"].to_numpy(), self.frame["weight"].to_numpy(), f"p(1-p), {estimate} estimate")
 
     def _repr_html_(self) -> str:
         rows = self.record["sources"]

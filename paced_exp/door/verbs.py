@@ -38,6 +38,10 @@ class _Call:
         self.out = folder_of(out, verb)
         self.inputs = Inputs(self.out)
 
+    def problems(self, given: Any) -> Any:
+        """The name or file of problems that may have been given as objects."""
+        return self.inputs.problems(given, self.options.get("columns"))
+
     def config(self, config_class: type[Config], **named: Any) -> Config:
         """The configuration of the call. named: the options that may have been given as objects."""
         given = {name: _file_of(name, value) for name, value in named.items()}
@@ -63,7 +67,7 @@ def pass_rates(student: Any = "lab:student", problems: Any = "lab:train", *, out
     Raises `UserError` for anything that the caller can fix.
     """
     call = _Call(RolloutConfig, "pass_rates", out, options)
-    student, problems = call.inputs.model("student", student), call.inputs.problems(problems)
+    student, problems = call.inputs.model("student", student), call.problems(problems)
     rates, record = roll_out(call.config(RolloutConfig, student=student, problems=problems))
     return PassRates(record, call.out, with_weights(rates, stopped="adaptive" in record))
 
@@ -84,7 +88,7 @@ def probe(
     """
     call = _Call(ProbeConfig, "probe", out, options)
     student, teacher = call.inputs.model("student", student), call.inputs.model("teacher", teacher)
-    config = call.config(ProbeConfig, student=student, teacher=teacher, problems=call.inputs.problems(problems))
+    config = call.config(ProbeConfig, student=student, teacher=teacher, problems=call.problems(problems))
     return SNRCurve(run_probe(config) if config.at_steps == "1" else run_at_steps(config), call.out)
 
 
@@ -110,7 +114,7 @@ def distill(
     """
     call = _Call(DistillConfig, "distill", out, options)
     student, teacher = call.inputs.model("student", student), call.inputs.model("teacher", teacher)
-    problems, evaluate = call.inputs.problems(problems), call.inputs.problems(evaluate)
+    problems, evaluate = call.problems(problems), call.problems(evaluate)
     further: dict[str, Any] = {}
     if weights is not None:
         drawn = {name: call.options[name] for name in ("limit", "seed", "columns") if name in call.options}
@@ -135,5 +139,5 @@ def evaluate(
     """
     call = _Call(EvaluateConfig, "evaluate", out, options)
     model, against = call.inputs.model("model", model), call.inputs.model("against", against)
-    config = call.config(EvaluateConfig, model=model, problems=call.inputs.problems(problems), against=against)
+    config = call.config(EvaluateConfig, model=model, problems=call.problems(problems), against=against)
     return Evaluation(evaluation.evaluate(config), call.out)

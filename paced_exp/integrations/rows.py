@@ -8,7 +8,9 @@ import numpy as np
 
 from paced_exp.core.errors import UserError
 from paced_exp.data.problem_tables import read_weights
+from paced_exp.door.cells import numbers_in
 from paced_exp.door.problem_weights import ProblemWeights
+from paced_exp.integrations.row_weight import is_weight
 from paced_exp.weighting import Beta, Estimator, Kernel
 from paced_exp.weighting import weights as weights_of
 
@@ -29,29 +31,34 @@ def weighted_rows(
 
     Rows of weight zero are left out, and the weights divided by the mean of the others, once over the data set: a learning rate keeps its
     meaning, and no micro-batch is normalised by itself, which would erase the weights. A stream (`IterableDataset`) is neither filtered nor
-    divided: its column `weight` is taken as it is.
+    divided: its column `weight` is taken as it is. Its rows come during training only, so the trainer checks each weight when it is used.
 
-    Raises `UserError` for rows without any of these columns, a problem_id without a weight, a weight that is negative or not finite, and
-    weights that are all zero.
+    Raises `UserError` for rows without any of these columns, a problem_id without a weight, a weight that is negative, not finite or no
+    number, impossible counts, and weights that are all zero.
     """
     columns = rows.column_names
     if not hasattr(rows, "select"):
         if weights is not None or (columns is not None and WEIGHT not in columns):
             raise UserError("a stream of rows must bring a column `weight`, which is taken as it is: weights cannot be normalised over it")
         return rows
-    found = _weights(rows, columns, weights, kernel, estimator)
-    if not (np.isfinite(found) & (found >= 0)).all():
-        place = int(np.argmin(np.isfinite(found) & (found >= 0)))
-        raise UserError(f"`weight` {found[place]} of row {place} must be a finite number of at least 0; mend the column")
+    given = _weights(rows, columns, weights, kernel, estimator)
+    for place, value in enumerate(given):
+        if not is_weight(value):
+            raise UserError(
+                f"`weight` {value!r:.80} of row {place} must be a finite number of at least 0; mend the column or the `weights`"
+            )
+    found = np.array([float(value) for value in given])
     kept = np.flatnonzero(found > 0)
     if not len(kept):
         raise UserError(f"all {len(found)} rows have weight zero; take another kernel or estimator, or count more rollouts")
     if WEIGHT in columns:
         rows = rows.remove_columns(WEIGHT)
-    return rows.select(kept).add_column(WEIGHT, (found[kept] / found[kept].mean()).tolist())
+    scaled = found[kept] / found.max()  # so that the sum of large weights does not overflow
+    return rows.select(kept).add_column(WEIGHT, (scaled / scaled.mean()).tolist())
 
 
-def _weights(rows: Any, columns: Iterable[str], weights: Given | None, kernel: Any, estimator: Any) -> np.ndarray:
+def _weights(rows: Any, columns: Iterable[str], weights: Given | None, kernel: Any, estimator: Any) -> list[Any]:
+    """The weight of each row as it is given, unchecked, or by the counts in it."""
     if weights is not None:
         if ID not in columns:
             raise UserError(f"the rows have no column `{ID}`, by which `weights` are joined to them; they have {', '.join(columns)}")
@@ -60,18 +67,23 @@ def _weights(rows: Any, columns: Iterable[str], weights: Given | None, kernel: A
         missing = [name for name in ids if name not in of]
         if missing:
             raise UserError(f"`weights` has none for {len(missing)} of {len(ids)} rows, {ID} {missing[0]!r} first; weigh all of them")
-        return np.array([of[name] for name in ids], dtype=float)
+        return [of[name] for name in ids]
     if WEIGHT in columns:
-        return np.array([np.nan if value is None else value for value in rows[WEIGHT]], dtype=float)
+        return list(rows[WEIGHT])
     if {"k", "K"} <= set(columns):
-        return weights_of(np.array(rows["k"]), np.array(rows["K"]), kernel, estimator).in_training
+        k, K = (numbers_in(list(rows[name]), f"`{name}`", "row {}".format, "a whole number, 0 <= k <= K and K >= 1") for name in ("k", "K"))
+        possible = (k >= 0) & (k <= K) & (K >= 1) & (k % 1 == 0) & (K % 1 == 0)
+        if not possible.all():
+            place = int(np.argmin(possible))
+            raise UserError(f"`k` {k[place]} and `K` {K[place]} of row {place} must be whole numbers, 0 <= k <= K and K >= 1; mend the row")
+        return list(weights_of(k, K, kernel, estimator).in_training)
     raise UserError(f"the rows have no column `weight`, nor `k` and `K`, and no `weights` are given; they have {', '.join(columns)}")
 
 
-def by_id(weights: Given) -> dict[str, float]:
+def by_id(weights: Given) -> dict[str, Any]:
     """problem_id -> weight of what `weighted_rows` takes as `weights`. Raises `UserError` for a file without them."""
     if isinstance(weights, str | Path):
         return read_weights(weights)
     if isinstance(weights, ProblemWeights):
         return dict(zip(weights.counts.problem_id, weights.weight.tolist(), strict=True))
-    return {str(name): float(weight) for name, weight in weights.items()}
+    return {str(name): weight for name, weight in weights.items()}

@@ -78,6 +78,9 @@ def test_pass_rates_are_those_of_the_command(rates: paced.PassRates, tmp_path: P
     np.testing.assert_array_equal(rates["weight"], paced.weights(rates))
     html = shown(rates)
     assert "10 problems, 40 rollouts of lab:student" in html and len(rates) == 10
+    stopped = dataclasses.replace(rates, record={**rates.record, "adaptive": {}})  # as a run writes it that stops rollouts early
+    titles = [one.plot().axes[0].get_title() for one in (rates, stopped)]
+    assert titles == ["weights by p(1-p), plugin estimate", "weights by p(1-p), empirical_bayes estimate"]
 
 
 def test_pass_rates_of_nothing_solved_have_no_weight() -> None:

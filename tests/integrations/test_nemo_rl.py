@@ -33,8 +33,15 @@ def test_the_weight_multiplies_and_masked_samples_stay_masked() -> None:
     own = pickle.loads(pickle.dumps(weighted(processor)))  # to a loader's worker
     made = [own({"messages": ["x"] * n, "paced_weight": w}, None, None, 4, idx=n) for n, w in ((1, 0.5), (3, 2.0), (4, 2.0))]
     assert [row["loss_multiplier"] for row in made] == [0.5, 2.0, 0.0] and [row["idx"] for row in made] == [1, 3, 4]
-    for bad in ({}, {"paced_weight": None}, {"paced_weight": -1.0}, {"paced_weight": float("nan")}):
-        with pytest.raises(UserError, match="must be a number of at least 0; write the file with: paced export --format nemo-rl"):
+    for bad in (
+        {},
+        {"paced_weight": None},
+        {"paced_weight": -1.0},
+        {"paced_weight": float("nan")},
+        {"paced_weight": float("inf")},
+        {"paced_weight": "1.0"},
+    ):
+        with pytest.raises(UserError, match="must be a finite number of at least 0; write the file with: paced export --format nemo-rl"):
             own({"messages": [], **bad}, None, None, 4, 0)
 
 

@@ -77,8 +77,8 @@ def test_the_rewards_are_the_weights_after_slimes_own_processing(monkeypatch: py
     monkeypatch.setitem(sys.modules, module.__name__, module)
     made = samples()
     assert rewards(Namespace(), made) == (list(WEIGHTS), list(WEIGHTS)) and seen == made
-    for bad in (None, {}, {"paced_weight": -1.0}, {"paced_weight": float("nan")}):
-        with pytest.raises(UserError, match="must be a number of at least 0; write the data with: paced export --format slime"):
+    for bad in (None, {}, {"paced_weight": -1.0}, {"paced_weight": float("nan")}, {"paced_weight": float("inf")}, {"paced_weight": "1.0"}):
+        with pytest.raises(UserError, match="must be a finite number of at least 0; write the data with: paced export --format slime"):
             rewards(Namespace(), [SimpleNamespace(metadata=bad)])
 
 

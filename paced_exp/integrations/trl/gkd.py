@@ -6,7 +6,7 @@ import torch
 from trl.experimental.gkd import GKDTrainer
 
 from paced_exp.core.errors import UserError
-from paced_exp.integrations.trl.supervised import IGNORED, Supervised
+from paced_exp.integrations.trl.supervised import IGNORED, ROWS, Supervised
 from paced_exp.losses.divergences import Divergence
 from paced_exp.losses.divergences import divergence as named
 
@@ -21,7 +21,7 @@ class PacedGKDTrainer(Supervised, GKDTrainer):
     Raises `UserError` as `weighted_rows` does, and for an unknown divergence.
     """
 
-    _weights: Any = None
+    _rows: Any = None
 
     def __init__(self, *args: Any, divergence: str | Divergence | None = None, **kwargs: Any) -> None:
         self.divergence = named(divergence) if isinstance(divergence, str) else divergence
@@ -33,7 +33,7 @@ class PacedGKDTrainer(Supervised, GKDTrainer):
             raise UserError("`use_liger_kernel` gives one loss of a whole batch, which has no weighted form; switch it off")
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
-        self._weights = inputs["paced_weight"]
+        self._rows = inputs[ROWS]
         return super().compute_loss(model, inputs, return_outputs=return_outputs)
 
     def generalized_jsd_loss(self, student_logits: Any, teacher_logits: Any, labels: Any, **options: Any) -> Any:
@@ -43,7 +43,7 @@ class PacedGKDTrainer(Supervised, GKDTrainer):
             losses = [GKDTrainer.generalized_jsd_loss(student_logits[row], teacher_logits[row], labels[row], **options) for row in rows]
         else:
             losses = [self._divergence_of(student_logits[row], teacher_logits[row], labels[row]) for row in rows]
-        return self.weighted(torch.stack(losses), self._weights)
+        return self.weighted(torch.stack(losses), self._rows)
 
     def _divergence_of(self, student_logits: torch.Tensor, teacher_logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The mean over the supervised tokens of a row; zero where it has none."""

@@ -11,7 +11,7 @@ from trl.models.utils import unwrap_model_for_generation
 
 from paced_exp.core.errors import UserError
 from paced_exp.data.problem_tables import Counts, read_counts, write_rows
-from paced_exp.integrations.rows import ID
+from paced_exp.integrations.rows import ID, WEIGHT
 from paced_exp.integrations.trl.scaling import WeightedTrainer
 from paced_exp.weighting import Beta, Estimator, Kernel
 from paced_exp.weighting import weights as weights_of
@@ -27,11 +27,15 @@ class CountAgain(TrainerCallback):
     completions= and the columns; 1 is a pass, None leaves the rollout out. max_new_tokens, temperature: those of training, by default the
     trainer's own for `PacedDistillationTrainer`, which also generates the way it does in training (vLLM included).
 
-    The counts go to OUTPUT_DIR/pass_rates/step-N.jsonl; a training that is resumed reads the last of them. New weights have mean one over all
-    problems; a problem that falls to weight zero stays in the data and adds nothing (empirical Bayes gives none). The draws of the training
-    are left as they were. It costs K rollouts a problem each time.
+    The counts go to OUTPUT_DIR/pass_rates/step-N.jsonl; a training that is resumed reads the last of them. New weights have the mean of those
+    that they replace over the rows that are trained on: one, where all of these are counted. So the learning rate keeps its meaning, and the
+    same counts give the same weights, though rows of weight zero were left out of the training and are in `problems`. (A stream's rows are not
+    known: there, the mean is one over all counted problems.) A row that falls to weight zero stays in the data and adds nothing (empirical
+    Bayes gives none); one that was not counted keeps its own weight. The draws of the training are left as they were. It costs K rollouts a
+    problem each time.
 
-    Raises `UserError` for a trainer of another class, and rows or problems without a problem_id.
+    Raises `UserError` for a trainer of another class, rows or problems without a problem_id, and, during training, counts by which no row that
+    is trained on has a weight.
     """
 
     def __init__(
@@ -52,7 +56,7 @@ class CountAgain(TrainerCallback):
         if not isinstance(trainer, WeightedTrainer):
             raise UserError(f"`trainer` is a {type(trainer).__name__}, which has no weights; give one of paced_exp.integrations.trl")
         for name, columns in (("problems", problems.column_names), ("the trainer's rows", trainer.train_dataset.column_names)):
-            if ID not in columns:
+            if columns is not None and ID not in columns:  # not known for some streams, whose rows are checked in training
                 raise UserError(f"`{ID}` is no column of {name}, by which new weights are joined; there are {', '.join(columns)}")
         if min(every, K, batch) < 1:
             raise UserError(f"`every` {every}, `K` {K} and `batch` {batch} must be at least 1")
@@ -63,6 +67,7 @@ class CountAgain(TrainerCallback):
         self.kernel, self.estimator = kernel, estimator
         self.sampling = {"max_new_tokens": max_new_tokens, "temperature": temperature}
         self.generate = self._as_in_training if own and max_new_tokens is None else self._with_the_model
+        self.trained = _own_weights(trainer.train_dataset) if hasattr(trainer.train_dataset, "select") else None
         self.trainer.add_callback(self)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -141,11 +146,31 @@ class CountAgain(TrainerCallback):
         return texts
 
     def _weigh(self, counts: Counts) -> None:
-        made = weights_of(counts.k, counts.K, self.kernel, self.estimator)
-        self.trainer.counted_again = dict(zip(counts.problem_id, made.values.tolist(), strict=True))
+        """Give the trainer the weights by these counts. They are estimated from all of them, since empirical Bayes fits a prior to the pool."""
+        values = weights_of(counts.k, counts.K, self.kernel, self.estimator).values if counts.problem_id else np.empty(0)
+        made = dict(zip(counts.problem_id, values.tolist(), strict=True))
+        if self.trained is not None:
+            made = {name: weight for name, weight in made.items() if name in self.trained}
+            before = sum(sum(self.trained[name]) for name in made)
+            after = sum(len(self.trained[name]) * weight for name, weight in made.items())
+            if made and after == 0:
+                raise UserError(
+                    f"`estimator` {self.estimator} gives all {len(made)} problems that are trained on weight zero by the new counts: the student "
+                    "solves each always or never; take posterior or empirical_bayes, a larger `K`, or end the training here"
+                )
+            made = {name: weight * before / after for name, weight in made.items()}
+        self.trainer.counted_again = made
 
     def _folder(self) -> Path:
         return Path(self.trainer.args.output_dir) / "pass_rates"
+
+
+def _own_weights(rows: Any) -> dict[str, list[float]]:
+    """problem_id -> the weights of its rows, as they were before any count."""
+    found: dict[str, list[float]] = {}
+    for name, weight in zip(rows[ID], rows[WEIGHT], strict=True):
+        found.setdefault(str(name), []).append(float(weight))
+    return found
 
 
 def _gathered(items: list[Any], ranks: int) -> list[Any]:

@@ -7,6 +7,7 @@ from typing import Any
 from transformers import Trainer
 
 from paced_exp.core.errors import UserError
+from paced_exp.integrations.row_weight import is_weight
 from paced_exp.integrations.rows import ID, WEIGHT, Given, weighted_rows
 from paced_exp.weighting import Beta, Estimator, Kernel
 
@@ -17,7 +18,7 @@ _ASKS = hasattr(Trainer, "loss_is_scaled_for_ga")
 class WeightedTrainer:
     """A mixin before a TRL trainer; the weights are those of `weighted_rows`.
 
-    counted_again: problem_id -> weight of mean one over all rows, where `CountAgain` has replaced those of the column.
+    counted_again: problem_id -> weight, where `CountAgain` has replaced those of the column.
     """
 
     loss_is_scaled_for_ga = True if _ASKS else None
@@ -61,8 +62,25 @@ class WeightedTrainer:
             )
 
     def weight_of(self, row: Mapping[str, Any]) -> float:
-        """The weight of a row of training data; one where it has none, as in evaluation."""
-        return float(self.counted_again.get(str(row.get(ID)), row.get(WEIGHT, 1.0)))
+        """The weight of a row that is trained on: of the last count, else the row's own. Evaluation asks for none, since all are one there.
+
+        Called when the loss is computed, not when a batch is read: loaders read ahead, in other processes too. Raises `UserError` for a row
+        without a weight, or with one that is negative, not finite or no number (of a stream, which `weighted_rows` could not check), and for a
+        row without a problem_id where weights were counted again.
+        """
+        name, own = row.get(ID), row.get(WEIGHT)
+        if self.counted_again and name is None:
+            raise UserError(
+                f"a row of `train_dataset` has `{ID}` None; weights that are counted again are joined by it, so give every row one"
+            )
+        if (counted := self.counted_again.get(str(name))) is not None:
+            return counted
+        if not is_weight(own):
+            of = "" if name is None else f" of {ID} {name!r:.80}"
+            raise UserError(
+                f"`{WEIGHT}` {own!r:.80} of a row of `train_dataset`{of} must be a finite number of at least 0; mend the column in every row"
+            )
+        return float(own)  # type: ignore[arg-type]
 
     def of_update(self, summed: Any, problems: Any) -> Any:
         """The loss that training_step is to get of a micro-batch's sum of w_i l_i, in an update of `problems` problems over all processes."""

@@ -7,20 +7,24 @@ from torch.nn.functional import cross_entropy
 from trl import SFTTrainer
 
 from paced_exp.core.errors import UserError
+from paced_exp.integrations.rows import ID, WEIGHT
 from paced_exp.integrations.trl.scaling import WeightedTrainer
 
 IGNORED = -100  # the label of tokens that are not trained on
+ROWS = "paced_rows"  # in a batch: the weight and problem_id of each row
 
 
-class _WithWeights:
-    """A collator that keeps each row's weight beside the batch."""
+class _WithRows:
+    """A collator that keeps what tells each row's weight beside the batch: its own weight and its problem_id.
 
-    def __init__(self, collator: Any, trainer: WeightedTrainer) -> None:
-        self.collator, self.trainer = collator, trainer
+    The weight itself is looked up when the loss is computed: batches are read ahead, and in other processes, where the trainer is a copy.
+    """
+
+    def __init__(self, collator: Any) -> None:
+        self.collator = collator
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        weights = torch.tensor([self.trainer.weight_of(row) for row in rows])
-        return {**self.collator(rows), "paced_weight": weights}
+        return {**self.collator(rows), ROWS: [{name: row[name] for name in (ID, WEIGHT) if name in row} for row in rows]}
 
 
 class Supervised(WeightedTrainer):
@@ -30,19 +34,20 @@ class Supervised(WeightedTrainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.data_collator = _WithWeights(self.data_collator, self)
+        self.data_collator = _WithRows(self.data_collator)
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         samples, items = super().get_batch_samples(*args, **kwargs)  # type: ignore[misc]
-        own = torch.tensor([sum(len(batch["paced_weight"]) for batch in samples)], device=self.accelerator.device)
+        own = torch.tensor([sum(len(batch[ROWS]) for batch in samples)], device=self.accelerator.device)
         self._problems = self.accelerator.gather(own).sum()
         return samples, items
 
-    def weighted(self, losses: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """The micro-batch's share of sum_i w_i l_i / n; losses (problems,). In evaluation their mean."""
+    def weighted(self, losses: torch.Tensor, rows: list[dict[str, Any]]) -> torch.Tensor:
+        """The micro-batch's share of sum_i w_i l_i / n; losses (problems,), and the `ROWS` of the batch. In evaluation their mean."""
         if not self.model.training:
             return losses.mean()
-        shared: torch.Tensor = self.of_update((weights.to(losses) * losses).sum(), self._problems)
+        weights = torch.tensor([self.weight_of(row) for row in rows]).to(losses)
+        shared: torch.Tensor = self.of_update((weights * losses).sum(), self._problems)
         return shared
 
 
@@ -70,7 +75,7 @@ class PacedSFTTrainer(Supervised, SFTTrainer):
         if getattr(self, "aux_loss_enabled", False):
             raise UserError("`router_aux_loss_coef` adds a loss of experts, which has no weighted form here; switch it off")
         inputs, seen = dict(inputs), []
-        weights, labels = inputs.pop("paced_weight"), inputs["labels"][:, 1:]
+        rows, labels = inputs.pop(ROWS), inputs["labels"][:, 1:]
         # TRL's own loss is computed for its metrics; the tokens' are read from what the model gave it.
         handle = model.register_forward_hook(lambda module, arguments, output: seen.append(output))
         try:
@@ -78,7 +83,7 @@ class PacedSFTTrainer(Supervised, SFTTrainer):
         finally:
             handle.remove()
         losses = _token_losses(seen[0], labels).sum(1) / (labels != IGNORED).sum(1).clamp(min=1)
-        loss = self.weighted(losses, weights)
+        loss = self.weighted(losses, rows)
         return (loss, given[1]) if return_outputs else loss
 
 
