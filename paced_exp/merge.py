@@ -35,7 +35,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     from paced_exp.rollouts.merge import merge
     from paced_exp.rollouts.summary import table
 
-    _, record = merge(given.shards, given.out)
+    try:
+        _, record = merge(given.shards, given.out)
+    except UserError as error:
+        raise error.in_flags(["out"]) from error
     print(table(record))
     for name in ("rollouts.parquet", "pass_rates.parquet"):
         print(given.out / name)

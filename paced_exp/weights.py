@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from paced_exp.core.errors import UserError, exit_cleanly
+from paced_exp.data.problem_tables import same_file, write_rows
+from paced_exp.data.prompt_hashes import hash_column
 from paced_exp.data.rollout_tables import counts_of_file
 from paced_exp.door.problem_weights import weigh_by
 from paced_exp.door.weighting_parser import NAMES, taken, weighting_parser
-from paced_exp.weighting.advice import advice
+from paced_exp.weighting import AllZero
+from paced_exp.weighting.advice import LARGEST_K, advice
 from paced_exp.weighting.early_stopping import check_estimate
 
 PROG = "paced_exp.weights"
@@ -31,18 +34,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="file of the weights, likewise; when left out, only the summary is printed")
     given: dict[str, Any] = vars(parser.parse_args(sys.argv[1:] if argv is None else argv))
     counts, out = given.pop("counts"), given.pop("out")
-    if out is not None and out.resolve() == counts.resolve():
+    if out is not None and same_file(out, counts):
         raise UserError(f"--out {out} is the file of the counts; name another file")
     try:
         weighting, found = taken(given), counts_of_file(counts)
         if weighting.needs_pass_rates:
             check_estimate(weighting.estimate, counts)
         made = weigh_by(weighting, found)
+    except AllZero as error:
+        raise error.of_counts().in_flags(NAMES) from error
     except UserError as error:
         raise error.in_flags(NAMES) from error
     if out is not None:
-        made.save(out)
+        write_rows(out, {**made.columns(), **hash_column(counts, found.problem_id)})
     print(made)
+    if weighting.method == "paced" and found.K.max() > LARGEST_K:
+        print(f"no advice on estimates and rollouts: K is up to {found.K.max()}, and advice ends at {LARGEST_K}")
     advised = advice(found.k, found.K, weighting.alpha, weighting.beta) if weighting.method == "paced" else None
     if advised is not None:
         print(advised)

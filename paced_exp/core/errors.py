@@ -1,10 +1,14 @@
 """Errors that the user can mend: a command prints one line without a traceback and ends with exit status 2."""
 
 import errno
+import os
 import re
+import select
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+
+_BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell reports it
 
 
 class UserError(ValueError):
@@ -42,8 +46,51 @@ def flag_of(name: str) -> str:
 def exit_cleanly(main: Callable[[], None]) -> None:
     """Run an entry point. A `UserError` or a full disk gives one line on stderr and exit status 2, Ctrl-C exit status 130.
 
+    Where nobody reads the output any more (`paced weights FILE | head -1`), it ends without a word, with the status of a program that SIGPIPE ends.
     Any other exception is a defect of this package and keeps its traceback.
     """
+    try:
+        try:
+            _exit_in_one_line(main)
+        finally:
+            _flush()
+    except BrokenPipeError:
+        if not (unread := _unread()):
+            raise  # of another pipe, such as a worker's
+        _discard(unread)
+        sys.exit(_BROKEN_PIPE)
+
+
+def _flush() -> None:
+    """Write what print has kept, while an error can still be caught: at the interpreter's end it cannot."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _discard([1])
+        print(f"error: the output cannot be written ({error.strerror or error}); free some space", file=sys.stderr)
+        sys.exit(2)
+
+
+def _discard(streams: Iterable[int]) -> None:
+    """Write to these streams no more, nor what they still keep."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        os.dup2(nowhere, stream)
+    os.close(nowhere)
+
+
+def _unread() -> list[int]:
+    """Which of stdout and stderr are pipes without a reader."""
+    streams = select.poll()
+    for stream in (1, 2):
+        streams.register(stream, 0)
+    return [stream for stream, event in streams.poll(0) if event & (select.POLLERR | select.POLLHUP)]
+
+
+def _exit_in_one_line(main: Callable[[], None]) -> None:
     try:
         main()
     except UserError as error:

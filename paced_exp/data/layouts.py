@@ -120,7 +120,10 @@ def mapped(row: Row, columns: Mapping[str, str]) -> Callable[[Row, Origin], Prob
 
 
 def mmlu(row: Row, origin: Origin) -> Problem:
-    """MMLU: a prompt that lists lettered choices. `answer` is the number, from 0, of the correct letter. Graded by equality of the letter."""
+    """MMLU: a prompt that lists lettered choices. `answer` is the number, from 0, of the correct letter. Graded by equality of the letter.
+
+    The published rows have no ids; a column `id` is taken.
+    """
     choices = row["choices"]
     if not isinstance(choices, list | tuple) or not 2 <= len(choices) <= len(LETTERS):
         raise RowError(f"choices is {choices!r}; it must list 2 to {len(LETTERS)} answers")
@@ -129,7 +132,7 @@ def mmlu(row: Row, origin: Origin) -> Problem:
         raise RowError(f"answer is {number!r}; it must be the number of the correct choice, 0 to {len(choices) - 1}")
     lines = [f"{letter}. {choice}" for letter, choice in zip(LETTERS, choices, strict=False)]
     return Problem(
-        id=origin.id,
+        id=_identifier(row.get("id"), origin),
         prompt="\n".join([_text(row, "question", "prompt"), *lines, MMLU_INSTRUCTION]),
         answer=LETTERS[number],
         solution=None,

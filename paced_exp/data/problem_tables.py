@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,7 +33,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Counts:
-    """k passes of K rollouts: problem_id (n,) distinct text; k and K (n,) whole numbers with 0 <= k <= K and K >= 1."""
+    """k passes of K rollouts: problem_id (n,) distinct text; k and K (n,) whole numbers with 0 <= k <= K and K >= 1.
+
+    Raises `UserError`, naming the problem, for anything else.
+    """
 
     problem_id: list[str]
     k: np.ndarray
@@ -40,7 +44,7 @@ class Counts:
 
     def __post_init__(self) -> None:
         check_ids(self.problem_id)
-        k, K = np.asarray(self.k), np.asarray(self.K)
+        k, K = (_numbers(values, name, least, self.problem_id) for values, name, least in ((self.k, "k", 0), (self.K, "K", 1)))
         checks: list[tuple[np.ndarray, str, np.ndarray, str]] = [
             (~np.isfinite(K) | (K < 1) | (np.floor(K) != K), "K", K, "must be a whole number of at least 1"),
             (~np.isfinite(k) | (k < 0) | (k != np.floor(k)), "k", k, "must be a whole number of at least 0"),
@@ -55,6 +59,25 @@ class Counts:
                 )
         object.__setattr__(self, "k", k.astype(np.int64))
         object.__setattr__(self, "K", K.astype(np.int64))
+
+
+def _numbers(values: Any, name: str, least: int, problem_id: Sequence[str]) -> np.ndarray:
+    """`values` as an array of numbers (n,), whatever the user's table holds. Raises `UserError`, naming the first that is none."""
+    column = isinstance(values, Sequence) and not isinstance(values, str | bytes)
+    if not (column or getattr(values, "ndim", 0) == 1) or len(values) != len(problem_id):  # an array and a column of a frame have ndim
+        raise UserError(
+            f"{name} = {values!r:.80} must be {len(problem_id)} numbers, one for each problem_id; give the columns of one table"
+        )
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
+        return values
+    numbers: list[Any] = list(values)
+    for place, value in enumerate(numbers):
+        if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
+            allowed = f"must be a whole number of at least {least}"
+            raise UserError(f"{name} = {value!r:.80} of problem {problem_id[place]!r} {allowed}; mend the row or make the file again")
+        if value > LARGEST_COUNT or value < -LARGEST_COUNT:  # which an integer of Python may be, and an array of numbers may not
+            raise UserError(f"{name} = {value!s:.80} of problem {problem_id[place]!r} must be at most {LARGEST_COUNT}; mend the row")
+    return np.array(numbers)
 
 
 def check_ids(problem_id: Sequence[object]) -> None:
@@ -139,6 +162,12 @@ def write_rows(path: str | Path, columns: dict[str, Sequence[Any]]) -> None:
         raise UserError(f"{path} cannot be written ({error.strerror or error}); free some space or name another file") from error
 
 
+def same_file(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file, through links too. Commands refuse to write over what they read."""
+    both = os.path.exists(one) and os.path.exists(other)  # unlike Path.exists it is False, not an error, for a name that is too long
+    return os.path.samefile(one, other) if both else os.path.realpath(one) == os.path.realpath(other)
+
+
 def table_checksum(table: Any) -> str:
     """SHA-256 over all values of a pyarrow table."""
     return "sha256:" + hashlib.sha256(json.dumps(table.to_pydict()).encode()).hexdigest()
@@ -168,9 +197,12 @@ def _read(path: Path, names: tuple[str, ...], convert: Callable[[Row, str], Row]
     return [convert(row, where) for where, row in text_rows(path, names)]
 
 
-def text_rows(path: Path, names: tuple[str, ...]) -> Iterator[tuple[str, Row]]:
-    """(where, row) of each row of a .jsonl or .csv, with the columns `names`. Raises `UserError` for one without them."""
-    return _jsonl_rows(path, names) if path.suffix == ".jsonl" else _csv_rows(path, names)
+def text_rows(path: Path, names: tuple[str, ...], optional: tuple[str, ...] = ()) -> Iterator[tuple[str, Row]]:
+    """(where, row) of each row of a .jsonl or .csv, with the columns `names`, and None for each of the `optional` that it lacks.
+
+    Raises `UserError` for a row without one of `names`.
+    """
+    return (_jsonl_rows if path.suffix == ".jsonl" else _csv_rows)(path, names, optional)
 
 
 def _text(path: Path, names: tuple[str, ...]) -> str:
@@ -182,29 +214,37 @@ def _text(path: Path, names: tuple[str, ...]) -> str:
         raise UserError(f"{path} cannot be read ({error}); give a file with {_listed(names)} a line") from error
 
 
-def _jsonl_rows(path: Path, names: tuple[str, ...]) -> Iterator[tuple[str, Row]]:
+def _jsonl_rows(path: Path, names: tuple[str, ...], optional: tuple[str, ...]) -> Iterator[tuple[str, Row]]:
     wanted = "{" + ", ".join(f'"{name}": ...' for name in names) + "}"
     for number, text in enumerate(_text(path, names).split("\n"), start=1):
         if not text.strip():
             continue
         try:
             row = json.loads(text)
-            yield f"{path} line {number}", {name: row[name] for name in names}
+            yield f"{path} line {number}", {name: row[name] for name in names} | {name: row.get(name) for name in optional}
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise UserError(f"{path} line {number}: expected {wanted}, not {text[:80]!r}") from error
 
 
-def _csv_rows(path: Path, names: tuple[str, ...]) -> Iterator[tuple[str, Row]]:
+def _csv_rows(path: Path, names: tuple[str, ...], optional: tuple[str, ...]) -> Iterator[tuple[str, Row]]:
     reader = csv.DictReader(io.StringIO(_text(path, names), newline=""))
     try:
         for name in names:
             if reader.fieldnames is None or name not in reader.fieldnames:
                 raise UserError(f"{path} has no column {name!r}; its first line must name {_listed(names)}")
+        for name in (*names, *optional):
+            if list(reader.fieldnames or ()).count(name) > 1:
+                raise UserError(f"{path} line {reader.line_num} names the column {name!r} more than once; keep one of them")
         for row in reader:
             where = f"{path} line {reader.line_num}"
             if any(row[name] is None for name in names):
                 raise UserError(f"{where} has fewer values than the first line has names; mend the row")
-            yield where, {name: row[name] if name == "problem_id" else _number(row[name]) for name in names}
+            if None in row:  # where csv puts the values that no name is left for
+                raise UserError(
+                    f"{where} has more values than the first line has names; put a value that holds a comma into double quotes, or mend the row"
+                )
+            found = {name: row[name] if name == "problem_id" else _number(row[name]) for name in names}
+            yield where, found | {name: row.get(name) for name in optional}
     except csv.Error as error:
         raise UserError(f"{path} line {reader.line_num} is no readable csv ({error}); mend the row") from error
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,15 @@ HUB_DEFAULTS: dict[str, tuple[tuple[str | None, ...], str | None]] = {
     "cais/mmlu": (("all",), "test"),
 }
 HUB_TIMEOUT_SECONDS = 10.0
+SHOWN_ROWS = 3  # that a line about prompts with several answers lists
 LOCAL_WORKS = "a path to a .jsonl or .parquet file works without a hub"
 
 
 def read_file(spec: str, columns: Mapping[str, str] | None = None) -> list[Problem]:
-    """All problems of a .jsonl or .parquet file. Raises `UserError`, naming the file and the line or row."""
+    """All problems of a .jsonl or .parquet file. Raises `UserError`, naming the file and the line or row.
+
+    In the layout `dapo`, repeats of a prompt are dropped, as a line on stderr says. An equal prompt with another answer is an error.
+    """
     path = Path(spec)
     if path.suffix not in SUFFIXES:
         raise UserError(f"source {spec!r}: must be lab:SPLIT, hub:OWNER/NAME, or a path that ends in {' or '.join(SUFFIXES)}")
@@ -45,6 +50,9 @@ def read_file(spec: str, columns: Mapping[str, str] | None = None) -> list[Probl
 
 def read_hub(spec: str, columns: Mapping[str, str] | None = None) -> list[Problem]:
     """All problems of `hub:OWNER/NAME[/CONFIG][:SPLIT]`, through `datasets` (code from the hub is never run).
+
+    In the layout `dapo`, repeats of a prompt are dropped, as a line on stderr says. Prompts with several answers are left out, as another line says:
+    they cannot be mended on the hub (SkyRL's script that cleans DAPO-Math-17k leaves them out too).
 
     Raises `UserError`, in one line: no hub reachable (a data set in the cache is used when HF_HUB_OFFLINE=1 is set), no such data set,
     configuration or split.
@@ -114,7 +122,7 @@ def _problems(
 ) -> list[Problem]:
     """The problems of `rows`, pairs of a position and a row. The first row determines the layout."""
     problems: list[Problem] = []
-    seen: set[str] = set()
+    repeats = _Repeats()
     layout = None
     for number, (where, row) in enumerate(rows):
         origin = Origin(f"{stem}-{number}", source, split)
@@ -124,14 +132,42 @@ def _problems(
         except RowError as error:
             raise UserError(f"{where}: {error}") from None
         # DAPO-Math-17k was published with every problem about a hundred times over (github.com/BytedTsinghua-SIA/DAPO/issues/36).
-        if layout is dapo:
-            if problem.prompt in seen:
-                continue
-            seen.add(problem.prompt)
-        problems.append(problem)
+        if layout is not dapo or repeats.is_first(problem, where):
+            problems.append(problem)
     if not problems:
         raise UserError(f"{source}: no problems in it; give a file or split with at least one row")
-    return problems
+    return repeats.settled(problems, source)
+
+
+class _Repeats:
+    """The prompts of a data set that occur more than once."""
+
+    def __init__(self) -> None:
+        self._firsts: dict[str, tuple[str, str]] = {}  # prompt -> position and answer of its first row
+        self._dropped = 0
+        self._several: dict[str, str] = {}  # prompt with several answers -> two rows that differ
+
+    def is_first(self, problem: Problem, where: str) -> bool:
+        """Whether the prompt is new. A repeat is counted, and kept in mind if its answer is another."""
+        first, answer = self._firsts.setdefault(problem.prompt, (where, problem.answer))
+        self._dropped += first != where
+        if answer != problem.answer:
+            self._several.setdefault(problem.prompt, f"{first} has {answer!r:.40}, {where} has {problem.answer!r:.40}")
+        return first == where
+
+    def settled(self, problems: list[Problem], source: str) -> list[Problem]:
+        """`problems` without those of several answers, which are refused where the user can mend them. Says on stderr what was dropped."""
+        if self._several:
+            count = f"{len(self._several)} prompt{'s' if len(self._several) > 1 else ''} with different answers"
+            shown = "; ".join([*self._several.values()][:SHOWN_ROWS])
+            if not source.startswith("hub:"):
+                raise UserError(f"{source}: {count}: {shown}; mend the answers, or take out all rows of such a prompt")
+            problems = [problem for problem in problems if problem.prompt not in self._several]
+            print(f"warning: {source}: {count} left out: {shown}", file=sys.stderr)
+        if self._dropped:
+            rows = len(self._firsts) + self._dropped
+            print(f"{source}: {self._dropped} of {rows} rows repeat the prompt of an earlier one and were dropped", file=sys.stderr)
+        return problems
 
 
 def _jsonl_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

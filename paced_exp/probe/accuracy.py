@@ -16,6 +16,7 @@ from paced_exp.core.progress import progress
 from paced_exp.core.run_folder import RunFolder
 from paced_exp.data.problem import Problem
 from paced_exp.data.problem_tables import read_counts, write_rows
+from paced_exp.data.prompt_hashes import hash_column
 from paced_exp.data.prompt_lengths import LongPrompts
 from paced_exp.data.sources import load_problems, source_fingerprint
 from paced_exp.gradients.engine import GradientSums
@@ -149,5 +150,5 @@ class AccuracyProbe:
         columns = None if curve is None else weight_columns(curve, read_counts(run / "pass_rates.parquet"))
         if columns is None:
             return result | {"problem": "no bin's mean utility is positive, so that there are no weights"}
-        write_rows(run / WEIGHTS, columns)
+        write_rows(run / WEIGHTS, {**columns, **hash_column(run / "pass_rates.parquet", columns["problem_id"])})
         return result | {"curve": curve}

@@ -9,6 +9,7 @@ from paced_exp.core.errors import UserError
 from paced_exp.core.progress import Bar
 from paced_exp.core.run_folder import RunFolder
 from paced_exp.data.problem import Problem
+from paced_exp.data.prompt_hashes import hashes_of, with_hashes
 from paced_exp.data.sources import save_problems
 from paced_exp.grading.grader import Grader
 from paced_exp.models.loading import LoadedModel
@@ -43,6 +44,7 @@ class Roller:
         self._student, self._engine, self._grader, self._bar, self._give = student, engine, grader, bar, give
         self._store = ChunkStore(run.path, name)
         self.order: list[str] = []
+        self._hashes: dict[str, str] = {}
         self.passes: dict[str, int] = {
             str(problem): int(count) for problem, count in self._store.outcomes().groupby("problem_id")["correct"].sum().items()
         }
@@ -50,6 +52,7 @@ class Roller:
     def roll(self, problems: list[Problem]) -> None:
         """Make the rollouts of these problems that the journal lacks. Afterwards, `passes` has their counts."""
         self.order += [problem.id for problem in problems]
+        self._hashes |= hashes_of(problems)
         if self._give is not None:
             for rows in self._give(problems, self._store):
                 self._count(rows)
@@ -65,7 +68,7 @@ class Roller:
         fingerprint = Fingerprint.of(self._student, temperature=sampling.temperature, max_new_tokens=sampling.max_new_tokens)
         self._store.finalise(order=self.order, metadata={"paced_fingerprint": json.dumps(asdict(fingerprint), sort_keys=True)})
         rates = pass_rates(self._store.outcomes()).set_index("problem_id").loc[self.order].reset_index()
-        write_pass_rates(self._run / rates_name, rates, fingerprint)
+        write_pass_rates(self._run / rates_name, with_hashes(rates, self._hashes), fingerprint)
         if warn:
             warn_of_truncation(rates, sampling.max_new_tokens)
 

@@ -13,6 +13,7 @@ from paced_exp.core import config as configs
 from paced_exp.core.run_folder import provenance
 from paced_exp.data.problem import Problem
 from paced_exp.data.problem_tables import STOPPING_KEY
+from paced_exp.data.prompt_hashes import hashes_of, with_hashes
 from paced_exp.rollouts.config import KIND, RolloutConfig
 from paced_exp.rollouts.pass_rates import FINGERPRINT_KEY, Fingerprint, pass_rates, warn_of_truncation, with_weights, write_pass_rates
 from paced_exp.rollouts.stopping import Stopping
@@ -44,7 +45,7 @@ class Finished:
             metadata[STOPPING_KEY] = json.dumps(adaptive["adaptive"], sort_keys=True)
             rates = rates.assign(unbiased=self.stopping.rates(k, K))
         write_stores(folder / "rollouts.parquet", self.stores, order, metadata)
-        weighed = with_weights(rates, stopped=self.stopping is not None)
+        weighed = with_hashes(with_weights(rates, stopped=self.stopping is not None), hashes_of(self.problems))
         write_pass_rates(folder / "pass_rates.parquet", weighed, self.fingerprint, metadata.get(STOPPING_KEY))
         warn_of_truncation(rates, self.config.max_new_tokens)
         return {

@@ -26,6 +26,8 @@ from paced_exp.rollouts.store import ChunkStore
 
 # Shards may lie anywhere and run on other devices: these options do not say what is rolled out.
 _OF_A_SHARD = ("out", "shard", "device", "engine_options", "max_batch_tokens")
+# What inputs.json of a shard holds.
+_INPUTS = {"all_problems", *(field.name for field in dataclasses.fields(Fingerprint))}
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> tuple[pd.DataFrame,
         raise UserError(f"{parts[0].folder} and the other shards have {error}; roll out again") from error
     if problems_hash(problems) != parts[0].inputs["all_problems"]:
         raise UserError(f"{parts[0].folder} and the other shards do not have the problems of one run; roll out again")
-    config = RolloutConfig(**{**parts[0].config, "out": str(out), "shard": None})
+    config = dataclasses.replace(_config(parts[0].folder), out=str(out), shard=None)
     run = RunFolder(config.out, config)
 
     def make() -> dict[str, Any]:
@@ -78,19 +80,46 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> tuple[pd.DataFrame,
     return read_pass_rates(run / "pass_rates.parquet", None), record
 
 
+def _config(folder: Path) -> RolloutConfig:
+    """The options of a shard. Raises `UserError`, naming the folder and the option, for one that this version does not know or take."""
+    path = folder / "config.yaml"
+    known = {field.name for field in dataclasses.fields(RolloutConfig)}
+    if unknown := [name for name in configs.read_yaml(path) if name not in known]:
+        raise UserError(
+            f"{path} has the option {unknown[0]!r}, which this version does not know; join the shards with the version that made them"
+        )
+    try:
+        return configs.parse(RolloutConfig, ["--config", str(path)], "paced_exp.rollout", "")
+    except UserError as error:
+        raise UserError(f"{path}: {error}; restore it, or roll out the shard again into another folder") from error
+
+
 def _part(folder: Path) -> _Part:
     try:
         config = configs.read_yaml(folder / "config.yaml")
-        if not isinstance(config.get("shard"), str) or "all_problems" not in (inputs := read_object(folder / "inputs.json")):
+        inputs = read_object(folder / "inputs.json")
+        if not isinstance(config.get("shard"), str) or not inputs.keys() >= _INPUTS:
             raise UserError(f"{folder} is no shard of a run of rollouts; make it with: python -m paced_exp.rollout --shard PART/PARTS")
+        shard = _shard(folder, config["shard"])
         if not (folder / "record.json").exists():
             raise UserError(f"{folder}, shard {config['shard']}, is not finished; run its command again, which continues it")
         record = read_checked(folder / "record.json", KIND)
         problems = load_problems(str(folder / "problems.parquet"))
     except FileNotFoundError as error:
         raise UserError(f"{folder} has no {Path(error.filename).name}; name the folders that the shards were rolled out into") from error
+    except OSError as error:  # a file in place of a folder, a folder in place of a file, or no permission
+        raise UserError(
+            f"{error.filename or folder} cannot be read ({error.strerror or error}); name the folders that the shards were rolled out into"
+        ) from error
     stores = [ChunkStore(folder, path.stem) for path in sorted(folder.glob("rollouts*.jsonl"))]
-    return _Part(folder, Shard.parse(config["shard"]), config, inputs, record, problems, stores)
+    return _Part(folder, shard, config, inputs, record, problems, stores)
+
+
+def _shard(folder: Path, text: str) -> Shard:
+    try:
+        return Shard.parse(text)
+    except UserError as error:
+        raise UserError(f"{folder / 'config.yaml'}: {error}") from error
 
 
 def _check_complete(parts: Sequence[_Part]) -> None:

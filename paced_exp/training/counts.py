@@ -9,6 +9,7 @@ import numpy as np
 
 from paced_exp.core.errors import UserError
 from paced_exp.data.problem import Problem
+from paced_exp.data.prompt_hashes import check_prompts, hashes_of, with_hashes
 from paced_exp.rollouts.pass_rates import Fingerprint, pass_rates, read_pass_rates, warn_of_truncation, write_pass_rates
 from paced_exp.training.student_rollouts import Graded, StudentRollouts
 
@@ -59,7 +60,7 @@ def replaced(values: np.ndarray, places: np.ndarray, new: np.ndarray) -> np.ndar
 def initial_rates(rollouts: StudentRollouts, path: str | None) -> Measured:
     """The pass rates of every problem before training: read from `path`, or measured and written to pass_rates.parquet.
 
-    Raises `UserError` if the file is of another student or was made with other sampling options, or if it lacks a problem.
+    Raises `UserError` if the file is of another student or was made with other sampling options, lacks a problem, or has one of another prompt.
     """
     context, sampling, problems = rollouts.context, rollouts.sampling, rollouts.problems
     fingerprint = Fingerprint.of(rollouts.student, temperature=sampling.temperature, max_new_tokens=sampling.max_new_tokens)
@@ -72,7 +73,7 @@ def initial_rates(rollouts: StudentRollouts, path: str | None) -> Measured:
         if measured.adaptive is not None:
             unbiased = dict(zip((problem.id for problem in problems), measured.rates.tolist(), strict=True))
             rates, stopping = rates.assign(unbiased=rates["problem_id"].map(unbiased)), json.dumps(measured.adaptive, sort_keys=True)
-        write_pass_rates(context.folder / "pass_rates.parquet", rates, fingerprint, stopping)
+        write_pass_rates(context.folder / "pass_rates.parquet", with_hashes(rates, hashes_of(problems)), fingerprint, stopping)
         warn_of_truncation(rates, sampling.max_new_tokens)
     return measured
 
@@ -86,5 +87,6 @@ def given_counts(path: str, fingerprint: Fingerprint, problems: Sequence[Problem
             f"`pass_rates` {path} lacks {len(lacking)} of the {len(problems)} problems, for example {lacking[0]!r}; make it with the same "
             "`problems`, `limit` and `seed` by: python -m paced_exp.rollout"
         )
+    check_prompts(path, problems, f"`pass_rates` {path}")
     chosen = table.loc[[problem.id for problem in problems]]
     return chosen["k"].to_numpy().astype(int), chosen["K"].to_numpy().astype(int)

@@ -8,6 +8,7 @@ import numpy as np
 from paced_exp.core.errors import UserError
 from paced_exp.data.problem import Problem
 from paced_exp.data.problem_tables import read_weights
+from paced_exp.data.prompt_hashes import check_prompts
 from paced_exp.data.prompt_lengths import LongPrompts
 from paced_exp.data.prompts import solutions_needed, with_solutions
 from paced_exp.data.sources import load_problems, source_fingerprint
@@ -62,6 +63,7 @@ def load_inputs(config: DistillConfig | ReferencesConfig) -> Inputs:
         except UserError as error:
             raise UserError(f"`weights`: {error}") from error
         weights = weights_in(given, problems, str(config.weights))
+        check_prompts(str(config.weights), problems, f"`weights` {config.weights}")
         fingerprints["weights"] = source_fingerprint(str(config.weights))
     return Inputs(problems, student, teacher, len(long.skipped), fingerprints, weights)
 

@@ -12,6 +12,7 @@ import pytest
 from paced_exp.data.answers import MAX_ANSWER_CHARS
 from paced_exp.data.layouts import PLAIN_COLUMNS
 from paced_exp.data.problem import Problem
+from paced_exp.data.prompt_hashes import PROMPT_HASH
 from paced_exp.data.readers import read_file
 from paced_exp.evaluation.config import EvaluateConfig
 from paced_exp.evaluation.run import evaluate
@@ -56,9 +57,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sizes = {"limit": 2, "max_new_tokens": 8, "device": "cpu"}
     roll_out(RolloutConfig(K=2, out=str(folder / "rollout"), **sizes))
     evaluate(EvaluateConfig(problems="lab:mid", samples=2, out=str(folder / "evaluate"), **sizes))
-    counts = folder / "counts.jsonl"
-    counts.write_text("".join(json.dumps({"problem_id": name, "k": k, "K": 4}) + "\n" for name, k in (("a", 1), ("b", 2))))
-    weights_command([str(counts), "--estimate", "plugin", "--out", str(folder / "weights.parquet")])
+    weights_command([str(folder / "rollout" / "pass_rates.parquet"), "--estimate", "posterior", "--out", str(folder / "weights.parquet")])
     return folder
 
 
@@ -86,7 +85,7 @@ def test_files_of_a_run_are_those_named(runs: Path) -> None:
 
 
 def test_pass_rates_and_references_are_the_code_s() -> None:
-    assert tuple(columns("Pass rates")) == (*pass_rates.COLUMNS, "weight")
+    assert tuple(columns("Pass rates")) == (*pass_rates.COLUMNS, "weight", PROMPT_HASH)
     names = tuple(field.name for field in fields(Reference))
     assert columns("References") == kinds(schema_of(names))
     (origin,) = (row[2] for row in table("References") if row[0] == "`origin`")

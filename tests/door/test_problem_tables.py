@@ -58,6 +58,12 @@ def test_a_csv_by_hand_is_read(tmp_path: Path) -> None:
         ("c.csv", "problem_id,k,K\na,one,4\n", "line 2: k and K must be whole numbers, not 'one' and 4"),
         ("c.csv", "problem_id,k,K\na,5,4\n", "k = 5 of problem 'a' exceeds its K"),
         ("c.csv", "problem_id,k,K\na,1,4\na,1,4\n", "problem_id = a of problem 'a' occurs more than once"),
+        (
+            "c.csv",
+            "problem_id,k,K\nb,1,4\nalgebra,1,4,8\n",
+            "line 3 has more values than the first line has names; put a value that holds a comma",
+        ),
+        ("c.csv", "problem_id,k,K,k\na,2,8,7\n", "line 1 names the column 'k' more than once; keep one of them"),
         ("c.csv", f"problem_id,k,K\na,1,{'9' * 50}\n", "line 2: k and K must be whole numbers"),
         ("c.csv", f'problem_id,k,K\n"{"a" * 200_000}",1,4\n', "is no readable csv"),
         ("c.jsonl", '{"problem_id": "a", "k": 1}', 'line 1: expected {"problem_id": ..., "k": ..., "K": ...}'),
@@ -117,6 +123,42 @@ def test_a_failed_write_leaves_the_older_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         write_rows(tmp_path / "file" / "weights.csv", {"problem_id": ["a"], "weight": [1.0]})
+
+
+def test_a_csv_may_have_other_columns_twice_and_a_comma_in_quotes(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text('problem_id,k,K,,\n"algebra,1",4,8,,\n')
+    assert read_counts(path).problem_id == ["algebra,1"]
+
+
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [
+        ("x", "k = 'x' of problem 'b' must be a whole number of at least 0"),
+        ("1", "k = '1' of problem 'b' must be a whole number of at least 0"),
+        (None, "k = None of problem 'b' must be a whole number of at least 0"),
+        (True, "k = True of problem 'b' must be a whole number of at least 0"),
+        ([1], "k = [1] of problem 'b' must be a whole number of at least 0"),
+        (10**30, f"k = {10**30} of problem 'b' must be at most 2147483647"),
+        (-(10**30), f"k = {-(10**30)} of problem 'b' must be at most 2147483647"),
+    ],
+)
+def test_values_that_are_no_numbers_are_refused_with_their_problem(value: Any, line: str) -> None:
+    for k in ([1, value], np.array([1, value], dtype=object) if not isinstance(value, list) else [1, value]):
+        with pytest.raises(UserError, match=re.escape(line)):
+            Counts(["a", "b"], k, [8, 8])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("K", [8, "88", [8], [8, 8, 8], np.array(8), np.full((2, 2), 8)])
+def test_columns_of_another_length_are_refused(K: Any) -> None:
+    with pytest.raises(UserError, match="must be 2 numbers, one for each problem_id"):
+        Counts(["a", "b"], np.array([1, 2]), K)
+
+
+@pytest.mark.parametrize("K", [[8, 8.0], (8, 9), np.array([8, 9], dtype=object), np.array([8, 9], dtype=np.uint64)])
+def test_numbers_of_any_kind_are_counts(K: Any) -> None:
+    found = Counts(["a", "b"], np.array([1, 2]), K)
+    assert found.K.tolist() == [int(value) for value in K] and found.K.dtype == np.int64
 
 
 @pytest.mark.parametrize("k", [[0.5], [np.nan], [-1]])

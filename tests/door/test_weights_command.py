@@ -1,6 +1,8 @@
 """`paced weights`: its files against the formulas, its summary, and what it refuses."""
 
+import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -142,6 +144,16 @@ def test_other_kernels_get_no_advice(counts: Path, capsys: pytest.CaptureFixture
     assert str(advice(k, K, alpha=2.0)) in capsys.readouterr().out
 
 
+def test_no_advice_on_more_rollouts_than_it_can_sum_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    many = np.array([200_000, 2**31 - 1])
+    assert advice([50_000, 5], many) is None and advice([25_000, 5], [100_000, 8]) is not None
+    write_rows(tmp_path / "counts.csv", {"problem_id": ["a", "b"], "k": [50_000, 5], "K": many})
+    main([str(tmp_path / "counts.csv")])
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "no advice on estimates and rollouts: K is up to 2147483647, and advice ends at 100000"
+    )
+
+
 # ---- a file of rollouts
 
 
@@ -177,6 +189,36 @@ def test_rollouts_that_cannot_be_are_refused(text: str, line: str, tmp_path: Pat
         main([str(tmp_path / "r.jsonl")])
 
 
+# ---- the prompts
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_the_hashes_of_prompts_are_handed_on(suffix: str, tmp_path: Path) -> None:
+    hashes = [f"sha256:{hashlib.sha256(name.encode()).hexdigest()[:16]}" for name in IDS]
+    hashes[2] = ""  # a row without one
+    write_rows(tmp_path / f"rates{suffix}", {"problem_id": IDS, "k": k, "K": K, "prompt_hash": hashes})
+    main([str(tmp_path / f"rates{suffix}"), "--out", str(tmp_path / f"weights{suffix}")])
+    found = read(tmp_path / f"weights{suffix}")
+    assert list(found) == ["problem_id", "k", "K", "weight", "prompt_hash"]
+    assert found["prompt_hash"].where(found["prompt_hash"].notna(), "").tolist() == hashes
+
+
+# ---- where the output goes
+
+
+def test_it_ends_quietly_where_nobody_reads(counts: Path) -> None:
+    command = [sys.executable, "-m", "paced_exp", "weights", str(counts)]
+    for unbuffered in ("", "1"):
+        reader, writer = os.pipe()
+        os.close(reader)
+        try:
+            environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+            done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+        finally:
+            os.close(writer)
+        assert (done.returncode, done.stderr) == (141, "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -190,12 +232,18 @@ def test_rollouts_that_cannot_be_are_refused(text: str, line: str, tmp_path: Pat
         (["counts.jsonl", "--out", "./counts.jsonl"], "--out counts.jsonl is the file of the counts; name another file"),
         (["counts.jsonl", "--out", "weights.txt"], "weights.txt must end in .jsonl, .csv, .parquet"),
         (["counts.jsonl", "--alpha", "x"], "argument --alpha: invalid float value: 'x'"),
-        (["zeros.jsonl"], "all 1 problems have weight zero"),
+        (
+            ["zeros.jsonl"],
+            "all 1 problems have weight zero: their rollouts pass always or never, or --method keeps no pass rate that occurs; take --method "
+            "paced with --estimate posterior, which gives every problem a weight, or counts of more rollouts or of other problems\n",
+        ),
+        (["counts.jsonl", "--out", "link.jsonl"], "--out link.jsonl is the file of the counts; name another file"),
         (["zeros.jsonl", "--estimate", "empirical_bayes"], "--estimate empirical_bayes cannot fit a prior to 0 passes in 4 rollouts"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(arguments: list[str], line: str, counts: Path) -> None:
     (counts.parent / "zeros.jsonl").write_text(json.dumps({"problem_id": "a", "k": 0, "K": 4}))
+    (counts.parent / "link.jsonl").symlink_to(counts.name)
     command = [sys.executable, "-m", "paced_exp", "weights", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, cwd=counts.parent, check=False)
     assert (done.returncode, done.stdout) == (2, "") and done.stderr.startswith(f"error: {line}") and done.stderr.count("\n") == 1

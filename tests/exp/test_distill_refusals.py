@@ -14,6 +14,7 @@ from paced_exp.core.errors import exit_cleanly
 from paced_exp.core.json_files import read_json, write_checked
 from paced_exp.data.lab import splits
 from paced_exp.grading import grader as grading
+from paced_exp.weights import main as weights_command
 from tests.support.distill_setup import arguments, rows, write_problems
 from tests.support.graders import HashGrader
 
@@ -104,6 +105,25 @@ def test_pass_rates_and_references_that_will_not_do_are_refused_before_any_rollo
     given = spoil(Path(shutil.copytree(other / "run", tmp_path / "copy")))
     argv = arguments(models, source, tmp_path / "out", **{option: given, **changes})
     assert message in refused(argv, tmp_path / "out", capsys)
+
+
+@pytest.mark.parametrize("option", ["pass-rates", "weights"])
+def test_files_made_of_other_prompts_under_the_same_ids_are_refused(
+    option: str, other: Path, models: Path, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rates, weights = other / "run" / "pass_rates.parquet", tmp_path / "weights.csv"
+    weights_command([str(rates), "--estimate", "posterior", "--out", str(weights)])
+    given = {option: rates if option == "pass-rates" else weights}
+    moved = rows()
+    moved[3]["prompt"], moved[7]["prompt"] = moved[7]["prompt"], moved[3]["prompt"]
+    (tmp_path / "moved").mkdir()
+    argv = arguments(models, write_problems(tmp_path / "moved" / source.name, moved), tmp_path / "out", **given)
+    line = f"--{option} {given[option]} was made of other prompts under the same ids for 2 of the 40 problems: 'sum03', 'sum07'; give the"
+    assert line in refused(argv, tmp_path / "out", capsys)
+    # What an earlier version wrote has no hashes: it is taken as it is.
+    frame = (pd.read_parquet(rates) if option == "pass-rates" else pd.read_csv(weights)).drop(columns="prompt_hash")
+    frame.to_csv(tmp_path / "earlier.csv", index=False)
+    distill.main(arguments(models, tmp_path / "moved" / source.name, tmp_path / "out", **{option: tmp_path / "earlier.csv", "steps": 1}))
 
 
 def another_record(base: Path) -> Path:

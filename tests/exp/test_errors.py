@@ -1,8 +1,12 @@
 """What a user can mend is one line and exit status 2; what is a defect keeps its traceback."""
 
 import errno
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -54,6 +58,41 @@ def test_a_defect_is_not_hidden(error: Exception) -> None:
     with pytest.raises(type(error)) as raised:
         exit_cleanly(raising(error))
     assert raised.value is error
+
+
+def test_a_broken_pipe_that_is_not_the_output_s_is_a_defect() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        with pytest.raises(BrokenPipeError):
+            exit_cleanly(lambda: os.write(writer, b"x") and None)
+    finally:
+        os.close(writer)
+
+
+@pytest.mark.parametrize("stream", [1, 2])
+@pytest.mark.parametrize("body", ["print('x' * size)", "print('x' * size, flush=True)", "print('x'); raise SystemExit(0)"])
+@pytest.mark.parametrize("size", [1, 1_000_000])
+def test_output_that_nobody_reads_ends_a_command_quietly(body: str, size: int, stream: int) -> None:
+    body = body if stream == 1 else "import sys; sys.stdout = sys.stderr; " + body
+    program = f"from paced_exp.core.errors import exit_cleanly\nsize = {size}\ndef main():\n    {body}\nexit_cleanly(main)"
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, ("stdout", "stderr")[stream - 1]: writer}
+        done = subprocess.run([sys.executable, "-c", program], **streams, text=True, check=False)
+    finally:
+        os.close(writer)
+    assert done.returncode == 141 and not (done.stderr or done.stdout)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_output_on_a_full_disk_is_one_line() -> None:
+    program = "from paced_exp.core.errors import exit_cleanly\nexit_cleanly(lambda: print('x'))"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+    assert done.returncode == 2 and done.stderr == "error: the output cannot be written (No space left on device); free some space\n"
 
 
 def test_success_is_silent(capsys: pytest.CaptureFixture[str]) -> None:

@@ -108,6 +108,11 @@ def test_mmlu_row_of_the_hub():
     assert problem == Problem("file-3", prompt, "D", None, "file.jsonl", "file", "exact", {"subject": "law"})
 
 
+def test_mmlu_ids_are_taken_where_there_are_some():
+    row = {"question": "Q", "choices": ["w", "x"], "answer": 0}
+    assert [mmlu(row | given, ORIGIN).id for given in ({"id": "law-7"}, {"id": 7}, {"id": None})] == ["law-7", "7", "file-3"]
+
+
 DAPO_ROW = {
     "data_source": "math_dapo",
     "prompt": [{"role": "user", "content": f"{DAPO_INSTRUCTION}What is $17+17$?{DAPO_REMINDER}"}],
@@ -123,11 +128,27 @@ def test_dapo_row(row):
     assert dapo(row, ORIGIN) == Problem("9a9b6eb4", "What is $17+17$?", "34", None, "file.jsonl", "file", "math")
 
 
-def test_dapo_file_drops_the_published_repeats(tmp_path):
+def test_dapo_file_drops_the_published_repeats(tmp_path, capsys):
     other = DAPO_ROW | {"prompt": [{"role": "user", "content": "Another?"}], "extra_info": {"index": "other"}}
     path = tmp_path / "dapo.parquet"
     pq.write_table(pa.Table.from_pylist([DAPO_ROW, other] * 100), path)
     assert [problem.id for problem in load_problems(str(path))] == ["9a9b6eb4", "other"]
+    assert capsys.readouterr().err == f"{path}: 198 of 200 rows repeat the prompt of an earlier one and were dropped\n"
+
+
+def with_answer(answer, prompt="P"):
+    return DAPO_ROW | {"prompt": prompt, "reward_model": {"ground_truth": answer}, "extra_info": {"index": f"{prompt}{answer}"}}
+
+
+def test_dapo_prompts_with_different_answers_are_refused_in_a_file(tmp_path):
+    path = write(tmp_path / "dapo.jsonl", [with_answer("1"), with_answer("4", "Q"), with_answer(" 1 "), with_answer("2")])
+    named = f"dapo.jsonl: 1 prompt with different answers: {path} line 1 has '1', {path} line 4 has '2'; mend the answers"
+    with pytest.raises(UserError, match=re.escape(named)):
+        load_problems(path)
+    path = write(tmp_path / "many.jsonl", [with_answer(answer, f"P{n}") for n in range(9) for answer in ("1", "2")])
+    with pytest.raises(UserError, match="9 prompts with different answers") as caught:
+        load_problems(path)
+    assert str(caught.value).count("has '2'") == 3
 
 
 @pytest.mark.parametrize(
@@ -323,7 +344,7 @@ def hub(monkeypatch):
     return content
 
 
-def test_hub_defaults_configurations_and_splits(hub):
+def test_hub_defaults_configurations_and_splits(hub, capsys):
     hub["opencompass/AIME2025"] = {("AIME2025-I", "test"): rows(1), ("AIME2025-II", "test"): [rows(2)[1]]}
     problems = load_problems("hub:opencompass/AIME2025")
     assert [(problem.id, problem.source, problem.split) for problem in problems] == [
@@ -338,6 +359,12 @@ def test_hub_defaults_configurations_and_splits(hub):
     assert load_problems("hub:openai/gsm8k:train")[0].answer == "3"
     hub["BytedTsinghua-SIA/DAPO-Math-17k"] = {(None, "train"): [DAPO_ROW] * 3}
     assert [problem.answer for problem in load_problems("hub:BytedTsinghua-SIA/DAPO-Math-17k")] == ["34"]
+    hub["some/dapo"] = {(None, "train"): [with_answer("1"), with_answer("4", "Q"), with_answer("2")]}
+    capsys.readouterr()
+    assert [problem.prompt for problem in load_problems("hub:some/dapo")] == ["Q"]
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("warning: hub:some/dapo: 1 prompt with different answers left out: ") and "row 0 has '1'" in lines[0]
+    assert lines[1] == "hub:some/dapo: 1 of 3 rows repeat the prompt of an earlier one and were dropped"
     hub["some/one"] = {(None, "only"): rows(2)}
     assert [problem.split for problem in load_problems("hub:some/one")] == ["only", "only"]
 

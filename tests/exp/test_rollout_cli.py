@@ -1,5 +1,6 @@
 """`python -m paced_exp.rollout` on a tiny model: files, resumption after SIGKILL, summary, one line for every bad input."""
 
+import hashlib
 import json
 import resource
 from pathlib import Path
@@ -79,6 +80,9 @@ def test_a_run_writes_what_its_rollouts_say(student: Path, problems: Path, tmp_p
 
     rates = read_pass_rates(out / "pass_rates.parquet", Fingerprint.of(model, temperature=1.0, max_new_tokens=12))
     pd.testing.assert_frame_equal(rates, pass_rates(rollouts))
+    prompts = [json.loads(line)["prompt"] for line in problems.read_text().splitlines()]
+    hashes = [f"sha256:{hashlib.sha256(prompt.encode()).hexdigest()[:16]}" for prompt in prompts]
+    assert pd.read_parquet(out / "pass_rates.parquet")["prompt_hash"].tolist() == hashes
     assert load_problems(str(out / "problems.parquet")) == load_problems(str(problems))
 
     record = json.loads((out / "record.json").read_text())

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -150,6 +151,48 @@ def test_sets_that_are_not_complete_are_refused(student: Path, problems: Path, f
     halves = tmp_path / "half"
     rollout.main(arguments(student, problems, halves, shard="1/2", dtype="float64"))
     refused([halves, *parts[1:]], out, "is shard 2/4, and .* is shard 1/2: not of one run")
+
+
+@pytest.mark.usefixtures("length_grader")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"bogus": 1},
+            "config.yaml has the option 'bogus', which this version does not know; join the shards with the version that made them",
+        ),
+        ({"K": "x"}, r"config.yaml: option -K: Expected a <class 'int'>. Got value: x .*; restore it, or roll out the shard again"),
+        ({"K": 0}, "config.yaml: -K 0 must be at least 1"),
+        ({"shard": "zz"}, "config.yaml: `shard` zz must be PART/PARTS"),
+        ({"engine": "zz"}, "config.yaml: --engine zz is not known"),
+    ],
+)
+def test_a_configuration_that_this_version_cannot_take_is_one_line(
+    finished: Any, options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    parts = [Path(shutil.copytree(part, tmp_path / part.name)) for part in finished()[1]]
+    for part in parts:
+        path = part / "config.yaml"
+        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | options))
+    refused(parts, tmp_path / "joined", f"part-[14]/{message}")
+
+
+@pytest.mark.usefixtures("length_grader")
+def test_files_and_folders_in_place_of_each_other_are_one_line(finished: Any, problems: Path, tmp_path: Path) -> None:
+    _, parts = finished()
+    out = tmp_path / "joined"
+    refused([problems], out, r"config.yaml cannot be read \(Not a directory\); name the folders that the shards were rolled out into")
+    for name in ("config.yaml", "inputs.json", "record.json", "problems.parquet", "rollouts.jsonl"):
+        odd = Path(shutil.copytree(parts[3], tmp_path / f"odd-{name}"))
+        (odd / name).unlink()
+        (odd / name).mkdir()
+        refused([*parts[:3], odd], out, f"{name}.*(Is a directory|is a folder|not a file)")
+    bare = Path(shutil.copytree(parts[3], tmp_path / "bare"))
+    (bare / "inputs.json").write_text('{"problems": "x", "all_problems": "x"}')
+    refused([*parts[:3], bare], out, "bare is no shard of a run of rollouts")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"^--out .*file is a file; name a folder"):
+        command.main([*map(str, parts), "--out", str(tmp_path / "file")])
 
 
 @pytest.mark.usefixtures("length_grader")

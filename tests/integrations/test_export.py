@@ -1,6 +1,7 @@
 """`paced export`: files for prime-rl and verl, against the formulas, a simulation of the sampler, and their schemas."""
 
 import ast
+import hashlib
 import json
 import os
 import subprocess
@@ -248,6 +249,21 @@ def test_slime_s_rows_have_the_weight_in_their_metadata(problems: Path, capsys: 
         (["--format", "verl"], "--out must be given: the file to write"),
         (["--format", "prime-rl", "--out", "a.toml"], "-K must be given: the group_size of the training"),
         (["--format", "prime-rl", "-K", "0", "--out", "a.toml"], "-K 0 must be at least 1"),
+        (["--format", "prime-rl", "-K", "4097", "--out", "a.toml"], "-K 4097 must be at most 4096"),
+        (["--format", "prime-rl", "-K", "4", "--seed", "-1", "--out", "a.toml"], "--seed -1 must be at least 0"),
+        (["--format", "prime-rl", "-K", "4", "--out", "./counts.csv"], "--out counts.csv is the file of the counts; name another file"),
+        (
+            ["--format", "slime", "--problems", "problems.jsonl", "--out", "other/../problems.jsonl"],
+            "--out other/../problems.jsonl is a file of --problems problems.jsonl; name another file",
+        ),
+        (
+            ["--format", "slime", "--problems", "lab:mid, other/link.jsonl", "--out", "problems.jsonl"],
+            "--out problems.jsonl is a file of --problems lab:mid, other/link.jsonl; name another file",
+        ),
+        (
+            ["--format", "slime", "--problems", "a,b.jsonl", "--out", "a,b.jsonl"],
+            "--out a,b.jsonl is a file of --problems a,b.jsonl; name another file",
+        ),
         (["--format", "prime-rl", "-K", "4", "--problems", "p", "--out", "a.toml"], "--problems p does not apply to --format prime-rl"),
         (["--format", "verl", "-K", "4", "--out", "a.parquet"], "-K 4 does not apply to --format verl"),
         (["--format", "nemo-rl", "--data-source", "m", "--out", "a.jsonl"], "--data-source m does not apply to --format nemo-rl"),
@@ -260,10 +276,67 @@ def test_slime_s_rows_have_the_weight_in_their_metadata(problems: Path, capsys: 
     ],
 )
 def test_bad_input_is_one_line_and_status_2(arguments: list[str], line: str, counts: Path, problems: Path) -> None:
+    folder = counts.parent
+    (folder / "other").mkdir()
+    (folder / "other" / "link.jsonl").symlink_to("../problems.jsonl")
+    (folder / "a,b.jsonl").write_text(problems.read_text())
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     command = [sys.executable, "-m", "paced_exp", "export", counts.name, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, cwd=counts.parent, check=False)
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert done.stderr.startswith(f"error: {line}") and done.stderr.count("\n") == 1
+    assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
+def test_many_pools_are_one_short_line(counts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = counts.parent / "pools.toml"
+    main([str(counts), "--format", "prime-rl", "-K", "4096", "--method", "hard_filter", "--out", str(out)])
+    assert len(pools_of(out)) == 4097
+    printed = capsys.readouterr()
+    line = printed.out.splitlines()[0]
+    assert line.startswith("4097 pools, weight by passes, of 17 of them: 0: 0.000, 256: 0.000, ") and " 4096: 0.000" in line
+    assert len(line) < 400 and len(printed.err) < 400 and "14, 15 and " in printed.err
+
+
+def test_counts_of_other_prompts_under_the_same_ids_are_refused(tmp_path: Path) -> None:
+    """Two files of one name without ids: STEM-ROW is the same in both."""
+    files = []
+    for folder, prompts in (("A", ("1+1=", "2+2=")), ("B", ("3+3=", "4+4="))):
+        (tmp_path / folder).mkdir()
+        files.append(tmp_path / folder / "problems.jsonl")
+        files[-1].write_text("".join(json.dumps({"prompt": prompt, "answer": "0"}) + "\n" for prompt in prompts))
+    hashes = [f"sha256:{hashlib.sha256(prompt).hexdigest()[:16]}" for prompt in (b"1+1=", b"2+2=")]
+    columns = {"problem_id": ["problems-0", "problems-1"], "k": [1, 2], "K": [4, 4]}
+    for suffix in (".jsonl", ".csv", ".parquet"):
+        rates, out = tmp_path / f"rates{suffix}", tmp_path / "out.jsonl"
+        write_rows(rates, {**columns, "prompt_hash": hashes})
+        main([str(rates), "--format", "slime", "--problems", str(files[0]), "--out", str(out)])
+        out.unlink()
+        line = r"rates\.\w+ was made of other prompts under the same ids for 2 of the 2 problems: 'problems-0', 'problems-1'; give the problems"
+        with pytest.raises(UserError, match=line):
+            main([str(rates), "--format", "slime", "--problems", str(files[1]), "--out", str(out)])
+        assert not out.exists()
+        write_rows(rates, columns)  # of one's own, or of an earlier version: taken as they are
+        main([str(rates), "--format", "slime", "--problems", str(files[1]), "--out", str(out)])
+
+
+def test_weights_that_are_all_zero_are_refused_without_the_options_of_a_training(problems: Path) -> None:
+    ids = [row["id"] for row in sums()]
+    with pytest.raises(
+        UserError, match=r"all 40 problems have weight zero: their rollouts .* take --method paced with --estimate posterior"
+    ) as caught:
+        main(
+            [
+                counted(problems.parent, ids, [0] * 40),
+                "--format",
+                "verl",
+                "--problems",
+                str(problems),
+                "--out",
+                str(problems.parent / "t.parquet"),
+            ]
+        )
+    assert "`" not in str(caught.value) and "--max-new-tokens" not in str(caught.value)
 
 
 def test_a_wrong_ending_is_refused(problems: Path) -> None:
