@@ -1,10 +1,13 @@
-"""Files that are written whole or not at all."""
+"""Files and folders that are written whole or not at all."""
 
+import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
+
+_TRIES = 100  # to put a folder in its place while other processes do the same
 
 
 @contextmanager
@@ -23,3 +26,22 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def place_folder(made: Path, folder: Path, whole: Callable[[Path], bool]) -> None:
+    """Rename the folder `made` to `folder`, unless a whole one is there: another process was faster, and its folder may be in use already.
+
+    made: in a temporary folder on the same filesystem, into which an incomplete `folder` is moved. whole: whether a folder is complete.
+    Raises `OSError` if it cannot be renamed.
+    """
+    for number in range(_TRIES):
+        try:
+            os.rename(made, folder)  # fails on a folder with something in it, so nothing that is there is lost
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or number == _TRIES - 1:
+                raise
+        if whole(folder):
+            return
+        with suppress(FileNotFoundError):  # another process has moved it just now
+            os.rename(folder, made.with_name(f"{made.name}.{number}"))

@@ -15,6 +15,7 @@ from paced_exp.core import config as configs
 from paced_exp.core import folder_lock
 from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_checked, read_json, read_object, write_atomically, write_checked, write_json
+from paced_exp.core.named_files import changed_files, named_files
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -136,11 +137,16 @@ class RunFolder:
     def recorded(self, kind: str, make: Callable[[], dict[str, Any]], *, main: bool = True) -> dict[str, Any]:
         """The run's record. If the run is not finished, `make` makes it while the folder is locked, and it is written.
 
+        A finished run is read back without its models and problems, which may be gone by then. A file that an option names and that has changed
+        since the run's last start is refused: the same command would give another result today. A file is not refused for being away, since its
+        run cannot be made again, and the record stands. Sources of other kinds (lab:, hub:), what a named file names in turn, and runs of earlier
+        versions, which have no files.json, are read back without this check.
+
         main: whether this process of a distributed run locks the folder and writes the record. The others only call `make`, which returns {} there.
-        Raises `UserError` as `locked` does, and for a finished run with a damaged record.
+        Raises `UserError` as `locked` does, and for a finished run with a damaged record or a changed file.
         """
         if self.check().record_path.exists():
-            return read_checked(self.record_path, kind)
+            return self._finished(kind)
         if not main:
             made = make()
             assert not made, "a process that is not the first made the record"
@@ -148,9 +154,14 @@ class RunFolder:
         with self.locked():
             # Another process may have finished the run in the meantime.
             if self.record_path.exists():
-                return read_checked(self.record_path, kind)
+                return self._finished(kind)
+            # Before anything is read. Anew at each start, since a run may go on with a file that was mended, such as the problems of its evaluation;
+            # what it may not go on with is refused by `claim`.
+            files = named_files(self.config)
             record = make()
             assert record["kind"] == kind
+            if files:
+                write_json(self.path / "files.json", files)
             write_checked(self.record_path, record)
             return record
 
@@ -197,6 +208,18 @@ class RunFolder:
             raise UserError(
                 f"`out` {self.path} holds a run begun before the {' and the '.join(changed)} changed; name another folder, or delete this one"
             )
+
+    def _finished(self, kind: str) -> dict[str, Any]:
+        """The record of a finished run. Raises `UserError` if it is damaged, or if a file that the run read has changed."""
+        record = read_checked(self.record_path, kind)
+        path = self.path / "files.json"
+        if path.exists() and (changed := changed_files(read_object(path), self.config)):
+            more = f" and {len(changed) - 1} more files" if len(changed) > 1 else ""
+            raise UserError(
+                f"`out` {self.path} holds a run that was finished before {changed[0]}{more} changed; bring back what it read, name another folder, or "
+                "delete this one"
+            )
+        return record
 
     def _unusable(self, error: OSError) -> UserError:
         return UserError(f"`out` {self.path} cannot be used ({error.strerror or error}); free some space or name another folder")

@@ -17,7 +17,8 @@ from paced_exp.models.kept import kept, sha256
 from paced_exp.models.lab_checkpoints import ADAPTERS, adapter_path
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-CARD = ("README.md", "card.json")  # what is said of an adapter changes nothing of what it is
+CARD = ("README.md", "card.json")  # what is said of an adapter, or of its base, changes nothing of what it is
+_OF_BASE = (".safetensors", ".json", ".jinja", ".txt")  # weights, configurations, tokenizer and chat template: all that merging reads
 
 
 def adapter_folder(spec: str) -> Path | None:
@@ -44,10 +45,11 @@ def merged(folder: Path, spec: str, base_folder: Callable[[str], Path]) -> Path:
         raise UserError(f"model {spec}: {folder / WEIGHTS} is missing; save the adapter as safetensors")
     source = base_folder(base)
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.iterdir() if path.is_file() and path.name not in CARD):
-        digest.update(f"{path.name} {sha256(path)}\n".encode())
-    for path in sorted(source.glob("*.safetensors")):
-        digest.update(f"{path.name} {sha256(path)}\n".encode())
+    read = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    read += [path for path in sorted(source.iterdir()) if path.suffix in _OF_BASE and path.is_file()]
+    for path in read:
+        if path.name not in CARD:
+            digest.update(f"{path.name} {sha256(path)}\n".encode())
     return kept("adapters", folder.resolve(), digest.hexdigest(), lambda made: _merge(folder, source, made, spec), spec)
 
 

@@ -4,13 +4,12 @@ A folder appears whole or not at all. A file in it that changed on disk is notic
 """
 
 import hashlib
-import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from paced_exp.core.atomic import place_folder
 from paced_exp.core.cache import cache_folder
 from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_object, write_json
@@ -36,9 +35,7 @@ def kept(kind: str, source: Path, digest: str, make: Callable[[Path], None], spe
             make(made)
             content = {"source": source.name, "sha256": digest, "files": {path.name: sha256(path) for path in sorted(made.iterdir())}}
             write_json(made / DONE, content)
-            if not (folder / DONE).exists():  # another process may have been faster
-                shutil.rmtree(folder, ignore_errors=True)
-                os.replace(made, folder)
+            place_folder(made, folder, lambda there: (there / DONE).exists())
     except OSError as error:
         raise UserError(f"model {spec}: {folder} cannot be written ({error}); set PACED_CACHE to a folder with 1 GB of room") from error
     return folder

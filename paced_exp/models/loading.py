@@ -25,6 +25,7 @@ from paced_exp.models.gguf import converted, is_gguf
 from paced_exp.models.hub import download, download_config
 from paced_exp.models.lab_checkpoints import checkpoint_path
 from paced_exp.models.templates import check_template
+from paced_exp.models.tokenizer_settings import beyond_files
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch
 
 _INDEX = "model.safetensors.index.json"
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "consolidated.00.pth", "model.pt")
-# With the weights, these files determine a rollout, apart from the sampler and the template (which has its own hash, see pass_rates).
+# With the weights and `beyond_files`, these files determine a rollout, apart from the sampler and the template (which has its own hash, see
+# pass_rates).
 _FINGERPRINTED = ("config.json", "generation_config.json", "tokenizer.json")
 
 
@@ -41,7 +43,7 @@ class LoadedModel:
     """A model ready to read and write tokens.
 
     model: in eval mode on `device`. tokenizer: with a chat template. spec: as the user named it. eos_ids: all ids that end a response.
-    pad_id: id at masked positions. fingerprint: `sha256:...` of the files that determine its output, or `hub:COMMIT`.
+    pad_id: id at masked positions. fingerprint: `sha256:...` of what determines its output, or `hub:COMMIT`.
     """
 
     model: Any
@@ -75,7 +77,7 @@ def load_model(spec: str, *, device: str = "auto", dtype: str = "auto") -> Loade
     _check_tokenizer_fits(tokenizer, model, spec)
     eos_ids = _eos_ids(tokenizer, model, spec)
     pad_id = eos_ids[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    fingerprint = f"hub:{commit}" if commit else _fingerprint(folder, weights)
+    fingerprint = f"hub:{commit}" if commit else _fingerprint(folder, weights, beyond_files(tokenizer, model, folder))
     return LoadedModel(model, tokenizer, spec, eos_ids, pad_id, place, fingerprint)
 
 
@@ -297,7 +299,7 @@ def _eos_ids(tokenizer: Any, model: Any, spec: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _fingerprint(folder: Path, weights: list[Path]) -> str:
+def _fingerprint(folder: Path, weights: list[Path], beyond: dict[str, Any]) -> str:
     digest = hashlib.sha256()
     for path in [*weights, *(folder / name for name in _FINGERPRINTED)]:
         if path.exists():
@@ -305,4 +307,6 @@ def _fingerprint(folder: Path, weights: list[Path]) -> str:
             with path.open("rb") as file:
                 while part := file.read(1 << 22):
                     digest.update(part)
+    if beyond:
+        digest.update(json.dumps(beyond, sort_keys=True).encode())
     return f"sha256:{digest.hexdigest()}"

@@ -19,7 +19,8 @@ from paced_exp.grading.grader import MAX_MENTION_CHARS, Grader, mentions
 from paced_exp.lab import finetune as ours
 from paced_exp.lab.finetune_recipes import FINETUNED, SHORT_TEMPLATE, FinetuneRecipe
 from paced_exp.models.adapters import CONFIG, WEIGHTS
-from paced_exp.models.loading import load_model
+from paced_exp.models.lab_checkpoints import checkpoint_path
+from paced_exp.models.loading import LoadedModel, load_model
 
 pytest.importorskip("peft", reason="the package peft is not installed")
 
@@ -149,6 +150,38 @@ def test_an_adapter_that_is_not_to_be_trusted_is_refused(adapter: Path, tmp_path
     (folder / CONFIG).write_text(json.dumps(json.loads((folder / CONFIG).read_text()) | changes))
     with pytest.raises(UserError, match=message):
         load_model(str(folder), device="cpu")
+
+
+def change_json(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_a_base_that_changed_is_merged_anew(adapter: Path, tmp_path: Path) -> None:
+    """Weights, configuration, tokenizer or template; not what is said of it."""
+    folder, base = shutil.copytree(adapter, tmp_path / "adapter"), shutil.copytree(checkpoint_path("student"), tmp_path / "base")
+    change_json(folder / CONFIG, base_model_name_or_path=str(base))
+    (folder / "chat_template.jinja").unlink()  # it would win over the base's
+
+    def merged() -> tuple[Path, LoadedModel]:
+        found = load_model(str(folder), device="cpu")
+        return Path(found.model.name_or_path), found
+
+    seen = [merged()]
+    (base / "README.md").write_text("said anew")
+    (base / "card.json").unlink()
+    assert merged()[0] == seen[0][0]
+    change_json(base / "config.json", rope_parameters={"rope_type": "default", "rope_theta": 123.0})
+    seen.append(merged())
+    change_json(base / "tokenizer_config.json", eos_token="<|user|>")
+    seen.append(merged())
+    (base / "chat_template.jinja").write_text("{% for m in messages %}{{ m['content'] }}!{% endfor %}")
+    seen.append(merged())
+    assert len({path for path, _ in seen}) == 4
+    models = [model for _, model in seen]
+    assert [model.model.config.rope_parameters["rope_theta"] for model in models] == [10000.0, 123.0, 123.0, 123.0]
+    assert [model.tokenizer.eos_token for model in models] == ["<|end|>", "<|end|>", "<|user|>", "<|user|>"]
+    assert ["!" in model.tokenizer.chat_template for model in models] == [False, False, False, True]
+    assert len({model.fingerprint for model in models[:3]}) == 3
 
 
 def test_a_damaged_adapter_is_one_line(adapter: Path, tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_a_conversion_that_was_killed_leaves_nothing_that_is_read(file: Path, mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(kept.os, "replace", killed)
+        patched.setattr(kept, "place_folder", killed)
         with pytest.raises(KeyboardInterrupt):
             ours.converted(str(file))
     assert load_model(str(file), device="cpu").eos_ids == (2,)
