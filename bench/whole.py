@@ -113,6 +113,6 @@ PARTS = {
         ("paced_exp.rollout", "--limit", "300", "-K", "64"),
     ),
     "store": Part("bench.store", ("--problems", "1000"), 60, store),
-    "busy": Part("bench.busy", ("--rounds", "1", "--problems", "60"), 90, busy),
+    "busy": Part("bench.busy", ("--rounds", "1", "--problems", "60"), 200, busy),
     "time": Part("bench.time", ("--only", "probe", "--options=--per-bin 20"), 120, time),
 }

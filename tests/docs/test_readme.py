@@ -63,9 +63,10 @@ def test_the_verdicts_are_those_of_the_records() -> None:
         "run: make claims"
     )
     judged = json.loads((ROOT / "results" / "claims.json").read_text())["scales"]
-    lines = re.findall(r"^\| (\w+(?: \(ours\))?: [^|]+) \| ([^|]+) \| ([^|]+) \|$", text.split(readme.BEGIN)[1].split(readme.END)[0], re.M)
-    rows = {title.split(":")[0].removesuffix(" (ours)"): verdict for titles, verdict, _ in lines for title in titles.split("; ")}
-    assert rows == {claim["id"]: claim["verdict"] for claim in judged["desk"] if claim["verdict"] is not None}
+    lines = re.findall(r"^\| (\w+: [^|]+) \| ([^|]+) \| ([^|]+) \|$", text.split(readme.BEGIN)[1].split(readme.END)[0], re.M)
+    rows = {title.split(":")[0]: verdict for titles, verdict, _ in lines for title in titles.split("; ")}
+    # Those of the paper: our own are on the page of claims.
+    assert rows == {claim["id"]: claim["verdict"] for claim in judged["desk"] if claim["id"].startswith("C")}
     waiting = [titles for titles, _, measured in lines if measured == "not run yet"]
     assert len(waiting) <= 1 and all(measured.count("[") == 1 for _, _, measured in lines if measured != "not run yet")
 
@@ -87,7 +88,7 @@ def test_a_page_without_its_markers_is_left_alone(tmp_path: Path) -> None:
         assert "\nold\n" not in written and written.startswith(f"before\n{begin}\n") and written.endswith("\nafter\n")
         assert "The runs that would tell are not done yet." in written
     (waiting,) = re.findall(r"^\| (.+) \| not decided \| not run yet \|$", page.read_text(), re.M)
-    assert len(waiting.split("; ")) == 13
+    assert len(waiting.split("; ")) == 11
 
 
 def test_the_engines_speeds_are_the_records() -> None:

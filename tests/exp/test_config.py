@@ -24,6 +24,7 @@ from paced_exp.rollouts.options import EngineOptions
 from paced_exp.training.config import DistillConfig
 from paced_exp.training.references_config import ReferencesConfig
 from paced_exp.training.selection import SelectionConfig
+from paced_exp.training.teacher_config import TeacherConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -310,16 +311,16 @@ def test_every_committed_configuration_is_read_as_it_was_meant() -> None:
     seen: Counter[str] = Counter()
     for path in sorted((ROOT / "results").rglob("*.json")):
         for stored in _stored(json.loads(path.read_text())):
-            (kind,) = [kind for kind in (ProbeConfig, DistillConfig, EvaluateConfig) if _TELLING[kind] in stored]
+            kind = next(kind for kind, telling in _TELLING.items() if telling in stored)
             # The first selections stored both, of which `steps` was followed.
             made = kind(**{name: value for name, value in stored.items() if not (name == "epochs" and stored["steps"] is not None)})
             differing = config.differing(stored, config.as_dict(made), config.defaults(kind))
             assert all(text.startswith("epochs (3") and path.parent.name == "selection" for text in differing), path
             seen[kind.__name__] += 1
-    assert min(seen.values()) > 1 and len(seen) == 3
+    assert set(seen) == {kind.__name__ for kind in _TELLING}
 
 
-_TELLING: dict[Any, str] = {ProbeConfig: "sketch_size", DistillConfig: "micro_batch", EvaluateConfig: "model"}
+_TELLING: dict[Any, str] = {TeacherConfig: "advantage", ProbeConfig: "sketch_size", DistillConfig: "micro_batch", EvaluateConfig: "model"}
 
 
 # ---- positional arguments, lists, paths, commands under one name

@@ -151,7 +151,7 @@ def test_the_results_page_says_so_too(filled: Path, tmp_path: Path) -> None:
 def test_the_readmes_table_says_for_which_models(filled: Path) -> None:
     block = readme.block(Results(filled))
     head = next(line for line in block.splitlines() if line.startswith("| claim"))
-    assert head == f"| claim | verdict, {DESK.models} | measured, 95 % interval | {SMOLLM2.models} |"
+    assert head == f"| claim | verdict here, {DESK.models} | measured, 95 % interval | {SMOLLM2.models} |"
     (row,) = (line for line in block.splitlines() if line.startswith("| C2:"))
     assert row.count("replicates") == 2
     assert [float(value) for value in re.findall(r"\+([\d.]+) \[", row)] == pytest.approx([10, 30], abs=3)  # what was drawn
@@ -160,4 +160,4 @@ def test_the_readmes_table_says_for_which_models(filled: Path) -> None:
     assert rest.endswith("| not decided | not run yet | – |") and "C6:" in rest
     shutil.rmtree(filled / "smollm2")
     alone = readme.block(Results(filled))
-    assert "| claim | verdict | measured, 95 % interval |\n" in alone and SMOLLM2.models not in alone
+    assert "| claim | verdict here | measured, 95 % interval |\n" in alone and SMOLLM2.models not in alone

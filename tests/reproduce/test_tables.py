@@ -161,7 +161,7 @@ def test_latex_is_ascii_and_balanced(filled: Path) -> None:
 
 def test_latex_escapes_what_is_special() -> None:
     assert escape(r"50 % of a_b & {c} \d") == r"50 \% of a\_b \& \{c\} \textbackslash{}d"
-    with pytest.raises(ValueError, match="LaTeX has no .♥.; give it a command"):
+    with pytest.raises(ValueError, match=r"LaTeX has no .♥.; give it a command"):
         escape("♥")
 
 
