@@ -3,7 +3,7 @@ r"""Grading: whether a response gives the problem's answer. There is no partial 
 Every grader but `mentions` reads the response's final answer: the content of its last balanced `\boxed{...}`. Boxes joined by "and", "or" or commas are
 one answer, read as a list. A response without a box fails. `Problem.grader` says how the answer is compared:
 
-- `math`: by math-verify 0.9 and this project's rules (`rules`). This runs in worker processes with limits (`pool`), never in this process.
+- `math`: by math-verify 0.9 and this project's rules (`spelling`, `reading`, `agreement`, `rules`). This runs in worker processes with limits (`pool`), never in this process.
 - `lab`: by reasoning-gym's verifier of the problem's family, whose score must be exactly 1.0. This runs in this process: the verifiers allowed
   here compare strings, integers or `decimal` numbers, and neither evaluate nor parse code.
 - `exact`: by equality of strings (multiple choice).
@@ -66,11 +66,17 @@ _TEXT_COMMAND = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{(.*)\}", re.DOT
 
 
 def exact_match(gold: str, answer: str) -> bool:
-    r"""Whether the strings are equal. White space and dollar signs around the answer, and one `\text{...}`, `\textbf{...}` or `\math..{...}`, are ignored."""
-    answer = answer.strip("$ \n\t")
-    if wrapped := _TEXT_COMMAND.fullmatch(answer):
-        answer = wrapped.group(1).strip()
-    return answer == gold.strip()
+    r"""Whether the strings are equal. White space and dollar signs around them are ignored, and one command around the whole string.
+
+    This is `\text{...}`, `\textbf{...}`, `\mathrm{...}` or `\mathbf{...}`. All of it is ignored in the gold answer too.
+    """
+    return gold.strip() == answer.strip() or _bare(gold) == _bare(answer) != ""
+
+
+def _bare(text: str) -> str:
+    text = text.strip("$ \n\t")
+    wrapped = _TEXT_COMMAND.fullmatch(text)
+    return wrapped[1].strip() if wrapped else text
 
 
 @cache

@@ -8,6 +8,7 @@ grading (ITIMER_PROF, which by default ends the process). CPU time is used becau
 answers; math-verify's own alarms count wall time and are off. If the parent is killed, the worker ends by the timer or at the end of its stdin.
 """
 
+import importlib
 import importlib.util
 import json
 import logging
@@ -36,16 +37,19 @@ def limit_process(memory_bytes: int) -> None:
 
 def make_verifier() -> Callable[..., bool]:
     """The grading rules as a function (gold, answer, percent = False) -> bool. percent: whether the question speaks of percent."""
-    # Loaded by path: this process must not have its own folder on sys.path, and must not find another copy of the package.
-    spec = importlib.util.spec_from_file_location("grading_rules", Path(__file__).with_name("rules.py"))
+    # The package is loaded by path and under another name: this process must not have its own folder on sys.path, and must not find another
+    # copy of the package.
+    folder = Path(__file__).parent
+    spec = importlib.util.spec_from_file_location("grading", folder / "__init__.py", submodule_search_locations=[str(folder)])
     assert spec is not None and spec.loader is not None
-    rules = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = rules
-    spec.loader.exec_module(rules)
-    read_gold = lru_cache(maxsize=GOLD_CACHE)(rules.read)
+    package = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = package
+    spec.loader.exec_module(package)
+    reading, rules = (importlib.import_module(f"{spec.name}.{name}") for name in ("reading", "rules"))
+    read_gold = lru_cache(maxsize=GOLD_CACHE)(reading.read)
 
     def verifier(gold: str, answer: str, percent: bool = False) -> bool:
-        return bool(rules.correct(read_gold(gold), rules.read(answer), percent))
+        return bool(rules.correct(read_gold(gold), reading.read(answer), percent))
 
     return verifier
 

@@ -54,13 +54,26 @@ def decisions() -> list[tuple[str, str, bool]]:
 
 def test_decisions_are_the_graders() -> None:
     rows = decisions()
-    assert len(rows) == 22
+    assert len(rows) == 46
     with Grader(workers=1) as grader:
         passed = grader.grade(
             [Problem("id", "question", gold, None, "s", "s", "math") for gold, _, _ in rows],
             [answer if "boxed" in answer else f"\\boxed{{{answer}}}" for _, answer, _ in rows],
         )
     assert passed == [right for _, _, right in rows]
+
+
+def test_what_is_left_as_it_is() -> None:
+    left = PAGE.split("**Left as it is**")[1].split("## Agreement")[0]
+    passing = re.findall(r"`([^`]+)` passes for `([^`]+)`|and `([^`]+)` for `([^`]+)`", left)
+    pairs = [(one or three, two or four, True) for one, two, three, four in passing]
+    failing = left.split("Correct answers that fail:")[1]
+    pairs += [(*pair, False) for pair in re.findall(r"`([^`]+)` for (?:the product )?`([^`]+)`", failing)]
+    assert Counter(right for _, _, right in pairs) == {True: 5, False: 5}
+    with Grader(workers=1) as grader:
+        problems = [Problem("id", "question", gold, None, "s", "s", "math") for _, gold, _ in pairs]
+        assert grader.grade(problems, [f"\\boxed{{{answer}}}" for answer, _, _ in pairs]) == [right for _, _, right in pairs]
+        assert grader.grade([Problem("id", "q", "x=2,y=3", None, "s", "s", "math")], [r"$y=\boxed{3}$, $x=\boxed{2}$"]) == [False]
 
 
 @pytest.mark.parametrize("area", ["grading", "templates", "configuration"])
