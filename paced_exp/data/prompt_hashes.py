@@ -68,7 +68,7 @@ def check_prompts(path: str | Path, problems: Sequence[Problem], named: str) -> 
     named: the file as the user gave it, for the error, such as "`pass_rates` runs/a/pass_rates.parquet".
     """
     stored = stored_hashes(path)
-    differing = [problem.id for problem in problems if stored.get(problem.id, prompt_hash(problem)) != prompt_hash(problem)]
+    differing = [problem.id for problem in problems if problem.id in stored and stored[problem.id] != prompt_hash(problem)]
     if differing:
         shown = ", ".join(map(repr, differing[:_SHOWN])) + (f" and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else "")
         raise UserError(

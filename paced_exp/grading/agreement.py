@@ -54,11 +54,11 @@ def agree(gold: Any, answer: Any, percent: bool) -> bool:
         return agree(gold, answer, percent)
     gold, answer = (side.doit() if isinstance(side, MatrixExpr) else side for side in (gold, answer))
     if isinstance(gold, MatrixBase) and isinstance(answer, MatrixBase):
-        return gold.shape == answer.shape and all_agree(gold.flat(), answer.flat(), percent)
+        return gold.shape == answer.shape and _all_agree(gold.flat(), answer.flat(), percent)
     if _is_collection(gold) or _is_collection(answer):
         ordered = isinstance(gold, Tuple | Interval)
         ours, theirs = elements(gold, ordered), elements(answer, ordered)
-        return all_agree(ours, theirs, percent) if ordered else _match(ours, theirs, percent)
+        return _all_agree(ours, theirs, percent) if ordered else _match(ours, theirs, percent)
     return _scalars_agree(gold, answer, percent)
 
 
@@ -66,7 +66,7 @@ def _same(gold: Any, answer: Any) -> bool:
     return type(gold) is type(answer) and bool(gold == answer)
 
 
-def all_agree(gold: Sequence[Any], answer: Sequence[Any], percent: bool) -> bool:
+def _all_agree(gold: Sequence[Any], answer: Sequence[Any], percent: bool) -> bool:
     return len(gold) == len(answer) and all(agree(*pair, percent) for pair in zip(gold, answer, strict=True))
 
 
@@ -87,6 +87,7 @@ def _match(gold: Sequence[Any], answer: Sequence[Any], percent: bool) -> bool:
 
 
 def equal(gold: Any, answer: Any, percent: bool) -> bool:
+    """Whether two expressions are the same, or equal by math-verify with numbers that agree."""
     return _same(gold, answer) or bool(verify(gold, answer, timeout_seconds=None) and agree(gold, answer, percent))
 
 
@@ -95,6 +96,7 @@ def _is_collection(expression: Any) -> bool:
 
 
 def elements(expression: Any, ordered: bool) -> list[Any]:
+    """The elements of a set, list or pair, or the ends of an interval; of anything else, itself alone. ordered: as they were written."""
     if isinstance(expression, Interval):
         return [expression.start, expression.end]
     if not _is_collection(expression):
@@ -157,7 +159,7 @@ def value(expression: Any, point: dict[Any, Any] | None = None) -> Any:
         return None
     try:
         number = expression.subs(point).evalf(DIGITS) if point else None if expression.free_symbols else expression.evalf(DIGITS)
-    except (ArithmeticError, AttributeError, TypeError, ValueError, NotImplementedError):
+    except (ArithmeticError, AttributeError, TypeError, ValueError, NotImplementedError):  # whatever sympy raises where it has no value
         return None
     return number if number is not None and number.is_number and number is not nan else None
 

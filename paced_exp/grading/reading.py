@@ -118,7 +118,7 @@ def _values(text: str, unit: bool = False) -> tuple[Any, ...]:
     if _NO_UNIT.search(core) or (_UNIT_LETTER.search(core) and not unit):
         text = core + r"\,"  # a unit is only dropped at the very end
     found = _parse(text)
-    if text.count("=") > 1 and not any(isinstance(value, And | Relational) for value in found):
+    if text.count("=") > 1 and not any(isinstance(one, And | Relational) for one in found):
         # If a chain of equations repeats a number, math-verify keeps one side only (4 of "4=5=4").
         sides = [number for side in _EQUALS.split(text) for one in _parse(side)[:1] if (number := value(one)) is not None]
         if not all(close(sides[0], side, ROUNDING) for side in sides[1:]):

@@ -1,6 +1,6 @@
 """The first screen of the README: what was found, one number a sentence, and whether to use the weights. From the records and the ledger alone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,14 +25,14 @@ _USE_NOTHING = "The runs that would tell are not done yet."
 @dataclass(frozen=True)
 class Asked:
     """A question that two rows of a table answer. gains, costs: the sentence by the sign of the interval, `{}` for the size in points; open: where it
-    holds zero. where: what the answer is for, in the paragraph of advice; empty where that does not ask it."""
+    holds zero; empty where no bullet says it. where: what the answer is for, in the paragraph of advice; empty where that does not ask it."""
 
     table: str
     row: str
     against: str
-    gains: str
-    costs: str
-    open: str
+    gains: str = ""
+    costs: str = ""
+    open: str = ""
     where: str = ""
 
 
@@ -61,8 +61,8 @@ ESTIMATE = Asked(
     "The plug-in weight w(k/K) loses {} to its empirical Bayes estimate.",
     "The plug-in weight w(k/K) cannot be told from its empirical Bayes estimate: {}.",
 )
-FILTER = Asked("one-pass-short", "hard-filter-short", "paced-short", "", "", "")
-SELF = Asked("self-one-pass", "paced", "uniform", "", "", "", "in self-distillation, at equal updates,")
+FILTER = Asked("one-pass-short", "hard-filter-short", "paced-short")
+SELF = Asked("self-one-pass", "paced", "uniform", where="in self-distillation, at equal updates,")
 
 
 def effect(results: Results, scale: Scale, asked: Asked) -> Estimate | None:
@@ -88,13 +88,13 @@ def findings(results: Results, scale: Scale) -> list[str]:
 
 
 def use(results: Results, scale: Scale) -> str:
-    """Should one use the weights? By the signs of the intervals, without numbers."""
+    """Should one use the weights? By the signs of the intervals."""
     answers = [(asked.where, found) for asked in (PACED, SELF) if (found := effect(results, scale, asked)) is not None]
     if (compute := at_equal_compute(results, scale, "paced")) is not None:
         answers.insert(1, ("if you must make rollouts to count, at equal total compute,", compute.estimate))
     if not answers:
         return _USE_NOTHING
-    said = [f"{_capital(words)} {found}" for words, found in _grouped(answers)]
+    said = [f"{_capital(where)} the weights {_WORDS[_sign(found)]}" for where, found in answers]
     if (best := best_of(results, scale)) is not None and best != "PACED":
         said.insert(0, f"In distillation from a teacher try {best} first: of all that we ran at equal updates it is the best")
     if again := _repeated(results, scale):
@@ -112,15 +112,11 @@ def _repeated(results: Results, scale: Scale) -> str:
     """What the weights do where few problems are visited again and again, by the length of training."""
     said: dict[str, list[str]] = {}
     for ending, updates in repeated(scale):
-        found = effect(results, scale, Asked("multi-pass", f"paced{ending}", f"uniform{ending}", "", "", ""))
+        found = effect(results, scale, Asked("multi-pass", f"paced{ending}", f"uniform{ending}"))
         if found is not None:
             said.setdefault(_WORDS[_sign(found)], []).append(str(updates))
     parts = [f"{words} at {' and '.join(lengths)} updates" for words, lengths in said.items()]
     return f"With an eighth of the problems, visited again and again, the weights {', and '.join(parts)}" if parts else ""
-
-
-def _grouped(answers: Sequence[tuple[str, Estimate]]) -> list[tuple[str, str]]:
-    return [(where, f"the weights {_WORDS[_sign(found)]}") for where, found in answers]
 
 
 def _sign(found: Estimate) -> int:
@@ -170,19 +166,16 @@ def _both_ends(results: Results, scale: Scale) -> str:
     if record is None or any(record["verdict"][end]["difference"] is None for end in ("low", "high")):
         return ""
     never, always = (record["bins"][place] for place in (0, -1))
-    middle = record["verdict"]["low"]
     theory = "In theory the gradient's signal-to-noise ratio (SNR) vanishes at both ends of the pass rate p"
-    low, high = (
-        f"**{_thousandths(end, 'snr_squared')}**{_thousandths(end, 'snr_squared_low', 'snr_squared_high')}" for end in (never, always)
-    )
-    between = f"{_thousandths(middle, 'middle')}{_thousandths(middle, 'middle_low', 'middle_high')}"
+    low, high = (_thousandfold(end, "snr_squared", "**") for end in (never, always))
+    between = _thousandfold(record["verdict"]["low"], "middle")
     return f"{theory}. {when}, SNR² times 1,000 is {low} at p = 0, {between} for p from 0.3 to 0.7, and {high} at p = 1{pending}."
 
 
-def _thousandths(values: dict[str, Any], *names: str) -> str:
-    """One value times 1,000, or an interval of two."""
-    numbers = [fixed(1000 * values[name], 1) for name in names]
-    return numbers[0] if len(numbers) == 1 else f" [{', '.join(numbers)}]"
+def _thousandfold(values: dict[str, Any], name: str, mark: str = "") -> str:
+    """The value of this name times 1,000, between two marks, with its interval."""
+    value, low, high = (fixed(1000 * values[f"{name}{end}"], 1) for end in ("", "_low", "_high"))
+    return f"{mark}{value}{mark} [{low}, {high}]"
 
 
 def _theory(results: Results, scale: Scale) -> str:

@@ -34,7 +34,7 @@ def share(finding: Finding, contrast: Contrast, results: Results, scale: Scale) 
     gained = gain(results, scale, row.setup, row.updates)
     if finding.value is None or finding.unit != "points" or gained is None or gained.low <= 0:
         return NONE
-    return f"{fixed(100 * (finding.value - contrast.margin) / gained.value, 0)} %"
+    return f"{fixed(100 * (finding.value - finding.margin) / gained.value, 0)} %"
 
 
 def _share_of_forgetting(finding: Finding, results: Results, scale: Scale, setup: str) -> str:

@@ -165,13 +165,20 @@ class Weights:
 
 
 class AllZero(UserError):
-    """Every weight of a data set is zero. The text is that of a training."""
+    """Every weight of a data set of so many problems is zero. The text is that of a training."""
+
+    def __init__(self, problems: int) -> None:
+        super().__init__(
+            f"all {problems} problems have weight zero, so there is nothing to train on: the student solves them always or never, or the filter "
+            "keeps no pass rate that occurs, or responses are cut at `max_new_tokens` and count as failed; take `method` paced `estimate` "
+            "posterior, more or longer rollouts, or other problems (pass rates that were made serve another `out` by `pass_rates`)"
+        )
+        self.problems = problems
 
     def of_counts(self) -> UserError:
         """The same where there are only counts, without the options of a training."""
-        zero = str(self).split(",")[0]
         return UserError(
-            f"{zero}: their rollouts pass always or never, or `method` keeps no pass rate that occurs; take `method` paced with `estimate` "
+            f"all {self.problems} problems have weight zero: their rollouts pass always or never, or `method` keeps no pass rate that occurs; take `method` paced with `estimate` "
             "posterior, which gives every problem a weight, or counts of more rollouts or of other problems"
         )
 
@@ -185,11 +192,7 @@ def normalised(raw: np.ndarray) -> Weights:
     if raw.ndim != 1 or raw.size == 0 or not np.isfinite(raw).all() or raw.min() < 0:
         raise ValueError(f"raw must be a non-empty vector of finite numbers >= 0, got {raw!r}")
     if raw.max() == 0:
-        raise AllZero(
-            f"all {raw.size} problems have weight zero, so there is nothing to train on: the student solves them always or never, or the filter "
-            "keeps no pass rate that occurs, or responses are cut at `max_new_tokens` and count as failed; take `method` paced `estimate` "
-            "posterior, more or longer rollouts, or other problems (pass rates that were made serve another `out` by `pass_rates`)"
-        )
+        raise AllZero(raw.size)
     # Divide by the largest first, so that the sum of tiny weights does not underflow.
     scaled = raw / raw.max()
     return Weights(scaled / scaled.mean())

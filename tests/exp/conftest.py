@@ -1,5 +1,6 @@
 """Fixtures of the pipeline's tests: tiny models, sums to solve, a grader that random models can pass, a whole run of the probe."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +11,25 @@ from paced_exp import snr_probe
 from paced_exp.grading import grader as grading
 from tests.support import distill_setup, probe_setup
 from tests.support.graders import HashGrader
+from tests.support.tiny_models import save_tiny
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with checkpoints of a random `student` (Qwen3) and `teacher` (Llama)."""
     return distill_setup.save_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of a random model."""
+    return save_tiny(tmp_path_factory.mktemp("models") / "qwen")
+
+
+@pytest.fixture
+def folder(saved: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may change or damage."""
+    return Path(shutil.copytree(saved, tmp_path / "model"))
 
 
 @pytest.fixture(scope="module")

@@ -17,18 +17,7 @@ from tokenizers import AddedToken
 from paced_exp.core.errors import UserError
 from paced_exp.models import hub
 from paced_exp.models.loading import check_same_vocabulary, load_model
-from tests.support.tiny_models import EOS, OTHER_EOS, PAD, VOCABULARY, loaded, save_tiny, tiny_model, tiny_tokenizer
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny(tmp_path_factory.mktemp("models") / "qwen")
-
-
-@pytest.fixture
-def folder(saved: Path, tmp_path: Path) -> Path:
-    """A copy that a test may damage."""
-    return Path(shutil.copytree(saved, tmp_path / "model"))
+from tests.support.tiny_models import EOS, OTHER_EOS, PAD, VOCABULARY, loaded, tiny_model, tiny_tokenizer
 
 
 def edit_json(path: Path, **changes: Any) -> None:

@@ -1,8 +1,7 @@
-"""Problems from every source: the published layouts, the user's own files, the hub, the lab; and one clear line for bad input."""
+"""Problems from every source: the user's own files, the hub, the lab; and one clear line for bad input. Layouts: test_layouts.py."""
 
 import itertools
 import json
-import re
 import tempfile
 from dataclasses import replace
 from decimal import Decimal
@@ -18,165 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paced_exp.core.errors import UserError
-from paced_exp.data.answers import extract_boxed
 from paced_exp.data.lab.splits import DEFAULT_SIZES
-from paced_exp.data.layouts import DAPO_INSTRUCTION, DAPO_REMINDER, Origin, RowError, dapo, gsm8k, mmlu, plain
+from paced_exp.data.layouts import RowError, dapo, plain
 from paced_exp.data.problem import Problem
 from paced_exp.data.sources import load_problems, save_problems, stream_problems
-
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-ORIGIN = Origin("file-3", "file.jsonl", "file")
-
-
-def shared(name: str) -> tuple[str, list[dict]]:
-    """A data file beside the repository and its rows; the test is skipped where it is absent."""
-    path = SHARED / name
-    if not path.exists():
-        pytest.skip(f"the data file {name} is not beside the repository")
-    return str(path), [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-
-
-def write(path: Path, rows: list) -> str:
-    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows), encoding="utf-8")
-    return str(path)
-
-
-def rows(count: int) -> list[dict]:
-    return [{"id": f"r{number}", "question": f"What is {number}?", "answer": number} for number in range(count)]
-
-
-# Published layouts
-
-
-def test_math500():
-    path, raw = shared("math500.jsonl")
-    problems = load_problems(path)
-    assert len(problems) == 500
-    for problem, row in zip(problems, raw, strict=True):
-        assert (problem.prompt, problem.answer, problem.solution) == (row["problem"], row["answer"], row["solution"])
-        assert (problem.id, problem.grader, problem.split) == (row["unique_id"], "math", "math500")
-        assert problem.metadata == {"subject": row["subject"], "level": row["level"]}
-        assert extract_boxed(problem.solution) is not None
-
-
-def test_aime():
-    path, raw = shared("aime2024.jsonl")
-    problems = load_problems(path)
-    assert [problem.answer for problem in problems] == [row["answer"] for row in raw]
-    # Solutions that frame the answer otherwise, or not at all, get it in a box at the end; the others stay as they are.
-    for problem, row in zip(problems, raw, strict=True):
-        added = problem.solution.removeprefix(row["solution"].rstrip())
-        assert added == (
-            f"\n\\boxed{{{row['answer']}}}" if "\\boxed" not in row["solution"] else row["solution"][len(row["solution"].rstrip()) :]
-        )
-    path, raw = shared("aime2025.jsonl")
-    assert [(problem.prompt, problem.answer, problem.solution) for problem in load_problems(path)] == [
-        (row["problem"], row["answer"], None) for row in raw
-    ]
-
-
-@pytest.mark.parametrize("name", ["gsm8k_test.jsonl", "gsm8k_train.jsonl"])
-def test_gsm8k(name):
-    path, raw = shared(name)
-    for problem, row in zip(load_problems(path), raw, strict=True):
-        gold = re.search(r"\n#### (.*)$", row["answer"]).group(1)
-        assert Decimal(problem.answer) == Decimal(gold.replace(",", ""))
-        assert problem.prompt == row["question"]
-        assert "<<" not in problem.solution and "####" not in problem.solution
-        assert problem.solution.endswith(f"\n\\boxed{{{problem.answer}}}")
-        assert problem.grader == "math"
-
-
-def test_gsm8k_row():
-    problem = gsm8k({"question": "Q", "answer": "5*300=<<5*300=1500>>1500\nso $1,500 <b>\n#### 1,500"}, ORIGIN)
-    assert problem == Problem("file-3", "Q", "1500", "5*300=1500\nso $1,500 <b>\n\\boxed{1500}", "file.jsonl", "file", "math")
-
-
-def test_mmlu():
-    path, raw = shared("mmlu_stem.jsonl")
-    problems = load_problems(path)
-    assert len(problems) == len(raw) == 3018
-    for problem, row in zip(problems, raw, strict=True):
-        assert problem.grader == "exact" and problem.solution is None and problem.metadata == {"subject": row["type"]}
-        assert f"\n{problem.answer}. {row['choices'][row['answer']]}\n" in problem.prompt
-        assert problem.prompt.startswith(row["question"] + "\nA. ") and problem.prompt.endswith("\\boxed{}.")
-
-
-def test_mmlu_row_of_the_hub():
-    problem = mmlu({"question": "Q", "subject": "law", "choices": ["w", "x", "y", "z"], "answer": 3}, ORIGIN)
-    prompt = "Q\nA. w\nB. x\nC. y\nD. z\nAnswer with the letter of the correct choice in \\boxed{}."
-    assert problem == Problem("file-3", prompt, "D", None, "file.jsonl", "file", "exact", {"subject": "law"})
-
-
-def test_mmlu_ids_are_taken_where_there_are_some():
-    row = {"question": "Q", "choices": ["w", "x"], "answer": 0}
-    assert [mmlu(row | given, ORIGIN).id for given in ({"id": "law-7"}, {"id": 7}, {"id": None})] == ["law-7", "7", "file-3"]
-
-
-DAPO_ROW = {
-    "data_source": "math_dapo",
-    "prompt": [{"role": "user", "content": f"{DAPO_INSTRUCTION}What is $17+17$?{DAPO_REMINDER}"}],
-    "ability": "MATH",
-    "reward_model": {"ground_truth": "34", "style": "rule-lighteval/MATH_v2"},
-    "extra_info": {"index": "9a9b6eb4"},
-}
-DAPO_PROCESSED_ROW = DAPO_ROW | {"prompt": "What is $17+17$?", "solution": "34", "source_prompt": DAPO_ROW["prompt"]}
-
-
-@pytest.mark.parametrize("row", [DAPO_ROW, DAPO_PROCESSED_ROW], ids=["published", "processed"])
-def test_dapo_row(row):
-    assert dapo(row, ORIGIN) == Problem("9a9b6eb4", "What is $17+17$?", "34", None, "file.jsonl", "file", "math")
-
-
-def test_dapo_file_drops_the_published_repeats(tmp_path, capsys):
-    other = DAPO_ROW | {"prompt": [{"role": "user", "content": "Another?"}], "extra_info": {"index": "other"}}
-    path = tmp_path / "dapo.parquet"
-    pq.write_table(pa.Table.from_pylist([DAPO_ROW, other] * 100), path)
-    assert [problem.id for problem in load_problems(str(path))] == ["9a9b6eb4", "other"]
-    assert capsys.readouterr().err == f"{path}: 198 of 200 rows repeat the prompt of an earlier one and were dropped\n"
-
-
-def with_answer(answer, prompt="P"):
-    return DAPO_ROW | {"prompt": prompt, "reward_model": {"ground_truth": answer}, "extra_info": {"index": f"{prompt}{answer}"}}
-
-
-def test_dapo_prompts_with_different_answers_are_refused_in_a_file(tmp_path):
-    path = write(tmp_path / "dapo.jsonl", [with_answer("1"), with_answer("4", "Q"), with_answer(" 1 "), with_answer("2")])
-    named = f"dapo.jsonl: 1 prompt with different answers: {path} line 1 has '1', {path} line 4 has '2'; mend the answers"
-    with pytest.raises(UserError, match=re.escape(named)):
-        load_problems(path)
-    path = write(tmp_path / "many.jsonl", [with_answer(answer, f"P{n}") for n in range(9) for answer in ("1", "2")])
-    with pytest.raises(UserError, match="9 prompts with different answers") as caught:
-        load_problems(path)
-    assert str(caught.value).count("has '2'") == 3
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        {"problem": "P", "answer": "204", "solution": "S \\boxed{204}", "unique_id": "7"},
-        {"ID": "7", "Problem": "P", "Answer": 204, "Solution": "S \\boxed{204}"},
-        {"id": 7, "problem": "P", "answer": "204", "solution": "S \\boxed{204}"},
-        {"id": "7", "question": "P", "answer": 204.0, "solution": "S \\boxed{204}"},
-        {"id": "7", "question": "P", "answer": Decimal(204), "solution": "S \\boxed{204}"},
-    ],
-    ids=["MATH-500", "Maxwell-Jia/AIME_2024", "HuggingFaceH4/aime_2024", "float", "decimal"],
-)
-def test_plain_column_names(row):
-    problem = plain(row, ORIGIN)
-    assert (problem.id, problem.prompt, problem.solution) == ("7", "P", "S \\boxed{204}")
-    assert Decimal(problem.answer) == 204
-
-
-@pytest.mark.parametrize(("value", "text"), [(7, "7"), (-2.5, "-2.5"), (1e-7, "0.0000001"), (1e22, "1" + "0" * 22), (" x ", "x")])
-def test_answers_become_text_without_an_exponent(value, text):
-    assert plain({"prompt": "P", "answer": value}, ORIGIN).answer == text
-
-
-def test_extra_columns_are_kept_when_they_are_plain_values():
-    row = {"prompt": "P", "answer": "1", "level": 3, "tags": ["a"], "missing": None, "hard": True}
-    assert plain(row, ORIGIN).metadata == {"level": 3, "hard": True}
-
+from tests.support.problem_files import DAPO_ROW, ORIGIN, dapo_row, rows, shared, write
 
 # Files
 
@@ -359,7 +204,7 @@ def test_hub_defaults_configurations_and_splits(hub, capsys):
     assert load_problems("hub:openai/gsm8k:train")[0].answer == "3"
     hub["BytedTsinghua-SIA/DAPO-Math-17k"] = {(None, "train"): [DAPO_ROW] * 3}
     assert [problem.answer for problem in load_problems("hub:BytedTsinghua-SIA/DAPO-Math-17k")] == ["34"]
-    hub["some/dapo"] = {(None, "train"): [with_answer("1"), with_answer("4", "Q"), with_answer("2")]}
+    hub["some/dapo"] = {(None, "train"): [dapo_row("1"), dapo_row("4", "Q"), dapo_row("2")]}
     capsys.readouterr()
     assert [problem.prompt for problem in load_problems("hub:some/dapo")] == ["Q"]
     lines = capsys.readouterr().err.splitlines()

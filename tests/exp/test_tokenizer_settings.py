@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,7 @@ from transformers import AutoTokenizer
 from paced_exp.models.loading import LoadedModel, load_model
 from paced_exp.models.saving import save_model
 from paced_exp.models.tokenizer_settings import beyond_files
-from tests.support.tiny_models import EOS, OTHER_EOS, PAD, save_tiny, tiny_model, tiny_tokenizer
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny(tmp_path_factory.mktemp("models") / "qwen")
-
-
-@pytest.fixture
-def folder(saved: Path, tmp_path: Path) -> Path:
-    """A copy that a test may change."""
-    return Path(shutil.copytree(saved, tmp_path / "model"))
+from tests.support.tiny_models import EOS, OTHER_EOS, PAD, tiny_model, tiny_tokenizer
 
 
 def edit(folder: Path, **changes: Any) -> None:

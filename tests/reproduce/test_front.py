@@ -48,7 +48,7 @@ def test_nothing_is_said_before_all_planned_seeds(tmp_path: Path) -> None:
     assert len(findings(Results(tmp_path), DESK)) == 1
 
 
-def test_numbers_are_those_of_the_rows_and_advice_has_none(tmp_path: Path) -> None:
+def test_numbers_are_those_of_the_rows_and_advice_follows_their_signs(tmp_path: Path) -> None:
     write_base(tmp_path, 0.3, DESK)
     for row, accuracy in (("uniform", 0.5), ("paced", 0.6), ("akl", 0.4), ("paced-eb", 0.5)):
         write_row(tmp_path, "one-pass", row, accuracy, 10, DESK)
