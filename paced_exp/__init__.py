@@ -84,10 +84,11 @@ def _loaded(name: str, module: str) -> ModuleType:
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        if (error.name or "").startswith("paced_"):
+        from paced_exp.core.extras import install, missing_package
+
+        if (missing := missing_package(error)) is None:
             raise
-        remedy = "run: pip install 'paced-distillation[run]'"
-        raise ModuleNotFoundError(f"paced.{name} needs {error.name}, which is not installed; {remedy}", name=error.name) from error
+        raise ModuleNotFoundError(f"paced.{name} needs {missing}, which is not installed; run: {install('run')}", name=missing) from error
 
 
 def __dir__() -> list[str]:

@@ -9,7 +9,8 @@ import difflib
 import runpy
 import sys
 
-DISTRIBUTION = "paced-distillation"
+from paced_exp.core.extras import install, missing_package
+
 VERBS = {
     "probe": ("paced_exp.snr_probe", "measure gradient SNR against the student's pass rate"),
     "rollout": ("paced_exp.rollout", "roll out a student and estimate its pass rates"),
@@ -47,11 +48,9 @@ def _run(module: str, arguments: list[str]) -> None:
         # The module must run as __main__, and not be imported, since worker processes look for the module that is __main__.
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     except ModuleNotFoundError as error:
-        missing = error.name or ""
-        # If a module of this package or a part of an installed one is missing, this is a defect: keep the traceback.
-        if not missing or "." in missing or missing.startswith("paced_"):
+        if (missing := missing_package(error)) is None:
             raise
-        sys.exit(_refused(f"this verb needs {missing}, which is not installed; run: pip install '{DISTRIBUTION}[run]'"))
+        sys.exit(_refused(f"this verb needs {missing}, which is not installed; run: {install('run')}"))
 
 
 def _refused(message: str) -> int:

@@ -17,7 +17,6 @@ from pathlib import Path
 from paced_exp.core import config as configs
 from paced_exp.core.errors import exit_cleanly
 from paced_exp.probe.config import ProbeConfig
-from paced_exp.probe.table import table
 
 
 def probe(config: ProbeConfig) -> list[Path]:
@@ -31,6 +30,7 @@ def probe(config: ProbeConfig) -> list[Path]:
     from paced_exp.probe.figure import plot_snr
     from paced_exp.probe.gram_figure import plot_gram
     from paced_exp.probe.run import run_probe
+    from paced_exp.probe.table import table
 
     if config.at_steps == "1":
         record = run_probe(config)

@@ -9,7 +9,7 @@
     python -m paced_exp.teacher --preset paper --student Qwen/Qwen3-8B --problems hub:open-r1/DAPO-Math-17k-Processed \\
         --max-new-tokens 8192 --precision bf16 --engine vllm --evaluate hub:HuggingFaceH4/MATH-500
 
-Needs TRL (pip install 'paced-distillation[trl]'). Writes model/, training/metrics.jsonl, evaluation/ and record.json into --out. After a kill, the
+Needs TRL (pip install '.[trl]' in a clone of this repository). Writes model/, training/metrics.jsonl, evaluation/ and record.json into --out. After a kill, the
 same command continues and ends with the same model.
 """
 

@@ -14,6 +14,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import NoReturn
 
 from paced_theory.claims import SECTIONS, Claim, Outcome, ledger, run, sections
@@ -59,6 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = select(ledger(), options.only)
     except ValueError as error:
         print(f"verify: {error}", file=sys.stderr)
+        return 2
+    if missing := [package for package in ("sympy", "mpmath") if find_spec(package) is None]:
+        print(
+            f"verify: {' and '.join(missing)}, which the symbolic checks need, not installed; "
+            "run: pip install '.[theory]' (in a clone of this repository)",
+            file=sys.stderr,
+        )
         return 2
     outcomes: list[Outcome] = []
     machine_readable = options.json or options.markdown

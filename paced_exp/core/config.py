@@ -16,8 +16,6 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
-import yaml
-
 from paced_exp.core.errors import UserError
 from paced_exp.core.options import check_known, grouped
 
@@ -233,6 +231,8 @@ def _unreadable(content: bytes) -> str:
     """Why `content` is refused as YAML; empty if it is accepted. Aliases are refused, since a few can expand to more than any memory holds."""
     if len(content) > MAX_YAML_BYTES:
         return f"it has over {MAX_YAML_BYTES} bytes"
+    import yaml  # not with this module: a command must be able to say that it is not installed
+
     depth = 0
     try:
         for event in yaml.parse(content.decode("utf-8-sig"), Loader=yaml.SafeLoader):
@@ -287,12 +287,16 @@ def differing(stored: dict[str, Any], ours: dict[str, Any], earlier: dict[str, A
 
 def to_yaml(config: "DataclassInstance") -> str:
     """A config dataclass as YAML that `--config` reads back to an equal object."""
+    import yaml
+
     text: str = yaml.safe_dump(as_dict(config), sort_keys=False, allow_unicode=True)
     return text
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file of at most `MAX_YAML_BYTES`, without aliases. Raises `UserError` for any other content, naming the file."""
+    import yaml
+
     with path.open("rb") as file:
         content = file.read(MAX_YAML_BYTES + 1)
     if reason := _unreadable(content):

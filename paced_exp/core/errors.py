@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
+from paced_exp.core.extras import install, missing_package
+
 _BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell reports it
 
 
@@ -44,7 +46,7 @@ def flag_of(name: str) -> str:
 
 
 def exit_cleanly(main: Callable[[], None]) -> None:
-    """Run an entry point. A `UserError` or a full disk gives one line on stderr and exit status 2, Ctrl-C exit status 130.
+    """Run an entry point. A `UserError`, a full disk or a package that is not installed gives one line on stderr and exit status 2, Ctrl-C exit status 130.
 
     Where nobody reads the output any more (`paced weights FILE | head -1`), it ends without a word, with the status of a program that SIGPIPE ends.
     Any other exception is a defect of this package and keeps its traceback.
@@ -101,6 +103,11 @@ def _exit_in_one_line(main: Callable[[], None]) -> None:
             raise
         where = f" while writing {error.filename}" if error.filename else ""
         print(f"error: the disk is full{where}; free some space and run the same command again, finished work is kept", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        if (missing := missing_package(error)) is None:
+            raise
+        print(f"error: this command needs {missing}, which is not installed; run: {install('run')}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue", file=sys.stderr)

@@ -13,6 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from paced_exp.core.errors import UserError
+from paced_exp.core.extras import install
 from paced_exp.models.kept import kept, sha256
 from paced_exp.models.lab_checkpoints import ADAPTERS, adapter_path
 
@@ -75,9 +76,7 @@ def _merge(folder: Path, source: Path, made: Path, spec: str) -> None:
     try:
         from peft import PeftModel  # of the extra `lora`, which only adapters need
     except ModuleNotFoundError:
-        raise UserError(
-            f"model {spec} is an adapter, and the package peft is not installed; run: pip install 'paced-distillation[lora]'"
-        ) from None
+        raise UserError(f"model {spec} is an adapter, and the package peft is not installed; run: {install('lora')}") from None
     auto_class: Any = AutoModelForCausalLM
     base = auto_class.from_pretrained(source, dtype=torch.float32, trust_remote_code=False, use_safetensors=True, local_files_only=True)
     try:

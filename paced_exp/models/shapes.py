@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from paced_exp.core.errors import UserError
-from paced_exp.models.loading import config_of
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,11 @@ def shape_of(spec: str) -> Shape:
 
     Raises `UserError` where `load_model` does for its place, and for what is not a dense decoder with a gated feed-forward block.
     """
-    return PUBLISHED[spec] if spec in PUBLISHED else _by_config(config_of(spec), spec)
+    if spec in PUBLISHED:
+        return PUBLISHED[spec]
+    from paced_exp.models.loading import config_of  # loads torch
+
+    return _by_config(config_of(spec), spec)
 
 
 def _by_config(config: dict[str, Any], spec: str) -> Shape:

@@ -5,11 +5,10 @@ A bin without an estimate is left out, and the record says why, so that a probe 
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from paced_exp.gradients.engine import GradientSums
 from paced_exp.probe.fits import CONFIDENCE, plain, rivals
 from paced_exp.probe.heavy_tails import other_estimands
 from paced_exp.probe.verdict import ENDS, judge
@@ -23,6 +22,9 @@ from paced_theory.snr import (
     sign_flip_null,
 )
 
+if TYPE_CHECKING:
+    from paced_exp.gradients.engine import GradientSums  # loads torch, which a record's readers do without
+
 MINIMUM = 3  # gradients; fewer give no interval
 NULL_REPLICATES = 200
 INTERVAL = "jackknife over problems, its lower limit moved down for the part of the norms' tail that a sample has not shown"
@@ -35,7 +37,7 @@ class BinData:
 
     pass_rate: float
     posterior_pass_rate: float
-    sums: GradientSums
+    sums: "GradientSums"
     offered: int
     range: dict[str, Any] | None = None
 

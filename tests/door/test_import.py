@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import paced_exp as paced
+from paced_exp.__main__ import VERBS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,6 +47,15 @@ def test_the_import_loads_nothing_and_weights_load_numpy_and_scipy_alone() -> No
     )
     seconds, first, then, policy, threads = json.loads(run_python(code))
     assert seconds < 0.1 and first == [] and then == ["numpy", "scipy"] and (policy, threads) == ("PASSIVE", "1")
+
+
+def test_a_command_reads_its_options_before_it_loads_what_takes_seconds() -> None:
+    """A bad option is refused at once, and pages are written from records without torch."""
+    commands = [module for module, _ in VERBS.values() if module.startswith("paced_exp")]
+    pages = [f"paced_exp.reproduce.{name}" for name in ("tables", "claims_page", "readme", "report", "macros", "seal", "figure_floats")]
+    heavy = "{'torch', 'transformers', 'datasets', 'pandas', 'matplotlib', 'trl', 'vllm'}"
+    code = f"import importlib, sys; [importlib.import_module(name) for name in {[*commands, *pages]}]; print(sorted({heavy} & set(sys.modules)))"
+    assert run_python(code).strip() == "[]"
 
 
 @pytest.mark.parametrize("verb", paced._BOTH)
