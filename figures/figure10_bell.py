@@ -24,7 +24,7 @@ CAPTION = """
 Gradient SNR of {student} against its pass rate k/{rollouts}, before any training, two ways from the same problems. Crosses: the naive estimate
 ||mean g|| / sqrt(tr Cov g) in bins as random problems fill them, {fewest} to {most} problems each. Dashed: its floor 1/sqrt(n), which is what pure noise
 shows. Open circles: the same bins without that floor, the root of the naive estimate's square less 1/n. They have no intervals, and small bins of heavy-tailed
-gradients may still lie too high. Points: the unbiased estimate with equally many
+gradients may still lie too high. Points: the estimate of SNR squared without bias, and its root, with equally many
 problems in each bin ({n}), and its 95 % interval. Grey: the SNR whose square is half of the middle's. Against half of the middle's SNR squared: {verdict}.
 """
 
@@ -33,7 +33,7 @@ def headline(verdict: dict[str, Any]) -> str:
     """The message in two lines, by the verdict on each end and no more."""
     words = {"collapses": "falls below half of the middle's SNR²", "does not collapse": "keeps at least half of the middle's SNR²"}
     said = [f"{where} {words.get(verdict[end]['verdict'], 'is not decided')}" for end, where, _ in ENDS]
-    return f"Measured naively over unequal bins, the SNR is a bell. With many problems in every bin:\n{'; '.join(said)}"
+    return f"Unequal bins lift the usual (naive) SNR, and most in the middle. With many problems in every bin:\n{'; '.join(said)}"
 
 
 def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
@@ -52,7 +52,7 @@ def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
     axis.plot(uneven, naive, color=COLORS["purple"], marker="x", ms=4)
     axis.plot(uneven, floor, color=COLORS["purple"], ls="--", lw=0.9)
     without = [max(0.0, row["snr_naive"] ** 2 - row["floor"] ** 2) ** 0.5 for row in artefact]
-    axis.plot(uneven, without, color=COLORS["blue"], marker="o", mfc="white", ms=4, lw=0.6, ls=":")
+    axis.plot(uneven, without, color=COLORS["purple"], marker="o", mfc="white", ms=4, lw=0.6, ls=":")
     axis.errorbar(rates, snr, [snr - low, high - snr], color=COLORS["blue"], marker=MARKERS[0], capsize=2)
     half = (record["verdict"]["low"]["middle"] / 2) ** 0.5
     axis.axhline(half, color=COLORS["grey"], lw=0.8, ls="-.")
@@ -62,9 +62,9 @@ def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
         axis, (uneven[at], naive[at]), (-34, 2), f"naive estimate, bins of\n{min(sizes):,} to {max(sizes):,} problems", "purple", "right"
     )
     _label(axis, (uneven[2], floor[2]), (16, -32), "floor of the naive estimate,\n1/√n: what pure noise shows", "purple", "center")
-    _label(axis, (uneven[at], without[at]), (36, 12), "the same bins,\nfloor removed (open)", "blue", "left")
-    _label(axis, (rates[len(rates) * 2 // 3], half), (0, -6), "half of the middle's SNR²", "grey", "center")
-    _label(axis, (rates[0], snr[0]), (4, 34), f"unbiased, {record['bins'][0]['n']:,} problems\na bin; bars: 95 %", "blue", "left")
+    _label(axis, (uneven[at], without[at]), (36, 12), "the same bins,\nfloor removed", "purple", "left")
+    _label(axis, (rates[len(rates) // 2], half), (20, -6), "SNR whose square is half of the middle's (0.3 to 0.7)", "grey", "center")
+    _label(axis, (rates[0], snr[0]), (4, 34), f"noise-corrected, {record['bins'][0]['n']:,} problems\na bin; bars: 95 %", "blue", "left")
     axis.set(
         xlabel=f"pass rate of the student: k correct of K = {record['config']['K']} rollouts",
         ylabel="gradient SNR",

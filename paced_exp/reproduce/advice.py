@@ -72,8 +72,8 @@ def at_equal_compute(results: Results, scale: Scale, method: str) -> AtCompute |
     plain = [row_named(results, scale, *place) for place in PLAIN]
     if not row.records or not all(measured.records for measured in plain):
         return None
-    spent = _flops(row)
-    lengths = [_flops(measured) for measured in plain]
+    spent = flops_of(row)
+    lengths = [flops_of(measured) for measured in plain]
 
     def judged_at(terms: Sequence[tuple[float, Measured]], of_plain: float) -> AtCompute | None:
         found, kept = combined(terms, scale.tiers), combined(terms, (scale.retention,))
@@ -88,7 +88,8 @@ def at_equal_compute(results: Results, scale: Scale, method: str) -> AtCompute |
     return None
 
 
-def _flops(measured: Measured) -> float:
+def flops_of(measured: Measured) -> float:
+    """A row's FLOPs, those of its rollouts among them: the mean over seeds."""
     return mean_and_error([measured.of(seed).flops for seed in measured.seeds])[0]
 
 
@@ -154,10 +155,10 @@ def _best_kernel(results: Results, scale: Scale, where: str, tables: Sequence[st
     return f"Of {len(means)} methods compared {where}, “{label}” has the highest accuracy, {fixed(means[best], 1)} %; {words}."
 
 
-def best_of(results: Results, scale: Scale) -> str | None:
-    """The label of the best way to weigh at equal updates in one pass; None where fewer than two were run."""
+def compared_at_equal_updates(results: Results, scale: Scale) -> tuple[str | None, int]:
+    """The label of the best method in one pass, and how many were compared; no label where fewer than two were run."""
     rows, means = _ways(results, scale, _KERNELS[0][1])
-    return rows[max(means, key=means.__getitem__)].row.label if len(means) > 1 else None
+    return (rows[max(means, key=means.__getitem__)].row.label if len(means) > 1 else None), len(means)
 
 
 def _ways(results: Results, scale: Scale, tables: Sequence[str]) -> tuple[dict[str, Measured], dict[str, float]]:

@@ -16,10 +16,9 @@ from paced_exp.core.json_files import write_atomically
 from paced_exp.reproduce.advice import advice
 from paced_exp.reproduce.badges import badges
 from paced_exp.reproduce.by_model import verdicts_by_model
-from paced_exp.reproduce.cells import planned_seeds
-from paced_exp.reproduce.findings import Outcome
-from paced_exp.reproduce.front import findings, use
-from paced_exp.reproduce.grids import main_table
+from paced_exp.reproduce.findings import Finding, Outcome
+from paced_exp.reproduce.front import findings, setting
+from paced_exp.reproduce.front_use import use
 from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.marked import between
 from paced_exp.reproduce.options import RecordsOptions
@@ -33,7 +32,9 @@ BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"
 ADVICE_BEGIN, ADVICE_END = "<!-- advice:begin -->", "<!-- advice:end -->"
 WIDTH = 160
 MODELS = "Models of a million parameters on short arithmetic; larger models may differ."
-UNITS = "A point is a percentage point of accuracy; brackets hold 95 % intervals."
+RULES = "by [rules](docs/protocol-v2.md) fixed before these runs"
+MEASURED = "measured in favour of the claim, 95 % interval"
+INTERVALS = "Brackets hold 95 % intervals, not adjusted for their number; the verdicts below are."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +55,11 @@ class ReadmeConfig(RecordsOptions):
 def block(results: Results) -> str:
     """What stands between the README's markers, from the records alone."""
     desk = scale_named(DESK.name, results.folder)  # with its measured kernels
-    seeds = planned_seeds(desk, main_table(2, "distillation"))
     parts = [
-        f"**What we found.** {MODELS} Distillation on responses of a teacher that reads the worked solution, {seeds} seeds. {UNITS}",
+        f"**What we found.** {MODELS} Here {setting(results, desk)} {INTERVALS}",
         _items(findings(results, desk)),
-        f"**Should I use it?** {use(results, desk)} Numbers: [docs/weights.md](docs/weights.md#should-i-use-it).",
+        "**Should I use it?** In distillation from a teacher, at this scale ([all numbers](docs/weights.md#should-i-use-it)):",
+        "\n".join(use(results, desk)),
         _table(outcomes(results, desk), _others(results)),
     ]
     return "\n\n".join(part if part.startswith(("|", "- ")) else wrapped(part) for part in parts)
@@ -82,8 +83,8 @@ def _others(results: Results) -> list[tuple[Scale, list[Outcome]]]:
 
 def _table(found: Sequence[Outcome], others: Sequence[tuple[Scale, Sequence[Outcome]]] = ()) -> str:
     """A row a claim of the paper's with a primary hypothesis, with the verdict on other models behind it. Those that were not run share the last one."""
-    verdict = f"verdict here, {DESK.models}" if others else "verdict here"
-    heads = ["claim", verdict, "measured, 95 % interval", *(scale.models for scale, _ in others)]
+    verdict = f"verdict {RULES}, {DESK.models}" if others else f"verdict {RULES}"
+    heads = ["claim of the paper", verdict, MEASURED, *(scale.models for scale, _ in others)]
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     elsewhere = {row[0].text: [value.text for value in row[1:]] for row in verdicts_by_model(others)}
     measured_elsewhere = {outcome.claim.id for _, judged in others for outcome in judged if _is_measured(outcome)}
@@ -95,11 +96,17 @@ def _table(found: Sequence[Outcome], others: Sequence[tuple[Scale, Sequence[Outc
         if not _is_measured(outcome) and outcome.claim.id not in measured_elsewhere:
             waiting.append(name)
             continue
-        measured = "; ".join(measured_text(outcome.claim, finding) for finding in outcome.primary)
+        measured = "; ".join(_measured(outcome, finding) for finding in outcome.primary)
         lines.append(f"| {' | '.join([name, outcome.verdict, measured, *elsewhere[name]])} |")
     if waiting:
         lines.append(f"| {' | '.join(['; '.join(waiting), 'not decided', 'not run yet', *['–'] * len(others)])} |")
     return "\n".join(lines)
+
+
+def _measured(outcome: Outcome, finding: Finding) -> str:
+    """What was measured, and that it is no gain where the verdict says only that the paper's is larger."""
+    none = outcome.verdict == "smaller than reported" and finding.value is not None and finding.value <= 0
+    return measured_text(outcome.claim, finding) + ("; no gain is seen" if none else "")
 
 
 def _is_measured(outcome: Outcome) -> bool:

@@ -129,7 +129,7 @@ SECOND_CLAIMS = (
     ),
     Claim(
         "C6",
-        "reverse KL first is worse",
+        "reverse KL first is worse than forward KL first",
         (difference("C6.order", "forward–reverse − reverse–forward", _ORDER, "forward-reverse", "reverse-forward"),),
         2,
     ),
@@ -141,7 +141,7 @@ SECOND_CLAIMS = (
     ),
     Claim(
         "C8",
-        "eight rollouts suffice",
+        "eight rollouts suffice, against 16",
         (
             Hypothesis(
                 "C8.suffices", f"K = 8 − K = 16 + {MARGIN:g} point, plug-in", within_margin(_ROLLOUTS, "k8-plugin", ("k16-plugin",))

@@ -75,7 +75,7 @@ def _staged(name: str, words: str, stages: str, reported: str | None = None) -> 
     return Row(name, words, {**ONE_PASS, **PACED, "stages": stages}, updates=0.5, reported=reported, pool=_HALF)
 
 
-_TWO = _staged("forward-reverse", "PACED KL → PACED RevKL", "forward_kl:0.5,reverse_kl:0.5", "PACED KL -> PACED RevKL")
+_TWO = _staged("forward-reverse", "forward KL → reverse KL", "forward_kl:0.5,reverse_kl:0.5", "PACED KL -> PACED RevKL")
 
 
 def _rollouts() -> tuple[Row, ...]:
@@ -177,12 +177,12 @@ for _table in (
     Table(
         29,
         "order-one-pass",
-        "Order of the stages, one pass, half the updates",
+        "Order of the stages, PACED's weights, one pass, half the updates",
         (
             _TWO,
-            _staged("forward-forward", "PACED KL → PACED KL", "forward_kl:0.5,forward_kl:0.5", "PACED KL -> PACED KL"),
-            _staged("reverse-reverse", "PACED RevKL → PACED RevKL", "reverse_kl:0.5,reverse_kl:0.5", "PACED RevKL -> PACED RevKL"),
-            _staged("reverse-forward", "PACED RevKL → PACED KL", "reverse_kl:0.5,forward_kl:0.5", "PACED RevKL -> PACED KL"),
+            _staged("forward-forward", "forward KL throughout", "forward_kl:0.5,forward_kl:0.5", "PACED KL -> PACED KL"),
+            _staged("reverse-reverse", "reverse KL throughout", "reverse_kl:0.5,reverse_kl:0.5", "PACED RevKL -> PACED RevKL"),
+            _staged("reverse-forward", "reverse KL → forward KL", "reverse_kl:0.5,forward_kl:0.5", "PACED RevKL -> PACED KL"),
         ),
         "forward-reverse",
         MEASURED,
@@ -191,11 +191,11 @@ for _table in (
     Table(
         30,
         "share-one-pass",
-        "Share of the first stage, forward KL, one pass, half the updates",
+        "Share of the first stage, forward KL, PACED's weights, one pass, half the updates",
         (
-            _staged("25", "25 %", "forward_kl:0.25,reverse_kl:0.75", "25%"),
+            _staged("25", "25 % forward KL", "forward_kl:0.25,reverse_kl:0.75", "25%"),
             _TWO,
-            _staged("75", "75 %", "forward_kl:0.75,reverse_kl:0.25", "75%"),
+            _staged("75", "75 % forward KL", "forward_kl:0.75,reverse_kl:0.25", "75%"),
         ),
         "forward-reverse",
         MEASURED,

@@ -6,7 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paced_exp.reproduce.front import AKL, PACED, _sentence, effect, findings, use
+from paced_exp.reproduce import front
+from paced_exp.reproduce.front import fall, findings, setting
+from paced_exp.reproduce.front_effects import PACED, effect
+from paced_exp.reproduce.front_use import use
 from paced_exp.reproduce.measures import primaries, row_named
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import DESK
@@ -17,19 +20,9 @@ from tests.support.synthetic import write_base, write_row
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize(
-    ("estimate", "words"),
-    [
-        (Estimate(2.0, 0.1, 50), "At equal updates, no problem repeated, PACED's weights gain **2.0 points** [1.8, 2.2]"),
-        (Estimate(-2.0, 0.1, 50), "At equal updates, no problem repeated, PACED's weights lose **2.0 points** [1.8, 2.2]"),
-        (
-            Estimate(0.1, 0.1, 50),
-            "At equal updates, no problem repeated, PACED's weights cannot be told from no weighting: between −0.1 and 0.3",
-        ),
-    ],
-)
-def test_a_sentence_says_what_its_interval_says(estimate: Estimate, words: str) -> None:
-    assert _sentence(PACED, estimate).startswith(words)
+def write_rows(results: Path, seeds: int, **accuracies: float) -> None:
+    for row, accuracy in accuracies.items():
+        write_row(results, "one-pass", row, accuracy, seeds, DESK)
 
 
 def test_without_records_only_the_theory_speaks(tmp_path: Path) -> None:
@@ -37,42 +30,96 @@ def test_without_records_only_the_theory_speaks(tmp_path: Path) -> None:
     (said,) = findings(results, DESK)
     paper = [claim for claim in ledger() if claim.origin == "paper"]
     assert said.startswith(f"- **{sum(claim.recorded == 'holds' for claim in paper)} of {len(paper)}** theoretical statements")
-    assert use(results, DESK) == "The runs that would tell are not done yet."
+    assert use(results, DESK) == ["The runs that would tell are not done yet."]
+    assert setting(results, DESK).endswith("accuracy on held-out problems.")
 
 
 def test_nothing_is_said_before_all_planned_seeds(tmp_path: Path) -> None:
     write_base(tmp_path, 0.3, DESK)
-    for row, accuracy in (("uniform", 0.5), ("paced", 0.6)):
-        write_row(tmp_path, "one-pass", row, accuracy, 9, DESK)
+    write_rows(tmp_path, 9, uniform=0.5, paced=0.6)
     assert effect(Results(tmp_path), DESK, PACED) is None
     assert len(findings(Results(tmp_path), DESK)) == 1
 
 
+@pytest.mark.parametrize(
+    ("estimate", "words"),
+    [
+        (Estimate(2.0, 0.1, 50), "replaced, PACED's weights gain **2.0 points** [1.8, 2.2] over no weighting."),
+        (Estimate(-2.0, 0.1, 50), "replaced, PACED's weights lose **2.0 points** [1.8, 2.2] to no weighting."),
+        (Estimate(0.1, 0.1, 50), "replaced, PACED's weights cannot be told from no weighting: between −0.1 and 0.3 points."),
+    ],
+)
+def test_a_sentence_says_what_its_interval_says(estimate: Estimate, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "effect", lambda results, scale, asked: estimate if asked == PACED else None)
+    assert findings(Results(tmp_path), DESK)[0].endswith(words)
+
+
 def test_numbers_are_those_of_the_rows_and_advice_follows_their_signs(tmp_path: Path) -> None:
     write_base(tmp_path, 0.3, DESK)
-    for row, accuracy in (("uniform", 0.5), ("paced", 0.6), ("akl", 0.4), ("paced-eb", 0.5)):
-        write_row(tmp_path, "one-pass", row, accuracy, 10, DESK)
+    write_rows(tmp_path, 10, uniform=0.5, paced=0.6, akl=0.4)
     for row, accuracy in (("uniform-2", 0.6), ("paced-2", 0.5)):
         write_row(tmp_path, "multi-pass", row, accuracy, 5, DESK)
     results = Results(tmp_path)
     said = findings(results, DESK)
-    means = {row: np.mean(primaries(row_named(results, DESK, "one-pass", row), DESK)) for row in ("uniform", "paced", "akl")}
+    means = {row: np.mean(primaries(row_named(results, DESK, "one-pass", row), DESK)) for row in ("base", "uniform", "paced", "akl")}
+    assert f"{means['base']:.1f} % before training, {means['uniform']:.1f} % after it without weights (10 seeds)" in setting(results, DESK)
     assert f"gain **{means['paced'] - means['uniform']:.1f} points**" in said[0]
-    assert f"loses **{means['paced'] - means['akl']:.1f} points** [" in said[1] and "] to PACED at equal updates" in said[1]
-    assert effect(results, DESK, AKL) is not None and len(said) <= 5
-    text = use(results, DESK)
-    assert text == (
-        "If you already have pass counts, at equal updates, the weights gain accuracy. With an eighth of the problems, visited again and again, the weights "
-        "lose accuracy at 400 updates. Take p = k/K as it is (the plug-in estimate)."
+    assert f"loses **{means['paced'] - means['akl']:.1f} points** [" in said[1] and said[1].endswith(
+        "] to PACED at equal updates, without weights."
     )
+    rows = table(use(results, DESK))
+    assert set(rows) == {"you have pass counts", "few problems, repeated"}
+    advised, measured = rows["you have pass counts"]
+    assert advised == "PACED's weights" and measured.startswith(f"+{means['paced'] - means['uniform']:.1f} [+")
+    advised, measured = rows["few problems, repeated"]
+    assert advised == "no weighting" and measured.startswith("−") and measured.endswith("] at 400 updates, over no weighting")
 
 
-def test_the_shares_of_both_ends_are_the_records() -> None:
+def test_weights_on_akl_are_advised_where_they_raise_it_and_akl_where_counts_are_still_to_be_made(tmp_path: Path) -> None:
+    write_base(tmp_path, 0.3, DESK)
+    write_rows(tmp_path, 10, uniform=0.4, paced=0.5, akl=0.6)
+    assert table(use(Results(tmp_path), DESK))["you have pass counts"][0] == "AKL without weights"
+    write_row(tmp_path, "kernels-one-pass", "paced-akl", 0.7, 5, DESK)
+    rows = table(use(Results(tmp_path), DESK))
+    advised, measured = rows["you have pass counts"]
+    assert advised == "PACED's weights on the AKL loss" and measured.endswith(
+        "over AKL without weights (the best of 4 methods, named when its result was seen)"
+    )
+    advised, measured = rows["you would have to count"]
+    assert advised == "AKL without weights" and measured.endswith("over PACED, with 100 % of its compute")  # as many FLOPs in these records
+
+
+def table(lines: list[str]) -> dict[str, tuple[str, str]]:
+    """Case: what to try, and what was measured."""
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+    return {case: (advised, measured) for case, advised, measured in cells}
+
+
+def ending(value: float, low: float, high: float) -> dict[str, float]:
+    return {"snr_squared": value, "snr_squared_low": low, "snr_squared_high": high}
+
+
+@pytest.mark.parametrize(
+    ("never", "always", "words"),
+    [
+        ((4, 3, 5), (4, 3, 5), "it falls at neither end"),
+        ((4, 3, 5), (1, 0.5, 2), "it falls at the upper end alone, and not to zero"),
+        ((4, 3, 5), (0, -1, 1), "it falls at the upper end alone"),
+        ((1, 0.5, 2), (4, 3, 5), "it falls at the lower end alone, and not to zero"),
+        ((1, 0.5, 2), (0, -1, 1), "it falls at both ends"),
+        ((3, 1, 3.5), (4, 3, 5), "it falls at neither end"),  # the intervals overlap
+    ],
+)
+def test_a_fall_is_an_interval_below_the_middles(never: tuple[float, ...], always: tuple[float, ...], words: str) -> None:
+    assert fall(ending(*never), ending(*always), {"middle": 4, "middle_low": 3.2, "middle_high": 5}) == words
+
+
+def test_the_snr_of_both_ends_is_the_records() -> None:
     """Whatever the newest finished probe is, its numbers are in the sentence, and that the planned test is to come only as long as it is."""
     (said,) = [text for text in findings(Results(ROOT / "results"), DESK) if "signal-to-noise" in text]
     newest = ROOT / "results" / "desk" / "snr_ranges" / "qwen3" / "record.json"
     record = json.loads((newest if newest.exists() else ROOT / "results" / "desk-v1" / "snr_verdict" / "qwen3" / "record.json").read_text())
     for end in (record["bins"][0], record["bins"][-1]):
-        value, low, high = (1000 * end[f"snr_squared{name}"] for name in ("", "_low", "_high"))
-        assert f"**{value:.1f}** [{low:.1f}, {high:.1f}]" in said
+        value, low, high = (max(0.0, end[f"snr_squared{name}"]) ** 0.5 for name in ("", "_low", "_high"))
+        assert f"**{value:.3f} [{low:.3f}, {high:.3f}]**" in said
     assert ("has not run" in said) != newest.exists()

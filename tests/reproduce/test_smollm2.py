@@ -132,7 +132,7 @@ def test_the_claims_page_has_its_column_and_says_where_the_ability_comes_from(fi
     lines = {line.split(" | ")[0].strip("| "): line for line in first.splitlines() if line.startswith("| ")}
     assert f"{DESK.models} (desk)" in lines["claim"] and f"{SMOLLM2.models} (smollm2)" in lines["claim"]
     assert lines["C2: PACED beats no weighting"].count("replicates") == 2
-    assert lines["C6: reverse KL first is worse"].rstrip(" |").endswith(NOT_ASKED) and FINE_TUNED in first
+    assert lines["C6: reverse KL first is worse than forward KL first"].rstrip(" |").endswith(NOT_ASKED) and FINE_TUNED in first
     own = page.split("\n## Smollm2 scale")[1].split("\n## ")[0]
     assert FINE_TUNED in own and "Not asked at this scale, which runs part of the tables: C1, C3" in own
     assert "C5.schedules" not in own and "C2.one-pass" in own
@@ -151,7 +151,7 @@ def test_the_results_page_says_so_too(filled: Path, tmp_path: Path) -> None:
 def test_the_readmes_table_says_for_which_models(filled: Path) -> None:
     block = readme.block(Results(filled))
     head = next(line for line in block.splitlines() if line.startswith("| claim"))
-    assert head == f"| claim | verdict here, {DESK.models} | measured, 95 % interval | {SMOLLM2.models} |"
+    assert head == f"| claim of the paper | verdict {readme.RULES}, {DESK.models} | {readme.MEASURED} | {SMOLLM2.models} |"
     (row,) = (line for line in block.splitlines() if line.startswith("| C2:"))
     assert row.count("replicates") == 2
     assert [float(value) for value in re.findall(r"\+([\d.]+) \[", row)] == pytest.approx([10, 30], abs=3)  # what was drawn
@@ -160,4 +160,4 @@ def test_the_readmes_table_says_for_which_models(filled: Path) -> None:
     assert rest.endswith("| not decided | not run yet | – |") and "C6:" in rest
     shutil.rmtree(filled / "smollm2")
     alone = readme.block(Results(filled))
-    assert "| claim | verdict here | measured, 95 % interval |\n" in alone and SMOLLM2.models not in alone
+    assert f"| claim of the paper | verdict {readme.RULES} | {readme.MEASURED} |\n" in alone and SMOLLM2.models not in alone
