@@ -1,6 +1,7 @@
 """Adaptive Langevin noise (ASGLD): noise with the running mean and variance of the gradients is added to every step of SGD.
 
-Source: adaptively preconditioned SGLD, arXiv 1906.04324; the exact second moments on a quadratic are ours.
+Source: adaptively preconditioned SGLD, arXiv 1906.04324, whose authors call it ASGLD (not the one of adaptive drifts, 2009.09535, which some
+programs call so too); the exact second moments on a quadratic are ours.
 """
 
 from dataclasses import dataclass

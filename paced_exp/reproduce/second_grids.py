@@ -31,7 +31,7 @@ _METHODS: dict[str, tuple[str, Mapping[str, Any], str | None, str | None]] = {
     "grpo": ("GRPO-implied, √(p(1−p))", {"method": "grpo"}, None, None),
     "maxrl": ("MaxRL, (1−(1−p)^K)/p", {"method": "maxrl"}, None, None),
     "focal": ("focal, (1−p)²", {"method": "focal"}, None, None),
-    "da-kd": ("DA-KD", {"weights": "da-kd"}, None, None),
+    "da-kd": ("DA-KD's difficulty score as a weight", {"weights": "da-kd"}, None, None),
     "paced-akl": ("PACED × AKL", {**PACED, "stages": "akl"}, None, None),
 }
 

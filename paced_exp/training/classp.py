@@ -10,9 +10,11 @@ class CLASSP(torch.optim.Optimizer):
     """theta <- theta - lr g / (eps + S)^(1/p) where g^2 > threshold, S the sum of |g|^p over the updates that the parameter took.
 
     With p = 2 and threshold 0 this is AdaGrad. As in AdaGrad, S includes the present gradient; a gradient below the threshold is not counted,
-    since nothing was updated (both ours: the paper's formula adds up the gradients before the present one).
+    since nothing was updated. So says the pseudo-code of the authors' repository (oswaldoludwig/CLASSP); its formula adds up the gradients before
+    the present one, and its program compares a whole tensor with the threshold. Defaults: those of the repository's class, but for the threshold,
+    which depends on the size of gradients.
 
-    start: S before the first update, by parameter, such as the mean of |g|^p over earlier tasks; by default 0.
+    start: S before the first update, by parameter: what the updates of earlier tasks have added up; by default 0.
     """
 
     def __init__(
@@ -20,9 +22,9 @@ class CLASSP(torch.optim.Optimizer):
         parameters: Iterable[torch.nn.Parameter],
         lr: float,
         *,
-        power: float = 2.0,
+        power: float = 1.0,
         threshold: float = 0.0,
-        eps: float = 1e-16,
+        eps: float = 1e-5,
         start: dict[torch.nn.Parameter, torch.Tensor] | None = None,
     ) -> None:
         super().__init__(parameters, {"lr": lr, "power": power, "threshold": threshold, "eps": eps})

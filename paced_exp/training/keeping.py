@@ -112,7 +112,8 @@ def make_keeping(config: DistillConfig, context: RunContext, student: LoadedMode
     spent = sampled + 6.0 * parameters * tokens
     if config.forgetting == "ewc":
         return Keeping(EWC(student.model, powers, config.forgetting_strength), flops=spent)
-    start = {parameter: powers[name] for name, parameter in student.model.named_parameters()}
+    # As if the student had learnt the rehearsal in updates of one response each.
+    start = {parameter: len(rows) * powers[name] for name, parameter in student.model.named_parameters()}
     optimizer = CLASSP(student.model.parameters(), config.learning_rate, power=power, threshold=config.classp_threshold, start=start)
     return Keeping(optimizer=optimizer, flops=spent)
 

@@ -232,7 +232,7 @@ class ForgettingOptions(Options):
         rehearsal: problems that stand for what must be kept, given as for problems; the student's own responses to them, sampled before training, are read
         rehearsal_limit: at most so many of these problems
         rehearsal_batch: of these problems in each update of kl
-        classp_power: classp slows a parameter down as |gradient|^p adds up; 2 is AdaGrad
+        classp_power: classp slows a parameter down as |gradient|^p adds up; its authors take 1, and 2 is AdaGrad
         classp_threshold: classp leaves a parameter alone whose squared gradient is not above this
     """
 
@@ -241,7 +241,7 @@ class ForgettingOptions(Options):
     rehearsal: str = _later("lab:rehearsal")
     rehearsal_limit: int | None = _later(256)
     rehearsal_batch: int = _later(8)
-    classp_power: float = _later(2.0)
+    classp_power: float = _later(1.0)
     classp_threshold: float = _later(1e-8)
 
     def __post_init__(self) -> None:

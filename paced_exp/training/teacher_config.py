@@ -26,7 +26,7 @@ class PolicyOptions(Options):
     Attributes:
         advantage: how rewards of 0 and 1 become advantages: grpo, dr_grpo, maxrl, psr (correct rollouts only), nsr (wrong ones only) or w_reinforce
         positive_weight: weight of correct rollouts in w_reinforce
-        error_penalty: strength of ACE: negative advantages times 1 + strength x softplus(log pi/pi_ref); 0 leaves them as they are, the paper takes 1
+        error_penalty: strength of ACE: negative advantages times 1 + strength x softplus(log pi/pi_ref); 0 leaves them as they are
         group_weight: kernel by which a problem's advantages are weighted, at the pass rate of its own group: uniform, paced, hard_filter, gaussian, grpo, maxrl or focal
         guide: share of the worked solution's lines given as a hint to problems without a correct rollout, which are rolled out again (Guide); 0 gives none
         clip: largest change of a token's probability ratio that is rewarded, PPO's epsilon

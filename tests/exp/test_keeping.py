@@ -133,7 +133,7 @@ def steps_of(optimizer: type[torch.optim.Optimizer], gradients: list[torch.Tenso
 
 def test_with_power_two_and_no_threshold_classp_is_adagrad() -> None:
     gradients = list(torch.randn(6, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64))
-    torch.testing.assert_close(steps_of(CLASSP, gradients, eps=0.0), steps_of(torch.optim.Adagrad, gradients, eps=0.0))
+    torch.testing.assert_close(steps_of(CLASSP, gradients, power=2.0, eps=0.0), steps_of(torch.optim.Adagrad, gradients, eps=0.0))
 
 
 def test_classp_by_hand() -> None:
@@ -148,7 +148,7 @@ def test_classp_by_hand() -> None:
 
 def test_classp_starts_from_what_earlier_tasks_added_up() -> None:
     parameter = nn.Parameter(torch.zeros(2, dtype=torch.float64))
-    made = CLASSP([parameter], lr=1.0, eps=0.0, start={parameter: torch.tensor([0.0, 15.0])})
+    made = CLASSP([parameter], lr=1.0, power=2.0, eps=0.0, start={parameter: torch.tensor([0.0, 15.0])})
     parameter.grad = torch.ones(2, dtype=torch.float64)
     made.step()
     torch.testing.assert_close(parameter.detach(), torch.tensor([-1.0, -0.25], dtype=torch.float64))  # 1/sqrt(1), 1/sqrt(16)

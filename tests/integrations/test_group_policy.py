@@ -132,8 +132,14 @@ def dense_gradient(made: Watched, moved: float) -> torch.Tensor:
             # TRL's KL: the estimate exp(d) - d - 1 of d = log ref - log pi, times the importance ratio.
             kl = ((log_ref - log_pi).exp() - (log_ref - log_pi) - 1) * ratio
             token_losses = -torch.minimum(ratio * A, clipped * A) + float(config.kl or 0) * kl
-            losses.append(token_losses.sum() / config.max_new_tokens if config.advantage == "dr_grpo" else token_losses.mean())
-    (sum(losses) / len(losses)).backward()  # type: ignore[union-attr]
+            losses.append(token_losses)
+    if config.advantage == "grpo":  # the mean of each response's mean
+        loss = torch.stack([tokens.mean() for tokens in losses]).mean()
+    elif config.advantage == "dr_grpo":  # by the limit on tokens
+        loss = torch.cat(losses).sum() / (len(losses) * config.max_new_tokens)
+    else:  # the mean of the update's tokens
+        loss = torch.cat(losses).mean()
+    loss.backward()
     return flat_gradient(policy)
 
 
@@ -144,6 +150,7 @@ def dense_gradient(made: Watched, moved: float) -> torch.Tensor:
         {"advantage": "dr_grpo", "group_weight": "maxrl"},
         {"advantage": "w_reinforce", "error_penalty": 1.0},
         {"advantage": "nsr", "group_weight": "paced"},
+        {"advantage": "psr"},
         {"error_penalty": 2.0, "group_weight": "paced", "kl": 0.2},
         {"guide": 0.5},
         {"guide": 1.0, "advantage": "maxrl", "error_penalty": 1.0},

@@ -78,6 +78,12 @@ def _train(config: TeacherConfig, run: RunFolder) -> dict[str, Any]:
     return record
 
 
+# What a token's loss is divided by, as each method's authors have it, in TRL's names. grpo: its response's length, and then the number of
+# responses. dr_grpo: the limit on tokens, since a response's own length favours long wrong responses. dapo: the tokens of the whole update, so that
+# responses count by their length.
+_LOSS_TYPES = {"grpo": "grpo", "dr_grpo": "dr_grpo", "maxrl": "dapo", "psr": "dapo", "nsr": "dapo", "w_reinforce": "dapo"}
+
+
 def training_arguments(config: TeacherConfig, folder: Path, problems: int, device: torch.device) -> GRPOConfig:
     """TRL's arguments. Raises `UserError` if there are fewer problems than an update takes."""
     assert config.batch is not None and config.micro_batch is not None
@@ -94,8 +100,7 @@ def training_arguments(config: TeacherConfig, folder: Path, problems: int, devic
         temperature=config.temperature,
         beta=float(config.kl or 0.0),
         epsilon=config.clip,
-        # dr_grpo divides by the limit on tokens and not by a response's own length, which would favour long wrong responses.
-        loss_type="dr_grpo" if config.advantage == "dr_grpo" else "grpo",
+        loss_type=_LOSS_TYPES[config.advantage],
         scale_rewards="none" if config.advantage == "dr_grpo" else "group",
         learning_rate=float(config.learning_rate or 0.0),
         lr_scheduler_type="constant_with_warmup" if config.schedule == "constant" else config.schedule,
