@@ -1,5 +1,6 @@
 """Peak memory of tensors, exactly: every allocation and release that torch makes on the CPU while a function runs."""
 
+import gc
 from collections.abc import Callable
 
 from torch.profiler import ProfilerActivity, profile
@@ -7,6 +8,7 @@ from torch.profiler import ProfilerActivity, profile
 
 def peak_bytes(function: Callable[[], object]) -> int:
     """Largest sum of bytes that `function` had allocated and not yet released, beyond what existed when it began."""
+    gc.collect()  # else what others left in circles is released meanwhile, and counts as less
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         function()
     events = [event for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]"]

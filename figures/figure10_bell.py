@@ -12,6 +12,7 @@ from figures.command import run, undrawn
 from paced_exp.plotting.style import COLORS, MARKERS, new_figure, save_figure
 from paced_exp.probe.verdict import by_rule
 from paced_exp.reproduce.c1 import probe_records
+from paced_exp.reproduce.front import fallen
 from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.probes import probes_of
 from paced_exp.reproduce.scales import DESK, DESK_V1
@@ -19,21 +20,25 @@ from paced_exp.reproduce.scales import DESK, DESK_V1
 NAME = "figure10_bell"
 # The second protocol's probes have ranges of one size; the bins of unequal sizes were measured in the first.
 BINS_OF = {DESK.name: DESK_V1.name}
-ENDS = (("low", "k = 0", "never solves"), ("high", "k = K", "always solves"))
+ENDS = (("low", "never solves"), ("high", "always solves"))
+WHERE = {"both": "at both ends", "low": "at k = 0 alone", "high": "at k = K alone", "neither": "at neither end"}
 CAPTION = """
 Gradient SNR of {student} against its pass rate k/{rollouts}, before any training, two ways from the same problems. Crosses: the naive estimate
 ||mean g|| / sqrt(tr Cov g) in bins as random problems fill them, {fewest} to {most} problems each. Dashed: its floor 1/sqrt(n), which is what pure noise
 shows. Open circles: the same bins without that floor, the root of the naive estimate's square less 1/n. They have no intervals, and small bins of heavy-tailed
 gradients may still lie too high. Points: the estimate of SNR squared without bias, and its root, with equally many
-problems in each bin ({n}), and its 95 % interval. Grey: the SNR whose square is half of the middle's. Against half of the middle's SNR squared: {verdict}.
+problems in each bin ({n}), and its 95 % interval. Grey: the interval of the middle's, pass rates from 0.3 to 0.7. Against half of the middle's SNR squared:
+{verdict}.
 """
 
 
-def headline(verdict: dict[str, Any]) -> str:
-    """The message in two lines, by the verdict on each end and no more."""
-    words = {"collapses": "falls below half of the middle's SNR²", "does not collapse": "keeps at least half of the middle's SNR²"}
-    said = [f"{where} {words.get(verdict[end]['verdict'], 'is not decided')}" for end, where, _ in ENDS]
-    return f"Unequal bins lift the usual (naive) SNR, and most in the middle. With many problems in every bin:\n{'; '.join(said)}"
+def headline(record: dict[str, Any]) -> str:
+    """The message in two lines, by the intervals at the ends and no more."""
+    where = WHERE[fallen(record["bins"][0], record["bins"][-1], record["verdict"]["low"])]
+    return (
+        f"With as many problems in every bin, the SNR is lower than in the middle {where}.\n"
+        "The usual (naive) estimate adds noise, most where bins are small"
+    )
 
 
 def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
@@ -54,36 +59,37 @@ def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
     without = [max(0.0, row["snr_naive"] ** 2 - row["floor"] ** 2) ** 0.5 for row in artefact]
     axis.plot(uneven, without, color=COLORS["purple"], marker="o", mfc="white", ms=4, lw=0.6, ls=":")
     axis.errorbar(rates, snr, [snr - low, high - snr], color=COLORS["blue"], marker=MARKERS[0], capsize=2)
-    half = (record["verdict"]["low"]["middle"] / 2) ** 0.5
-    axis.axhline(half, color=COLORS["grey"], lw=0.8, ls="-.")
+    middle = [max(0.0, record["verdict"]["low"][f"middle_{end}"]) ** 0.5 for end in ("low", "high")]
+    axis.axhspan(*middle, color=COLORS["grey"], alpha=0.2, lw=0)
     at = int(np.argmax(naive))
     sizes = [row["n"] for row in artefact]
     _label(
         axis, (uneven[at], naive[at]), (-34, 2), f"naive estimate, bins of\n{min(sizes):,} to {max(sizes):,} problems", "purple", "right"
     )
     _label(axis, (uneven[2], floor[2]), (16, -32), "floor of the naive estimate,\n1/√n: what pure noise shows", "purple", "center")
-    _label(axis, (uneven[at], without[at]), (36, 12), "the same bins,\nfloor removed", "purple", "left")
-    _label(axis, (rates[len(rates) // 2], half), (20, -6), "SNR whose square is half of the middle's (0.3 to 0.7)", "grey", "center")
+    _label(axis, (uneven[at], without[at]), (36, 12), "the same bins,\nfloor removed", "purple", "left", line=True)
+    _label(axis, (rates[len(rates) // 2], middle[0]), (60, -42), "band: the middle, pass rates from 0.3 to 0.7", "grey", "center")
     _label(axis, (rates[0], snr[0]), (4, 34), f"noise-corrected, {record['bins'][0]['n']:,} problems\na bin; bars: 95 %", "blue", "left")
     axis.set(
         xlabel=f"pass rate of the student: k correct of K = {record['config']['K']} rollouts",
         ylabel="gradient SNR",
         ylim=(0, 1.1 * max(naive)),
     )
-    axis.set_title(headline(record["verdict"]), loc="left")
+    axis.set_title(headline(record), loc="left")
     text = CAPTION.format(
         student=record["config"]["student"],
         rollouts=record["config"]["K"],
         fewest=min(sizes),
         most=max(sizes),
         n=record["bins"][0]["n"],
-        verdict="; ".join(f"where the student {does}, {by_rule(record['verdict'][end])}" for end, _, does in ENDS),
+        verdict="; ".join(f"where the student {does}, {by_rule(record['verdict'][end])}" for end, does in ENDS),
     )
     return save_figure(figure, NAME, out, caption=text)
 
 
-def _label(axis: Any, at: tuple[float, float], shift: tuple[float, float], text: str, color: str, align: str) -> None:
-    axis.annotate(text, at, shift, textcoords="offset points", color=COLORS[color], ha=align, va="center")
+def _label(axis: Any, at: tuple[float, float], shift: tuple[float, float], text: str, color: str, align: str, line: bool = False) -> None:
+    arrow = {"arrowstyle": "-", "color": COLORS[color], "lw": 0.5} if line else None
+    axis.annotate(text, at, shift, textcoords="offset points", color=COLORS[color], ha=align, va="center", arrowprops=arrow)
 
 
 if __name__ == "__main__":

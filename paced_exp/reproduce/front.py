@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from paced_exp.reproduce.advice import at_equal_compute
 from paced_exp.reproduce.c1 import RANGE_PROBES, probe_records
@@ -15,15 +15,22 @@ from paced_exp.reproduce.scales import DESK_V1, Scale
 from paced_exp.reproduce.significance import mean_and_error
 from paced_theory.claims import counts_by_source
 
-_AKL = "Adaptive KL (AKL), a loss that mixes forward and reverse KL token by token,"
-_IN_THEORY = "In theory, if unsolved problems share no gradient direction, the gradient's signal-to-noise ratio (SNR) vanishes at both ends of the pass rate"
+_AKL = "Without weights, adaptive KL (AKL), a loss that mixes forward and reverse KL token by token,"
+_IN_THEORY = "In theory the gradient's signal-to-noise ratio (SNR) vanishes as p nears 1 and, if unsolved problems share no gradient direction, as p nears 0"
+Fallen = Literal["both", "low", "high", "neither"]
+_WHERE: dict[Fallen, str] = {
+    "both": "lower than the middle at both ends",
+    "low": "lower than the middle at the lower end alone",
+    "high": "lower than the middle at the upper end alone",
+    "neither": "lower than the middle at neither end",
+}
 
 
 def setting(results: Results, scale: Scale) -> str:
     """What was trained, and the accuracies before and after it without weights, where they were run."""
     setup = scale.setups["distillation"]
     text = (
-        f"students train for {setup.updates} updates on responses of a teacher that is shown the worked solution. "
+        f"students train for {setup.updates} updates, by forward KL on responses of a teacher that is shown the worked solution. "
         "Points are percentage points of accuracy on held-out problems"
     )
     rows = measured_rows(results, scale, Asked("one-pass/uniform", "one-pass/uniform"))
@@ -46,17 +53,18 @@ def _weights(results: Results, scale: Scale) -> str:
         return ""
     words = {1: "gain {} over", -1: "lose {} to", 0: "cannot be told from"}[sign(found)].format(points(found))
     left = f": {points(found)}" if sign(found) == 0 else ""
-    return f"At equal updates, no problem repeated and those of weight zero replaced, PACED's weights {words} no weighting{left}."
+    return f"At equal updates, no problem repeated and those of weight zero replaced by others, PACED's weights {words} no weighting{left}."
 
 
 def _compute(results: Results, scale: Scale) -> str:
     found = at_equal_compute(results, scale, "paced")
     if found is None:
         return ""
-    share = "as much of it" if found.plain == found.spent else f"{fixed(100 * found.plain / found.spent, 0)} % of it"
-    words = {1: "gains {} over", -1: "loses {} to", 0: "cannot be told from"}[sign(found.estimate)].format(points(found.estimate))
-    kept = {1: f", and forgets {points(found.kept)} less", -1: f", and forgets {points(found.kept)} more", 0: ""}[sign(found.kept)]
-    return f"Exploratory: counting rollouts as compute, PACED {words} no weighting with {share}{kept}."
+    share = "PACED's compute" if found.plain == found.spent else f"{fixed(100 * found.plain / found.spent, 0)} % of PACED's compute"
+    # Of the longer training, so the signs turn.
+    words = {1: "loses {} to", -1: "gains {} over", 0: "cannot be told from"}[sign(found.estimate)].format(points(found.estimate))
+    kept = {1: f", and forgets {points(found.kept)} more", -1: f", and forgets {points(found.kept)} less", 0: ""}[sign(found.kept)]
+    return f"Exploratory: longer unweighted training, on {share}, {words} PACED{kept}."
 
 
 def _akl(results: Results, scale: Scale) -> str:
@@ -64,7 +72,7 @@ def _akl(results: Results, scale: Scale) -> str:
     if found is None:
         return ""
     words = {1: "gains {} over", -1: "loses {} to", 0: "cannot be told from"}[sign(found)].format(points(found))
-    return f"{_AKL} {words} PACED at equal updates, without weights."
+    return f"{_AKL} {words} PACED at equal updates."
 
 
 def _both_ends(results: Results, scale: Scale) -> str:
@@ -72,29 +80,26 @@ def _both_ends(results: Results, scale: Scale) -> str:
     probes = {probe.key: probe for probe in probes_of(scale)}
     ranges = probes.get(RANGE_PROBES["C1.low"][0])
     record: dict[str, Any] | None = None if ranges is None else ranges.record(results.folder)
-    places, when = ("for p below 0.01", "for p above 0.99"), "Before training"
+    places, when = ("for p below 0.01", "for p above 0.99"), "In a probe before training"
     if record is None:
         record = probe_records(results.folder, DESK_V1).get(1, (None, None))[0]
         if record is None:
             return ""
         rollouts = record["config"]["K"]
-        places, when = (f"at k = 0 of {rollouts}", f"at k = {rollouts}"), "In a probe before training (the planned test, C1, has not run)"
+        places, when = ("at k = 0", f"at k = K = {rollouts}"), "In a probe before training (the planned test, C1, has not run)"
     never, always, verdict = record["bins"][0], record["bins"][-1], record["verdict"]
     if any(verdict[end]["difference"] is None for end in ("low", "high")):
         return ""
     middle = _root(verdict["low"], "middle")
-    numbers = f"**{_root(never)}** {places[0]}, {middle} for p from 0.3 to 0.7, and **{_root(always)}** {places[1]}"
-    return f"{_IN_THEORY}. {when} it is {numbers}: {fall(never, always, verdict['low'])}."
+    inside = "for p" if "p" in places[0].split() else "for k/K"
+    numbers = f"**{_root(never)}** {places[0]}, {middle} {inside} from 0.3 to 0.7, and **{_root(always)}** {places[1]}"
+    return f"{_IN_THEORY}. {when} it is {numbers}: {_WHERE[fallen(never, always, verdict['low'])]}."
 
 
-def fall(never: dict[str, Any], always: dict[str, Any], middle: dict[str, Any]) -> str:
-    """At which end SNR² lies below the middle's, interval by interval, and whether it is above zero there."""
+def fallen(never: dict[str, Any], always: dict[str, Any], middle: dict[str, Any]) -> Fallen:
+    """At which end SNR² lies below the middle's, interval by interval."""
     low, high = (end["snr_squared_high"] < middle["middle_low"] for end in (never, always))
-    if not (low or high):
-        return "it falls at neither end"
-    where = "both ends" if low and high else "the lower end alone" if low else "the upper end alone"
-    fallen = [end for end, falls in ((never, low), (always, high)) if falls]
-    return f"it falls at {where}" + (", and not to zero" if all(end["snr_squared_low"] > 0 for end in fallen) else "")
+    return "both" if low and high else "low" if low else "high" if high else "neither"
 
 
 def _root(values: dict[str, Any], name: str = "snr_squared") -> str:
@@ -105,10 +110,7 @@ def _root(values: dict[str, Any], name: str = "snr_squared") -> str:
 
 def _theory(results: Results, scale: Scale) -> str:
     paper = counts_by_source()["paper"]
-    text = f"**{paper['holds']} of {paper.total()}** theoretical statements of the paper hold under the assumptions that they state"
-    rest = []
-    if paper["conditional"]:
-        rest.append(f"{paper['conditional']} need a further one")
-    if paper["refuted"]:
-        rest.append(f"{paper['refuted']} are refuted")
-    return f"{text}{'; ' if rest else ''}{', '.join(rest)} ([docs/theory.md](docs/theory.md))."
+    text = f"**{paper['holds']} of {paper.total()}** theoretical statements of the paper [hold as stated](docs/theory.md), by symbolic or numeric checks"
+    rest = [f"{paper['conditional']} need a further assumption"] if paper["conditional"] else []
+    rest.append(f"{paper['refuted'] or 'none'} {'is' if paper['refuted'] < 2 else 'are'} refuted")
+    return f"{text}; {', '.join(rest)}."

@@ -17,6 +17,19 @@ def use(results: Results, scale: Scale) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (_HEAD, ("---",) * len(_HEAD), *rows)] if rows else [NOTHING]
 
 
+def answer(results: Results, scale: Scale) -> str:
+    """The short answer, by the difference at equal updates and the one at equal compute; nothing where neither was run."""
+    found = effect(results, scale, PACED)
+    if found is None:
+        return ""
+    if found.low <= 0:
+        return "No gain is seen." if found.high >= 0 else "No."
+    compute = at_equal_compute(results, scale, "paced")
+    if compute is None:
+        return "At equal updates, yes."
+    return "Yes." if compute.estimate.low > 0 else "Only where pass counts cost nothing."
+
+
 def _counted(results: Results, scale: Scale) -> tuple[str, ...] | None:
     """The weights on AKL where they raise it, else whichever of the two is better."""
     case = "you have pass counts"
@@ -27,7 +40,7 @@ def _counted(results: Results, scale: Scale) -> tuple[str, ...] | None:
         return (
             case,
             "PACED's weights on the AKL loss",
-            f"{with_interval(both)} over AKL without weights ({best}named when its result was seen)",
+            f"{with_interval(both)} over AKL without weights ({best}chosen after its result was seen)",
         )
     if akl is not None and akl.low > 0:
         return case, "AKL without weights", f"{with_interval(akl)} over PACED"
@@ -55,9 +68,11 @@ def _short(results: Results, scale: Scale) -> tuple[str, ...] | None:
     filtered, akl = (effect(results, scale, asked) for asked in (FILTER, AKL_SHORT))
     if filtered is None or filtered.low <= 0:
         return None
-    beside = "" if akl is None else f"; AKL {with_interval(akl)}"
-    updates = round(scale.setups["distillation"].updates / 2)
-    return f"only {updates} updates", "only problems with 0.2 ≤ p ≤ 0.8 (hard filter)", f"{with_interval(filtered)} over PACED{beside}"
+    case = f"only {round(scale.setups['distillation'].updates / 2)} updates"
+    hard, gained = "only problems with 0.2 ≤ p ≤ 0.8 (hard filter)", f"{with_interval(filtered)} over PACED"
+    if akl is None or akl.low <= 0:
+        return case, hard, gained
+    return case, f"AKL without weights; with forward KL, {hard}", f"{with_interval(akl)}; {gained}"
 
 
 def _repeated(results: Results, scale: Scale) -> tuple[str, ...] | None:

@@ -18,7 +18,7 @@ from paced_exp.reproduce.badges import badges
 from paced_exp.reproduce.by_model import verdicts_by_model
 from paced_exp.reproduce.findings import Finding, Outcome
 from paced_exp.reproduce.front import findings, setting
-from paced_exp.reproduce.front_use import use
+from paced_exp.reproduce.front_use import answer, use
 from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.marked import between
 from paced_exp.reproduce.options import RecordsOptions
@@ -34,7 +34,8 @@ WIDTH = 160
 MODELS = "Models of a million parameters on short arithmetic; larger models may differ."
 RULES = "by [rules](docs/protocol-v2.md) fixed before these runs"
 MEASURED = "measured in favour of the claim, 95 % interval"
-INTERVALS = "Brackets hold 95 % intervals, not adjusted for their number; the verdicts below are."
+ADVICE = "No teacher without the solution was measured ([all numbers](docs/weights.md#should-i-use-it))."
+INTERVALS = "Brackets hold 95 % intervals, unadjusted for multiple comparisons; the verdicts are adjusted."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,7 @@ def block(results: Results) -> str:
     parts = [
         f"**What we found.** {MODELS} Here {setting(results, desk)} {INTERVALS}",
         _items(findings(results, desk)),
-        "**Should I use it?** In distillation from a teacher, at this scale ([all numbers](docs/weights.md#should-i-use-it)):",
+        " ".join(("**Should I use it?**", *filter(None, [answer(results, desk)]), ADVICE)),
         "\n".join(use(results, desk)),
         _table(outcomes(results, desk), _others(results)),
     ]
@@ -104,9 +105,9 @@ def _table(found: Sequence[Outcome], others: Sequence[tuple[Scale, Sequence[Outc
 
 
 def _measured(outcome: Outcome, finding: Finding) -> str:
-    """What was measured, and that it is no gain where the verdict says only that the paper's is larger."""
+    """What was measured, and first that it is no gain where the verdict says only that the paper's is larger."""
     none = outcome.verdict == "smaller than reported" and finding.value is not None and finding.value <= 0
-    return measured_text(outcome.claim, finding) + ("; no gain is seen" if none else "")
+    return ("no gain seen: " if none else "") + measured_text(outcome.claim, finding)
 
 
 def _is_measured(outcome: Outcome) -> bool:

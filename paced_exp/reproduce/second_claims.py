@@ -77,7 +77,7 @@ SECOND_CLAIMS = (
     ),
     Claim(
         "C3",
-        "PACED beats both AKL and the hard filter (half the updates)",
+        "PACED beats both AKL and the hard filter (all at half the updates)",
         (
             _both(
                 "C3.both",
@@ -104,7 +104,7 @@ SECOND_CLAIMS = (
     ),
     Claim(
         "C4",
-        "PACED forgets less",
+        "PACED forgets less (equal updates)",
         (
             difference("C4.one-pass", "one pass, retention: PACED − unweighted", ONE, "paced", "uniform", "retention"),
             _exploratory("C4.bayes", "one pass, retention: PACED (empirical Bayes) − unweighted", ONE, "paced-eb", "uniform", "retention"),

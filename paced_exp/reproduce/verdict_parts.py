@@ -32,7 +32,7 @@ def measured_text(claim: Claim, finding: Finding) -> str:
     contrasts = [contrast for one in claim.hypotheses if one.name == finding.hypothesis for contrast in one.contrasts]
     kept = " of retention" if finding.unit == "points" and any(contrast.measure == "retention" for contrast in contrasts) else ""
     against = f" against {finding.against}" if finding.against else ""
-    return brief_text(plain) + kept + against + (f"; within {finding.margin:g} point counts" if finding.margin else "")
+    return brief_text(plain) + kept + against + (f"; within {finding.margin:g} point passes" if finding.margin else "")
 
 
 def untested(found: Sequence[Outcome]) -> list[str]:

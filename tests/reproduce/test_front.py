@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paced_exp.reproduce import front
-from paced_exp.reproduce.front import fall, findings, setting
+from paced_exp.reproduce import front, front_use
+from paced_exp.reproduce.advice import AtCompute
+from paced_exp.reproduce.front import fallen, findings, setting
 from paced_exp.reproduce.front_effects import PACED, effect
-from paced_exp.reproduce.front_use import use
+from paced_exp.reproduce.front_use import answer, use
 from paced_exp.reproduce.measures import primaries, row_named
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import DESK
@@ -44,9 +45,12 @@ def test_nothing_is_said_before_all_planned_seeds(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("estimate", "words"),
     [
-        (Estimate(2.0, 0.1, 50), "replaced, PACED's weights gain **2.0 points** [1.8, 2.2] over no weighting."),
-        (Estimate(-2.0, 0.1, 50), "replaced, PACED's weights lose **2.0 points** [1.8, 2.2] to no weighting."),
-        (Estimate(0.1, 0.1, 50), "replaced, PACED's weights cannot be told from no weighting: between −0.1 and 0.3 points."),
+        (Estimate(2.0, 0.1, 50), "replaced by others, PACED's weights gain **2.0 points** [1.8, 2.2] over no weighting."),
+        (Estimate(-2.0, 0.1, 50), "replaced by others, PACED's weights lose **2.0 points** [1.8, 2.2] to no weighting."),
+        (
+            Estimate(0.1, 0.1, 50),
+            "replaced by others, PACED's weights cannot be told from no weighting: between −0.1 and 0.3 points.",
+        ),
     ],
 )
 def test_a_sentence_says_what_its_interval_says(estimate: Estimate, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,9 +68,7 @@ def test_numbers_are_those_of_the_rows_and_advice_follows_their_signs(tmp_path: 
     means = {row: np.mean(primaries(row_named(results, DESK, "one-pass", row), DESK)) for row in ("base", "uniform", "paced", "akl")}
     assert f"{means['base']:.1f} % before training, {means['uniform']:.1f} % after it without weights (10 seeds)" in setting(results, DESK)
     assert f"gain **{means['paced'] - means['uniform']:.1f} points**" in said[0]
-    assert f"loses **{means['paced'] - means['akl']:.1f} points** [" in said[1] and said[1].endswith(
-        "] to PACED at equal updates, without weights."
-    )
+    assert f"loses **{means['paced'] - means['akl']:.1f} points** [" in said[1] and said[1].endswith("] to PACED at equal updates.")
     rows = table(use(results, DESK))
     assert set(rows) == {"you have pass counts", "few problems, repeated"}
     advised, measured = rows["you have pass counts"]
@@ -83,7 +85,7 @@ def test_weights_on_akl_are_advised_where_they_raise_it_and_akl_where_counts_are
     rows = table(use(Results(tmp_path), DESK))
     advised, measured = rows["you have pass counts"]
     assert advised == "PACED's weights on the AKL loss" and measured.endswith(
-        "over AKL without weights (the best of 4 methods, named when its result was seen)"
+        "over AKL without weights (the best of 4 methods, chosen after its result was seen)"
     )
     advised, measured = rows["you would have to count"]
     assert advised == "AKL without weights" and measured.endswith("over PACED, with 100 % of its compute")  # as many FLOPs in these records
@@ -100,18 +102,41 @@ def ending(value: float, low: float, high: float) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(
-    ("never", "always", "words"),
+    ("never", "always", "where"),
     [
-        ((4, 3, 5), (4, 3, 5), "it falls at neither end"),
-        ((4, 3, 5), (1, 0.5, 2), "it falls at the upper end alone, and not to zero"),
-        ((4, 3, 5), (0, -1, 1), "it falls at the upper end alone"),
-        ((1, 0.5, 2), (4, 3, 5), "it falls at the lower end alone, and not to zero"),
-        ((1, 0.5, 2), (0, -1, 1), "it falls at both ends"),
-        ((3, 1, 3.5), (4, 3, 5), "it falls at neither end"),  # the intervals overlap
+        ((4, 3, 5), (4, 3, 5), "neither"),
+        ((4, 3, 5), (1, 0.5, 2), "high"),
+        ((1, 0.5, 2), (4, 3, 5), "low"),
+        ((1, 0.5, 2), (0, -1, 1), "both"),
+        ((3, 1, 3.5), (4, 3, 5), "neither"),  # the intervals overlap
     ],
 )
-def test_a_fall_is_an_interval_below_the_middles(never: tuple[float, ...], always: tuple[float, ...], words: str) -> None:
-    assert fall(ending(*never), ending(*always), {"middle": 4, "middle_low": 3.2, "middle_high": 5}) == words
+def test_a_fall_is_an_interval_below_the_middles(never: tuple[float, ...], always: tuple[float, ...], where: str) -> None:
+    assert fallen(ending(*never), ending(*always), {"middle": 4, "middle_low": 3.2, "middle_high": 5}) == where
+
+
+GAINS, LOSES, OPEN = Estimate(2.0, 0.1, 50), Estimate(-2.0, 0.1, 50), Estimate(0.1, 0.1, 50)
+
+
+@pytest.mark.parametrize(
+    ("at_updates", "at_compute", "words"),
+    [
+        (GAINS, GAINS, "Yes."),
+        (GAINS, LOSES, "Only where pass counts cost nothing."),
+        (GAINS, OPEN, "Only where pass counts cost nothing."),
+        (GAINS, None, "At equal updates, yes."),
+        (OPEN, GAINS, "No gain is seen."),
+        (LOSES, None, "No."),
+        (None, None, ""),
+    ],
+)
+def test_the_answer_follows_both_differences(
+    at_updates: Estimate | None, at_compute: Estimate | None, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute = None if at_compute is None else AtCompute(at_compute, OPEN, 2.0, 2.0)
+    monkeypatch.setattr(front_use, "effect", lambda results, scale, asked: at_updates if asked == PACED else None)
+    monkeypatch.setattr(front_use, "at_equal_compute", lambda results, scale, method: compute)
+    assert answer(Results(tmp_path), DESK) == words
 
 
 def test_the_snr_of_both_ends_is_the_records() -> None:
