@@ -30,7 +30,8 @@ def ratio(what: str, to: str, value: float, low: float | None = None, high: floa
 
 
 def _spread(what: str, to: str, row: Row) -> Row:
-    return ratio(what, to, row["total"], row["quartile_low"], row["quartile_high"])
+    # The median, so that its quartiles hold it: the total has the first batch, with its checks and cold caches.
+    return ratio(what, to, row["median"], row["quartile_low"], row["quartile_high"])
 
 
 def gradients(record: Row) -> list[Row]:

@@ -36,8 +36,8 @@ def headline(record: dict[str, Any]) -> str:
     """The message in two lines, by the intervals at the ends and no more."""
     where = WHERE[fallen(record["bins"][0], record["bins"][-1], record["verdict"]["low"])]
     return (
-        f"With as many problems in every bin, the SNR is lower than in the middle {where}.\n"
-        "The usual (naive) estimate adds noise, most where bins are small"
+        f"With {record['bins'][0]['n']:,} problems in every bin, the SNR is below the middle's {where}.\n"
+        "In unequal bins the usual (naive) estimate draws a peak, and its noise floor is part of it"
     )
 
 

@@ -15,14 +15,15 @@ from paced_exp.reproduce.scales import DESK_V1, Scale
 from paced_exp.reproduce.significance import mean_and_error
 from paced_theory.claims import counts_by_source
 
+_FORGETTING = "Forgetting: accuracy lost on skills left out of training."
 _AKL = "Without weights, adaptive KL (AKL), a loss that mixes forward and reverse KL token by token,"
 _IN_THEORY = "In theory the gradient's signal-to-noise ratio (SNR) vanishes as p nears 1 and, if unsolved problems share no gradient direction, as p nears 0"
 Fallen = Literal["both", "low", "high", "neither"]
 _WHERE: dict[Fallen, str] = {
-    "both": "lower than the middle at both ends",
-    "low": "lower than the middle at the lower end alone",
-    "high": "lower than the middle at the upper end alone",
-    "neither": "lower than the middle at neither end",
+    "both": "below the middle {0} and {1}",
+    "low": "below the middle only {0}",
+    "high": "below the middle only {1}",
+    "neither": "below the middle at neither end",
 }
 
 
@@ -30,15 +31,15 @@ def setting(results: Results, scale: Scale) -> str:
     """What was trained, and the accuracies before and after it without weights, where they were run."""
     setup = scale.setups["distillation"]
     text = (
-        f"students train for {setup.updates} updates, by forward KL on responses of a teacher that is shown the worked solution. "
+        f"Students train for {setup.updates} updates, by forward KL on responses of a teacher that is shown the worked solution. "
         "Points are percentage points of accuracy on held-out problems"
     )
     rows = measured_rows(results, scale, Asked("one-pass/uniform", "one-pass/uniform"))
     base = row_named(results, scale, "one-pass", "base")
     if rows is None or not base.records:
-        return f"{text}."
+        return f"{text}. {_FORGETTING}"
     before, after = (fixed(mean_and_error(primaries(row, scale))[0], 1) for row in (base, rows[0]))
-    return f"{text}: {before} % before training, {after} % after it without weights ({len(rows[0].seeds)} seeds)."
+    return f"{text}: {before} % before training, {after} % after unweighted training ({len(rows[0].seeds)} seeds). {_FORGETTING}"
 
 
 def findings(results: Results, scale: Scale) -> list[str]:
@@ -53,14 +54,18 @@ def _weights(results: Results, scale: Scale) -> str:
         return ""
     words = {1: "gain {} over", -1: "lose {} to", 0: "cannot be told from"}[sign(found)].format(points(found))
     left = f": {points(found)}" if sign(found) == 0 else ""
-    return f"At equal updates, no problem repeated and those of weight zero replaced by others, PACED's weights {words} no weighting{left}."
+    return f"At equal updates on fresh problems, those of weight zero replaced, PACED's weights {words} no weighting{left}."
 
 
 def _compute(results: Results, scale: Scale) -> str:
     found = at_equal_compute(results, scale, "paced")
     if found is None:
         return ""
-    share = "PACED's compute" if found.plain == found.spent else f"{fixed(100 * found.plain / found.spent, 0)} % of PACED's compute"
+    share = (
+        "PACED's compute"
+        if found.plain == found.spent
+        else f"{fixed(100 * found.plain / found.spent, 0)} % of PACED's compute with its rollouts"
+    )
     # Of the longer training, so the signs turn.
     words = {1: "loses {} to", -1: "gains {} over", 0: "cannot be told from"}[sign(found.estimate)].format(points(found.estimate))
     kept = {1: f", and forgets {points(found.kept)} more", -1: f", and forgets {points(found.kept)} less", 0: ""}[sign(found.kept)]
@@ -93,7 +98,7 @@ def _both_ends(results: Results, scale: Scale) -> str:
     middle = _root(verdict["low"], "middle")
     inside = "for p" if "p" in places[0].split() else "for k/K"
     numbers = f"**{_root(never)}** {places[0]}, {middle} {inside} from 0.3 to 0.7, and **{_root(always)}** {places[1]}"
-    return f"{_IN_THEORY}. {when} it is {numbers}: {_WHERE[fallen(never, always, verdict['low'])]}."
+    return f"{_IN_THEORY}. {when} it is {numbers}: {_WHERE[fallen(never, always, verdict['low'])].format(*places)}."
 
 
 def fallen(never: dict[str, Any], always: dict[str, Any], middle: dict[str, Any]) -> Fallen:
@@ -111,6 +116,7 @@ def _root(values: dict[str, Any], name: str = "snr_squared") -> str:
 def _theory(results: Results, scale: Scale) -> str:
     paper = counts_by_source()["paper"]
     text = f"**{paper['holds']} of {paper.total()}** theoretical statements of the paper [hold as stated](docs/theory.md), by symbolic or numeric checks"
-    rest = [f"{paper['conditional']} need a further assumption"] if paper["conditional"] else []
-    rest.append(f"{paper['refuted'] or 'none'} {'is' if paper['refuted'] < 2 else 'are'} refuted")
-    return f"{text}; {', '.join(rest)}."
+    rest = [f"{paper['conditional']} hold under a further assumption"] if paper["conditional"] else []
+    if paper["refuted"]:
+        rest.append(f"{paper['refuted']} {'is' if paper['refuted'] == 1 else 'are'} refuted")
+    return f"{'; '.join((text, *rest))}."

@@ -16,7 +16,7 @@ from paced_exp.core.json_files import write_atomically
 from paced_exp.reproduce.advice import advice
 from paced_exp.reproduce.badges import badges
 from paced_exp.reproduce.by_model import verdicts_by_model
-from paced_exp.reproduce.findings import Finding, Outcome
+from paced_exp.reproduce.findings import Outcome
 from paced_exp.reproduce.front import findings, setting
 from paced_exp.reproduce.front_use import answer, use
 from paced_exp.reproduce.learning_rates import scale_named
@@ -34,8 +34,8 @@ WIDTH = 160
 MODELS = "Models of a million parameters on short arithmetic; larger models may differ."
 RULES = "by [rules](docs/protocol-v2.md) fixed before these runs"
 MEASURED = "measured in favour of the claim, 95 % interval"
-ADVICE = "No teacher without the solution was measured ([all numbers](docs/weights.md#should-i-use-it))."
-INTERVALS = "Brackets hold 95 % intervals, unadjusted for multiple comparisons; the verdicts are adjusted."
+ADVICE = "Every teacher measured saw the solution ([all numbers](docs/weights.md#should-i-use-it))."
+INTERVALS = "Brackets: 95 % intervals; only verdicts are adjusted for multiple tests."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ def block(results: Results) -> str:
     """What stands between the README's markers, from the records alone."""
     desk = scale_named(DESK.name, results.folder)  # with its measured kernels
     parts = [
-        f"**What we found.** {MODELS} Here {setting(results, desk)} {INTERVALS}",
+        f"**What we found.** {MODELS} {setting(results, desk)} {INTERVALS}",
         _items(findings(results, desk)),
         " ".join(("**Should I use it?**", *filter(None, [answer(results, desk)]), ADVICE)),
         "\n".join(use(results, desk)),
@@ -97,17 +97,18 @@ def _table(found: Sequence[Outcome], others: Sequence[tuple[Scale, Sequence[Outc
         if not _is_measured(outcome) and outcome.claim.id not in measured_elsewhere:
             waiting.append(name)
             continue
-        measured = "; ".join(_measured(outcome, finding) for finding in outcome.primary)
-        lines.append(f"| {' | '.join([name, outcome.verdict, measured, *elsewhere[name]])} |")
+        measured = "; ".join(measured_text(outcome.claim, finding) for finding in outcome.primary)
+        lines.append(f"| {' | '.join([name, _verdict(outcome), measured, *elsewhere[name]])} |")
     if waiting:
         lines.append(f"| {' | '.join(['; '.join(waiting), 'not decided', 'not run yet', *['–'] * len(others)])} |")
     return "\n".join(lines)
 
 
-def _measured(outcome: Outcome, finding: Finding) -> str:
-    """What was measured, and first that it is no gain where the verdict says only that the paper's is larger."""
-    none = outcome.verdict == "smaller than reported" and finding.value is not None and finding.value <= 0
-    return ("no gain seen: " if none else "") + measured_text(outcome.claim, finding)
+def _verdict(outcome: Outcome) -> str:
+    """The verdict, and that no gain is seen where it says only that the paper's is larger."""
+    values = [finding.value for finding in outcome.primary]
+    none = outcome.verdict == "smaller than reported" and all(value is not None and value <= 0 for value in values)
+    return outcome.verdict + (", no gain seen" if none else "")
 
 
 def _is_measured(outcome: Outcome) -> bool:

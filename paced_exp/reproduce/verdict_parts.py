@@ -30,9 +30,9 @@ def measured_text(claim: Claim, finding: Finding) -> str:
         return brief_text(finding)
     plain = replace(finding, **{end: getattr(finding, end) - finding.margin for end in ("value", "low", "high")})
     contrasts = [contrast for one in claim.hypotheses if one.name == finding.hypothesis for contrast in one.contrasts]
-    kept = " of retention" if finding.unit == "points" and any(contrast.measure == "retention" for contrast in contrasts) else ""
+    kept = " less forgotten" if finding.unit == "points" and any(contrast.measure == "retention" for contrast in contrasts) else ""
     against = f" against {finding.against}" if finding.against else ""
-    return brief_text(plain) + kept + against + (f"; within {finding.margin:g} point passes" if finding.margin else "")
+    return brief_text(plain) + kept + against + (f" (claimed: no loss above {finding.margin:g} point)" if finding.margin else "")
 
 
 def untested(found: Sequence[Outcome]) -> list[str]:
