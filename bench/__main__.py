@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     made: dict[str, Any] = read_checked(arguments.out, KIND)["parts"] if arguments.out.exists() else {}
     print(f"{'part':<10} {'what':<66} {'to':<28} {'ratio':>6} {'spread':>13}")
     for name, part in chosen.items():
-        made[name] = measured(part)
+        made[name] = {**measured(part), "provenance": provenance(0)}  # of its own: parts may come from several runs
         print_part(name, made[name])
         record = {name: made[name] for name in PARTS if name in made}
         write_checked(arguments.out, {"kind": KIND, "parts": record, "provenance": provenance(0)})

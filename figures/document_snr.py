@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from figures.command import RESULTS
+from figures.document_ranges import ranges
 from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.core.json_files import write_atomically
@@ -211,6 +212,7 @@ def document(results: Path) -> str:
     noisy = {f"{probe.words}, update 1": record for probe, record in pairs}
     noisy |= {f"{pairs[0][0].words}, update {panel['step']}": panel for panel in steps["steps"] if panel["step"] > 1}
     parts = {
+        "ranges": ranges(results),
         "verdicts": _verdicts({probe.key: record for probe, record in (*pairs, (stepped, steps))}, results),
         "pairs": [line for probe, record in pairs for line in _pair(probe, record)],
         "variants": [_variant_row(words, record) for words, record in variants.items()],

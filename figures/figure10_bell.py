@@ -12,7 +12,7 @@ from figures.command import run, undrawn
 from paced_exp.plotting.style import COLORS, MARKERS, new_figure, save_figure
 from paced_exp.probe.verdict import by_rule
 from paced_exp.reproduce.c1 import probe_records
-from paced_exp.reproduce.front import fallen
+from paced_exp.reproduce.front import ends_to_middle
 from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.probes import probes_of
 from paced_exp.reproduce.scales import DESK, DESK_V1
@@ -21,7 +21,6 @@ NAME = "figure10_bell"
 # The second protocol's probes have ranges of one size; the bins of unequal sizes were measured in the first.
 BINS_OF = {DESK.name: DESK_V1.name}
 ENDS = (("low", "never solves"), ("high", "always solves"))
-WHERE = {"both": "at both ends", "low": "at k = 0 alone", "high": "at k = K alone", "neither": "at neither end"}
 CAPTION = """
 Gradient SNR of {student} against its pass rate k/{rollouts}, before any training, two ways from the same problems. Crosses: the naive estimate
 ||mean g|| / sqrt(tr Cov g) in bins as random problems fill them, {fewest} to {most} problems each. Dashed: its floor 1/sqrt(n), which is what pure noise
@@ -34,9 +33,8 @@ problems in each bin ({n}), and its 95 % interval. Grey: the interval of the mid
 
 def headline(record: dict[str, Any]) -> str:
     """The message in two lines, by the intervals at the ends and no more."""
-    where = WHERE[fallen(record["bins"][0], record["bins"][-1], record["verdict"]["low"])]
     return (
-        f"With {record['bins'][0]['n']:,} problems in every bin, the SNR is below the middle's {where}.\n"
+        f"With {record['bins'][0]['n']:,} problems in every bin, {ends_to_middle(record, ('k = 0', 'k = K'))}.\n"
         "In unequal bins the usual (naive) estimate draws a peak, and its noise floor is part of it"
     )
 

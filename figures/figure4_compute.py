@@ -9,11 +9,15 @@ from typing import Any
 from matplotlib.ticker import MaxNLocator
 
 from figures.command import run
-from paced_exp.plotting.labels import spread
+from figures.headlines import name_beside, put
 from paced_exp.plotting.style import COLORS, MARKERS, new_figure, save_figure
+from paced_exp.reproduce.advice import AtCompute, at_equal_compute
+from paced_exp.reproduce.front_effects import points as in_points
+from paced_exp.reproduce.front_effects import sign
 from paced_exp.reproduce.grids import BY_NAME, main_table
 from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.measures import Measured, measure_row, primaries
+from paced_exp.reproduce.printed_table import fixed
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import Scale
 from paced_exp.reproduce.significance import mean_and_error
@@ -48,6 +52,20 @@ measured weights is not counted. Dashed: the untrained student. {missing}
 """
 
 
+def headline(found: AtCompute | None) -> str:
+    """The message: PACED beside no weighting at equal compute, as the interval says, or that the runs for it are not there."""
+    if found is None:
+        return "What accuracy costs in compute, the rollouts that make the weights counted"
+    share = "as much compute" if found.plain == found.spent else f"{fixed(100 * found.plain / found.spent, 0)} % of PACED's compute"
+    size = in_points(found.estimate).replace("*", "").replace("points", "points of accuracy")
+    told = {
+        1: f"PACED beats unweighted training on {share}\nby {size}",
+        -1: f"unweighted training on {share}\nbeats PACED by {size}",
+        0: f"PACED cannot be told from unweighted training\non {share}: the difference is {size}",
+    }
+    return f"With the rollouts for its weights counted, {told[sign(found.estimate)]}"
+
+
 def points(results: Results, scale: Scale, tables: tuple[str, ...]) -> dict[str, list[Measured]]:
     """The measured rows by method: the row's name up to one of `ENDINGS`, each run once."""
     found: dict[str, dict[str, Measured]] = {}
@@ -64,11 +82,14 @@ def draw_panel(axis: Any, results: Results, scale: Scale, title: str) -> bool:
     """One setup; says whether anything was there to draw."""
     table = main_table(scale.protocol, title)
     tables = (table.name, *LENGTHS[scale.protocol]) if title == "distillation" else (table.name,)
-    axis.set(title=title, xlabel="TFLOPs of a run", ylabel="accuracy, mean of tiers, %")
+    axis.set_title(title, loc="left")
+    axis.set(xlabel="TFLOPs of a run, rollouts included", ylabel="accuracy, mean of tiers, %")
     found = points(results, scale, tables)
     base = measure_row(results, scale, table, table.row("base"))
     if base.records:
         axis.axhline(primaries(base, scale)[0], color=COLORS["grey"], linestyle="--", lw=0.9)
+        beside = {"xytext": (-2, 3), "textcoords": "offset points", "xycoords": axis.get_yaxis_transform(), "ha": "right"}
+        axis.annotate("untrained student", (1, primaries(base, scale)[0]), color=COLORS["grey"], fontsize=6, **beside)
     last = []
     for method, rows in found.items():
         color, marker = LOOKS[method]
@@ -82,9 +103,9 @@ def draw_panel(axis: Any, results: Results, scale: Scale, title: str) -> bool:
         last.append((x[-1], y[-1], _label(rows[0]), COLORS[color]))
     axis.xaxis.set_major_locator(MaxNLocator(5))
     if found:
-        _name(axis, last)
+        name_beside(axis, last, 0.055)
     else:
-        axis.text(0.5, 0.5, "not run", transform=axis.transAxes, ha="center", color=COLORS["grey"])
+        axis.text(0.5, 0.65, "not run", transform=axis.transAxes, ha="center", color=COLORS["grey"])
     return bool(found)
 
 
@@ -93,29 +114,12 @@ def _label(measured: Measured) -> str:
     return measured.row.label.partition(", half")[0].partition(", all problems")[0]
 
 
-def _name(axis: Any, last: list[tuple[float, float, str, str]]) -> None:
-    """Each method beside the axis at the height of its last point, or as near as the others leave room, with a thin line to the point."""
-    bottom, top = axis.get_ylim()
-    right = axis.get_xlim()[1]
-    axis.set(xlim=axis.get_xlim(), ylim=(bottom, top))
-    heights = spread([y for _, y, *_ in last], 0.055 * (top - bottom))
-    for (x, y, label, color), height in zip(last, heights, strict=True):
-        axis.annotate(
-            label,
-            (x, y),
-            xytext=(right + 0.03 * (right - axis.get_xlim()[0]), height),
-            annotation_clip=False,
-            color=color,
-            fontsize=6,
-            va="center",
-            arrowprops={"arrowstyle": "-", "color": color, "lw": 0.4, "shrinkB": 2},
-        )
-
-
 def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
     """Draw both setups into out/."""
     figure, axes = new_figure("double", 3.6, ncols=2)
-    drawn = [draw_panel(axis, Results(results), scale_named(scale, results), title) for axis, title in zip(axes, SETUPS, strict=True)]
+    chosen, read = scale_named(scale, results), Results(results)
+    drawn = [draw_panel(axis, read, chosen, title) for axis, title in zip(axes, SETUPS, strict=True)]
+    put(figure, headline(at_equal_compute(read, chosen, "paced") if chosen.protocol == 2 else None))
     missing = "" if all(drawn) else "A panel without points was not run."
     return save_figure(figure, NAME, out, caption=CAPTION.format(scale=scale, missing=missing))
 

@@ -3,11 +3,15 @@
 python -m figures.figure6_claims [--out figures/out] [--results results] [--scale desk]
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 
 from matplotlib.axes import Axes
 
 from figures.command import run
+from figures.headlines import LINE, listed, put
 from paced_exp.plotting.style import COLORS, MARKERS, new_figure, save_figure
 from paced_exp.reproduce.claims import MARGIN
 from paced_exp.reproduce.findings import LEVEL, Finding
@@ -34,18 +38,50 @@ added: there, zero means worse by it. A name without a point lacks runs that wer
 """
 
 
+WORDS = {  # of so many hypotheses; an interval never shows that two things are equal, but it may hold less than a point
+    "replicates": "{0} {hold} here",
+    "contradicted": "{0} {go} the other way",
+    "smaller than reported": "{0} {show} less than the paper's effect",
+    "equivalent within 1 point": "{0} {make} no difference above 1 point",
+    "not decided": "{0} {are} not decided",
+}
+
+
+def headline(found: Sequence[Finding]) -> str:
+    """How many hypotheses have which corrected verdict, and how many were not measured."""
+    measured = [finding for finding in found if finding.value is not None]
+    if not measured:
+        return f"None of the {len(found)} hypotheses has been measured"
+    counts = Counter(finding.verdict for finding in measured)
+    parts = [_counted(counts[verdict], words) for verdict, words in WORDS.items() if counts[verdict]]
+    open_ = len(found) - len(measured)
+    rest = f"; {open_} more {'was' if open_ == 1 else 'were'} not run" if open_ else ""
+    return "\n".join(wrap(f"Of {len(measured)} measured hypotheses, {listed(parts)}{rest}", LINE))
+
+
+def _counted(number: int, words: str) -> str:
+    one = number == 1
+    plurals = {verb: (f"{verb}es" if verb == "go" else f"{verb}s") if one else verb for verb in ("hold", "go", "show", "make")}
+    return words.format(number, are="is" if one else "are", **plurals)
+
+
 def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
     """Draw both columns into out/."""
     chosen = scale_named(scale, results)
     found = [finding for outcome in outcomes(Results(results), chosen) for finding in outcome.findings]
-    figure, axes = new_figure("double", 4.2, ncols=2, width_ratios=WIDTHS)
+    figure, axes = new_figure("double", 4.6, ncols=2, width_ratios=WIDTHS)
     end = END[chosen.protocol]
     for axis, width, unit, label in zip(
         axes, WIDTHS, ("points", "SNR²"), ("points of accuracy", f"SNR²(middle)/2 − SNR²({end})"), strict=True
     ):
         rows = [finding for finding in found if finding.unit == unit]
         _forest(axis, rows, [0.06 * WIDTHS[0] / width, 0.12 * WIDTHS[0] / width])
-        axis.set(xlabel=label)
+        # C1's from the axis' right end on to the left: the panel is narrower than its label, which was cut at the edge of the page.
+        axis.set_xlabel(label, loc="center" if unit == "points" else "right")
+        if not any(finding.value is not None for finding in rows):
+            axis.text(0.5, 0.5, "not run", transform=axis.transAxes, ha="center", color=COLORS["grey"])
+    put(figure, headline(found))
+    axes[0].set_title("right of zero: as claimed", loc="right", fontsize=7, color=COLORS["grey"])
     used = {verdict for finding in found if finding.value is not None for verdict in (finding.verdict, finding.raw_verdict)}
     for verdict, (color, marker) in LOOKS.items():
         if verdict in used:

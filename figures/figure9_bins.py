@@ -4,21 +4,84 @@ python -m figures.figure9_bins [--out figures/out] [--results results] [--scale 
 """
 
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from figures.command import run, undrawn
-from paced_exp.probe.gram_figure import plot_gram
+from figures.headlines import label, put, sign
+from paced_exp.plotting.style import save_figure
+from paced_exp.probe.gram_figure import gram_figure, plot_gram
 from paced_exp.reproduce.learning_rates import scale_named
+from paced_exp.reproduce.printed_table import fixed
 from paced_exp.reproduce.probes import ALIGNMENT, probes_of
 
 NAME = "figure9_bins"
+PULL = {1: "point the same way as", -1: "point against", 0: "share no clear direction with"}
+
+
+def headline(gram: dict[str, Any]) -> str:
+    """The message in two lines, by the intervals of the cosines of the ends with the middle."""
+    never, always = (gram["groups"][pair] for pair in ("low_middle", "middle_high"))
+    if never is None or always is None:
+        return "Whether problems of different pass rates pull the student in one direction"
+    signs = [sign(pair["low"], pair["high"]) for pair in (never, always)]
+    return (
+        f"Gradients of problems never solved {PULL[signs[0]]} those of the middle (pass rates 0.3 to 0.7),\n"
+        f"{'and' if signs[0] == signs[1] else 'but'} gradients of problems always solved {PULL[signs[1]]} them"
+    )
+
+
+def cosines(gram: dict[str, Any]) -> str:
+    """The numbers of the headline, over the left panel."""
+    never, always = (gram["groups"][pair] for pair in ("low_middle", "middle_high"))
+    if never is None or always is None:
+        return ""
+    return f"Cosine with the middle's gradient\nnever solved: {_interval(never)}\nalways solved: {_interval(always)}"
+
+
+def _interval(pair: dict[str, float]) -> str:
+    return f"{fixed(pair['cosine'], 2)} [{fixed(pair['low'], 2)}, {fixed(pair['high'], 2)}]"
+
+
+def progress(gram: dict[str, Any]) -> str:
+    """The message of the right panel: how much of the most progress per noise PACED's weight and no weighting make."""
+    paced, uniform = (
+        f"{fixed(100 * found['value'], 0)} % [{fixed(100 * found['low'], 0)}, {fixed(100 * found['high'], 0)}]"
+        for found in (gram["efficiency"][name] for name in ("paced", "uniform"))
+    )
+    return f"Progress per noise, of the best weight's\nPACED: {paced}\nno weighting: {uniform}"
 
 
 def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
     """Draw the bins of the scale's first probe against accuracy into out/, or that there is none. Raises `UserError` for a damaged record."""
     probes = probes_of(scale_named(scale, results), ALIGNMENT)
-    if probes and (record := probes[0].record(results)) is not None:
-        return plot_gram(record, out, NAME)
-    return undrawn(out, NAME, f"Cosines of the mean gradients of problems by pass rate at {scale} scale", probes[:1])
+    if not probes or (record := probes[0].record(results)) is None:
+        return undrawn(out, NAME, f"Cosines of the mean gradients of problems by pass rate at {scale} scale", probes[:1])
+    paths = plot_gram(record, out, NAME)
+    if not paths or "steps" in record or not {"groups", "efficiency"} <= record["gram"].keys():
+        return paths  # several updates, or an older record without what the headline speaks of
+    figure, gram = gram_figure(record), record["gram"]
+    left, right, *_ = figure.axes
+    left.set_title(cosines(gram), loc="left")
+    if {"paced", "uniform"} <= gram["efficiency"].keys():
+        right.set_title(progress(gram), loc="left")
+    _name_curves(right)
+    put(figure, headline(gram))
+    # The caption is the probe's own, as it was written with its picture.
+    return save_figure(figure, NAME, out, caption=paths[-1].read_text(encoding="utf-8"))
+
+
+def _name_curves(axis: Any) -> None:
+    """Names in the picture in place of the legend: PACED's over its peak, the measured one under its longest interval in the left half."""
+    axis.get_legend().remove()
+    axis.set_ylim(top=1.1 * axis.get_ylim()[1])
+    for line in axis.get_lines():
+        if str(line.get_label()).startswith("PACED"):
+            peak = int(np.argmax(line.get_ydata()))
+            label(axis, tuple(line.get_xydata()[peak]), "PACED's weight p(1−p)", "orange", (0, 10), ha="center")
+    points = axis.containers[0].lines[0].get_xydata()
+    label(axis, (points[len(points) // 4][0], 0), "weight of most progress per noise,\n95 % intervals", "blue", (0, 14))
 
 
 if __name__ == "__main__":

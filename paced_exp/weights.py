@@ -6,8 +6,8 @@
 
 Counts are a .jsonl, .csv or .parquet with problem_id, k and K, or with a row for each rollout, problem_id and correct. Weights are one of these with
 problem_id, k, K and weight; the file's ending says which. Weights have mean one over the problems of positive weight, and a dropped problem has
-weight zero. For PACED's kernel the summary ends with what these counts say about estimates and about more rollouts. docs/weights.md says how to use
-the weights.
+weight zero. For PACED's kernel, and from 20 problems on, the summary ends with what these counts say about estimates and about more rollouts.
+docs/weights.md says how to use the weights.
 """
 
 import sys
@@ -22,7 +22,7 @@ from paced_exp.data.rollout_tables import counts_of_file
 from paced_exp.door.problem_weights import weigh_by
 from paced_exp.door.weighting_parser import NAMES, taken, weighting_parser
 from paced_exp.weighting import AllZero
-from paced_exp.weighting.advice import LARGEST_K, advice
+from paced_exp.weighting.advice import FEWEST_PROBLEMS, LARGEST_K, advice
 from paced_exp.weighting.early_stopping import check_estimate
 
 PROG = "paced_exp.weights"
@@ -48,11 +48,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     if out is not None:
         write_rows(out, {**made.columns(), **hash_column(counts, found.problem_id)})
     print(made)
-    if weighting.method == "paced" and found.K.max() > LARGEST_K:
-        print(f"no advice on estimates and rollouts: K is up to {found.K.max()}, and advice ends at {LARGEST_K}")
-    advised = advice(found.k, found.K, weighting.alpha, weighting.beta) if weighting.method == "paced" else None
-    if advised is not None:
-        print(advised)
+    if weighting.method == "paced":
+        if len(found.k) < FEWEST_PROBLEMS:
+            print(f"no advice on estimates and rollouts: it needs {FEWEST_PROBLEMS} problems, and there are {len(found.k)}")
+        elif found.K.max() > LARGEST_K:
+            print(f"no advice on estimates and rollouts: K is up to {found.K.max()}, and advice ends at {LARGEST_K}")
+        elif (advised := advice(found.k, found.K, weighting.alpha, weighting.beta)) is not None:
+            print(advised)
     if out is not None:
         print(out)
 

@@ -83,7 +83,7 @@ class ProblemWeights:
         return "\n".join(lines)
 
     def advice(self) -> Advice | None:
-        """What these counts say of the estimates of p(1-p) and of more rollouts; None where they show no law of pass rates."""
+        """What these counts say of the estimates of p(1-p) and of more rollouts; None where they show no law of pass rates, as fewer than 20 do."""
         return advice(self.counts.k, self.counts.K)
 
     def plot(self) -> Any:

@@ -14,16 +14,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from paced_exp.core.errors import UserError
+from paced_exp.integrations.peers import taken_from
 from paced_exp.integrations.row_weight import weight_in
 
 
 def rewards(args: Any, samples: Sequence[Any], **kwargs: Any) -> tuple[list[float], list[float]]:
     """The weights as rewards, after slime's own post-processing, which keeps the teacher's log-probabilities in each sample.
 
-    Raises `UserError` for a sample without a weight in its metadata, or with a negative one.
+    Raises `UserError` for a sample without a weight in its metadata, or with a negative one, and for a slime without the post-processing that
+    is expected.
     """
-    from slime.rollout.on_policy_distillation import post_process_rewards
-
+    (post_process_rewards,) = taken_from("slime.rollout.on_policy_distillation", "post_process_rewards")
     post_process_rewards(args, samples, **kwargs)
     found = [_weight(sample) for sample in samples]
     return found, found

@@ -21,7 +21,7 @@ class Row:
     factor on the setup's. recompute_every: pass rates again after this share of the updates. reported: the row's name in the paper's table.
     pool: share of the scale's problems, the first ones. curve: name of the measured kernel that it weighs by, among the scale's. command: what
     trains: distill, or teacher (policy gradient; options are then of `TeacherConfig`). chosen: the pool chosen by pass rate that it trains on, in
-    place of the scale's problems.
+    place of the scale's problems. against: the row of its table that its differences are taken to, where not the table's baseline.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Row:
     pool: float = 1.0
     command: Literal["distill", "teacher"] = "distill"
     chosen: Side | None = None
+    against: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,10 @@ def declare(table: Table) -> Table:
     """Add a table to those that are run, printed and listed. Raises `ValueError` for a number or a name that another table has."""
     if any(table.number == other.number or table.name == other.name for other in TABLES):
         raise ValueError(f"table {table.number} {table.name}: another table has its number or its name; give it one of its own")
-    if table.rows and table.baseline not in {row.name for row in table.rows}:
-        raise ValueError(
-            f"table {table.name}: `baseline` {table.baseline} is none of its rows: {', '.join(row.name for row in table.rows)}"
-        )
+    names = [row.name for row in table.rows]
+    asked = [("baseline", table.baseline), *((f"against of {row.name}", row.against) for row in table.rows if row.against is not None)]
+    if unknown := [(what, name) for what, name in asked if names and name not in names]:
+        raise ValueError(f"table {table.name}: `{unknown[0][0]}` {unknown[0][1]} is none of its rows: {', '.join(names)}")
     BY_NAME[table.name] = table
     return table
 

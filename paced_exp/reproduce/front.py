@@ -18,12 +18,12 @@ from paced_theory.claims import counts_by_source
 _FORGETTING = "Forgetting: accuracy lost on skills left out of training."
 _AKL = "Without weights, adaptive KL (AKL), a loss that mixes forward and reverse KL token by token,"
 _IN_THEORY = "In theory the gradient's signal-to-noise ratio (SNR) vanishes as p nears 1 and, if unsolved problems share no gradient direction, as p nears 0"
-Fallen = Literal["both", "low", "high", "neither"]
-_WHERE: dict[Fallen, str] = {
-    "both": "below the middle {0} and {1}",
-    "low": "below the middle only {0}",
-    "high": "below the middle only {1}",
-    "neither": "below the middle at neither end",
+Relation = Literal["below", "above", "level"]
+_RELATIONS: dict[Relation, str] = {"below": "lies below", "above": "lies above", "level": "cannot be told from"}
+_BOTH: dict[Relation, str] = {
+    "below": "both ends lie below the middle",
+    "above": "both ends lie above the middle",
+    "level": "neither end can be told from the middle",
 }
 
 
@@ -85,32 +85,35 @@ def _both_ends(results: Results, scale: Scale) -> str:
     probes = {probe.key: probe for probe in probes_of(scale)}
     ranges = probes.get(RANGE_PROBES["C1.low"][0])
     record: dict[str, Any] | None = None if ranges is None else ranges.record(results.folder)
-    places, when = ("for p below 0.01", "for p above 0.99"), "In a probe before training"
+    when = "In a probe"
     if record is None:
         record = probe_records(results.folder, DESK_V1).get(1, (None, None))[0]
         if record is None:
             return ""
-        rollouts = record["config"]["K"]
-        places, when = ("at k = 0", f"at k = K = {rollouts}"), "In a probe before training (the planned test, C1, has not run)"
+        when += " (the planned test, C1, has not run)"
     never, always, verdict = record["bins"][0], record["bins"][-1], record["verdict"]
     if any(verdict[end]["difference"] is None for end in ("low", "high")):
         return ""
-    middle = _root(verdict["low"], "middle")
-    inside = "for p" if "p" in places[0].split() else "for k/K"
-    numbers = f"**{_root(never)}** {places[0]}, {middle} {inside} from 0.3 to 0.7, and **{_root(always)}** {places[1]}"
-    return f"{_IN_THEORY}. {when} it is {numbers}: {_WHERE[fallen(never, always, verdict['low'])].format(*places)}."
+    numbers = f"**{_root(never)}** at the lower, {_root(verdict['low'], 'middle')} in the middle, {_root(always)} at the upper"
+    return f"{_IN_THEORY}. {when}, {ends_to_middle(record, ('the lower end', 'the upper'))}: {numbers}."
 
 
-def fallen(never: dict[str, Any], always: dict[str, Any], middle: dict[str, Any]) -> Fallen:
-    """At which end SNR² lies below the middle's, interval by interval."""
-    low, high = (end["snr_squared_high"] < middle["middle_low"] for end in (never, always))
-    return "both" if low and high else "low" if low else "high" if high else "neither"
+def relation(end: dict[str, Any], middle: dict[str, Any]) -> Relation:
+    """How SNR² at an end lies to the middle's, interval by interval."""
+    if end["snr_squared_high"] < middle["middle_low"]:
+        return "below"
+    return "above" if end["snr_squared_low"] > middle["middle_high"] else "level"
+
+
+def ends_to_middle(record: dict[str, Any], names: tuple[str, str]) -> str:
+    """In words how both ends of a probe lie to its middle. names: of the lower end and of the upper."""
+    low, high = (relation(record["bins"][place], record["verdict"]["low"]) for place in (0, -1))
+    return _BOTH[low] if low == high else f"{names[0]} {_RELATIONS[low]} the middle, and {names[1]} {_RELATIONS[high]} it"
 
 
 def _root(values: dict[str, Any], name: str = "snr_squared") -> str:
-    """The SNR and its interval from those of its square; below zero it is zero."""
-    value, low, high = (fixed(math.sqrt(max(0.0, values[f"{name}{end}"])), 3) for end in ("", "_low", "_high"))
-    return f"{value} [{low}, {high}]"
+    """The SNR from its square; below zero it is zero."""
+    return fixed(math.sqrt(max(0.0, values[name])), 3)
 
 
 def _theory(results: Results, scale: Scale) -> str:

@@ -72,19 +72,21 @@ def _differences(scale: Scale, table: Table, rows: Sequence[Measured], columns: 
     for measured in rows:
         if measured is baseline:
             continue
-        records = tuple(m.of(seed).path for seed in common_seeds([measured, baseline]) for m in (measured, baseline))
-        cells = [Value(measured.row.label)]
+        other = baseline if measured.row.against is None else next(one for one in rows if one.row.name == measured.row.against)
+        records = tuple(m.of(seed).path for seed in common_seeds([measured, other]) for m in (measured, other))
+        cells = [Value(measured.row.label + ("" if other is baseline else f", to {other.row.label}"))]
         for column in shown:
-            found = _difference(measured, baseline, column)
+            found = _difference(measured, other, column)
             if found is None:
-                cells.append(Value(ONE_SEED if measured.records and baseline.records else NOT_RUN))
+                cells.append(Value(ONE_SEED if measured.records and other.records else NOT_RUN))
             else:
                 bold = found.low > 0 or found.high < 0
                 cells.append(Value(with_interval(found), found.value, bold, records, table_command(scale, table)))
         printed.append(tuple(cells))
     head = ("method", *(column.head.replace(", %", ", points") for column in shown))
+    elsewhere = ", or to the row that is named" if any(measured.row.against is not None for measured in rows) else ""
     notes = (
-        f"Differences to “{baseline.row.label}”, paired by seed and problem, with 95 % intervals over both; bold: the interval excludes zero. "
+        f"Differences to “{baseline.row.label}”{elsewhere}, paired by seed and problem, with 95 % intervals over both; bold: the interval excludes zero. "
         "Not adjusted for multiple comparisons; the claims are.",
     )
     return PrintedTable(f"{scale.name}-{table.name}-differences", f"Table {table.number}, differences", head, tuple(printed), notes)

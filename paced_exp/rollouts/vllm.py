@@ -192,6 +192,7 @@ class VLLMEngine:
             "max_model_len": room if longest is None else min(room, longest),
             "distributed_executor_backend": "uni" if width == 1 else "mp",
             "enforce_eager": self._installed.device == "cpu",  # compiling for a CPU takes longer than it saves
+            "enable_prefix_caching": True,  # the K rollouts of a problem share its prompt
             "seed": 0,
         }
         if self._installed.device == "cpu":

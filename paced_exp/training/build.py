@@ -163,20 +163,9 @@ def training_arguments(config: DistillConfig, folder: Path, steps: int, device: 
     theirs = config.training_arguments or {}
     if taken := sorted((ours.keys() | _WITHOUT_EFFECT) & theirs.keys()):
         raise UserError(f"`training_arguments` may not set {', '.join(taken)}, which options of this command determine")
-    if theirs.get("fsdp"):
-        # On a CPU, accelerate would silently train without it.
-        if device.type == "cpu":
-            raise UserError("`training_arguments` fsdp shards a model over GPUs; on a CPU leave it out")
-        if config.teacher_update == "ema":
-            raise UserError("`teacher_update` ema needs a student in one piece, but fsdp shards it; take live or frozen, or leave fsdp out")
-    if config.forgetting != "none" and (sharding := [name for name in ("fsdp", "deepspeed") if theirs.get(name)]):
-        raise UserError(
-            f"`forgetting` {config.forgetting} needs a student in one piece, which `training_arguments` {sharding[0]} shards; give none"
-        )
-    if theirs.get("fp16") and config.loss == "fused":
-        raise UserError("`loss` fused makes gradients before fp16's loss scale, and they vanish; give `precision` bf16, or `loss` dense")
-    if config.loss == "fused" and (sharding := [name for name in ("fsdp", "deepspeed") if theirs.get(name)]):
-        raise UserError(f"`loss` fused reads the whole head, which `training_arguments` {sharding[0]} shards; give `loss` dense")
+    if theirs.get("fsdp") and device.type == "cpu":
+        # accelerate would silently train without it.
+        raise UserError("`training_arguments` fsdp shards a model over GPUs; on a CPU leave it out")
     try:
         return TrainingArguments(**ours, **theirs)
     except (TypeError, ValueError) as error:

@@ -18,6 +18,7 @@ from paced_exp.training.options import (
     UpdateOptions,
     WeightingOptions,
 )
+from paced_exp.training.sharding import check_sharding
 from paced_exp.training.stages import parse_stages
 
 KIND = "distillation"
@@ -61,6 +62,7 @@ class DistillConfig(
                     raise UserError(
                         f"`{name}` {value} cannot be combined with `weight_by` sampling, which draws problems with replacement; take {allowed}"
                     )
+        check_sharding(self.training_arguments or {}, loss=self.loss, forgetting=self.forgetting, teacher_update=self.teacher_update)
         on_rollouts = any(stage.source != "references" for stage in parse_stages(self.stages))
         if self.weights == DA_KD and (self.reference != "teacher" or on_rollouts):
             raise UserError(f"`weights` {DA_KD} needs the teacher's references: give `reference` teacher, and @references for all `stages`")

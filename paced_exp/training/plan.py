@@ -40,7 +40,7 @@ def plan(config: DistillConfig, machine: str) -> str:
     ]
     fix = (
         "take a larger machine, a smaller `micro_batch` or `max_new_tokens`, or `training_arguments` "
-        '\'{"fsdp": "full_shard", "gradient_checkpointing": true}\' on several devices'
+        '\'{"fsdp": "full_shard", "gradient_checkpointing": true}\' with `loss` dense on several devices'
     )
     needs = Needs(place, lines, memory, hours, config.max_new_tokens, fix)
     return f"{needs.text()}\nwithout the evaluation"
@@ -79,7 +79,8 @@ def _memory(config: DistillConfig, prompt: float, student: Shape, teacher: Shape
     layer = ACTIVATIONS * tokens * student.hidden * width / 2
     recomputed = bool(given.get("gradient_checkpointing"))
     activations = student.layers * _INPUT * tokens * student.hidden * width / 2 + layer if recomputed else student.layers * layer
-    held = min(tokens, config.loss_chunk or (CHUNK_ELEMENTS // student.vocabulary if config.loss == "fused" else tokens))
+    # The dense loss holds the logits of all tokens; its chunks are of softmaxes alone.
+    held = min(tokens, config.loss_chunk or CHUNK_ELEMENTS // student.vocabulary) if config.loss == "fused" else tokens
     on_rollouts = any(stage.source == "rollouts" for stage in parse_stages(config.stages))
     resident = config.teacher_statistics == "live" or on_rollouts
     parts = [

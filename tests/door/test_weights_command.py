@@ -14,9 +14,9 @@ from scipy.special import betaln
 
 import paced_exp as paced
 from paced_exp.data.problem_tables import SUFFIXES, write_rows
-from paced_exp.weighting.advice import advice
+from paced_exp.weighting.advice import FEWEST_PROBLEMS, advice
 from paced_exp.weights import main
-from paced_theory.estimation import efficiency, fit_beta_prior, plugin_weight, posterior_weight
+from paced_theory.estimation import efficiency, efficiency_table, fit_beta_prior, plugin_weight, posterior_weight
 
 K = np.array([4, 8, 8, 8, 8])
 k = np.array([0, 8, 4, 2, 5])
@@ -76,7 +76,7 @@ def test_the_summary_counts_and_draws(counts: Path, tmp_path: Path, capsys: pyte
     assert printed[1] == f"5 problems, 2 dropped (weight zero), effective number {effective:.1f}, largest weight {weights.max():.3f}"
     assert [line.split()[:2] for line in printed[3:8]] == [["0", "1"], ["0.25", "1"], ["0.5", "1"], ["0.625", "1"], ["1", "1"]]
     assert all(line.endswith("#" * 40) for line in printed[3:8])
-    assert "\n".join(printed[8:-1]) == str(advice(k, K))
+    assert printed[8:-1] == ["no advice on estimates and rollouts: it needs 20 problems, and there are 5"]
 
 
 def test_many_pass_rates_are_put_into_tenths() -> None:
@@ -127,27 +127,49 @@ def test_the_advice_is_of_the_law_that_the_counts_fit() -> None:
     ids=["all or nothing", "all alike", "far apart", "near the ends", "hardly any"],
 )
 def test_there_is_advice_for_any_counts_that_fit_a_law(k: list[int], K: list[int]) -> None:
-    found = advice(np.array(k), np.array(K))
+    found = advice(np.tile(k, FEWEST_PROBLEMS), np.tile(K, FEWEST_PROBLEMS))
     assert found is not None and found.best in ("plugin", "posterior", "empirical_bayes") and 0 <= found.more <= 1
     assert "nan more" not in str(found)
 
 
 @pytest.mark.parametrize(("k", "K"), [([0, 0], [4, 4]), ([4, 4], [4, 4]), ([0, 1], [1, 1])])
 def test_counts_without_a_law_have_no_advice(k: list[int], K: list[int]) -> None:
-    assert advice(np.array(k), np.array(K)) is None
+    assert advice(np.tile(k, FEWEST_PROBLEMS), np.tile(K, FEWEST_PROBLEMS)) is None
 
 
-def test_other_kernels_get_no_advice(counts: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main([str(counts), "--method", "grpo", "--estimate", "posterior"])
-    assert "rollouts a problem" not in capsys.readouterr().out
-    main([str(counts), "--alpha", "2"])
-    assert str(advice(k, K, alpha=2.0)) in capsys.readouterr().out
+def test_few_problems_show_no_law() -> None:
+    passes, rollouts = np.resize([0, 2, 5, 8], FEWEST_PROBLEMS), np.full(FEWEST_PROBLEMS, 8)
+    assert advice(passes, rollouts) is not None and advice(passes[1:], rollouts[1:]) is None
+    made = paced.weights({"problem_id": ["a", "b"], "k": [2, 5], "K": [8, 8]})
+    assert made.advice() is None
+
+
+@pytest.mark.parametrize("law", [(0.35, 0.43), (1.0, 1.0)])
+def test_the_fewest_problems_are_enough_for_what_more_rollouts_bring(law: tuple[float, float]) -> None:
+    rng = np.random.default_rng(0)
+    exact = {row.K: max(row.plugin, row.posterior, row.empirical_bayes) for row in efficiency_table([8, 16], law)}
+    off = []
+    for _ in range(100):
+        found = advice(rng.binomial(8, rng.beta(*law, FEWEST_PROBLEMS)), np.full(FEWEST_PROBLEMS, 8))
+        assert found is not None
+        off.append(abs(found.more - (exact[16] - exact[8])))
+    assert np.quantile(off, 0.9) < 0.02
+
+
+def test_only_paced_s_kernel_gets_advice_by_its_exponents(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    many = {"problem_id": np.arange(20), "k": np.tile(k, 4), "K": np.tile(K, 4)}
+    write_rows(tmp_path / "many.jsonl", many)
+    main([str(tmp_path / "many.jsonl"), "--method", "grpo", "--estimate", "posterior"])
+    assert "rollouts" not in capsys.readouterr().out
+    for options, alpha in (([], 1.0), (["--alpha", "2"], 2.0)):
+        main([str(tmp_path / "many.jsonl"), *options])
+        assert capsys.readouterr().out.endswith(f"\n{advice(many['k'], many['K'], alpha=alpha)}\n")
 
 
 def test_no_advice_on_more_rollouts_than_it_can_sum_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    many = np.array([200_000, 2**31 - 1])
-    assert advice([50_000, 5], many) is None and advice([25_000, 5], [100_000, 8]) is not None
-    write_rows(tmp_path / "counts.csv", {"problem_id": ["a", "b"], "k": [50_000, 5], "K": many})
+    many, passes = np.resize([200_000, 2**31 - 1], FEWEST_PROBLEMS), np.resize([50_000, 5], FEWEST_PROBLEMS)
+    assert advice(passes, many) is None and advice(np.resize([25_000, 5], 20), np.resize([100_000, 8], 20)) is not None
+    write_rows(tmp_path / "counts.csv", {"problem_id": np.arange(FEWEST_PROBLEMS), "k": passes, "K": many})
     main([str(tmp_path / "counts.csv")])
     assert capsys.readouterr().out.splitlines()[-1] == (
         "no advice on estimates and rollouts: K is up to 2147483647, and advice ends at 100000"

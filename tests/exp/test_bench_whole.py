@@ -19,7 +19,7 @@ def test_rows_of_a_committed_record_are_its_ratios(name: str) -> None:
     rows = whole.PARTS[name].rows(record)
     assert rows and all(set(row) == {"what", "to", "ratio", "low", "high"} and row["ratio"] > 0 for row in rows)
     assert len({(row["what"], row["to"]) for row in rows}) == len(rows)
-    assert all(row["low"] <= row["high"] for row in rows if row["low"] is not None)
+    assert all(row["low"] <= row["ratio"] <= row["high"] for row in rows if row["low"] is not None)
     text = json.dumps(record)
     assert name == "store" or all(json.dumps(row["ratio"]) in text for row in rows)
 
@@ -41,7 +41,7 @@ def test_rows_that_are_made_of_several_numbers() -> None:
         {"stage": stage, "processor_seconds": seconds} for stage, seconds in (("open and count", 1.0), ("earlier: open and count", 8.0))
     ]
     assert whole.store({"rows": stages})[0]["ratio"] == 0.125
-    spread = {"total": 1.2, "quartile_low": 1.1, "quartile_high": 1.3}
+    spread = {"total": 1.4, "median": 1.2, "quartile_low": 1.1, "quartile_high": 1.3}
     ways = [
         {"contender": "the four products", "to_products": {**spread, "total": 1.0}, "memory_to_dense": 0.2},
         {"contender": "fused", "to_products": spread, "memory_to_dense": 0.4},

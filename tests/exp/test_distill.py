@@ -1,6 +1,7 @@
 """`python -m paced_exp.distill` on tiny random models: a finished record, the same weights after kills, two processes, one line for bad input."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -80,13 +81,40 @@ def test_kills_at_any_point_change_no_bit_of_the_weights(whole: Path, models: Pa
     assert steps == list(range(1, 9))
 
 
-def test_two_processes_train_as_one(whole: Path, models: Path, source: Path, tmp_path: Path) -> None:
-    argv = arguments(models, source, tmp_path / "two", **TWO_STAGES)
-    done = children.run("-m", "tests.support.two_processes", *argv)
+@pytest.fixture(scope="module")
+def two(models: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run in two processes."""
+    out = tmp_path_factory.mktemp("runs") / "two"
+    done = children.run("-m", "tests.support.two_processes", *arguments(models, source, out, **TWO_STAGES))
     assert done.returncode == 0, done.stderr[-3000:]
-    expected, found = weights_of(whole), weights_of(tmp_path / "two")
+    return out
+
+
+def files_of(folder: Path) -> set[str]:
+    """Names of all files; a random state, which transformers' Trainer writes for each process, once."""
+    return {re.sub(r"rng_state_\d", "rng_state", str(path.relative_to(folder))) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_two_processes_train_as_one_and_the_main_one_alone_writes(whole: Path, two: Path) -> None:
+    expected, found = weights_of(whole), weights_of(two)
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], rtol=0, atol=1e-5)
+    assert files_of(two) == files_of(whole)
+    for name in ("pass_rates.parquet", "references.parquet"):  # made before the first update, so equal to the last bit
+        assert (two / name).read_bytes() == (whole / name).read_bytes()
+    lines = [(folder / "training" / "metrics.jsonl").read_text().splitlines() for folder in (whole, two)]
+    assert len(lines[0]) == len(lines[1]) == 8
+
+
+def test_two_killed_processes_go_on_to_the_same_bits(two: Path, models: Path, source: Path, tmp_path: Path) -> None:
+    argv = arguments(models, source, tmp_path / "killed", **TWO_STAGES)
+    killed = children.run("-m", "tests.support.two_processes", *argv, "--kill-at", "5")
+    assert killed.returncode != 0 and not (tmp_path / "killed" / "record.json").exists()
+    done = children.run("-m", "tests.support.two_processes", *argv)
+    assert done.returncode == 0, done.stderr[-3000:]
+    expected, found = weights_of(two), weights_of(tmp_path / "killed")
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert files_of(tmp_path / "killed") == files_of(two)
 
 
 def test_a_finished_run_is_read_back(whole: Path, models: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:

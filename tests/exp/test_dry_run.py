@@ -98,11 +98,13 @@ def test_a_distillations_parts(source: str) -> None:
     assert (
         "pass rates" not in uniform and "references:" not in uniform and "rollouts to train" not in uniform and "  teacher " not in uniform
     )
-    fsdp = DistillConfig(**changes, training_arguments={"fsdp": "full_shard", "gradient_checkpointing": True})
+    fsdp = DistillConfig(**changes, loss="dense", loss_chunk=256, training_arguments={"fsdp": "full_shard", "gradient_checkpointing": True})
     text = distill_plan(fsdp, "8xh200")  # the teacher, which samples before the student trains, needs more than a share of the training
     assert "most memory is needed in: references" in text and "device hours" in text
-    states, activations, _ = _memory(fsdp, 2, shape_of(QWEN["student"]), shape_of(QWEN["teacher"]), machine_named("8xh200"))
+    states, activations, logits, *_ = _memory(fsdp, 2, shape_of(QWEN["student"]), shape_of(QWEN["teacher"]), machine_named("8xh200"))
     assert states[0].endswith("over 8 devices") and states[1] == 16 * 1_720_574_976 / 8
+    # Chunks of the dense loss are of softmaxes: logits of all tokens, of both models, and a gradient.
+    assert logits == ("logits of 4,098 tokens", 3 * 4 * 4098 * 151_936)
     assert activations[0].endswith("recomputed") and activations[1] < 0.15 * 28 * 34 * 4098 * 2048 * 2
 
 

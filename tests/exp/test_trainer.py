@@ -19,7 +19,6 @@ from paced_exp.losses.alignment import Batch
 from paced_exp.losses.problem_loss import Dense, Targets
 from paced_exp.rollouts.references import solution_ids
 from paced_exp.training import build
-from paced_exp.training.build import training_arguments
 from paced_exp.training.teacher_cache import CachedTeacher
 from paced_exp.training.teachers import EMATeacher, ModelTeacher
 from paced_exp.training.trainer import PacedTrainer, rate
@@ -276,13 +275,9 @@ def test_training_arguments_of_this_command_may_not_be_set_twice(source: Path, t
     with pytest.raises(UserError, match="`training_arguments`"):
         trainer(tmp_path / "b", source, training_arguments={"no_such": 3})
     with pytest.raises(UserError, match="fsdp shards a model over GPUs; on a CPU leave it out"):
-        trainer(tmp_path / "c", source, training_arguments={"fsdp": "full_shard"})
-    gpu, config = (
-        torch.device("cuda"),
-        trainer_config(tmp_path / "d", source, teacher="self", teacher_update="ema", training_arguments={"fsdp": "full_shard"}),
-    )
+        trainer(tmp_path / "c", source, training_arguments={"fsdp": "full_shard"}, loss="dense")
     with pytest.raises(UserError, match="`teacher_update` ema needs a student in one piece, but fsdp shards it"):
-        training_arguments(config, tmp_path / "d", 3, gpu)
+        trainer_config(tmp_path / "d", source, teacher="self", teacher_update="ema", training_arguments={"fsdp": "full_shard"})
 
 
 def test_a_sharded_student_is_sampled_from_as_a_whole_copy_with_its_present_weights(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from paced_exp.core.run_folder import RunFolder
 from paced_exp.losses import fused
 from paced_exp.losses.fused_loss import FusedLoss
 from paced_exp.losses.problem_loss import ProblemLoss
-from paced_exp.training.build import training_arguments
 from paced_exp.training.config import DistillConfig
 from paced_exp.training.teachers import ModelTeacher
 from tests.support import distill_setup
@@ -115,13 +114,12 @@ def test_under_bf16_the_head_reads_half_precision_states_and_learns_in_float32(
 # ---- where it cannot be
 
 
-def test_a_sharded_student_is_refused_before_anything_runs(source: Path, tmp_path: Path) -> None:
+def test_a_sharded_student_is_refused_before_anything_runs() -> None:
     for name, value in (("fsdp", "full_shard"), ("deepspeed", "config.json")):
-        config = trainer_config(tmp_path, source, training_arguments={name: value})
         with pytest.raises(
             UserError, match=f"`loss` fused reads the whole head, which `training_arguments` {name} shards; give `loss` dense"
         ):
-            training_arguments(config, tmp_path, 3, torch.device("cuda"))
+            DistillConfig(training_arguments={name: value})
 
 
 def test_a_launcher_that_shards_is_refused(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,3 +56,26 @@ def test_without_records_it_says_so_and_equal_records_give_equal_bytes(tmp_path:
 
 def test_looks_are_of_rows() -> None:
     assert figure11_forgetting.LOOKS.keys() <= {row.name for row in TABLE.rows}
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        ({"ewc": 1, "kl": 1, "classp": 1}, "PACED's weight forgets less than EWC, KL to the start and CLASSP"),
+        ({"ewc": -1, "kl": 1}, "PACED's weight forgets less than KL to the start and more than EWC"),
+        ({"ewc": -1, "kl": 0}, "PACED's weight forgets more than EWC; no difference from KL to the start is clear"),
+        ({"classp": 0}, "There is no clear difference in forgetting between PACED's weight and CLASSP"),
+        ({}, "How much accuracy on other skills each method costs"),
+    ],
+)
+def test_the_headline_says_what_the_intervals_do(found: dict[str, int], says: str) -> None:
+    assert figure11_forgetting.headline(found).replace("\n", " ") == says
+
+
+def test_less_forgotten_is_more_retained(tmp_path: Path) -> None:
+    write(tmp_path, "base", 8, 24)
+    write(tmp_path, "paced", 16, 20)
+    write(tmp_path, "ewc", 16, 22)
+    write(tmp_path, "kl", 16, 18)
+    _, rows = figure11_forgetting.drawn_rows(Results(tmp_path), DESK)
+    assert figure11_forgetting.kept_over(rows, DESK) == {"ewc": -1, "kl": 1}

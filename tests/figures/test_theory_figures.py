@@ -6,6 +6,7 @@ import subprocess
 import sys
 from itertools import combinations, pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,14 +14,14 @@ import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from figures import study_stages, theory_efficiency, theory_representation, theory_robustness, theory_stages
+from figures import study_stages, theory_efficiency, theory_representation, theory_robustness, theory_stages, theory_variance_ratio
 from figures.tolerance import TOLERANCE, picture_distance
 from paced_exp.core.json_files import checksum, read_json
 from paced_theory.collapse import SoftmaxStudent
 from paced_theory.convergence import breakeven_signal_exponent, variance_ratio
-from paced_theory.estimation import efficiency_table
-from paced_theory.representation import compare_models, fit_leading_order_linear
-from paced_theory.robustness import saddle_point, worst_case_efficiency
+from paced_theory.estimation import EfficiencyRow, efficiency_table
+from paced_theory.representation import ModelComparison, compare_models, fit_leading_order_linear
+from paced_theory.robustness import beta_misspecification_loss, saddle_point, worst_case_efficiency
 from paced_theory.stages import SCHEDULES, population_outcomes, run_schedule
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +75,7 @@ def test_the_tolerance_of_pictures_passes_rounding_and_not_a_curve_that_moved(tm
 def test_curves_differ_by_more_than_colour_and_axes_are_labelled(name, drawn):
     """In grey, two labelled curves of one panel must still differ in line or marker."""
     for axis in drawn(name).axes:
-        assert axis.get_xlabel() or axis.get_title()
+        assert axis.get_xlabel() or axis.get_title(loc="left")
         curves = [(str(line.get_linestyle()), line.get_marker()) for line in axis.get_lines() if not line.get_label().startswith("_")]
         for left, right in combinations(curves, 2):
             assert left != right or name == "collapse"
@@ -95,7 +96,7 @@ def test_collapse_points_lie_within_their_intervals_of_the_closed_form(drawn):
             expected = float(np.interp(x, closed_form.get_xdata(), closed_form.get_ydata()))
             inside += low - 1e-9 <= expected <= high + 1e-9
         assert len(bars) == 11 and inside >= 9
-    labels = [text.get_text() for text in figure.axes[2].get_legend().get_texts()]
+    labels = [text.get_text() for text in figure.axes[2].texts]
     slopes = [float(label.rsplit(" ", 1)[1]) for label in labels]
     assert slopes == pytest.approx([1, 2, 1, 2], abs=0.03)
 
@@ -165,3 +166,66 @@ def test_the_study_writes_its_record(monkeypatch, tmp_path, capsys):
     written = read_json(tmp_path / "new" / "stages.json")
     assert written.pop("checksum") == checksum(study_stages.study())
     assert written == study_stages.study() and list(written["outcomes"]["mixture"]) == list(SCHEDULES)
+
+
+@pytest.mark.parametrize(("posterior", "plugin", "says"), [(0.9, 0.8, "beats"), (0.7, 0.8, "does not beat"), (0.8, 0.8, "does not beat")])
+def test_the_efficiency_s_headline_follows_the_numbers(posterior, plugin, says):
+    rows = {K: EfficiencyRow(*[0.0] * len(EfficiencyRow._fields))._replace(posterior=posterior, plugin=plugin) for K in (4, 8)}
+    text = theory_efficiency.headline(rows)
+    assert f" {says} " in text and f"{posterior:.3f} and {plugin:.3f}" in text
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "says"),
+    [
+        ((0.5, 1.5), (1.5, 2.5), "intervals of a and b hold them"),
+        ((1.2, 1.5), (1.5, 2.5), "interval of a does not hold it"),
+        ((0.5, 1.5), (2.1, 2.5), "interval of b does not hold it"),
+        ((1.2, 1.5), (2.1, 2.5), "intervals of a and b do not hold them"),
+    ],
+)
+def test_the_fit_s_headline_says_which_intervals_hold_the_truth(a, b, says):
+    fit = SimpleNamespace(a_low=a[0], a_high=a[1], b_low=b[0], b_high=b[1])
+    text = theory_representation.headline(fit, (1, 2))
+    assert text.endswith(says) and ("finds the true" in text) == ("do" not in says)
+
+
+def test_the_rivals_title_counts_the_forms_that_the_data_tell_from_the_best():
+    rows = [ModelComparison("", {}, 0.0, 0.0, 0.0, delta) for delta in (0.0, 1.9, 2.1, 30.0)]
+    assert "2 of 4 forms" in theory_representation.rivals(rows)
+
+
+def test_the_robustness_title_bounds_every_wrong_pair_of_exponents():
+    shown = int(theory_robustness.wrong_exponents().split()[-2]) / 100
+    inside = np.random.default_rng(0).uniform(-theory_robustness.OFF, theory_robustness.OFF, (2, 1000))
+    assert shown - 0.02 < beta_misspecification_loss(*inside).max() < shown + 0.005
+
+
+def test_the_variance_ratio_s_headline_is_on_the_right_side_of_the_break_even():
+    at = breakeven_signal_exponent()
+    assert float(variance_ratio(at - 0.1)) < 1 < float(variance_ratio(at + 0.1))
+    text = theory_variance_ratio.headline()
+    assert "lower the gradient noise" in text and f"below {at:.2f}; above it they raise it" in text
+
+
+@pytest.mark.parametrize(
+    ("forward", "reverse", "says"),
+    [
+        ((1, 1), (0, 0), ("more mass", "but not clearly more or less than reverse")),
+        ((1, 0), (1, 1), ("not clearly more or less mass", "but more than reverse")),
+        ((-1, -1), (-1, -1), ("less mass", "and less than reverse")),
+        ((1, 1), (1, -1), ("more mass", "but not clearly more or less than reverse")),
+    ],
+)
+def test_the_stages_headline_says_what_the_paired_intervals_do_in_both_families(forward, reverse, says):
+    noise = np.array([-0.01, 0.01, -0.01, 0.01])
+    outcomes = {
+        family: {
+            "forward-reverse": {"mass": [0.5] * 4},
+            "forward": {"mass": list(0.5 - 0.1 * up + noise)},
+            "reverse": {"mass": list(0.5 - 0.1 * over + noise)},
+        }
+        for family, up, over in zip(study_stages.FAMILIES, forward, reverse, strict=True)
+    }
+    text = theory_stages.headline(outcomes)
+    assert all(part in text for part in says)

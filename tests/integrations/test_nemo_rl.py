@@ -58,6 +58,20 @@ def test_it_is_registered_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
         register("other", "mine")
 
 
+def test_another_nemo_rl_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = (
+        "NeMo-RL should have PROCESSOR_REGISTRY and register_processor in nemo_rl.data.processors, and has not .* tried with commit 7ea279a"
+    )
+    monkeypatch.setitem(sys.modules, "nemo_rl", None)  # not installed
+    with pytest.raises(UserError, match=line):
+        register()
+    for name in ("nemo_rl", "nemo_rl.data", "nemo_rl.data.processors"):  # without the registry
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    with pytest.raises(UserError, match=line):
+        register()
+    assert "commit 7ea279a" in PAGE
+
+
 def test_what_small_global_batches_do_to_the_weights_is_the_page_s() -> None:
     """Effective weights E[w_i / W] of problems drawn with others under the lab's law, by simulation."""
     K, law = 8, (0.35, 0.43)

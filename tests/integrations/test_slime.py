@@ -82,6 +82,19 @@ def test_the_rewards_are_the_weights_after_slimes_own_processing(monkeypatch: py
             rewards(Namespace(), [SimpleNamespace(metadata=bad)])
 
 
+def test_another_slime_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = "slime should have post_process_rewards in slime.rollout.on_policy_distillation, and has not .* tried with commit 624b824"
+    monkeypatch.setitem(sys.modules, "slime", None)  # not installed
+    with pytest.raises(UserError, match=line):
+        rewards(Namespace(), samples())
+    for name in ("slime", "slime.rollout", "slime.rollout.on_policy_distillation"):  # without the function
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    with pytest.raises(UserError, match=line):
+        rewards(Namespace(), samples())
+    page = Path(__file__).resolve().parents[2] / "docs" / "integrations" / "slime.md"
+    assert "commit 624b824" in page.read_text(encoding="utf-8")
+
+
 def functions(path: Path, *names: str) -> dict[str, Any]:
     """These functions of a file of slime's, without its imports, which need Megatron, Ray and SGLang."""
     tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -1,5 +1,6 @@
 """Counting pass rates again during a TRL training: when, by which student, what becomes of the weights."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,12 @@ from paced_exp.data.problem_tables import Counts, read_counts
 from paced_exp.integrations.trl import CountAgain, PacedDistillationTrainer, PacedSFTTrainer
 from paced_exp.weighting import weights as weights_of
 from tests.support.tiny_models import tiny_model, tiny_tokenizer
-from tests.support.trl_setup import PROMPTS, WEIGHTS, flat_gradient, models, options, rows, run
+from tests.support.trl_setup import PROMPTS, WEIGHTS, chats, flat_gradient, models, options, rows, run, token_divergences
+
+with warnings.catch_warnings(action="ignore"):  # that GKD is experimental
+    from trl.experimental.gkd import GKDConfig
+
+    from paced_exp.integrations.trl import PacedGKDTrainer
 
 FIRST = "0123456789+-=>. "  # a response that begins with one of these passes
 
@@ -66,7 +72,13 @@ def sft(folder: Path, stream: bool = False, **changes: Any) -> Read:
     return Read(args=options(folder, SFTConfig, **changes), train_dataset=data.to_iterable_dataset() if stream else data, **own)
 
 
-@pytest.mark.parametrize("trainer", [distillation, sft])
+def gkd(folder: Path, **changes: Any) -> PacedGKDTrainer:
+    sizes = {"per_device_train_batch_size": 8, "lmbda": 0.0, "beta": 0.0, "max_length": 64}
+    data = Dataset.from_dict({"problem_id": [f"sum{i}" for i in range(8)], "messages": chats(), "weight": WEIGHTS})
+    return PacedGKDTrainer(args=options(folder, GKDConfig, **{**sizes, **changes}), train_dataset=data, **models())
+
+
+@pytest.mark.parametrize("trainer", [distillation, gkd, sft])
 def test_the_counts_are_binomial_with_the_student_s_own_rate(trainer: Any, tmp_path: Path) -> None:
     limit = {} if trainer is distillation else {"max_new_tokens": 4}
     again = CountAgain(trainer(tmp_path), rows(WEIGHTS), begins_well, every=1, K=60, **limit)
@@ -128,6 +140,23 @@ def row_gradients() -> torch.Tensor:
         cross_entropy(student(torch.tensor([ids])).logits[0, :-1], torch.tensor(ids[1:])).backward()
         found.append(flat_gradient(student))
     return torch.stack(found)
+
+
+def test_gkd_has_the_new_weights_in_the_next_update(tmp_path: Path) -> None:
+    trainer = gkd(tmp_path, max_steps=2, learning_rate=0.0)
+    CountAgain(trainer, rows(WEIGHTS), begins_well, every=1, K=8, estimator="posterior", max_new_tokens=4)
+    read = [trainer.data_collator([row]) for row in trainer.train_dataset]
+    found = run(trainer)
+    counts = read_counts(tmp_path / "pass_rates" / "step-000001.jsonl")
+    assert counts.problem_id == [f"sum{i}" for i in range(8)]
+    for gradient, weights in zip(found, (WEIGHTS, weights_of(counts.k, counts.K, estimator="posterior").values.tolist()), strict=True):
+        own = models()
+        for batch, weight in zip(read, weights, strict=True):
+            first = int((batch["labels"][0] != -100).int().argmax())
+            ids = batch["input_ids"][0].tolist()
+            (weight * token_divergences(own["model"], own["teacher_model"], ids, first, 0.0).mean() / 8).backward()
+        wanted = flat_gradient(own["model"])
+        assert float((gradient - wanted).norm() / wanted.norm()) < 1e-5
 
 
 @pytest.mark.parametrize("stream", [False, True])

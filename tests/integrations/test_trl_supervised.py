@@ -111,10 +111,16 @@ def jsd_half(student: Any, teacher: Any, ids: list[int], prompt: int) -> torch.T
     return token_divergences(student, teacher, ids, prompt, 0.5)
 
 
-@pytest.mark.parametrize(("divergence", "oracle"), [(None, jsd_half), ("jsd", jsd_half), ("akl", adaptive_kl)])
+def forward_kl(student: Any, teacher: Any, ids: list[int], prompt: int) -> torch.Tensor:
+    return token_divergences(student, teacher, ids, prompt, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("divergence", "beta", "oracle"), [(None, 0.0, forward_kl), (None, 0.5, jsd_half), ("jsd", 0.5, jsd_half), ("akl", 0.5, adaptive_kl)]
+)
 @pytest.mark.parametrize("accumulation", [1, 4])
-def test_the_gkd_gradient_is_the_dense_one(accumulation: int, divergence: str | None, oracle: Any, tmp_path: Path) -> None:
-    sizes = {"per_device_train_batch_size": 8 // accumulation, "gradient_accumulation_steps": accumulation}
+def test_the_gkd_gradient_is_the_dense_one(accumulation: int, divergence: str | None, beta: float, oracle: Any, tmp_path: Path) -> None:
+    sizes = {"per_device_train_batch_size": 8 // accumulation, "gradient_accumulation_steps": accumulation, "beta": beta}
     trainer = gkd(tmp_path, WEIGHTS, divergence, **sizes)
     read = [trainer.data_collator([row]) for row in trainer.train_dataset]
     sequences = [batch["input_ids"][0].tolist() for batch in read]
@@ -204,7 +210,7 @@ def test_what_has_no_weighted_form_is_refused(changes: dict[str, Any], line: str
         sft(tmp_path, WEIGHTS, **changes)
 
 
-@pytest.mark.parametrize("kind", ["distillation", "sft"])
+@pytest.mark.parametrize("kind", ["distillation", "gkd", "sft"])
 def test_two_processes_make_the_update_of_one(kind: str, tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-m", "tests.support.trl_two_processes", kind, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
@@ -218,8 +224,13 @@ def test_two_processes_make_the_update_of_one(kind: str, tmp_path: Path) -> None
     assert sorted(weight for *_, weight in parts) == sorted(WEIGHTS)
     losses = [
         weight
-        * (token_divergences(student, teacher, ids, prompt, 1.0).mean() if kind == "distillation" else cross_entropy(student, None, ids))
+        * (
+            cross_entropy(student, None, ids)
+            if kind == "sft"
+            else token_divergences(student, teacher, ids, prompt, 1.0 if kind == "distillation" else 0.0).mean()
+        )
         for ids, prompt, weight in parts
     ]
     (sum(losses) / 8).backward()  # type: ignore[union-attr]
-    assert off(torch.tensor(ranks[0]["gradient"]), flat_gradient(student)) < 2e-6
+    # On the distillation's responses single precision costs the dense loss itself up to 2.7e-6, by the number of threads.
+    assert off(torch.tensor(ranks[0]["gradient"]), flat_gradient(student)) < 4e-6

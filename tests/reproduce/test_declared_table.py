@@ -89,6 +89,10 @@ def test_it_is_listed_and_planned(declared: Table, tmp_path: Path, capsys: pytes
         ({"number": 1}, "another table has its number or its name"),
         ({"name": "distillation"}, "another table has its number or its name"),
         ({"baseline": "other"}, "`baseline` other is none of its rows: uniform"),
+        (
+            {"rows": (Row("uniform", "unweighted"), Row("ace", "ACE", against="grpo"))},
+            "`against of ace` grpo is none of its rows: uniform, ace",
+        ),
     ],
 )
 def test_a_declaration_that_cannot_be_is_refused(changes: dict[str, object], message: str) -> None:

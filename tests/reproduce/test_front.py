@@ -8,7 +8,7 @@ import pytest
 
 from paced_exp.reproduce import front, front_use
 from paced_exp.reproduce.advice import AtCompute
-from paced_exp.reproduce.front import fallen, findings, setting
+from paced_exp.reproduce.front import ends_to_middle, findings, setting
 from paced_exp.reproduce.front_effects import PACED, effect
 from paced_exp.reproduce.front_use import answer, use
 from paced_exp.reproduce.measures import primaries, row_named
@@ -45,11 +45,11 @@ def test_nothing_is_said_before_all_planned_seeds(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("estimate", "words"),
     [
-        (Estimate(2.0, 0.1, 50), "replaced by others, PACED's weights gain **2.0 points** [1.8, 2.2] over no weighting."),
-        (Estimate(-2.0, 0.1, 50), "replaced by others, PACED's weights lose **2.0 points** [1.8, 2.2] to no weighting."),
+        (Estimate(2.0, 0.1, 50), "those of weight zero replaced, PACED's weights gain **2.0 points** [1.8, 2.2] over no weighting."),
+        (Estimate(-2.0, 0.1, 50), "those of weight zero replaced, PACED's weights lose **2.0 points** [1.8, 2.2] to no weighting."),
         (
             Estimate(0.1, 0.1, 50),
-            "replaced by others, PACED's weights cannot be told from no weighting: between −0.1 and 0.3 points.",
+            "those of weight zero replaced, PACED's weights cannot be told from no weighting: between −0.1 and 0.3 points.",
         ),
     ],
 )
@@ -104,17 +104,21 @@ def ending(value: float, low: float, high: float) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(
-    ("never", "always", "where"),
+    ("never", "always", "words"),
     [
-        ((4, 3, 5), (4, 3, 5), "neither"),
-        ((4, 3, 5), (1, 0.5, 2), "high"),
-        ((1, 0.5, 2), (4, 3, 5), "low"),
-        ((1, 0.5, 2), (0, -1, 1), "both"),
-        ((3, 1, 3.5), (4, 3, 5), "neither"),  # the intervals overlap
+        ((4, 3, 5), (4, 3, 5), "neither end can be told from the middle"),
+        ((4, 3, 5), (1, 0.5, 2), "k = 0 cannot be told from the middle, and k = K lies below it"),
+        ((1, 0.5, 2), (4, 3, 5), "k = 0 lies below the middle, and k = K cannot be told from it"),
+        ((9, 8, 10), (4, 3, 5), "k = 0 lies above the middle, and k = K cannot be told from it"),
+        ((1, 0.5, 2), (0, -1, 1), "both ends lie below the middle"),
+        ((3, 1, 3.5), (5, 4.5, 6), "neither end can be told from the middle"),  # the intervals overlap
     ],
 )
-def test_a_fall_is_an_interval_below_the_middles(never: tuple[float, ...], always: tuple[float, ...], where: str) -> None:
-    assert fallen(ending(*never), ending(*always), {"middle": 4, "middle_low": 3.2, "middle_high": 5}) == where
+def test_ends_are_told_from_the_middle_where_intervals_do_not_overlap(
+    never: tuple[float, ...], always: tuple[float, ...], words: str
+) -> None:
+    record = {"bins": [ending(*never), ending(*always)], "verdict": {"low": {"middle": 4, "middle_low": 3.2, "middle_high": 5}}}
+    assert ends_to_middle(record, ("k = 0", "k = K")) == words
 
 
 GAINS, LOSES, OPEN = Estimate(2.0, 0.1, 50), Estimate(-2.0, 0.1, 50), Estimate(0.1, 0.1, 50)
@@ -146,7 +150,9 @@ def test_the_snr_of_both_ends_is_the_records() -> None:
     (said,) = [text for text in findings(Results(ROOT / "results"), DESK) if "signal-to-noise" in text]
     newest = ROOT / "results" / "desk" / "snr_ranges" / "qwen3" / "record.json"
     record = json.loads((newest if newest.exists() else ROOT / "results" / "desk-v1" / "snr_verdict" / "qwen3" / "record.json").read_text())
-    for end in (record["bins"][0], record["bins"][-1]):
-        value, low, high = (max(0.0, end[f"snr_squared{name}"]) ** 0.5 for name in ("", "_low", "_high"))
-        assert f"**{value:.3f} [{low:.3f}, {high:.3f}]**" in said
+    never, middle, always = (
+        f"{max(0.0, square) ** 0.5:.3f}"
+        for square in (record["bins"][0]["snr_squared"], record["verdict"]["low"]["middle"], record["bins"][-1]["snr_squared"])
+    )
+    assert f": **{never}** at the lower, {middle} in the middle, {always} at the upper." in said
     assert ("has not run" in said) != newest.exists()

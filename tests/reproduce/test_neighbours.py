@@ -24,6 +24,8 @@ from paced_exp.reproduce.shared import shared_by
 from paced_exp.training.config import DistillConfig
 from paced_exp.training.options import ForgettingOptions
 from paced_exp.training.teacher_config import TeacherConfig
+from tests.support import synthetic
+from tests.support.synthetic import write_row
 
 TABLE = BY_NAME["neighbours"]
 ADDED = {field.name for field in dataclasses.fields(ForgettingOptions)}
@@ -66,6 +68,26 @@ def test_a_row_is_compared_with_the_student_on_the_same_problems(tmp_path: Path)
         assert isinstance(shared, EvaluateConfig) and dataclasses.replace(shared, out="") == dataclasses.replace(base.config, out="")
     plain = shared_by(cell_of(DESK, BY_NAME["one-pass"], BY_NAME["one-pass"].row("uniform"), 100), tmp_path)["base"].config
     assert isinstance(plain, EvaluateConfig) and (plain.samples, plain.limit) == (4, 1834)
+
+
+def test_policy_gradients_are_compared_with_grpo_and_distillations_with_no_weighting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(synthetic, "SAMPLES", 32)
+    accuracies = {"uniform": 0.6, "paced": 0.65, "grpo": 0.4, "maxrl": 0.5}
+    for row, accuracy in accuracies.items():
+        write_row(tmp_path, "neighbours", row, accuracy, 3, DESK)
+    results = Results(tmp_path)
+    _, differences = grid_tables(results, DESK, TABLE, Reported())
+    shown = {row[0].text: row[1] for row in differences.rows}
+    rows = {name: measure_row(results, DESK, TABLE, TABLE.row(name)) for name in accuracies}
+    for label, name, other in (
+        ("distillation, PACED", "paced", "uniform"),
+        ("GRPO", "grpo", "uniform"),
+        ("MaxRL, to GRPO", "maxrl", "grpo"),
+    ):
+        found = combined([(1.0, rows[name]), (-1.0, rows[other])], DESK.tiers)
+        assert found is not None and shown[label].number == pytest.approx(found.value)
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,13 @@ def rows(weights: list[float] | None = None, **columns: Any) -> Dataset:
     return Dataset.from_dict(own if weights is None else {**own, "weight": weights})
 
 
+def chats() -> list[list[dict[str, str]]]:
+    """A conversation for each prompt, whose given responses have one to eight letters."""
+    return [
+        [{"role": "user", "content": prompt}, {"role": "assistant", "content": "12345678"[: 1 + i]}] for i, prompt in enumerate(PROMPTS)
+    ]
+
+
 def options(folder: Path, config: Any, **changes: Any) -> Any:
     """`config` with plain gradient descent of one update, quiet, on a CPU."""
     step = {"max_steps": 1, "optim": "sgd", "learning_rate": 1.0, "max_grad_norm": 0.0, "lr_scheduler_type": "constant"}

@@ -1,8 +1,9 @@
-"""One weighted update in two processes: `python -m tests.support.trl_two_processes distillation|sft FOLDER` leaves rank0.json and rank1.json."""
+"""One weighted update in two processes: `python -m tests.support.trl_two_processes distillation|gkd|sft FOLDER` leaves rank0.json and rank1.json."""
 
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from trl import DistillationConfig, SFTConfig
 
 from paced_exp.integrations.trl import CountAgain, PacedDistillationTrainer, PacedSFTTrainer
 from tests.support.forked_ranks import run_ranks
-from tests.support.trl_setup import PROMPTS, WEIGHTS, models, options, rows, run
+from tests.support.trl_setup import PROMPTS, WEIGHTS, chats, models, options, rows, run
 
 SIZES = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "ddp_backend": "gloo"}
 
@@ -59,9 +60,32 @@ def sft(folder: Path) -> tuple[Any, list[Any]]:
     return trainer, seen
 
 
+def gkd(folder: Path) -> tuple[Any, list[Any]]:
+    from datasets import Dataset
+
+    with warnings.catch_warnings(action="ignore"):  # that GKD is experimental
+        from trl.experimental.gkd import GKDConfig
+
+        from paced_exp.integrations.trl import PacedGKDTrainer
+
+    seen: list[Any] = []
+    config = options(folder, GKDConfig, lmbda=0.0, beta=0.0, max_length=64, **SIZES)
+    trainer = PacedGKDTrainer(args=config, train_dataset=Dataset.from_dict({"messages": chats(), "weight": WEIGHTS}), **models())
+    collate = trainer.data_collator
+
+    def watched(batch: list[dict[str, Any]]) -> Any:
+        for row in batch:
+            alone = collate([row])  # without padding
+            seen.append((alone["input_ids"][0].tolist(), int((alone["labels"][0] != -100).int().argmax()), row["weight"]))
+        return collate(batch)
+
+    trainer.data_collator = watched
+    return trainer, seen
+
+
 def main() -> None:
     kind, folder = sys.argv[1], Path(sys.argv[2])
-    trainer, seen = {"distillation": distillation, "sft": sft}[kind](folder)
+    trainer, seen = {"distillation": distillation, "gkd": gkd, "sft": sft}[kind](folder)
     (gradient,) = run(trainer)
     problems = [str(ids) for ids, *_ in seen]
     rank = os.environ["RANK"]

@@ -1,4 +1,4 @@
-"""A distributed distillation on the tiny models in two processes: `python -m tests.support.two_processes ARGUMENTS...`."""
+"""A distributed distillation on the tiny models in two processes: `python -m tests.support.two_processes ARGUMENTS... [--kill-at UPDATE]`."""
 
 import sys
 
@@ -9,9 +9,15 @@ from paced_exp.grading import grader as grading
 from paced_exp.models.loading import load_model
 from tests.support.forked_ranks import run_ranks
 from tests.support.graders import HashGrader
+from tests.support.kill_distill import at_micro_batch
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     grading.Grader = HashGrader  # type: ignore[assignment, misc]
-    load_model(sys.argv[sys.argv.index("--student") + 1])  # imports what loading imports
-    run_ranks(2, lambda: distill.main(sys.argv[1:]))
+    argv = sys.argv[1:]
+    if "--kill-at" in argv:  # both processes, before a micro-batch of that update
+        at = argv.index("--kill-at")
+        at_micro_batch(int(argv[at + 1]), 0)()
+        argv = argv[:at] + argv[at + 2 :]
+    load_model(argv[argv.index("--student") + 1])  # imports what loading imports
+    run_ranks(2, lambda: distill.main(argv))

@@ -113,7 +113,7 @@ def test_largest_stops_as_soon_as_it_may(K, prior):
 
 
 def test_savings_under_the_labs_law():
-    """What docs/adaptive.md says."""
+    """What docs/rollouts.md says."""
     mean, largest = (stopping.as_exact_as(8, criterion, first=2, prior=LAB) for criterion in ("mean", "largest"))
     assert mean.expected_rollouts / 8 == pytest.approx(0.915, abs=5e-3)
     assert largest.expected_rollouts / 8 == pytest.approx(0.545, abs=5e-3)

@@ -1,0 +1,28 @@
+"""What a launch that shards the student's parameters cannot do, and what fp16 cannot: said before anything runs, and by the dry run too."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from paced_exp.core.errors import UserError
+
+SHARDING = ("fsdp", "deepspeed")  # of the training arguments
+
+
+def check_sharding(given: Mapping[str, Any], *, loss: str, forgetting: str, teacher_update: str) -> None:
+    """Raise `UserError` where training arguments shard a student that other options need in one piece, or scale a loss that has made its gradients.
+
+    given: of `transformers.TrainingArguments`. The others: options of `DistillConfig`.
+    """
+    sharding = [name for name in SHARDING if given.get(name)]
+    if sharding and forgetting != "none":
+        raise UserError(
+            f"`forgetting` {forgetting} needs a student in one piece, which `training_arguments` {sharding[0]} shards; give none"
+        )
+    if given.get("fsdp") and teacher_update == "ema":
+        raise UserError("`teacher_update` ema needs a student in one piece, but fsdp shards it; take live or frozen, or leave fsdp out")
+    if loss != "fused":
+        return
+    if sharding:
+        raise UserError(f"`loss` fused reads the whole head, which `training_arguments` {sharding[0]} shards; give `loss` dense")
+    if given.get("fp16"):
+        raise UserError("`loss` fused makes gradients before fp16's loss scale, and they vanish; give `precision` bf16, or `loss` dense")
