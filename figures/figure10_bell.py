@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from figures.command import run, undrawn
+from figures.headlines import label, put
 from paced_exp.plotting.style import COLORS, MARKERS, new_figure, save_figure
-from paced_exp.probe.verdict import by_rule
+from paced_exp.probe.verdict import by_rule, ends_to_middle
 from paced_exp.reproduce.c1 import probe_records
-from paced_exp.reproduce.front import ends_to_middle
 from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.probes import probes_of
 from paced_exp.reproduce.scales import DESK, DESK_V1
@@ -61,19 +61,18 @@ def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
     axis.axhspan(*middle, color=COLORS["grey"], alpha=0.2, lw=0)
     at = int(np.argmax(naive))
     sizes = [row["n"] for row in artefact]
-    _label(
-        axis, (uneven[at], naive[at]), (-34, 2), f"naive estimate, bins of\n{min(sizes):,} to {max(sizes):,} problems", "purple", "right"
-    )
-    _label(axis, (uneven[2], floor[2]), (16, -32), "floor of the naive estimate,\n1/√n: what pure noise shows", "purple", "center")
-    _label(axis, (uneven[at], without[at]), (36, 12), "the same bins,\nfloor removed", "purple", "left", line=True)
-    _label(axis, (rates[len(rates) // 2], middle[0]), (60, -42), "band: the middle, pass rates from 0.3 to 0.7", "grey", "center")
-    _label(axis, (rates[0], snr[0]), (4, 34), f"noise-corrected, {record['bins'][0]['n']:,} problems\na bin; bars: 95 %", "blue", "left")
+    unequal = f"naive estimate, bins of\n{min(sizes):,} to {max(sizes):,} problems"
+    label(axis, (uneven[at], naive[at]), unequal, "purple", (-34, 2), ha="right")
+    label(axis, (uneven[2], floor[2]), "floor of the naive estimate,\n1/√n: what pure noise shows", "purple", (16, -32), ha="center")
+    label(axis, (uneven[at], without[at]), "the same bins,\nfloor removed", "purple", (36, 12), line=True)
+    label(axis, (rates[len(rates) // 2], middle[0]), "band: the middle, pass rates from 0.3 to 0.7", "grey", (60, -42), ha="center")
+    label(axis, (rates[0], snr[0]), f"noise-corrected, {record['bins'][0]['n']:,} problems\na bin; bars: 95 %", "blue", (4, 34))
     axis.set(
         xlabel=f"pass rate of the student: k correct of K = {record['config']['K']} rollouts",
         ylabel="gradient SNR",
         ylim=(0, 1.1 * max(naive)),
     )
-    axis.set_title(headline(record), loc="left")
+    put(figure, headline(record))
     text = CAPTION.format(
         student=record["config"]["student"],
         rollouts=record["config"]["K"],
@@ -83,11 +82,6 @@ def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
         verdict="; ".join(f"where the student {does}, {by_rule(record['verdict'][end])}" for end, does in ENDS),
     )
     return save_figure(figure, NAME, out, caption=text)
-
-
-def _label(axis: Any, at: tuple[float, float], shift: tuple[float, float], text: str, color: str, align: str, line: bool = False) -> None:
-    arrow = {"arrowstyle": "-", "color": COLORS[color], "lw": 0.5} if line else None
-    axis.annotate(text, at, shift, textcoords="offset points", color=COLORS[color], ha=align, va="center", arrowprops=arrow)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,14 @@ from textwrap import wrap
 from typing import Any
 
 from figures.command import run
-from figures.headlines import LINE, listed, name_beside, put, sign
+from figures.headlines import LINE, listed, name_beside, put
 from paced_exp.plotting.style import COLORS, MARKERS, new_figure, save_figure
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.measures import Measured, combined, forgettings, measure_row, primaries
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import Scale
-from paced_exp.reproduce.significance import mean_and_error
+from paced_exp.reproduce.significance import mean_and_error, side
 
 NAME = "figure11_forgetting"
 TABLE = "neighbours"
@@ -54,7 +54,7 @@ def kept_over(rows: list[Measured], scale: Scale) -> dict[str, int]:
         if "paced" in named and penalty in named:
             estimate = combined([(1.0, named["paced"]), (-1.0, named[penalty])], (scale.retention,))
             if estimate is not None:
-                found[penalty] = sign(estimate.low, estimate.high)
+                found[penalty] = side(estimate.low, estimate.high)
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from figures.command import run
-from figures.headlines import put, sign
+from figures.headlines import put
 from paced_exp.plotting.labels import spread
 from paced_exp.plotting.style import COLORS, new_figure, save_figure
 from paced_exp.reproduce.columns import tier_names
@@ -19,7 +19,7 @@ from paced_exp.reproduce.measures import Measured, common_seeds, measure_row, st
 from paced_exp.reproduce.printed_table import fixed
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import Scale
-from paced_exp.reproduce.significance import Estimate, crossed
+from paced_exp.reproduce.significance import Estimate, crossed, side
 
 NAME = "figure5_histogram"
 ROWS = (("base", "before", "grey", ""), ("uniform", "unweighted", "blue", "///"), ("paced", "PACED", "orange", "..."))
@@ -65,7 +65,7 @@ def headline(found: tuple[Estimate, Estimate] | None) -> str:
 
 def _change(estimate: Estimate, end: str) -> str:
     """The change of a share: its direction and size where its interval has one."""
-    direction = sign(estimate.low, estimate.high)
+    direction = side(estimate.low, estimate.high)
     if direction == 0:
         return f"there is no clear difference in problems {end} solved [{fixed(estimate.low, 1)}, {fixed(estimate.high, 1)}]"
     low, high = sorted(abs(bound) for bound in (estimate.low, estimate.high))

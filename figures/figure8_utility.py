@@ -3,16 +3,20 @@
 python -m figures.figure8_utility [--out figures/out] [--results results] [--scale desk]
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from figures.command import run, undrawn
-from figures.headlines import label, put, sign
-from paced_exp.plotting.style import COLORS, save_figure
-from paced_exp.probe.accuracy_figure import accuracy_figure, plot_accuracy
-from paced_exp.reproduce.front import ends_to_middle
+from figures.headlines import label, put
+from paced_exp.plotting.style import COLORS
+from paced_exp.probe.accuracy_figure import plot_accuracy
+from paced_exp.probe.verdict import ends_to_middle
 from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.probes import ALIGNMENT, probes_of
+from paced_exp.reproduce.significance import side
 
 NAME = "figure8_utility"
 ENDS = ((0, "never"), (-1, "always"))  # the bin, and how often the student solves its problems
@@ -24,7 +28,7 @@ def effects(record: dict[str, Any]) -> dict[str, int]:
     found = {}
     for at, end in ENDS:
         rows = [record["accuracy"]["metrics"][metric]["bins"][at] for metric in ("sgd", "adam")]
-        signs = {sign(row["low"], row["high"]) for row in rows}
+        signs = {side(row["low"], row["high"]) for row in rows}
         found[end] = signs.pop() if len(signs) == 1 else 0
     return found
 
@@ -49,10 +53,13 @@ def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
     probes = probes_of(scale_named(scale, results), ALIGNMENT)
     if not probes or (record := probes[0].record(results)) is None:
         return undrawn(out, NAME, f"Utility for accuracy, and gradient SNR, against the pass rate at {scale} scale", probes[:1])
-    paths = plot_accuracy(record, out, NAME)
-    if not paths or "steps" in record or record["bins"][0]["pass_rate"] > 0 or record["bins"][-1]["pass_rate"] < 1:
-        return paths  # several updates, or bins without the ends that the headline speaks of
-    figure = accuracy_figure(record)
+    # Of several updates, or of bins without the ends, the headline cannot speak.
+    plain = "steps" in record or not record["bins"] or record["bins"][0]["pass_rate"] > 0 or record["bins"][-1]["pass_rate"] < 1
+    return plot_accuracy(record, out, NAME, None if plain else partial(_say, record))
+
+
+def _say(record: dict[str, Any], figure: Figure) -> None:
+    """Headline, and names in the picture in place of the legends."""
     left, right = figure.axes
     left.set_title(agreement(record), loc="left")
     right.set_title("What a step does for accuracy on other problems", loc="left")
@@ -61,8 +68,6 @@ def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
         axis.set_xlabel("pass rate of the student, k/K; bars: 95 % intervals")
     _name_curves(right)
     put(figure, headline(record))
-    # The caption is the probe's own, as it was written with its picture.
-    return save_figure(figure, NAME, out, caption=paths[-1].read_text(encoding="utf-8"))
 
 
 def _name_curves(axis: Any) -> None:

@@ -3,18 +3,20 @@
 python -m figures.figure9_bins [--out figures/out] [--results results] [--scale desk]
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from figures.command import run, undrawn
-from figures.headlines import label, put, sign
-from paced_exp.plotting.style import save_figure
-from paced_exp.probe.gram_figure import gram_figure, plot_gram
+from figures.headlines import label, put
+from paced_exp.probe.gram_figure import plot_gram
 from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.printed_table import fixed
 from paced_exp.reproduce.probes import ALIGNMENT, probes_of
+from paced_exp.reproduce.significance import side
 
 NAME = "figure9_bins"
 PULL = {1: "point the same way as", -1: "point against", 0: "share no clear direction with"}
@@ -25,7 +27,7 @@ def headline(gram: dict[str, Any]) -> str:
     never, always = (gram["groups"][pair] for pair in ("low_middle", "middle_high"))
     if never is None or always is None:
         return "Whether problems of different pass rates pull the student in one direction"
-    signs = [sign(pair["low"], pair["high"]) for pair in (never, always)]
+    signs = [side(pair["low"], pair["high"]) for pair in (never, always)]
     return (
         f"Gradients of problems never solved {PULL[signs[0]]} those of the middle (pass rates 0.3 to 0.7),\n"
         f"{'and' if signs[0] == signs[1] else 'but'} gradients of problems always solved {PULL[signs[1]]} them"
@@ -58,18 +60,19 @@ def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
     probes = probes_of(scale_named(scale, results), ALIGNMENT)
     if not probes or (record := probes[0].record(results)) is None:
         return undrawn(out, NAME, f"Cosines of the mean gradients of problems by pass rate at {scale} scale", probes[:1])
-    paths = plot_gram(record, out, NAME)
-    if not paths or "steps" in record or not {"groups", "efficiency"} <= record["gram"].keys():
-        return paths  # several updates, or an older record without what the headline speaks of
-    figure, gram = gram_figure(record), record["gram"]
+    # Of several updates, or of an older record without what it speaks of, there is no headline.
+    plain = "steps" in record or not {"groups", "efficiency"} <= record.get("gram", {}).keys()
+    return plot_gram(record, out, NAME, None if plain else partial(_say, record["gram"]))
+
+
+def _say(gram: dict[str, Any], figure: Figure) -> None:
+    """Headline, and names in the picture in place of the legend."""
     left, right, *_ = figure.axes
     left.set_title(cosines(gram), loc="left")
     if {"paced", "uniform"} <= gram["efficiency"].keys():
         right.set_title(progress(gram), loc="left")
     _name_curves(right)
     put(figure, headline(gram))
-    # The caption is the probe's own, as it was written with its picture.
-    return save_figure(figure, NAME, out, caption=paths[-1].read_text(encoding="utf-8"))
 
 
 def _name_curves(axis: Any) -> None:

@@ -20,11 +20,6 @@ def put(figure: Figure, headline: str) -> None:
     figure.suptitle(headline, x=0.01, ha="left", fontsize=HEADLINE_SIZE)
 
 
-def sign(low: float, high: float) -> int:
-    """1 where the interval lies above zero, -1 where below, 0 where it holds zero: then no direction is told."""
-    return int(low > 0) - int(high < 0)
-
-
 def listed(names: Sequence[str]) -> str:
     """`A`, `A and B`, or `A, B and C`."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

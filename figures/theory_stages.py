@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from figures.command import run
-from figures.headlines import label, put, sign
+from figures.headlines import label, put
 from figures.study_stages import RECORD, STARTS, TEACHERS
 from paced_exp.plotting.style import COLORS, LINES, MARKERS, new_figure, save_figure
 from paced_exp.reproduce.records import read_sealed
+from paced_exp.reproduce.significance import side
 from paced_theory.stages import SCHEDULES, mean_interval, run_schedule
 from paced_theory.toy_students import GaussianStudent
 
@@ -41,7 +42,7 @@ def gain(outcomes: Outcomes, over: str) -> int:
     for by_schedule in outcomes.values():
         difference = np.subtract(by_schedule["forward-reverse"]["mass"], by_schedule[over]["mass"])
         interval = mean_interval(difference)
-        found.add(sign(interval.low, interval.high))
+        found.add(side(interval.low, interval.high))
     return found.pop() if len(found) == 1 else 0
 
 

@@ -1,5 +1,6 @@
 """The figure of gradient SNR and of utility for the expected accuracy against the pass rate, drawn from a probe's record."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,20 @@ from paced_exp.plotting.style import COLORS, new_figure, save_figure
 _METRICS = {"sgd": ("a step of SGD", "blue", "o", "-"), "adam": ("a step of Adam", "orange", "s", "--")}
 
 
-def plot_accuracy(record: dict[str, Any], folder: str | Path, name: str = "accuracy_curve") -> list[Path]:
-    """Write `accuracy_figure` as PDF, PNG, SVG and caption into `folder`. Returns the files, or none if no bin was measured."""
+def plot_accuracy(
+    record: dict[str, Any], folder: str | Path, name: str = "accuracy_curve", retouch: Callable[[Figure], object] | None = None
+) -> list[Path]:
+    """Write `accuracy_figure` as PDF, PNG, SVG and caption into `folder`. Returns the files, or none if no bin was measured.
+
+    retouch: what is done to the figure before it is written, such as a title of one\'s own.
+    """
     probes = record.get("steps", [record])
     if not all(probe["bins"] and probe["accuracy"]["metrics"] for probe in probes):
         return []
-    return save_figure(accuracy_figure(record), name, folder, caption=_caption(record, probes))
+    figure = accuracy_figure(record)
+    if retouch is not None:
+        retouch(figure)
+    return save_figure(figure, name, folder, caption=_caption(record, probes))
 
 
 def accuracy_figure(record: dict[str, Any]) -> Figure:

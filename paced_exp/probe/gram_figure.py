@@ -1,5 +1,6 @@
 """The figure of the Gram matrix of a probe's bins: a heat map of cosines, and the resulting weight. Drawn from the record alone."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,20 @@ from paced_exp.weighting import METHODS
 from paced_theory.kernels import BetaKernel
 
 
-def plot_gram(record: dict[str, Any], folder: str | Path, name: str = "gram") -> list[Path]:
-    """Write `gram_figure` as PDF, PNG, SVG and caption into `folder`. Returns the files, or none if the record has no Gram matrix."""
+def plot_gram(
+    record: dict[str, Any], folder: str | Path, name: str = "gram", retouch: Callable[[Figure], object] | None = None
+) -> list[Path]:
+    """Write `gram_figure` as PDF, PNG, SVG and caption into `folder`. Returns the files, or none if the record has no Gram matrix.
+
+    retouch: what is done to the figure before it is written, such as a title of one\'s own.
+    """
     panels = record.get("steps", [record])
     if any(not panel.get("gram", {}).get("pass_rate") for panel in panels):
         return []
-    return save_figure(gram_figure(record), name, folder, caption=_caption(record, panels))
+    figure = gram_figure(record)
+    if retouch is not None:
+        retouch(figure)
+    return save_figure(figure, name, folder, caption=_caption(record, panels))
 
 
 def gram_figure(record: dict[str, Any]) -> Figure:

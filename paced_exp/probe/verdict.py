@@ -28,6 +28,13 @@ RULE = (
     "an end bin is judged by the interval of SNR²(bin) − SNR²(middle)/2, the middle being the mean over bins from 0.3 to 0.7 "
     f"(half of SNR² is {math.sqrt(SHARE):.2f} of the plotted SNR)"
 )
+Relation = Literal["below", "above", "level"]
+_RELATIONS: dict[Relation, str] = {"below": "lies below", "above": "lies above", "level": "cannot be told from"}
+_BOTH: dict[Relation, str] = {
+    "below": "both ends lie below the middle",
+    "above": "both ends lie above the middle",
+    "level": "neither end can be told from the middle",
+}
 
 
 def judge(rows: list[Any], estimates: list[SNREstimate], end: str) -> dict[str, Any]:
@@ -138,3 +145,16 @@ def _sample(row: dict[str, Any]) -> str:
 
 def _root(value: float) -> float:
     return math.sqrt(max(0.0, value))
+
+
+def relation(end: dict[str, Any], middle: dict[str, Any]) -> Relation:
+    """How SNR² at an end lies to the middle's, interval by interval."""
+    if end["snr_squared_high"] < middle["middle_low"]:
+        return "below"
+    return "above" if end["snr_squared_low"] > middle["middle_high"] else "level"
+
+
+def ends_to_middle(record: dict[str, Any], names: tuple[str, str]) -> str:
+    """In words how both ends of a probe lie to its middle. names: of the lower end and of the upper."""
+    low, high = (relation(record["bins"][place], record["verdict"]["low"]) for place in (0, -1))
+    return _BOTH[low] if low == high else f"{names[0]} {_RELATIONS[low]} the middle, and {names[1]} {_RELATIONS[high]} it"

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
+from paced_exp.probe.verdict import ends_to_middle
 from paced_exp.reproduce.advice import at_equal_compute
 from paced_exp.reproduce.c1 import RANGE_PROBES, probe_records
 from paced_exp.reproduce.front_effects import AKL, PACED, Asked, effect, measured_rows, points, sign
@@ -18,13 +19,6 @@ from paced_theory.claims import counts_by_source
 _FORGETTING = "Forgetting: accuracy lost on skills left out of training."
 _AKL = "Without weights, adaptive KL (AKL), a loss that mixes forward and reverse KL token by token,"
 _IN_THEORY = "In theory the gradient's signal-to-noise ratio (SNR) vanishes as p nears 1 and, if unsolved problems share no gradient direction, as p nears 0"
-Relation = Literal["below", "above", "level"]
-_RELATIONS: dict[Relation, str] = {"below": "lies below", "above": "lies above", "level": "cannot be told from"}
-_BOTH: dict[Relation, str] = {
-    "below": "both ends lie below the middle",
-    "above": "both ends lie above the middle",
-    "level": "neither end can be told from the middle",
-}
 
 
 def setting(results: Results, scale: Scale) -> str:
@@ -96,19 +90,6 @@ def _both_ends(results: Results, scale: Scale) -> str:
         return ""
     numbers = f"**{_root(never)}** at the lower, {_root(verdict['low'], 'middle')} in the middle, {_root(always)} at the upper"
     return f"{_IN_THEORY}. {when}, {ends_to_middle(record, ('the lower end', 'the upper'))}: {numbers}."
-
-
-def relation(end: dict[str, Any], middle: dict[str, Any]) -> Relation:
-    """How SNR² at an end lies to the middle's, interval by interval."""
-    if end["snr_squared_high"] < middle["middle_low"]:
-        return "below"
-    return "above" if end["snr_squared_low"] > middle["middle_high"] else "level"
-
-
-def ends_to_middle(record: dict[str, Any], names: tuple[str, str]) -> str:
-    """In words how both ends of a probe lie to its middle. names: of the lower end and of the upper."""
-    low, high = (relation(record["bins"][place], record["verdict"]["low"]) for place in (0, -1))
-    return _BOTH[low] if low == high else f"{names[0]} {_RELATIONS[low]} the middle, and {names[1]} {_RELATIONS[high]} it"
 
 
 def _root(values: dict[str, Any], name: str = "snr_squared") -> str:

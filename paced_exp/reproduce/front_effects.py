@@ -8,7 +8,7 @@ from paced_exp.reproduce.measures import Measured, combined, common_seeds, row_n
 from paced_exp.reproduce.printed_table import fixed
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import Scale
-from paced_exp.reproduce.significance import Estimate
+from paced_exp.reproduce.significance import Estimate, side
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def effect(results: Results, scale: Scale, asked: Asked) -> Estimate | None:
 
 def sign(found: Estimate) -> int:
     """1 above zero, -1 below it, 0 where the interval holds zero."""
-    return int(found.low > 0) - int(found.high < 0)
+    return side(found.low, found.high)
 
 
 def points(found: Estimate) -> str:

@@ -62,6 +62,11 @@ class Estimate(NamedTuple):
         return Estimate(self.value + by, self.error, self.freedom)
 
 
+def side(low: float, high: float) -> int:
+    """1 where an interval lies above zero, -1 where below, 0 where it holds zero: then no direction is told."""
+    return int(low > 0) - int(high < 0)
+
+
 def crossed(strata: Sequence[np.ndarray]) -> Estimate:
     """The mean over strata of equal weight of the means of D (S, P_t), each over the same S seeds and its own P_t problems.
 

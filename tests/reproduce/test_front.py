@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from paced_exp.probe.verdict import ends_to_middle
 from paced_exp.reproduce import front, front_use
 from paced_exp.reproduce.advice import AtCompute
-from paced_exp.reproduce.front import ends_to_middle, findings, setting
+from paced_exp.reproduce.front import findings, setting
 from paced_exp.reproduce.front_effects import PACED, effect
 from paced_exp.reproduce.front_use import answer, use
 from paced_exp.reproduce.measures import primaries, row_named
