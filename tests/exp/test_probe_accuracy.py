@@ -214,7 +214,7 @@ def test_killed_at_every_stage_the_run_ends_with_the_same_record(
     # files were equal in every bit). Its source is not known, so what is computed from the utilities is compared to 12 digits.
     found, expected = leaves(killed.pop("accuracy")), leaves(unbroken.pop("accuracy"))
     assert found.keys() == expected.keys() and len(found) > 100
-    assert [] == [(place, found[place], value) for place, value in expected.items() if not same_to_rounding(found[place], value)]
+    assert [(place, found[place], value) for place, value in expected.items() if not same_to_rounding(found[place], value)] == []
     assert killed == unbroken
     assert (tmp_path / "killed" / "weights.jsonl").read_bytes() == (aligned / "weights.jsonl").read_bytes()
 
