@@ -68,6 +68,9 @@ docs: $(INSTALLED)  ## build the documentation site into runs/site, warnings bei
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
 	@echo runs/site/index.html
 
+notebook: $(INSTALLED)  ## run examples/door.ipynb anew and keep it with its outputs
+	$(PY) examples/execute.py
+
 report: figures  ## write the page docs/report.html: claims, sortable tables, figures
 	$(PY) -m paced_exp.reproduce.report
 

@@ -67,7 +67,8 @@ def measured(part: Part) -> dict[str, Any]:
                 found = {"not_run": lines[-1].removeprefix("error: ")}
                 break
         else:
-            found = {"rows": part.rows(read_json(out))}
+            record = read_json(out)
+            found = {"rows": part.rows(record), "contenders_not_run": record.get("not_run", {})}
     seconds = {"seconds": round(time.perf_counter() - began, 1), "processor_seconds": round(_processors() - before, 1)}
     return {"command": " ".join((part.module, *part.arguments)), **found, **seconds}
 
@@ -84,6 +85,8 @@ def print_part(name: str, made: dict[str, Any]) -> None:
     for row in made.get("rows", ()):
         spread = "" if row["low"] is None else f"{row['low']:.3f} {row['high']:.3f}"
         print(f"{name:<10} {row['what']:<66} {row['to']:<28} {row['ratio']:>6.3f} {spread:>13}", flush=True)
+    for what, why in made.get("contenders_not_run", {}).items():
+        print(f"{name:<10} {what:<66} not run: {why}", flush=True)
     print(f"{name:<10} took {made['processor_seconds']:.0f} s of processors, {made['seconds']:.0f} s by the clock", flush=True)
 
 

@@ -9,6 +9,7 @@ from paced_exp.models.compressed.methods import parse_method
 from paced_exp.rollouts.options import EngineOptions, SamplingOptions
 
 KIND = "compression"
+WHOLE = "whole"  # the name of the model as it was, beside the methods
 
 
 @dataclass(frozen=True, kw_only=True)

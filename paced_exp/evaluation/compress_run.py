@@ -10,7 +10,9 @@ from safetensors.torch import load_file, save_file
 from paced_exp.core import config as configs
 from paced_exp.core.checkpoints import written_whole
 from paced_exp.core.run_folder import RunFolder, provenance
-from paced_exp.evaluation.compress_config import KIND, CompressConfig
+from paced_exp.evaluation.card_parts import write_card
+from paced_exp.evaluation.compress_card import cards
+from paced_exp.evaluation.compress_config import KIND, WHOLE, CompressConfig
 from paced_exp.evaluation.config import EvaluateConfig
 from paced_exp.evaluation.run import check_evaluation, evaluate
 from paced_exp.models.compressed.methods import parse_method
@@ -23,22 +25,31 @@ PACKED = "packed.safetensors"  # the compressed weights; the folder `model` besi
 def compress(config: CompressConfig) -> dict[str, Any]:
     """Run or resume the compression and return its record. Raises `UserError` for anything that the user can fix."""
     run = RunFolder(config.out, config)
-    return run.recorded(KIND, lambda: _compress(config, run))
+    record = run.recorded(KIND, lambda: _compress(config, run))
+    for name, text in cards(record).items():
+        if (folder := method_folder(run.path, name) / "model").is_dir():
+            write_card(folder, text)  # after the record, which it is made from; a kill in between costs nothing
+    return record
+
+
+def method_folder(run: Path, name: str) -> Path:
+    """Where a method's weights and model lie in the run's folder."""
+    return run / name.replace(":", "-").replace("+", "-")
 
 
 def _compress(config: CompressConfig, run: RunFolder) -> dict[str, Any]:
-    whole = _evaluation(config, config.model, run.path / "whole", None)
+    whole = _evaluation(config, config.model, run.path / WHOLE, None)
     check_evaluation(whole)
     loaded = load_model(config.model, device="cpu", dtype="float32")
     for name in config.names:
         packed(loaded.model, parse_method(name))  # a layer that does not suit a method is refused before anything is sampled
     run.open().claim({"model": loaded.fingerprint})
-    evaluations = {"whole": evaluate(whole)}
-    sizes = {"whole": 2 * sum(parameter.numel() for parameter in loaded.model.parameters())}
+    evaluations = {WHOLE: evaluate(whole)}
+    sizes = {WHOLE: 2 * sum(parameter.numel() for parameter in loaded.model.parameters())}
     for name in config.names:
-        folder = run.path / name.replace(":", "-").replace("+", "-")
+        folder = method_folder(run.path, name)
         sizes[name] = write_compressed(loaded, name, folder)
-        evaluations[name] = evaluate(_evaluation(config, str(folder / "model"), folder / "evaluation", str(run.path / "whole")))
+        evaluations[name] = evaluate(_evaluation(config, str(folder / "model"), folder / "evaluation", str(run.path / WHOLE)))
     chosen = compressible(loaded.model)
     counts = {name: parameter.numel() for name, parameter in loaded.model.named_parameters()}
     return {
@@ -49,7 +60,7 @@ def _compress(config: CompressConfig, run: RunFolder) -> dict[str, Any]:
             {
                 "method": name,
                 "bytes": sizes[name],
-                "share": sizes[name] / sizes["whole"],
+                "share": sizes[name] / sizes[WHOLE],
                 "sources": evaluation["sources"],
                 "against": evaluation["against"],
             }

@@ -57,13 +57,13 @@ def block(results: Results) -> str:
     """What stands between the README's markers, from the records alone."""
     desk = scale_named(DESK.name, results.folder)  # with its measured kernels
     parts = [
-        f"**What we found.** {MODELS} {setting(results, desk)} {INTERVALS}",
+        f"## What we found\n{wrapped(f'{MODELS} {setting(results, desk)} {INTERVALS}')}",
         _items(findings(results, desk)),
-        " ".join(("**Should I use it?**", *filter(None, [answer(results, desk)]), ADVICE)),
+        f"## Should I use it?\n{wrapped(' '.join((*filter(None, [answer(results, desk)]), ADVICE)))}",
         "\n".join(use(results, desk)),
         _table(outcomes(results, desk), _others(results)),
     ]
-    return "\n\n".join(part if part.startswith(("|", "- ")) else wrapped(part) for part in parts)
+    return "\n\n".join(part if part.startswith(("|", "- ", "#")) else wrapped(part) for part in parts)
 
 
 def advice_block(results: Results) -> str:

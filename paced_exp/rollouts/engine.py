@@ -63,7 +63,11 @@ class RolloutEngine(Protocol):
 
     A rollout is a function of model, prompt, seed, problem_id, sample, temperature and max_new_tokens. The rest of the batch, the order of the
     prompts and restarts only change it through floating-point rounding.
+
+    start_seconds: the time that starting the engine's processes has taken so far; zero for an engine without any.
     """
+
+    start_seconds: float
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling, *, watch: Watch | None = None) -> Iterator[list[Rollout]]:
         """Yield the K rollouts of one prompt after the other, in the order in which prompts finish. Rollouts are ordered by sample.

@@ -39,6 +39,8 @@ class HFEngine:
     into 40 % of a GPU's memory, or on a CPU into a sixteenth of the machine's memory, at most 256 MiB.
     """
 
+    start_seconds = 0.0
+
     def __init__(self, loaded: LoadedModel, *, max_batch_tokens: int | None = None) -> None:
         if max_batch_tokens is not None and max_batch_tokens < 1:
             raise UserError(f"`max_batch_tokens` {max_batch_tokens} must be at least 1; leave it out for a default that fits the memory")

@@ -74,7 +74,10 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> tuple[pd.DataFrame,
             sessions.update(part.record["session"])
         stores = [store for part in parts for store in part.stores]
         finished = Finished(config, problems, stores, fingerprint, stopping, parts[0].record["skipped_long"])
-        return {**finished.write(run.path, {**sessions, "seconds": round(sessions["seconds"], 3)}), "shards": len(parts)}
+        return {
+            **finished.write(run.path, {**sessions, **{name: round(sessions[name], 3) for name in ("seconds", "start_seconds")}}),
+            "shards": len(parts),
+        }
 
     record = run.recorded(KIND, make)
     return read_pass_rates(run / "pass_rates.parquet", None), record

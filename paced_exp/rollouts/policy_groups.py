@@ -1,7 +1,7 @@
 """The graded rollouts of an update of policy gradient: G of each problem, and G with a hint where none of them is correct (Guide).
 
 Guide (arXiv 2506.13923) gives the hint in the context and trains for the prompt without it; the trainer corrects the importance ratio. The guided
-ones take the place of the failed ones, so that all groups have G rollouts, as in the authors' program; that program shapes the ratio besides.
+ones take the place of the failed ones, so that all groups have G rollouts, as in the authors' program.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,6 +42,11 @@ class PolicyGroups:
     rates: list[float]
     prompt_tokens: int
     response_tokens: int
+
+    @property
+    def rows(self) -> list[PolicyRollout]:
+        """The rollouts of all groups, one after the other."""
+        return [rollout for group in self.rollouts for rollout in group]
 
 
 def policy_groups(

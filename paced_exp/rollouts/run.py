@@ -77,8 +77,8 @@ def _roll_out(config: RolloutConfig, run: RunFolder) -> dict[str, Any]:
         stores, stopping = _stores(config, problems, sampling, roll)
         seconds = time.perf_counter() - began
     finished = Finished(config, problems, stores, fingerprint, stopping, len(long.skipped))
-    # Of the session that finished the run only, not of earlier ones that were interrupted.
-    return finished.write(run.path, {**session, "seconds": round(seconds, 3)})
+    # Of the session that finished the run only, not of earlier ones that were interrupted. `seconds` counts the engine's start too.
+    return finished.write(run.path, {**session, "seconds": round(seconds, 3), "start_seconds": round(engine.start_seconds, 3)})
 
 
 def _stores(config: RolloutConfig, problems: Sequence[Problem], sampling: Sampling, roll: Roll) -> tuple[list[ChunkStore], Stopping | None]:

@@ -79,6 +79,11 @@ def table(record: dict[str, Any]) -> str:
         lines.append(saved_line(saved))
     session = record["session"]
     if session["rollouts"]:
-        rate, tokens = session["rollouts"] / session["seconds"], session["tokens"] / session["seconds"]
-        lines.append(f"{session['rollouts']} rollouts in {session['seconds']:.1f} s: {rate:.0f} rollouts/s, {tokens:.0f} tokens/s")
+        start = session["start_seconds"]
+        seconds = session["seconds"] - start
+        began = f", after {start:.1f} s in which the engine started" if start else ""
+        lines.append(
+            f"{session['rollouts']} rollouts in {seconds:.1f} s{began}: {session['rollouts'] / seconds:.0f} rollouts/s, "
+            f"{session['tokens'] / seconds:.0f} tokens/s"
+        )
     return "\n".join(lines)

@@ -94,7 +94,7 @@ class VLLMEngine:
     def start(self, context: int) -> None:
         """Start the engine unless it runs with the model's present weights and room for `context` tokens (prompt and response).
 
-        `start_seconds` is how long the last start took.
+        `start_seconds` grows by how long it took.
         """
         stale, self._stale = self._stale, False
         if stale:
@@ -112,7 +112,7 @@ class VLLMEngine:
         self._workers = self._launch(context)
         ready = [worker.receive("ready") for worker in self._workers]
         self.context = min(answer["context"] for answer in ready)
-        self.start_seconds = max(answer["seconds"] for answer in ready)
+        self.start_seconds += max(answer["seconds"] for answer in ready)
 
     @property
     def pids(self) -> list[int]:

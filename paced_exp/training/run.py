@@ -20,6 +20,7 @@ from paced_exp.core.errors import UserError, renaming
 from paced_exp.core.json_files import read_checked, write_checked
 from paced_exp.core.run_folder import RunFolder, provenance
 from paced_exp.data.sources import save_problems
+from paced_exp.evaluation.card_parts import CARD, write_card
 from paced_exp.evaluation.config import EvaluateConfig
 from paced_exp.evaluation.run import check_evaluation, evaluate, is_finished
 from paced_exp.grading import grader as grading
@@ -32,7 +33,7 @@ from paced_exp.training.counts import initial_rates
 from paced_exp.training.data import make_training_data
 from paced_exp.training.inputs import load_inputs
 from paced_exp.training.keeping import make_keeping, rehearsal_problems
-from paced_exp.training.model_card import CARD, write_card
+from paced_exp.training.model_card import card
 from paced_exp.training.other_runs import check_other_runs
 from paced_exp.training.record import training_record
 from paced_exp.training.student_rollouts import Early, StudentRollouts
@@ -181,7 +182,7 @@ def distill(config: DistillConfig) -> dict[str, Any]:
     run = RunFolder(config.out, config)
     record = run.recorded(KIND, lambda: _distill(config, run), main=_is_first_process())
     if record and (run / "model").is_dir():
-        write_card(run / "model", record)  # after the record, which it is made from; a kill in between costs nothing
+        write_card(run / "model", card(record))  # after the record, which it is made from; a kill in between costs nothing
     return record
 
 

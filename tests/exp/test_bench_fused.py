@@ -47,6 +47,7 @@ def test_a_small_run_leaves_a_record(tmp_path: Path) -> None:
     record = read_json(tmp_path / "record.json")
     assert [row["contender"] for row in record["rows"]] == [fused.PRODUCTS, "fused, chunks of 5", "fused, chunks of 9", "dense"]
     assert record["rows"][0]["to_products"]["total"] == 1 and record["rows"][-1]["memory_to_dense"] == 1
+    assert record["not_run"] == fused.NOT_RUN and not any("CUDA" in row["contender"] for row in record["rows"])
     assert all(row["seconds"] > 0 and row["bytes"] > 4 * 8 * 50 for row in record["rows"])
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bench import __main__ as bench
-from bench import adaptive, store, whole
+from bench import adaptive, fused, store, whole
 from paced_exp.core.json_files import read_checked, read_json
 
 RESULTS = Path(store.OUT).parent
@@ -75,6 +75,12 @@ def test_parts_run_and_stay_and_say_why_they_do_not(
     assert "problems" in parts["adaptive"]["not_run"] and "rows" not in parts["adaptive"]
     printed = capsys.readouterr().out
     assert "not run: " in printed and "open and count" in printed
+
+
+def test_contenders_that_were_not_run_are_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    bench.print_part("fused", {"rows": [], "contenders_not_run": fused.NOT_RUN, "seconds": 1.0, "processor_seconds": 2.0})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4 and all("not run: " in line for line in lines[:3])
 
 
 def test_a_part_gets_the_folder_of_the_run_before_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,8 @@ def test_sizes_and_models_are_of_the_packed_file(models: Path, source: Path, tmp
         for name, parameter in read.named_parameters():
             torch.testing.assert_close(parameter.detach(), expected[name], rtol=0, atol=0)
         assert {row["source"] for row in entry["against"]["differences"]} == {str(source)}
+        card = (folder / "model" / "README.md").read_text()
+        assert f"compressed by {entry['method']}" in card and f"{entry['bytes']} bytes packed" in card
     sizes = {entry["method"]: entry["bytes"] for entry in record["methods"]}
     assert sizes["2:4+int8"] < sizes["int8"] < sizes["magnitude:0.5"] < sizes["bf16"]
     pruned = load_file(tmp_path / "c" / "magnitude-0.5" / "model" / "model.safetensors")["model.layers.0.mlp.up_proj.weight"]

@@ -18,9 +18,10 @@ from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_json
 from paced_exp.core.run_folder import RunFolder
+from paced_exp.evaluation.card_parts import CARD
 from paced_exp.grading import grader as grading
 from paced_exp.training.config import DistillConfig
-from paced_exp.training.model_card import CARD, card
+from paced_exp.training.model_card import card
 from paced_exp.training.run import evaluation_config
 from tests.support import children
 from tests.support.distill_setup import PROBLEMS, arguments, rows, save_models, write_problems

@@ -1,4 +1,4 @@
-"""The model card: what a record says stands in it, the same bytes each time, and a header that YAML reads."""
+"""The model cards: what a record says stands in it, the same bytes each time, and a header that YAML reads."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
-from paced_exp.training.model_card import CARD, card, write_card
+from paced_exp.evaluation import compress_card
+from paced_exp.evaluation.card_parts import CARD, write_card
+from paced_exp.training import teacher_card
+from paced_exp.training.model_card import card
 
 
 def interval(value: float) -> dict[str, float]:
@@ -74,7 +77,54 @@ def test_what_was_not_done_is_said(record: dict[str, Any]) -> None:
 
 
 def test_the_header_is_yaml_and_the_bytes_are_the_same(record: dict[str, Any], tmp_path: Path) -> None:
-    first = write_card(tmp_path, record).read_bytes()
-    assert write_card(tmp_path, record).read_bytes() == first and (tmp_path / CARD).exists()
+    first = write_card(tmp_path, card(record)).read_bytes()
+    assert write_card(tmp_path, card(record)).read_bytes() == first and (tmp_path / CARD).exists()
     header = first.decode().split("---\n")[1]
     assert yaml.safe_load(header) == {"library_name": "transformers", "tags": ["paced", "distillation"]}
+
+
+def test_a_teacher_s_card_says_what_its_record_says(record: dict[str, Any]) -> None:
+    config = {"student": "a/small", "problems": "lab:train", "advantage": "w_reinforce", "positive_weight": 0.1, "guide": 0.5}
+    record |= {
+        "config": {**config, "batch": 16, "K": 8, "kl": 0.001, "learning_rate": 3e-4, "steps": None},
+        "training": {
+            "updates": 120,
+            "problems": 2000,
+            "flops": {"training": 4e12, "reference": 1e12, "rollouts": 1e12},
+            "rollouts": {"responses": 15360, "guided": 40},
+            "first_pass_rate": 0.5,
+            "last_pass_rate": 0.75,
+        },
+    }
+    text = teacher_card.card(record)
+    for words in (
+        "# small, trained by policy gradient",
+        "after 120 updates of 16 problems, each with a group of 8 rollouts",
+        "- Problems: `lab:train`, 2000 of them.",
+        "- Rollouts: 15360, 40 of them with a hint.",
+        "for their length: 2.",
+        "| `advantage` | w_reinforce |",
+        "| `kl` | 0.001 |",
+        "50.0% of the first update's, 75.0% of the last's. 6e+12 FLOPs",
+        "| `lab:mid` | 50 | 50.0 [49.0, 51.0] | 75.0 [74.0, 76.0] | 20.0 [20.0, 20.0] |",
+        "python -m paced_exp.teacher --config config.yaml",
+    ):
+        assert words in text, words
+    assert "`steps`" not in text and "Not evaluated." in teacher_card.card(record | {"evaluation": None})
+    assert yaml.safe_load(text.split("---\n")[1])["tags"] == ["paced", "policy-gradient"]
+
+
+def test_a_compressed_model_s_card_says_what_its_record_says(record: dict[str, Any]) -> None:
+    evaluation = record["evaluation"]
+    entries = [{"method": name, "bytes": size, "share": size / 2000, **evaluation} for name, size in (("whole", 2000), ("2:4+int8", 500))]
+    record |= {"config": {"model": "runs/distill/model"}, "parameters": {"all": 1000, "compressed": 600}, "methods": entries}
+    (text,) = [compress_card.cards(record)["2:4+int8"]]
+    for words in (
+        "# model, compressed by 2:4+int8",
+        "linear layers compressed, 600 of 1000 in all",
+        "500 bytes packed, 25.0% of the whole model",
+        "- `lab:mid`: +2.0 [+1.0, +3.0]",
+        "python -m paced_exp.compress --config config.yaml",
+    ):
+        assert words in text, words
+    assert list(compress_card.cards(record)) == ["2:4+int8"]

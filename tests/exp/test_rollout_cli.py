@@ -87,6 +87,7 @@ def test_a_run_writes_what_its_rollouts_say(student: Path, problems: Path, tmp_p
 
     record = json.loads((out / "record.json").read_text())
     assert record["session"]["rollouts"] == 4 * PROBLEMS and record["session"]["tokens"] == rollouts["token_ids"].map(len).sum()
+    assert record["session"]["start_seconds"] == 0 < record["session"]["seconds"]
     assert sum(record["fifths"].values()) == PROBLEMS
     captured = capsys.readouterr()
     assert (
@@ -218,7 +219,12 @@ def test_the_summary_by_hand() -> None:
     assert (failed["pass_rate_low"], failed["pass_rate_high"]) == (0.0, pytest.approx(1 - 0.025 ** (1 / 6), abs=0.02))
     alone = rollouts_summary.summary(rates[:1], ["lab:a"])
     assert len(alone["sources"]) == 1 and alone["sources"][0]["pass_rate_low"] is None
-    assert "-" in rollouts_summary.table({**alone, "session": {"rollouts": 0, "tokens": 0, "seconds": 0.0}})
+    session = {"rollouts": 0, "tokens": 0, "seconds": 0.0, "start_seconds": 0.0}
+    assert "-" in rollouts_summary.table({**alone, "session": session})
+    session |= {"rollouts": 60, "tokens": 300, "seconds": 15.0}
+    assert rollouts_summary.table({**alone, "session": session}).endswith("\n60 rollouts in 15.0 s: 4 rollouts/s, 20 tokens/s")
+    started = rollouts_summary.table({**alone, "session": session | {"start_seconds": 9.0}})
+    assert started.endswith("\n60 rollouts in 6.0 s, after 9.0 s in which the engine started: 10 rollouts/s, 50 tokens/s")
 
 
 def test_a_truncated_rollout_is_not_correct(student: Path, problems: Path, tmp_path: Path) -> None:

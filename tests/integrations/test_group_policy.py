@@ -23,7 +23,7 @@ from paced_exp.data.prompts import prompt_ids
 from paced_exp.data.sources import load_problems
 from paced_exp.grading import grader as grading
 from paced_exp.integrations.trl import policy_run
-from paced_exp.integrations.trl.group_policy import GroupPolicyTrainer
+from paced_exp.integrations.trl.group_policy import GroupPolicyTrainer, shaped_slope
 from paced_exp.models.loading import load_model
 from paced_exp.rollouts.engines import Engines
 from paced_exp.rollouts.groups import RunContext
@@ -117,6 +117,13 @@ def dense_gradient(made: Watched, moved: float) -> torch.Tensor:
     rewards = np.array([[rollout.correct for rollout in group] for group in groups.rollouts], dtype=float)
     advantages = group_advantages(rewards, config.advantage, config.positive_weight)
     weights = group_weights(rewards, config.group_weight)
+    guided = [rollout for group in groups.rollouts for rollout in group if rollout.guided]
+    with torch.no_grad():
+        ratios = [
+            (log_probabilities(policy, one.prompt, one.response) - log_probabilities(policy, one.read, one.response)).exp()
+            for one in guided
+        ]
+    gamma = float(np.quantile(torch.cat(ratios).numpy(), 0.9)) if guided else float("nan")
     losses = []
     for row, group in enumerate(groups.rollouts):
         for column, rollout in enumerate(group):
@@ -129,9 +136,10 @@ def dense_gradient(made: Watched, moved: float) -> torch.Tensor:
             A *= weights[row]
             ratio = (log_pi - log_old).exp()
             clipped = ratio.clamp(1 - config.clip, 1 + config.clip)
-            # TRL's KL: the estimate exp(d) - d - 1 of d = log ref - log pi, times the importance ratio.
-            kl = ((log_ref - log_pi).exp() - (log_ref - log_pi) - 1) * ratio
-            token_losses = -torch.minimum(ratio * A, clipped * A) + float(config.kl or 0) * kl
+            # TRL's KL: the estimate exp(d) - d - 1 of d = log ref - log pi, times the ratio to the policy before the update, which is one.
+            kl = ((log_ref - log_pi).exp() - (log_ref - log_pi) - 1) * (log_pi - log_pi.detach()).exp()
+            gained = ratio / (ratio + gamma) * A if rollout.guided else torch.minimum(ratio * A, clipped * A)
+            token_losses = -gained + float(config.kl or 0) * kl
             losses.append(token_losses)
     if config.advantage == "grpo":  # the mean of each response's mean
         loss = torch.stack([tokens.mean() for tokens in losses]).mean()
@@ -167,6 +175,21 @@ def test_the_gradient_is_that_of_a_loop_over_rollouts(options: dict[str, Any], m
     groups = made.groups
     assert groups is not None and {rate == 0 for rate in groups.rates} == {True, False}
     assert any(rollout.guided for group in groups.rollouts for rollout in group) == bool(options.get("guide"))
+
+
+def test_the_slope_is_that_of_the_shaped_ratio_and_padding_does_not_count() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logs = torch.randn(3, 7, generator=generator, dtype=torch.float64)
+    counted = torch.arange(7) < torch.tensor([[7], [4], [2]])
+    gamma = float(np.quantile(logs.exp()[counted].numpy(), 0.9))
+    variable = logs.clone().requires_grad_()
+    ratios = variable.exp()  # r f'(r) is the derivative by log r
+    (slope,) = torch.autograd.grad((ratios / (ratios + gamma)).sum(), variable)
+    found = shaped_slope(logs.exp(), counted)
+    torch.testing.assert_close(found, slope)
+    assert float(found.max()) <= 0.25
+    unlikely = shaped_slope(torch.full((1, 4), 1e-9, dtype=torch.float64), torch.ones(1, 4, dtype=torch.bool))  # gamma's floor, 1e-4
+    torch.testing.assert_close(unlikely, torch.full((1, 4), 1e-5, dtype=torch.float64), rtol=1e-4, atol=0)
 
 
 def test_grpos_advantages_are_those_that_trl_computes(models: Path, source: Path, tmp_path: Path) -> None:
@@ -217,7 +240,8 @@ def test_trl_still_calls_what_is_overridden(name: str) -> None:
     # Read, not overridden: log-probabilities as TRL's loss has them, and the keys that the loss takes them by.
     assert "batch_size" in inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters
     loss = inspect.getsource(GRPOTrainer._compute_loss)
-    assert all(f'"{key}"' in loss for key in ("advantages", "old_per_token_logps", "ref_per_token_logps", "completion_mask"))
+    assert all(f'"{key}"' in loss for key in ("advantages", "ref_per_token_logps", "completion_mask"))
+    assert "if advantages.dim() == 1" in loss  # guided rows have an advantage a token
 
 
 def arguments(models: Path, source: Path, out: Path, **changes: Any) -> list[str]:
@@ -276,6 +300,7 @@ def test_the_result_is_evaluated_and_serves_as_a_teacher(models: Path, source: P
     (row,) = record["evaluation"]["sources"]
     assert row["problems"] == 6 and sorted(row["pass_at"]) == ["1", "2", "3", "4"]
     assert record["evaluation"]["against"]["model"] == str(models / "student")
+    assert "trained by policy gradient" in (tmp_path / "t" / "model" / "README.md").read_text()
     distill.main(
         [
             *("--student", str(models / "student"), "--teacher", str(tmp_path / "t" / "model"), "--problems", str(source)),

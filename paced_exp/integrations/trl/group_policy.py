@@ -32,6 +32,7 @@ from paced_exp.training.whole_checkpoints import WholeCheckpoints
 from paced_exp.weighting.advantages import error_penalty, group_advantages, group_weights
 
 _SPENT = "spent.json"
+GUIDE_QUANTILE, LEAST_GAMMA = 0.9, 1e-4
 
 
 class GroupPolicyTrainer(WholeCheckpoints, GRPOTrainer):
@@ -74,15 +75,19 @@ class GroupPolicyTrainer(WholeCheckpoints, GRPOTrainer):
         assert groups is not None
         rewards = np.array([[rollout.correct for rollout in group] for group in groups.rollouts], dtype=np.float64)
         advantages = group_advantages(rewards, self.config.advantage, self.config.positive_weight)
-        own = self._own_log_probabilities(made) if self.config.error_penalty or self.config.guide else None
+        places = [place for place, row in enumerate(groups.rows) if row.guided]
+        own = self._own_log_probabilities(made) if self.config.error_penalty or places else None
         if self.config.error_penalty:
             assert own is not None
             shift = ((own - made["ref_per_token_logps"]) * made["completion_mask"]).sum(1)
             advantages = error_penalty(advantages, shift.double().cpu().numpy().reshape(advantages.shape), self.config.error_penalty)
         advantages = advantages * group_weights(rewards, self.config.group_weight)[:, None]
         made["advantages"] = torch.tensor(advantages.ravel(), dtype=torch.float32, device=made["advantages"].device)
-        if self.config.guide:
-            made["old_per_token_logps"] = self._sampled_log_probabilities(made, own)
+        if places:
+            assert own is not None
+            # Per token from here on. At the only step on these rollouts the ratio that TRL forms is one, so this is the gradient of A f(r).
+            shaped = self._shaped(made, own, places)
+            made["advantages"] = made["advantages"][:, None] * shaped
         self._count(groups, made)
         return made
 
@@ -95,7 +100,7 @@ class GroupPolicyTrainer(WholeCheckpoints, GRPOTrainer):
         with evaluating(self.model):
             engine = self.context.engines.of(self.student, live=True)
             self.groups = policy_groups(chosen, self.student, engine, self.context.grader, sampling, again, self.config.guide)
-        rows = [rollout for group in self.groups.rollouts for rollout in group]
+        rows = self.groups.rows
         return {
             "prompt_ids": [row.prompt for row in rows],
             "completion_ids": [row.response for row in rows],
@@ -119,27 +124,29 @@ class GroupPolicyTrainer(WholeCheckpoints, GRPOTrainer):
         own: torch.Tensor = found
         return own
 
-    def _sampled_log_probabilities(self, made: dict[str, Any], own: torch.Tensor | None) -> torch.Tensor:
-        """log pi of each response behind the prompt that it was sampled behind: the denominator of the importance ratio."""
-        assert own is not None and self.groups is not None
-        rows = [rollout for group in self.groups.rollouts for rollout in group]
-        places = [place for place, row in enumerate(rows) if row.guided]
-        if not places:
-            return own
+    def _shaped(self, made: dict[str, Any], own: torch.Tensor, places: list[int]) -> torch.Tensor:
+        """By how much each token's gradient is scaled, (rows, tokens): one, and r f'(r) in the guided rows `places` (`shaped_slope`).
+
+        own: log pi of each response token behind the plain prompt. r: the importance ratio, whose denominator is log pi behind the prompt
+        with the hint, from which the response was sampled.
+        """
+        assert self.groups is not None
+        rows = self.groups.rows
         read = [rows[place].read for place in places]
         width, device = max(map(len, read)), own.device
         ids = torch.tensor([[self.student.pad_id] * (width - len(each)) + each for each in read], device=device)
         mask = torch.tensor([[0] * (width - len(each)) + [1] * len(each) for each in read], device=device)
         chosen = {name: made[name][places] for name in ("completion_ids", "completion_mask")}
-        sampled = own.clone()
-        sampled[places] = self._own_log_probabilities(chosen, (ids, mask))
-        return sampled
+        sampled = self._own_log_probabilities(chosen, (ids, mask))
+        factors = torch.ones_like(own)
+        factors[places] = shaped_slope((own[places] - sampled).exp(), chosen["completion_mask"].bool())
+        return factors
 
     def _count(self, groups: PolicyGroups, made: dict[str, Any]) -> None:
         """Add the update's FLOPs: 2 a parameter and token read, sampled or compared with the reference, 6 a token trained on. No padding."""
         parameters = matmul_parameters(self.student.model)
         tokens = float(made["prompt_mask"].sum() + made["completion_mask"].sum())
-        rows = [rollout for group in groups.rollouts for rollout in group]
+        rows = groups.rows
         self.spent["training"] += 6.0 * parameters * tokens
         self.spent["reference"] += 2.0 * parameters * tokens if self.beta else 0.0
         self.spent["rollouts"] += 2.0 * parameters * (groups.prompt_tokens + groups.response_tokens)
@@ -161,7 +168,7 @@ class GroupPolicyTrainer(WholeCheckpoints, GRPOTrainer):
                 )
         groups = self.groups
         assert groups is not None
-        rows = [rollout for group in groups.rollouts for rollout in group]
+        rows = groups.rows
         logs |= {
             "pass_rate": float(np.mean(groups.rates)),
             "unsolved_share": float(np.mean(np.array(groups.rates) == 0)),
@@ -183,6 +190,16 @@ class GroupPolicyTrainer(WholeCheckpoints, GRPOTrainer):
         if found is not None:
             self.spent = read_object(found / _SPENT)
         self.train(resume_from_checkpoint=None if found is None else str(found))
+
+
+def shaped_slope(ratios: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+    """r f'(r) = gamma r / (r + gamma)^2 of Guide's objective A f(r), f(r) = r / (r + gamma), which has no clip.
+
+    ratios (rows, tokens); counted: which of them are of a response. gamma: the counted ratios' quantile of `GUIDE_QUANTILE`, at least `LEAST_GAMMA`, as
+    in the experiments of the authors' program (arXiv 2506.13923). The slope is largest, 1/4, at r = gamma.
+    """
+    gamma = torch.quantile(ratios[counted].double(), GUIDE_QUANTILE).clamp(min=LEAST_GAMMA).to(ratios.dtype)
+    return gamma * ratios / (ratios + gamma).square()
 
 
 def _passes(prompts: list[Any], completions: list[Any], passed: list[bool], **_: Any) -> list[float]:

@@ -17,12 +17,14 @@ from paced_exp.core.run_folder import RunFolder, provenance
 from paced_exp.data.prompt_lengths import LongPrompts
 from paced_exp.data.prompts import with_solutions
 from paced_exp.data.sources import load_problems, save_problems, source_fingerprint
+from paced_exp.evaluation.card_parts import write_card
 from paced_exp.grading import grader as grading
 from paced_exp.integrations.trl.group_policy import GroupPolicyTrainer
 from paced_exp.models.loading import load_model
 from paced_exp.rollouts.engines import Engines
 from paced_exp.rollouts.groups import Processes, RunContext
 from paced_exp.training.run import check_final_evaluation, evaluate_run, mark_trained, process_options, save_model, trained_before
+from paced_exp.training.teacher_card import card
 from paced_exp.training.teacher_config import KIND, TeacherConfig
 
 
@@ -33,7 +35,10 @@ def train_teacher(config: TeacherConfig) -> dict[str, Any]:
             "paced_exp.teacher trains in one process, since each process would roll out its own groups; start it without a launcher"
         )
     run = RunFolder(config.out, config)
-    return run.recorded(KIND, lambda: _train_and_evaluate(config, run))
+    record = run.recorded(KIND, lambda: _train_and_evaluate(config, run))
+    if (run / "model").is_dir():
+        write_card(run / "model", card(record))  # after the record, which it is made from; a kill in between costs nothing
+    return record
 
 
 def _train_and_evaluate(config: TeacherConfig, run: RunFolder) -> dict[str, Any]:
