@@ -13,7 +13,7 @@ RUN = "RUN"  # stands, in a part's arguments, for the folder of the rollouts tha
 class Part:
     """One benchmark in the whole.
 
-    module, arguments: the command. seconds: of processors that it took, so at most what it takes on an idle machine, of which one thread has a core.
+    module, arguments: the command. seconds: by the clock on two idle cores, on the slowest machine that ran it.
     rows: its ratios, from its record. before: a command that must run first, whose folder the arguments name as RUN.
     """
 
@@ -102,18 +102,18 @@ def time(record: Row) -> list[Row]:
 
 
 PARTS = {
-    "gradients": Part("bench.gradients", ("--problems", "100", "500", "--sizes", "0.8"), 120, gradients),
-    "distill": Part("bench.distill", ("--problems", "256"), 60, distill),
-    "fused": Part("bench.fused", ("--tokens", "384", "--rounds", "2"), 210, fused),
-    "rollouts": Part("bench.rollouts", ("--engines", "hf", "generate", "--limit", "100"), 60, rollouts),
+    "gradients": Part("bench.gradients", ("--problems", "100", "300", "--sizes", "0.8"), 110, gradients),
+    "distill": Part("bench.distill", ("--problems", "256"), 70, distill),
+    "fused": Part("bench.fused", ("--tokens", "256", "--rounds", "2"), 220, fused),
+    "rollouts": Part("bench.rollouts", ("--engines", "hf", "generate", "--limit", "60"), 70, rollouts),
     "adaptive": Part(
         "bench.adaptive",
         (RUN, "--replicates", "10", "--problems", "2000"),
-        60,
+        90,
         adaptive,
         ("paced_exp.rollout", "--limit", "300", "-K", "64"),
     ),
-    "store": Part("bench.store", ("--problems", "1000"), 60, store),
-    "busy": Part("bench.busy", ("--rounds", "1", "--problems", "60"), 200, busy),
+    "store": Part("bench.store", ("--problems", "600"), 65, store),
+    "busy": Part("bench.busy", ("--rounds", "1", "--problems", "40"), 155, busy),
     "time": Part("bench.time", ("--only", "probe", "--options=--per-bin 20"), 120, time),
 }
