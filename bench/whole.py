@@ -102,18 +102,18 @@ def time(record: Row) -> list[Row]:
 
 
 PARTS = {
-    "gradients": Part("bench.gradients", ("--problems", "100", "300", "--sizes", "0.8"), 110, gradients),
-    "distill": Part("bench.distill", ("--problems", "256"), 70, distill),
-    "fused": Part("bench.fused", ("--tokens", "256", "--rounds", "2"), 220, fused),
+    "gradients": Part("bench.gradients", ("--problems", "100", "300", "--sizes", "0.8"), 120, gradients),
+    "distill": Part("bench.distill", ("--problems", "256"), 65, distill),
+    "fused": Part("bench.fused", ("--tokens", "256", "--rounds", "2", "--only", "fused", "dense", "TRL"), 150, fused),
     "rollouts": Part("bench.rollouts", ("--engines", "hf", "generate", "--limit", "60"), 70, rollouts),
     "adaptive": Part(
         "bench.adaptive",
         (RUN, "--replicates", "10", "--problems", "2000"),
-        90,
+        80,
         adaptive,
         ("paced_exp.rollout", "--limit", "300", "-K", "64"),
     ),
-    "store": Part("bench.store", ("--problems", "600"), 65, store),
-    "busy": Part("bench.busy", ("--rounds", "1", "--problems", "40"), 155, busy),
-    "time": Part("bench.time", ("--only", "probe", "--options=--per-bin 20"), 120, time),
+    "store": Part("bench.store", ("--problems", "600"), 75, store),
+    "busy": Part("bench.busy", ("--rounds", "1", "--problems", "40"), 215, busy),
+    "time": Part("bench.time", ("--only", "probe", "--options=--per-bin 10"), 120, time),
 }
