@@ -48,7 +48,7 @@ def _weights(results: Results, scale: Scale) -> str:
         return ""
     words = {1: "gain {} over", -1: "lose {} to", 0: "cannot be told from"}[sign(found)].format(points(found))
     left = f": {points(found)}" if sign(found) == 0 else ""
-    return f"At equal updates on fresh problems, those of weight zero replaced, PACED's weights {words} no weighting{left}."
+    return f"At equal updates on fresh problems, with others in place of those of weight zero, PACED's weights {words} no weighting{left}."
 
 
 def _compute(results: Results, scale: Scale) -> str:
@@ -58,7 +58,7 @@ def _compute(results: Results, scale: Scale) -> str:
     share = (
         "PACED's compute"
         if found.plain == found.spent
-        else f"{fixed(100 * found.plain / found.spent, 0)} % of PACED's compute with its rollouts"
+        else f"{fixed(100 * found.plain / found.spent, 0)} % of PACED's compute (rollouts included)"
     )
     # Of the longer training, so the signs turn.
     words = {1: "loses {} to", -1: "gains {} over", 0: "cannot be told from"}[sign(found.estimate)].format(points(found.estimate))
@@ -79,12 +79,14 @@ def _both_ends(results: Results, scale: Scale) -> str:
     probes = {probe.key: probe for probe in probes_of(scale)}
     ranges = probes.get(RANGE_PROBES["C1.low"][0])
     record: dict[str, Any] | None = None if ranges is None else ranges.record(results.folder)
-    when = "In a probe"
-    if record is None:
+    if record is not None:
+        outermost = " and ".join(record["bins"][place]["range"]["label"] for place in (0, -1))
+        when = f"In the planned probe, whose outermost ranges of p ({outermost}) are narrower than the picture's bins"
+    else:
         record = probe_records(results.folder, DESK_V1).get(1, (None, None))[0]
         if record is None:
             return ""
-        when += " (the planned test, C1, has not run)"
+        when = "In a probe (the planned test, C1, has not run)"
     never, always, verdict = record["bins"][0], record["bins"][-1], record["verdict"]
     if any(verdict[end]["difference"] is None for end in ("low", "high")):
         return ""

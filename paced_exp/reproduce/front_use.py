@@ -27,7 +27,7 @@ def answer(results: Results, scale: Scale) -> str:
     compute = at_equal_compute(results, scale, "paced")
     if compute is None:
         return "At equal updates, yes."
-    return "Yes." if compute.estimate.low > 0 else "Only with pass counts in hand."
+    return "Yes." if compute.estimate.low > 0 else "Only with pass counts in hand, which the weights and the hard filter need."
 
 
 def _counted(results: Results, scale: Scale) -> tuple[str, ...] | None:
@@ -56,7 +56,11 @@ def _to_count(results: Results, scale: Scale) -> tuple[str, ...] | None:
     rows = measured_rows(results, scale, AKL)
     if akl is not None and rows is not None and akl.low > 0:
         share = flops_of(rows[0]) / flops_of(rows[1])
-        return case, "AKL without weights", f"{with_interval(akl)} over PACED, with {fixed(100 * share, 0)} % of its compute with rollouts"
+        return (
+            case,
+            "AKL without weights",
+            f"{with_interval(akl)} over PACED, with {fixed(100 * share, 0)} % of its compute (rollouts included)",
+        )
     compute = at_equal_compute(results, scale, "paced")
     if compute is None:
         return None

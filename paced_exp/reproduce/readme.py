@@ -16,7 +16,7 @@ from paced_exp.core.json_files import write_atomically
 from paced_exp.reproduce.advice import advice
 from paced_exp.reproduce.badges import badges
 from paced_exp.reproduce.by_model import verdicts_by_model
-from paced_exp.reproduce.findings import Outcome
+from paced_exp.reproduce.findings import Finding, Outcome
 from paced_exp.reproduce.front import findings, setting
 from paced_exp.reproduce.front_use import answer, use
 from paced_exp.reproduce.learning_rates import scale_named
@@ -35,7 +35,7 @@ MODELS = "Models of a million parameters on short arithmetic; larger models may 
 RULES = "by [rules](docs/protocol-v2.md) fixed before these runs"
 MEASURED = "measured in favour of the claim, 95 % interval"
 ADVICE = "Every teacher measured saw the solution ([all numbers](docs/weights.md#should-i-use-it))."
-INTERVALS = "Brackets: 95 % intervals; only verdicts are adjusted for multiple tests."
+INTERVALS = "Brackets: 95 % intervals, not adjusted for multiple tests; the verdicts are."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ def _table(found: Sequence[Outcome], others: Sequence[tuple[Scale, Sequence[Outc
         if not _is_measured(outcome) and outcome.claim.id not in measured_elsewhere:
             waiting.append(name)
             continue
-        measured = "; ".join(measured_text(outcome.claim, finding) for finding in outcome.primary)
+        measured = "; ".join(measured_text(outcome.claim, finding) + _contrast(finding) for finding in outcome.primary)
         lines.append(f"| {' | '.join([name, _verdict(outcome), measured, *elsewhere[name]])} |")
     if waiting:
         lines.append(f"| {' | '.join(['; '.join(waiting), 'not decided', 'not run yet', *['–'] * len(others)])} |")
@@ -109,6 +109,11 @@ def _verdict(outcome: Outcome) -> str:
     values = [finding.value for finding in outcome.primary]
     none = outcome.verdict == "smaller than reported" and all(value is not None and value <= 0 for value in values)
     return outcome.verdict + (", no gain seen" if none else "")
+
+
+def _contrast(finding: Finding) -> str:
+    """What a difference of SNR² is of: the judged one of the ends that the claim is about."""
+    return f", half of the middle's less that of {finding.end}" if finding.unit == "SNR²" and finding.value is not None else ""
 
 
 def _is_measured(outcome: Outcome) -> bool:

@@ -46,11 +46,17 @@ def test_nothing_is_said_before_all_planned_seeds(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("estimate", "words"),
     [
-        (Estimate(2.0, 0.1, 50), "those of weight zero replaced, PACED's weights gain **2.0 points** [1.8, 2.2] over no weighting."),
-        (Estimate(-2.0, 0.1, 50), "those of weight zero replaced, PACED's weights lose **2.0 points** [1.8, 2.2] to no weighting."),
+        (
+            Estimate(2.0, 0.1, 50),
+            "with others in place of those of weight zero, PACED's weights gain **2.0 points** [1.8, 2.2] over no weighting.",
+        ),
+        (
+            Estimate(-2.0, 0.1, 50),
+            "with others in place of those of weight zero, PACED's weights lose **2.0 points** [1.8, 2.2] to no weighting.",
+        ),
         (
             Estimate(0.1, 0.1, 50),
-            "those of weight zero replaced, PACED's weights cannot be told from no weighting: between −0.1 and 0.3 points.",
+            "with others in place of those of weight zero, PACED's weights cannot be told from no weighting: between −0.1 and 0.3 points.",
         ),
     ],
 )
@@ -90,7 +96,7 @@ def test_weights_on_akl_are_advised_where_they_raise_it_and_akl_where_counts_are
     )
     advised, measured = rows["you would have to count"]
     assert advised == "AKL without weights" and measured.endswith(
-        "over PACED, with 100 % of its compute with rollouts"
+        "over PACED, with 100 % of its compute (rollouts included)"
     )  # as many FLOPs in these records
 
 
@@ -129,8 +135,8 @@ GAINS, LOSES, OPEN = Estimate(2.0, 0.1, 50), Estimate(-2.0, 0.1, 50), Estimate(0
     ("at_updates", "at_compute", "words"),
     [
         (GAINS, GAINS, "Yes."),
-        (GAINS, LOSES, "Only with pass counts in hand."),
-        (GAINS, OPEN, "Only with pass counts in hand."),
+        (GAINS, LOSES, "Only with pass counts in hand, which the weights and the hard filter need."),
+        (GAINS, OPEN, "Only with pass counts in hand, which the weights and the hard filter need."),
         (GAINS, None, "At equal updates, yes."),
         (OPEN, GAINS, "No gain is seen."),
         (LOSES, None, "No."),
