@@ -6,7 +6,7 @@
 #   runs/paper.sh run --table alignment   # the probe that measures the kernels `aligned` and `fitted`, whose rows wait for it
 #   runs/paper.sh run --all --seeds 5 # everything
 #
-# Needs GPUs that hold a cell (the dry run prints its memory; larger ones: accelerate launch with --training-arguments '{"fsdp": "full_shard"}'
+# Needs GPUs that hold a cell (the dry run prints its memory; larger ones: accelerate launch with --training-arguments '{"fsdp": true}'
 # through paced_exp.distill), vLLM (pip install ".[vllm]"), and a hub that can be reached, or HF_HOME with the models in it. Killed at any
 # moment, the same command goes on.
 set -euo pipefail

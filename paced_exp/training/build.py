@@ -20,6 +20,7 @@ from paced_exp.training.config import DistillConfig
 from paced_exp.training.data import TrainingData
 from paced_exp.training.keeping import Keeping
 from paced_exp.training.references_config import ReferencesConfig
+from paced_exp.training.sharding import FSDP, check_fsdp_device
 from paced_exp.training.stages import Stage, parse_stages
 from paced_exp.training.teacher_cache import CachedTeacher
 from paced_exp.training.teachers import EMATeacher, ModelTeacher, NoTeacher, Teacher
@@ -129,7 +130,7 @@ _WITHOUT_EFFECT = {"num_train_epochs", "lr_scheduler_type", "lr_scheduler_kwargs
 
 
 def training_arguments(config: DistillConfig, folder: Path, steps: int, device: torch.device) -> TrainingArguments:
-    """Trainer's arguments: this package's, and the user's `training_arguments`, such as {"fsdp": "full_shard", "gradient_checkpointing": true}.
+    """Trainer's arguments: this package's, and the user's `training_arguments`, such as {"fsdp": true, "gradient_checkpointing": true}.
 
     Raises `UserError` if the processes do not divide the batch, or if `training_arguments` are invalid.
     """
@@ -163,9 +164,9 @@ def training_arguments(config: DistillConfig, folder: Path, steps: int, device: 
     theirs = config.training_arguments or {}
     if taken := sorted((ours.keys() | _WITHOUT_EFFECT) & theirs.keys()):
         raise UserError(f"`training_arguments` may not set {', '.join(taken)}, which options of this command determine")
-    if theirs.get("fsdp") and device.type == "cpu":
-        # accelerate would silently train without it.
-        raise UserError("`training_arguments` fsdp shards a model over GPUs; on a CPU leave it out")
+    check_fsdp_device(theirs, device.type)
+    if theirs.get("fsdp"):
+        theirs = {**theirs, "fsdp_config": {**FSDP, **(theirs.get("fsdp_config") or {})}}
     try:
         return TrainingArguments(**ours, **theirs)
     except (TypeError, ValueError) as error:

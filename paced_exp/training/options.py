@@ -173,7 +173,7 @@ class UpdateOptions(Options):
         checkpoint_every: updates between checkpoints
         precision: float32, or bf16 (autocast; weights and updates stay in float32)
         report_to: tracker that the scalars of each update go to: none, tensorboard, wandb or trackio; WANDB_MODE=offline and trackio keep them here
-        training_arguments: JSON object of further transformers.TrainingArguments, such as {"fsdp": "full_shard"}
+        training_arguments: JSON object of further transformers.TrainingArguments, such as {"fsdp": true}
     """
 
     steps: int | None = None

@@ -40,7 +40,7 @@ def plan(config: DistillConfig, machine: str) -> str:
     ]
     fix = (
         "take a larger machine, a smaller `micro_batch` or `max_new_tokens`, or `training_arguments` "
-        '\'{"fsdp": "full_shard", "gradient_checkpointing": true}\' with `loss` dense on several devices'
+        '\'{"fsdp": true, "gradient_checkpointing": true}\' with `loss` dense on several devices'
     )
     needs = Needs(place, lines, memory, hours, config.max_new_tokens, fix)
     return f"{needs.text()}\nwithout the evaluation"

@@ -79,6 +79,7 @@ class StudentRollouts:
 
             def roll(chosen: Sequence[Problem], wanted: Sampling) -> ChunkStore:
                 def generate(group: list[Problem], watch: Watch | None) -> Iterator[list[dict[str, Any]]]:
+                    assert engine is not None, "the main process rolls out"
                     return graded_rollouts(group, model, engine, self.context.grader, wanted, watch=watch)
 
                 ids, description, store_name = [problem.id for problem in chosen], f"pass rates, update {made_at}", name
@@ -115,6 +116,7 @@ class StudentRollouts:
         with self._engine() as (_, engine):
 
             def generate(group: list[Prompt], watch: Watch | None) -> Iterator[list[dict[str, Any]]]:
+                assert engine is not None, "the main process rolls out"
                 for rollouts in engine.generate(group, self._reseeded(name, 1), watch=watch):
                     yield [asdict(rollout) for rollout in rollouts]
 
@@ -134,11 +136,12 @@ class StudentRollouts:
         return replace(self.sampling, samples=samples, seed=rollout_seed(self.sampling.seed, name, 0))
 
     @contextmanager
-    def _engine(self) -> Iterator[tuple[LoadedModel, RolloutEngine]]:
-        """The current student in evaluation mode, and an engine that samples from it."""
+    def _engine(self) -> Iterator[tuple[LoadedModel, RolloutEngine | None]]:
+        """The current student in evaluation mode, and on the main process an engine that samples from it."""
         with evaluating(self.student.model):
             model = self._whole.current()
-            yield model, self.context.engines.of(model, live=True)
+            # The hf engine runs the model to find its batch. Of a sharded student the others' run would wait for the main process forever.
+            yield model, self.context.engines.of(model, live=True) if self.context.processes.main else None
 
     def _readable(self, store: ChunkStore, name: str) -> list[int]:
         """The response stored under `name`. Raises `UserError` if the student cannot read it."""

@@ -1,11 +1,13 @@
 """Checkpoints of a transformers.Trainer that are whole or not there: written aside, sealed with digests, renamed, and read back only if intact.
 
-Trainer has no public hook for the three private methods overridden here.
+Trainer has no public hook for the private methods overridden here.
 """
 
 import shutil
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from paced_exp.core.checkpoints import ASIDE, keep, last_whole, written_whole
 from paced_exp.core.errors import UserError
@@ -40,6 +42,16 @@ class WholeCheckpoints:
             if self.is_world_process_zero():
                 (aside / "training_args.bin").unlink(missing_ok=True)  # a pickle, which nobody reads
                 keep(aside.parent, self.state.global_step)
+
+    # FSDP2 gathers a tied parameter once for each of its names, and Trainer would write it as often.
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """Write the model with each tied parameter under its first name, as of a model that is not sharded."""
+        if state_dict is not None:
+            for name, first in (getattr(self.model, "all_tied_weights_keys", None) or {}).items():
+                if name in state_dict and first in state_dict:
+                    assert torch.equal(state_dict[name], state_dict[first]), f"{name} and {first} are tied and differ"
+                    del state_dict[name]
+        super()._save(output_dir, state_dict=state_dict)  # type: ignore[misc]
 
     # If a tensor is missing, Trainer only warns and continues with whatever the model held there.
     def _issue_warnings_after_load(self, load_result: Any) -> None:

@@ -118,6 +118,39 @@ def test_two_killed_processes_go_on_to_the_same_bits(two: Path, models: Path, so
     assert files_of(tmp_path / "killed") == files_of(two)
 
 
+@pytest.fixture(scope="module")
+def sharded(models: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run by two processes that have a part of the student each."""
+    out = tmp_path_factory.mktemp("runs") / "sharded"
+    done = children.run("-m", "tests.support.two_processes", *arguments(models, source, out, **TWO_STAGES, loss="dense"), "--sharded")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return out
+
+
+def test_a_sharded_student_trains_as_a_whole_one_and_the_main_process_alone_writes(whole: Path, sharded: Path) -> None:
+    """Rollouts between updates and a second stage's pass rates among it, which are sampled from a whole copy of the sharded student."""
+    expected, found = weights_of(whole), weights_of(sharded)
+    assert expected.keys() == found.keys()
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], rtol=0, atol=1e-5)
+    shards = {path.relative_to(sharded) for path in sharded.rglob("pytorch_model_fsdp.bin")}
+    assert shards == {Path("training") / f"checkpoint-{step}" / "pytorch_model_fsdp.bin" for step in (6, 8)}
+    assert len((sharded / "training" / "metrics.jsonl").read_text().splitlines()) == 8
+    for name in ("pass_rates.parquet", "references.parquet"):
+        assert (sharded / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_killed_processes_with_a_sharded_student_go_on_to_the_same_bits(sharded: Path, models: Path, source: Path, tmp_path: Path) -> None:
+    argv = [*arguments(models, source, tmp_path / "killed", **TWO_STAGES, loss="dense"), "--sharded"]
+    killed = children.run("-m", "tests.support.two_processes", *argv, "--kill-at", "5")
+    assert killed.returncode != 0 and not (tmp_path / "killed" / "record.json").exists()
+    done = children.run("-m", "tests.support.two_processes", *argv)
+    assert done.returncode == 0, done.stderr[-3000:]
+    expected, found = weights_of(sharded), weights_of(tmp_path / "killed")
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert files_of(tmp_path / "killed") == files_of(sharded)
+
+
 def test_a_finished_run_is_read_back(whole: Path, models: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (whole / "record.json").read_bytes()
     assert (whole / "model" / CARD).read_text() == card(read_json(whole / "record.json"))

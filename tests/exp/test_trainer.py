@@ -149,6 +149,7 @@ OVERRIDDEN = {
     # Private to transformers; the reason for each is beside it in the trainer.
     "_get_output_dir": ["trial"],
     "_save_checkpoint": ["model", "trial"],
+    "_save": ["output_dir", "state_dict"],
     "_issue_warnings_after_load": ["load_result"],
 }
 
@@ -278,10 +279,16 @@ def test_training_arguments_of_this_command_may_not_be_set_twice(source: Path, t
         trainer(tmp_path / "c", source, training_arguments={"fsdp": "full_shard"}, loss="dense")
     with pytest.raises(UserError, match="`teacher_update` ema needs a student in one piece, but fsdp shards it"):
         trainer_config(tmp_path / "d", source, teacher="self", teacher_update="ema", training_arguments={"fsdp": "full_shard"})
+    for wrong, message in (
+        ({"version": 1}, "fsdp_config version 1 is not supported; give 2"),
+        ("fsdp.json", "must be an object here, not a file"),
+    ):
+        with pytest.raises(UserError, match=message):
+            trainer_config(tmp_path / "e", source, loss="dense", training_arguments={"fsdp": True, "fsdp_config": wrong})
 
 
 def test_a_sharded_student_is_sampled_from_as_a_whole_copy_with_its_present_weights(tmp_path: Path) -> None:
-    """FSDP2 over two processes on gloo; accelerate itself shards on GPUs only."""
+    """FSDP2 over two processes on gloo."""
     done = children.run("-m", "tests.support.sharded_student", tmp_path / "seen.pt")
     assert done.returncode == 0, done.stderr[-3000:]
     first, second = torch.load(tmp_path / "seen.pt", weights_only=True)
