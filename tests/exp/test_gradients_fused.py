@@ -477,9 +477,14 @@ def test_with_recomputing_memory_is_linear_in_a_responses_length() -> None:
             with recomputing(model, checkpointing):
                 return fused(model, batch, None, engine.head(model.lm_head))
 
-        # The smaller of two: what the process allocates once, or frees from other tests meanwhile, is counted too.
-        return min(peak_bytes(lambda: engine.accumulate(1, losses)) for _ in range(2))
+        # The smallest of four: what the process allocates once, or frees from other tests meanwhile, is counted too.
+        return min(peak_bytes(lambda: engine.accumulate(1, losses)) for _ in range(4))
 
+    peak(1024, True)  # what is allocated once
     short, middle, long = (peak(length, True) for length in (1024, 2048, 4096))
-    assert 1.5 < (long - middle) / (middle - short) < 2.3  # of twice the tokens; quadratic terms would give up to four
+    assert 1.5 < (long - middle) / (middle - short) < 2.6, (
+        short,
+        middle,
+        long,
+    )  # of twice the tokens; quadratic terms would give up to four
     assert long < 0.8 * peak(4096, False)
