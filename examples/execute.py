@@ -17,10 +17,11 @@ NOTEBOOK = ROOT / "examples" / "door.ipynb"
 LIMIT = 500  # seconds for one cell
 
 
-def executed(notebook: Any, folder: str) -> Any:
-    """The notebook with the outputs of its cells. folder: in which the kernel works."""
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    NotebookClient(notebook, timeout=LIMIT, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
+def executed(notebook: Any, folder: str, **variables: str) -> Any:
+    """The notebook with the outputs of its cells. folder: in which the kernel works. variables: further ones of its environment."""
+    found = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    client = NotebookClient(notebook, timeout=LIMIT, kernel_name="python3", resources={"metadata": {"path": folder}})
+    client.execute(env=os.environ | {"PYTHONPATH": found, **variables})
     return notebook
 
 

@@ -13,8 +13,12 @@ CARD = "README.md"
 
 
 def write_card(folder: Path, text: str) -> Path:
-    """Write a card into a model's folder, atomically, and return its path."""
-    write_atomically(folder / CARD, text)
+    """Write a card into a model's folder, atomically, and return its path; nothing is written where the folder is gone.
+
+    Call it after the record that the card is made from: a kill in between costs nothing, since the next call with the record writes it.
+    """
+    if folder.is_dir():
+        write_atomically(folder / CARD, text)
     return folder / CARD
 
 

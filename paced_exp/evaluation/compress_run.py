@@ -27,8 +27,7 @@ def compress(config: CompressConfig) -> dict[str, Any]:
     run = RunFolder(config.out, config)
     record = run.recorded(KIND, lambda: _compress(config, run))
     for name, text in cards(record).items():
-        if (folder := method_folder(run.path, name) / "model").is_dir():
-            write_card(folder, text)  # after the record, which it is made from; a kill in between costs nothing
+        write_card(method_folder(run.path, name) / "model", text)
     return record
 
 

@@ -18,7 +18,7 @@ def plot_accuracy(
 ) -> list[Path]:
     """Write `accuracy_figure` as PDF, PNG, SVG and caption into `folder`. Returns the files, or none if no bin was measured.
 
-    retouch: what is done to the figure before it is written, such as a title of one\'s own.
+    retouch: what is done to the figure before it is written, such as a title of one's own.
     """
     probes = record.get("steps", [record])
     if not all(probe["bins"] and probe["accuracy"]["metrics"] for probe in probes):

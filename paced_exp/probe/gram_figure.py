@@ -20,7 +20,7 @@ def plot_gram(
 ) -> list[Path]:
     """Write `gram_figure` as PDF, PNG, SVG and caption into `folder`. Returns the files, or none if the record has no Gram matrix.
 
-    retouch: what is done to the figure before it is written, such as a title of one\'s own.
+    retouch: what is done to the figure before it is written, such as a title of one's own.
     """
     panels = record.get("steps", [record])
     if any(not panel.get("gram", {}).get("pass_rate") for panel in panels):

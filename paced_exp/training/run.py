@@ -181,8 +181,8 @@ def distill(config: DistillConfig) -> dict[str, Any]:
     """
     run = RunFolder(config.out, config)
     record = run.recorded(KIND, lambda: _distill(config, run), main=_is_first_process())
-    if record and (run / "model").is_dir():
-        write_card(run / "model", card(record))  # after the record, which it is made from; a kill in between costs nothing
+    if record:
+        write_card(run / "model", card(record))
     return record
 
 

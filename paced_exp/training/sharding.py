@@ -25,9 +25,9 @@ def check_sharding(given: Mapping[str, Any], *, loss: str, forgetting: str, teac
         raise UserError(
             f"`forgetting` {forgetting} needs a student in one piece, which `training_arguments` {sharding[0]} shards; give none"
         )
-    if given.get("fsdp") and teacher_update == "ema":
-        raise UserError("`teacher_update` ema needs a student in one piece, but fsdp shards it; take live or frozen, or leave fsdp out")
     if given.get("fsdp"):
+        if teacher_update == "ema":
+            raise UserError("`teacher_update` ema needs a student in one piece, but fsdp shards it; take live or frozen, or leave fsdp out")
         _check_version(given.get("fsdp_config") or {})
     if loss != "fused":
         return

@@ -1,16 +1,16 @@
 """examples/door.ipynb runs in a real kernel, shows what it says, and is kept with the outputs of such a run."""
 
-import os
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = ROOT / "examples" / "door.ipynb"
+executed = runpy.run_path(str(ROOT / "examples" / "execute.py"))["executed"]  # by its path: site-packages may have an `examples` too
 SECONDS = 120  # of processor time of the kernel and its children on one core, as the notebook promises
 
 
@@ -18,11 +18,8 @@ SECONDS = 120  # of processor time of the kernel and its children on one core, a
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Any:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     notebook.cells.append(nbformat.v4.new_code_cell("import os; print(sum(os.times()[:4]))"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
-        patch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
-        folder = tmp_path_factory.mktemp("notebook")
-        NotebookClient(notebook, timeout=500, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute()
+    folder = tmp_path_factory.mktemp("notebook")
+    executed(notebook, str(folder), IPYTHONDIR=str(tmp_path_factory.mktemp("ipython")))
     assert not list(folder.iterdir()), "a run without `out` leaves nothing in the reader's folder"
     return notebook
 

@@ -82,12 +82,27 @@ def test_kills_at_any_point_change_no_bit_of_the_weights(whole: Path, models: Pa
     assert steps == list(range(1, 9))
 
 
+SHARDED = {**TWO_STAGES, "loss": "dense"}  # the fused loss reads the head in one piece
+
+
+def in_two_processes(argv: list[str], *further: str) -> None:
+    done = children.run("-m", "tests.support.two_processes", *argv, *further)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 @pytest.fixture(scope="module")
 def two(models: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same run in two processes."""
     out = tmp_path_factory.mktemp("runs") / "two"
-    done = children.run("-m", "tests.support.two_processes", *arguments(models, source, out, **TWO_STAGES))
-    assert done.returncode == 0, done.stderr[-3000:]
+    in_two_processes(arguments(models, source, out, **TWO_STAGES))
+    return out
+
+
+@pytest.fixture(scope="module")
+def sharded(models: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run by two processes that have a part of the student each."""
+    out = tmp_path_factory.mktemp("runs") / "sharded"
+    in_two_processes(arguments(models, source, out, **SHARDED), "--sharded")
     return out
 
 
@@ -107,26 +122,6 @@ def test_two_processes_train_as_one_and_the_main_one_alone_writes(whole: Path, t
     assert len(lines[0]) == len(lines[1]) == 8
 
 
-def test_two_killed_processes_go_on_to_the_same_bits(two: Path, models: Path, source: Path, tmp_path: Path) -> None:
-    argv = arguments(models, source, tmp_path / "killed", **TWO_STAGES)
-    killed = children.run("-m", "tests.support.two_processes", *argv, "--kill-at", "5")
-    assert killed.returncode != 0 and not (tmp_path / "killed" / "record.json").exists()
-    done = children.run("-m", "tests.support.two_processes", *argv)
-    assert done.returncode == 0, done.stderr[-3000:]
-    expected, found = weights_of(two), weights_of(tmp_path / "killed")
-    assert all(torch.equal(expected[name], found[name]) for name in expected)
-    assert files_of(tmp_path / "killed") == files_of(two)
-
-
-@pytest.fixture(scope="module")
-def sharded(models: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same run by two processes that have a part of the student each."""
-    out = tmp_path_factory.mktemp("runs") / "sharded"
-    done = children.run("-m", "tests.support.two_processes", *arguments(models, source, out, **TWO_STAGES, loss="dense"), "--sharded")
-    assert done.returncode == 0, done.stderr[-3000:]
-    return out
-
-
 def test_a_sharded_student_trains_as_a_whole_one_and_the_main_process_alone_writes(whole: Path, sharded: Path) -> None:
     """Rollouts between updates and a second stage's pass rates among it, which are sampled from a whole copy of the sharded student."""
     expected, found = weights_of(whole), weights_of(sharded)
@@ -140,15 +135,20 @@ def test_a_sharded_student_trains_as_a_whole_one_and_the_main_process_alone_writ
         assert (sharded / name).read_bytes() == (whole / name).read_bytes()
 
 
-def test_killed_processes_with_a_sharded_student_go_on_to_the_same_bits(sharded: Path, models: Path, source: Path, tmp_path: Path) -> None:
-    argv = [*arguments(models, source, tmp_path / "killed", **TWO_STAGES, loss="dense"), "--sharded"]
-    killed = children.run("-m", "tests.support.two_processes", *argv, "--kill-at", "5")
+@pytest.mark.parametrize(
+    ("unbroken", "options", "further"), [("two", TWO_STAGES, []), ("sharded", SHARDED, ["--sharded"])], ids=["whole", "sharded"]
+)
+def test_two_killed_processes_go_on_to_the_same_bits(
+    unbroken: str, options: dict[str, Any], further: list[str], models: Path, source: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    whole: Path = request.getfixturevalue(unbroken)
+    argv = arguments(models, source, tmp_path / "killed", **options)
+    killed = children.run("-m", "tests.support.two_processes", *argv, *further, "--kill-at", "5")
     assert killed.returncode != 0 and not (tmp_path / "killed" / "record.json").exists()
-    done = children.run("-m", "tests.support.two_processes", *argv)
-    assert done.returncode == 0, done.stderr[-3000:]
-    expected, found = weights_of(sharded), weights_of(tmp_path / "killed")
+    in_two_processes(argv, *further)
+    expected, found = weights_of(whole), weights_of(tmp_path / "killed")
     assert all(torch.equal(expected[name], found[name]) for name in expected)
-    assert files_of(tmp_path / "killed") == files_of(sharded)
+    assert files_of(tmp_path / "killed") == files_of(whole)
 
 
 def test_a_finished_run_is_read_back(whole: Path, models: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,8 +36,7 @@ def train_teacher(config: TeacherConfig) -> dict[str, Any]:
         )
     run = RunFolder(config.out, config)
     record = run.recorded(KIND, lambda: _train_and_evaluate(config, run))
-    if (run / "model").is_dir():
-        write_card(run / "model", card(record))  # after the record, which it is made from; a kill in between costs nothing
+    write_card(run / "model", card(record))
     return record
 
 
