@@ -57,15 +57,17 @@ def draw(out: Path, results: Path, scale: str = "desk") -> list[Path]:
     without = [max(0.0, row["snr_naive"] ** 2 - row["floor"] ** 2) ** 0.5 for row in artefact]
     axis.plot(uneven, without, color=COLORS["purple"], marker="o", mfc="white", ms=4, lw=0.6, ls=":")
     axis.errorbar(rates, snr, [snr - low, high - snr], color=COLORS["blue"], marker=MARKERS[0], capsize=2)
-    middle = [max(0.0, record["verdict"]["low"][f"middle_{end}"]) ** 0.5 for end in ("low", "high")]
-    axis.axhspan(*middle, color=COLORS["grey"], alpha=0.2, lw=0)
+    judged = record["verdict"]["low"]
+    if judged["difference"] is not None:
+        middle = [max(0.0, judged[f"middle_{end}"]) ** 0.5 for end in ("low", "high")]
+        axis.axhspan(*middle, color=COLORS["grey"], alpha=0.2, lw=0)
+        label(axis, (rates[len(rates) // 2], middle[0]), "band: the middle, pass rates from 0.3 to 0.7", "grey", (60, -42), ha="center")
     at = int(np.argmax(naive))
     sizes = [row["n"] for row in artefact]
     unequal = f"naive estimate, bins of\n{min(sizes):,} to {max(sizes):,} problems"
     label(axis, (uneven[at], naive[at]), unequal, "purple", (-34, 2), ha="right")
     label(axis, (uneven[2], floor[2]), "floor of the naive estimate,\n1/√n: what pure noise shows", "purple", (16, -32), ha="center")
     label(axis, (uneven[at], without[at]), "the same bins,\nfloor removed", "purple", (36, 12), line=True)
-    label(axis, (rates[len(rates) // 2], middle[0]), "band: the middle, pass rates from 0.3 to 0.7", "grey", (60, -42), ha="center")
     label(axis, (rates[0], snr[0]), f"noise-corrected, {record['bins'][0]['n']:,} problems\na bin; bars: 95 %", "blue", (4, 34))
     axis.set(
         xlabel=f"pass rate of the student: k correct of K = {record['config']['K']} rollouts",

@@ -24,10 +24,9 @@ PULL = {1: "point the same way as", -1: "point against", 0: "share no clear dire
 
 def headline(gram: dict[str, Any]) -> str:
     """The message in two lines, by the intervals of the cosines of the ends with the middle."""
-    never, always = (gram["groups"][pair] for pair in ("low_middle", "middle_high"))
-    if never is None or always is None:
+    if (pairs := _ends(gram)) is None:
         return "Whether problems of different pass rates pull the student in one direction"
-    signs = [side(pair["low"], pair["high"]) for pair in (never, always)]
+    signs = [side(pair["low"], pair["high"]) for pair in pairs]
     return (
         f"Gradients of problems never solved {PULL[signs[0]]} those of the middle (pass rates 0.3 to 0.7),\n"
         f"{'and' if signs[0] == signs[1] else 'but'} gradients of problems always solved {PULL[signs[1]]} them"
@@ -36,10 +35,21 @@ def headline(gram: dict[str, Any]) -> str:
 
 def cosines(gram: dict[str, Any]) -> str:
     """The numbers of the headline, over the left panel."""
-    never, always = (gram["groups"][pair] for pair in ("low_middle", "middle_high"))
-    if never is None or always is None:
+    if (pairs := _ends(gram)) is None:
         return ""
+    never, always = pairs
     return f"Cosine with the middle's gradient\nnever solved: {_interval(never)}\nalways solved: {_interval(always)}"
+
+
+def _ends(gram: dict[str, Any]) -> list[dict[str, float]] | None:
+    """Cosines of both ends with the middle and their intervals; None where an end has no bin or noise leaves no cosine or interval."""
+    pairs = [gram["groups"][pair] for pair in ("low_middle", "middle_high")]
+    return pairs if all(pair is not None and _known(pair) for pair in pairs) else None
+
+
+def _known(found: dict[str, float | None]) -> bool:
+    """Whether an estimate has a value and both ends of an interval: a record writes what noise leaves undefined as null."""
+    return None not in found.values()
 
 
 def _interval(pair: dict[str, float]) -> str:
@@ -47,11 +57,11 @@ def _interval(pair: dict[str, float]) -> str:
 
 
 def progress(gram: dict[str, Any]) -> str:
-    """The message of the right panel: how much of the most progress per noise PACED's weight and no weighting make."""
-    paced, uniform = (
-        f"{fixed(100 * found['value'], 0)} % [{fixed(100 * found['low'], 0)}, {fixed(100 * found['high'], 0)}]"
-        for found in (gram["efficiency"][name] for name in ("paced", "uniform"))
-    )
+    """The message of the right panel: how much of the most progress per noise PACED's weight and no weighting make, or nothing if unknown."""
+    found = [gram["efficiency"].get(name) for name in ("paced", "uniform")]
+    if not all(share is not None and _known(share) for share in found):
+        return ""
+    paced, uniform = (f"{fixed(100 * s['value'], 0)} % [{fixed(100 * s['low'], 0)}, {fixed(100 * s['high'], 0)}]" for s in found)
     return f"Progress per noise, of the best weight's\nPACED: {paced}\nno weighting: {uniform}"
 
 
@@ -69,8 +79,7 @@ def _say(gram: dict[str, Any], figure: Figure) -> None:
     """Headline, and names in the picture in place of the legend."""
     left, right, *_ = figure.axes
     left.set_title(cosines(gram), loc="left")
-    if {"paced", "uniform"} <= gram["efficiency"].keys():
-        right.set_title(progress(gram), loc="left")
+    right.set_title(progress(gram), loc="left")
     _name_curves(right)
     put(figure, headline(gram))
 

@@ -156,5 +156,7 @@ def relation(end: dict[str, Any], middle: dict[str, Any]) -> Relation:
 
 def ends_to_middle(record: dict[str, Any], names: tuple[str, str]) -> str:
     """In words how both ends of a probe lie to its middle. names: of the lower end and of the upper."""
+    if any(record["verdict"][end]["difference"] is None for end in ENDS):
+        return "too few problems tell the ends from the middle"
     low, high = (relation(record["bins"][place], record["verdict"]["low"]) for place in (0, -1))
     return _BOTH[low] if low == high else f"{names[0]} {_RELATIONS[low]} the middle, and {names[1]} {_RELATIONS[high]} it"

@@ -235,7 +235,8 @@ def test_a_step_has_no_clear_effect_where_the_optimisers_disagree() -> None:
 )
 def test_the_agreement_s_title_says_where_the_snr_falls(never: float, always: float, says: str) -> None:
     bins = [{"snr_squared_low": 0.0, "snr_squared_high": high} for high in (never, always)]
-    assert says in figure8_utility.agreement({"bins": bins, "verdict": {"low": {"middle_low": 0.5, "middle_high": 2.0}}})
+    judged = {"difference": 0.0, "middle_low": 0.5, "middle_high": 2.0}
+    assert says in figure8_utility.agreement({"bins": bins, "verdict": {"low": judged, "high": judged}})
 
 
 @pytest.mark.parametrize(
@@ -254,7 +255,19 @@ def test_the_bins_headline_says_what_the_cosines_intervals_do(never, always, say
     gram = {"groups": {"low_middle": low, "middle_high": high}}
     assert all(part in figure9_bins.headline(gram) for part in says)
     assert f"{low['cosine']:.2f}".replace("-", "−") in figure9_bins.cosines(gram)
-    assert "direction" in figure9_bins.headline({"groups": {"low_middle": None, "middle_high": high}})
+
+
+@pytest.mark.parametrize("missing", [None, {"cosine": None, "low": None, "high": None}, {"cosine": 0.1, "low": None, "high": 0.2}])
+@pytest.mark.parametrize("pair", ["low_middle", "middle_high"])
+def test_without_a_cosine_or_its_interval_the_bins_headline_asks(missing, pair: str) -> None:
+    gram = {"groups": {name: {"cosine": 0.1, "low": 0.0, "high": 0.2} for name in ("low_middle", "middle_high")} | {pair: missing}}
+    assert figure9_bins.headline(gram).startswith("Whether")
+    assert figure9_bins.cosines(gram) == ""
+
+
+@pytest.mark.parametrize("uniform", [{}, {"uniform": {"value": 0.5, "low": None, "high": None}}])
+def test_without_an_interval_of_progress_the_right_panel_says_nothing(uniform) -> None:
+    assert figure9_bins.progress({"efficiency": {"paced": {"value": 0.5, "low": 0.4, "high": 0.6}} | uniform}) == ""
 
 
 def test_the_progress_title_gives_both_weights_numbers() -> None:

@@ -124,8 +124,12 @@ def ending(value: float, low: float, high: float) -> dict[str, float]:
 def test_ends_are_told_from_the_middle_where_intervals_do_not_overlap(
     never: tuple[float, ...], always: tuple[float, ...], words: str
 ) -> None:
-    record = {"bins": [ending(*never), ending(*always)], "verdict": {"low": {"middle": 4, "middle_low": 3.2, "middle_high": 5}}}
+    judged = {"middle": 4, "middle_low": 3.2, "middle_high": 5, "difference": never[0] - 2}
+    record = {"bins": [ending(*never), ending(*always)], "verdict": {"low": judged, "high": judged | {"difference": always[0] - 2}}}
     assert ends_to_middle(record, ("k = 0", "k = K")) == words
+    for end in ("low", "high"):  # no bin lies at that end, or none in the middle
+        too_few = record | {"verdict": record["verdict"] | {end: {"end": "", "verdict": "not decided", "difference": None}}}
+        assert "too few" in ends_to_middle(too_few, ("k = 0", "k = K"))
 
 
 GAINS, LOSES, OPEN = Estimate(2.0, 0.1, 50), Estimate(-2.0, 0.1, 50), Estimate(0.1, 0.1, 50)
