@@ -132,9 +132,9 @@ def _config(scale: Scale, variant: ProbeVariant) -> ProbeConfig:
     setup = scale.setups[variant.setup]
     shared: dict[str, Any] = {name: scale.shared[name] for name in ("max_new_tokens", "dtype", "engine", "loss") if name in scale.shared}
     shared |= {name: value for name, value in setup.options.items() if name in ("teacher_prompt", "fallback")}
-    training = None
-    if "at_steps" in variant.options:
-        asked = {name: scale.shared[name] for name in _TRAINING if name in scale.shared} | {"learning_rate": setup.learning_rate}
-        training = {name: value for name, value in asked.items() if value != getattr(DistillConfig, name)} or None
     options: dict[str, Any] = {"problems": scale.problems, **shared, **variant.options}
-    return ProbeConfig(student=setup.student, teacher=setup.teacher, device=scale.device, training=training, **options)
+    if "at_steps" in options:
+        asked = {name: scale.shared[name] for name in _TRAINING if name in scale.shared} | {"learning_rate": setup.learning_rate}
+        asked |= options.get("training", {})
+        options["training"] = {name: value for name, value in asked.items() if value != getattr(DistillConfig, name)} or None
+    return ProbeConfig(student=setup.student, teacher=setup.teacher, device=scale.device, **options)

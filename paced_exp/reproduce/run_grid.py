@@ -22,7 +22,10 @@ from paced_exp.reproduce.scheduler import Schedule, Task
 from paced_exp.reproduce.shared import Shared, shared_by
 
 # What the processes of cells have in common, imported once by their parent.
-_PRELOAD = ("torch", "transformers", "paced_exp.training.run", "paced_exp.evaluate", "paced_exp.lab", "paced_exp.reproduce.run_cell")
+_PRELOAD = (
+    *("torch", "transformers", "paced_exp.training.run", "paced_exp.evaluate", "paced_exp.lab", "paced_exp.reproduce.run_cell"),
+    "paced_exp.data.lab.splits",  # reasoning_gym, more than a second; loaded on demand, so that commands without the lab start faster
+)
 
 
 @dataclass(frozen=True)
