@@ -10,7 +10,7 @@ from paced_exp.reproduce.cells import planned_seeds
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.scales import Scale
 
-Measure = Literal["primary", "retention", "hardest"]
+Measure = Literal["primary", "retention", "hardest", "pass@32", "unsolved"]
 
 MARGIN = 1.0  # points: what "suffices" and "is not sensitive" allow
 
@@ -40,8 +40,13 @@ class Contrast:
 
     def sources(self, scale: Scale) -> tuple[str, ...]:
         """The evaluation sources over which its measure is the mean."""
-        by_measure = {"primary": scale.tiers, "retention": (scale.retention,), "hardest": scale.tiers[-1:]}
-        return by_measure[self.measure]
+        narrower = {"retention": (scale.retention,), "hardest": scale.tiers[-1:]}
+        return narrower.get(self.measure, scale.tiers)
+
+    @property
+    def of_problem(self) -> Literal["accuracy", "pass@32", "unsolved"]:
+        """What is measured of a problem (`measures`)."""
+        return self.measure if self.measure in ("pass@32", "unsolved") else "accuracy"
 
     def planned_seeds(self, scale: Scale) -> int:
         """The seeds that all its tables plan."""

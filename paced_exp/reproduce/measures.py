@@ -89,10 +89,16 @@ def combined(terms: Sequence[tuple[float, Measured]], sources: Sequence[str], me
 
     In points of accuracy, or in tokens where that is the measure. Raises `UserError` where two records answer different problems.
     """
-    seeds = common_seeds([measured for _, measured in terms])
-    if len(seeds) < 2 or any(_strata(measured, seeds[0], sources, measure) is None for _, measured in terms):
+    rows = [measured for _, measured in terms]
+    seeds = common_seeds(rows)
+    if len(seeds) < 2 or not are_measured(rows, sources, seeds, measure):
         return None
     return crossed(strata_of(terms, sources, seeds, measure))
+
+
+def are_measured(rows: Sequence[Measured], sources: Sequence[str], seeds: Sequence[int], measure: Measure) -> bool:
+    """Whether the records of all rows hold what a measure needs, such as 32 samples for pass@32."""
+    return all(_strata(measured, seeds[0], sources, measure) is not None for measured in rows)
 
 
 def strata_of(

@@ -1,9 +1,11 @@
-"""What the records say, in the README and in docs/weights.md: written between markers, so that the pages cannot say what they do not.
+"""What the records say, in the README, docs/weights.md and docs/neighbours.md: written between markers, so that the pages cannot say what they do not.
 
-    python -m paced_exp.reproduce.readme [--results results] [--page README.md] [--weights docs/weights.md] [--badges figures/out/badges.svg]
+    python -m paced_exp.reproduce.readme [--results results] [--page README.md] [--weights docs/weights.md] [--neighbours docs/neighbours.md]
+        [--badges figures/out/badges.svg]
 
-Everything between `<!-- claims:begin -->` and `<!-- claims:end -->` of the README, and between `<!-- advice:begin -->` and
-`<!-- advice:end -->` of docs/weights.md, is replaced; the rest of the pages is left alone.
+Everything between `<!-- claims:begin -->` and `<!-- claims:end -->` of the README, between `<!-- advice:begin -->` and
+`<!-- advice:end -->` of docs/weights.md, and between `<!-- neighbours:begin -->` and `<!-- neighbours:end -->` of docs/neighbours.md is
+replaced; the rest of the pages is left alone.
 """
 
 from collections.abc import Sequence
@@ -13,6 +15,7 @@ from pathlib import Path
 from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.core.json_files import write_atomically
+from paced_exp.reproduce import neighbour_findings
 from paced_exp.reproduce.advice import advice
 from paced_exp.reproduce.badges import badges
 from paced_exp.reproduce.by_model import verdicts_by_model
@@ -21,6 +24,7 @@ from paced_exp.reproduce.front import findings, setting
 from paced_exp.reproduce.front_use import answer, use
 from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.marked import between
+from paced_exp.reproduce.neighbour_findings import neighbour_block
 from paced_exp.reproduce.options import RecordsOptions
 from paced_exp.reproduce.records import Results, readable
 from paced_exp.reproduce.scales import DESK, SCALES, Scale
@@ -45,11 +49,13 @@ class ReadmeConfig(RecordsOptions):
     Attributes:
         page: the page with the markers of the claims
         weights: the page with the markers of the advice
+        neighbours: the page with the markers of what the neighbouring methods claim
         badges: the picture of the README's badges, which is replaced
     """
 
     page: Path = Path("README.md")
     weights: Path = Path("docs/weights.md")
+    neighbours: Path = Path("docs/neighbours.md")
     badges: Path = Path("figures/out/badges.svg")
 
 
@@ -145,6 +151,7 @@ def main(config: ReadmeConfig) -> None:
     blocks = (
         ("page", config.page, block(results), (BEGIN, END)),
         ("weights", config.weights, advice_block(results), (ADVICE_BEGIN, ADVICE_END)),
+        ("neighbours", config.neighbours, neighbour_block(results, DESK), (neighbour_findings.BEGIN, neighbour_findings.END)),
     )
     written = {}
     for option, path, text, markers in blocks:

@@ -45,7 +45,12 @@ def reported_effect(contrast: Contrast) -> ReportedEffect | None:
     """The paper's effect in a contrast; None where it gives none, or where the contrast has a margin and so claims no size."""
     rows = [BY_NAME[table].row(name) for _, table, name in contrast.placed]
     kind = (BY_NAME[contrast.table].protocol, rows[0].setup)
-    if contrast.margin or contrast.measure == "retention" or len({row.setup for row in rows}) != 1 or kind not in MAIN_TABLES:
+    if (
+        contrast.margin
+        or contrast.measure not in ("primary", "hardest")
+        or len({row.setup for row in rows}) != 1
+        or kind not in MAIN_TABLES
+    ):
         return None
     main = BY_NAME[MAIN_TABLES[kind]]
     uniform = _uniform(main, rows)

@@ -10,7 +10,7 @@ from paced_exp.reproduce.c1 import probe_findings, range_findings
 from paced_exp.reproduce.claims import MARGIN, Claim, Contrast, Hypothesis
 from paced_exp.reproduce.findings import LEVEL, Finding, Outcome, Size
 from paced_exp.reproduce.grids import BY_NAME
-from paced_exp.reproduce.measures import common_seeds, row_named, strata_of
+from paced_exp.reproduce.measures import are_measured, common_seeds, row_named, strata_of
 from paced_exp.reproduce.planned import planned_effects
 from paced_exp.reproduce.protocols import claims_at
 from paced_exp.reproduce.records import Results
@@ -153,8 +153,11 @@ def _measure(contrast: Contrast, results: Results, scale: Scale) -> _Measurement
     words = f"{len(seeds)} of {planned} planned seeds: {'; '.join(lacking)}" if lacking else ""
     if len(seeds) < LEAST_SEEDS:
         return f"{words}; {LEAST_SEEDS} are needed" if words else f"{len(seeds)} planned seeds, {LEAST_SEEDS} are needed"
+    sources = contrast.sources(scale)
+    if not are_measured(list(rows.values()), sources, seeds, contrast.of_problem):
+        return f"{contrast.measure} cannot be measured with the samples of {', '.join(rows)}"
     terms = [(factor, rows[f"{table}/{name}"]) for factor, table, name in contrast.placed]
-    strata = strata_of(terms, contrast.sources(scale), seeds)
+    strata = strata_of(terms, sources, seeds, contrast.of_problem)
     paths = [measured.of(seed).path for measured in rows.values() for seed in seeds]
     return _Measurement(contrast, strata, crossed(strata).shifted(contrast.margin), seeds, paths, words)
 

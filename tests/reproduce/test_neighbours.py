@@ -10,17 +10,21 @@ import pytest
 from paced_exp.core import config as configs
 from paced_exp.evaluation.config import EvaluateConfig
 from paced_exp.evaluation.metrics import pass_at_k
-from paced_exp.reproduce import cells
+from paced_exp.reproduce import cells, verdicts
 from paced_exp.reproduce.cells import Cell, base_of, cell_of, cells_of, planned_seeds, row_cells
 from paced_exp.reproduce.columns import mean_of_tiers, pass_at, unsolved
 from paced_exp.reproduce.grid_tables import grid_tables
 from paced_exp.reproduce.grids import BY_NAME, tables_at
 from paced_exp.reproduce.measures import combined, measure_row, values_of
+from paced_exp.reproduce.neighbour_findings import QUESTIONS, neighbour_block
+from paced_exp.reproduce.protocols import claims_at
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.reported import Reported
 from paced_exp.reproduce.run_cell import run_cell
 from paced_exp.reproduce.scales import DESK, SCALES, SMOKE, Scale
 from paced_exp.reproduce.shared import shared_by
+from paced_exp.reproduce.verdict_parts import finding_text
+from paced_exp.reproduce.verdicts import finding_of
 from paced_exp.training.config import DistillConfig
 from paced_exp.training.options import ForgettingOptions
 from paced_exp.training.teacher_config import TeacherConfig
@@ -157,3 +161,41 @@ def test_the_table_is_printed(results: Results, second: Scale) -> None:
     by_label = {row[0].text: row for row in values.rows}
     assert "±" in by_label["GRPO"][2].text and by_label["GRPO"][3].number is None
     assert any(row[0].text == "GRPO" and "[" in row[1].text for row in differences.rows)
+
+
+def test_every_method_of_the_table_is_asked_one_question_of_the_two_rows_in_its_words() -> None:
+    asked = [question.hypothesis for question in QUESTIONS]
+    rows = [name for one in asked for contrast in one.contrasts for _, name in contrast.terms]
+    assert {row.name for row in TABLE.rows} - set(rows) == {"paced-half"} and len({one.name for one in asked}) == len(asked)
+    for one in asked:
+        (contrast,) = one.contrasts
+        assert not one.primary and contrast.table == TABLE.name and [factor for factor, _ in contrast.terms] == [1.0, -1.0]
+        assert bool(contrast.margin) == ("+ 1 point" in one.words), one.words
+        said = {"retention": "retention", "primary": "accuracy", "pass@32": "pass@32", "unsolved": "accuracy on problems never solved"}
+        assert one.words.startswith(f"{said[contrast.measure]}"), one.words
+    assert not {one.name for one in asked} & {one.name for claim in claims_at(DESK) for one in claim.hypotheses}
+
+
+def test_questions_are_answered_by_the_intervals_of_their_own_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synthetic, "SAMPLES", 32)
+    for row, accuracy in {"base": 0.05, "uniform": 0.6, "grpo": 0.05, "guide": 0.3, "psr": 0.01, "ewc": 0.6, "maxrl": 0.05}.items():
+        write_row(tmp_path, "neighbours", row, accuracy, 3, DESK)
+    results = Results(tmp_path)
+    found = {question.method: finding_of(question.hypothesis, results, DESK) for question in QUESTIONS}
+    rows = {name: measure_row(results, DESK, TABLE, TABLE.row(name)) for name in ("base", "grpo", "guide", "psr")}
+    for method, better, worse, measure in (("Guide", "guide", "grpo", "unsolved"), ("PSR", "base", "psr", "pass@32")):
+        by_hand = combined([(1.0, rows[better]), (-1.0, rows[worse])], DESK.tiers, measure)
+        assert by_hand is not None and found[method].estimate == by_hand and found[method].verdict == "replicates"
+    assert found["MaxRL"].verdict != "replicates" and found["EWC"].verdict != "replicates"  # of rows that are alike
+    assert found["ACE"].missing.startswith("not run") and found["ACE"].verdict == "not decided"
+    lines = neighbour_block(results, DESK).splitlines()
+    (guide,) = [line for line in lines if line.startswith("| Guide |")]
+    assert finding_text(found["Guide"]) in guide and guide.endswith("| replicates |") and len(lines) == 2 + len(QUESTIONS)
+
+
+def test_a_measure_that_the_samples_do_not_hold_is_said_to_be_lacking(results: Results, second: Scale) -> None:
+    (beyond,) = [question.hypothesis for question in QUESTIONS if question.method == "PSR"]
+    wanted = dataclasses.replace(beyond, contrasts=(dataclasses.replace(beyond.contrasts[0], terms=((1.0, "base"), (-1.0, "grpo"))),))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verdicts, "LEAST_SEEDS", 2)
+        assert "pass@32 cannot be measured" in finding_of(wanted, results, second).missing
