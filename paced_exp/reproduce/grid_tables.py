@@ -6,7 +6,7 @@ from pathlib import Path
 
 from paced_exp.reproduce.cells import planned_seeds
 from paced_exp.reproduce.columns import Column
-from paced_exp.reproduce.grids import Table
+from paced_exp.reproduce.grids import Row, Table
 from paced_exp.reproduce.measures import Measured, combined, common_seeds, measure_row, values_of
 from paced_exp.reproduce.printed_table import NONE, NOT_RUN, ONE_SEED, PrintedTable, Value, fixed, with_interval
 from paced_exp.reproduce.records import Results
@@ -41,10 +41,11 @@ def _values(scale: Scale, table: Table, rows: Sequence[Measured], columns: Seque
     best = [_best_within_noise(rows, column) for column in columns]
     papers = reported.columns(table)
     command = table_command(scale, table)
+    mixed = len({row.command for row in table.rows if row.options is not None}) > 1  # else the title says the regime
     printed = []
     for index, measured in enumerate(rows):
         records = tuple(measured.records[seed].path for seed in measured.seeds)
-        cells = [Value(measured.row.label)]
+        cells = [Value(measured.row.label), *([Value(_regime(measured.row))] if mixed else [])]
         for column, bold in zip(columns, best, strict=True):
             base = (measured.base.path,) if column.measure in ("forgetting", "unsolved") and measured.base is not None else ()
             values = values_of(measured, column) if measured.records else None
@@ -52,7 +53,14 @@ def _values(scale: Scale, table: Table, rows: Sequence[Measured], columns: Seque
         cells.append(_compute(measured, records, command))
         cells.append(Value(NONE) if measured.untrained else Value(str(len(measured.seeds)), float(len(measured.seeds))))
         printed.append((*cells, *_paper_values(reported, table, measured)))
-    head = ("method", *(column.head for column in columns), "TFLOPs", "seeds", *(f"paper: {name}" for name in papers.values()))
+    head = (
+        "method",
+        *(["regime"] if mixed else []),
+        *(column.head for column in columns),
+        "TFLOPs",
+        "seeds",
+        *(f"paper: {name}" for name in papers.values()),
+    )
     notes = [
         f"{scale.name} scale. Mean ± standard error over seeds; bold: the best, and all that a 95 % interval does not tell from it. TFLOPs: of "
         "training, on-policy rollouts, pass rates, and the teacher's statistics (anew whenever pass rates are taken again); neither sampling the "
@@ -63,6 +71,15 @@ def _values(scale: Scale, table: Table, rows: Sequence[Measured], columns: Seque
     elif papers:
         notes.append("Right: the drop on MMLU that the paper reports.")
     return PrintedTable(f"{scale.name}-{table.name}", f"Table {table.number}. {table.title}", head, tuple(printed), tuple(notes))
+
+
+def _regime(row: Row) -> str:
+    """How a row visits problems, and whose responses it learns from."""
+    if row.options is None:
+        return NONE
+    if row.command == "teacher":
+        return "own rollouts"
+    return f"references, {row.options['regime'].replace('-', ' ')}" if "regime" in row.options else "references"
 
 
 def _differences(scale: Scale, table: Table, rows: Sequence[Measured], columns: Sequence[Column]) -> PrintedTable:

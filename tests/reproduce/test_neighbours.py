@@ -157,9 +157,11 @@ def test_pass_at_k_and_the_problems_never_solved_by_a_loop(results: Results, sec
 
 def test_the_table_is_printed(results: Results, second: Scale) -> None:
     values, differences = grid_tables(results, second, TABLE, Reported())
-    assert values.head[:5] == ("method", "mean of tiers, %", "pass@8, %", "pass@32, %", "p = 0 before, %")
+    assert values.head[:6] == ("method", "regime", "mean of tiers, %", "pass@8, %", "pass@32, %", "p = 0 before, %")
     by_label = {row[0].text: row for row in values.rows}
-    assert "±" in by_label["GRPO"][2].text and by_label["GRPO"][3].number is None
+    regimes = {label: by_label[label][1].text for label in ("Base", "GRPO", "distillation, no weighting")}
+    assert regimes == {"Base": "–", "GRPO": "own rollouts", "distillation, no weighting": "references, one pass"}
+    assert "±" in by_label["GRPO"][3].text and by_label["GRPO"][4].number is None
     assert any(row[0].text == "GRPO" and "[" in row[1].text for row in differences.rows)
 
 
