@@ -159,4 +159,4 @@ def ends_to_middle(record: dict[str, Any], names: tuple[str, str]) -> str:
     if any(record["verdict"][end]["difference"] is None for end in ENDS):
         return "too few problems tell the ends from the middle"
     low, high = (relation(record["bins"][place], record["verdict"]["low"]) for place in (0, -1))
-    return _BOTH[low] if low == high else f"{names[0]} {_RELATIONS[low]} the middle, and {names[1]} {_RELATIONS[high]} it"
+    return _BOTH[low] if low == high else f"{names[0]} {_RELATIONS[low]} the middle, and {names[1]} {_RELATIONS[high]} the middle"

@@ -17,7 +17,8 @@ from paced_exp.reproduce.significance import mean_and_error
 from paced_theory.claims import counts_by_source
 
 _FORGETTING = "Forgetting: accuracy lost on skills left out of training."
-_AKL = "Without weights, adaptive KL (AKL), a loss that mixes forward and reverse KL token by token,"
+_AKL = "Adaptive KL (AKL), a loss that mixes forward and reverse KL token by token,"
+_NARROWER = " The picture's end bins, k = 0 and k = K, are wider."
 _IN_THEORY = "In theory the gradient's signal-to-noise ratio (SNR) vanishes as p nears 1 and, if unsolved problems share no gradient direction, as p nears 0"
 
 
@@ -48,7 +49,7 @@ def _weights(results: Results, scale: Scale) -> str:
         return ""
     words = {1: "gain {} over", -1: "lose {} to", 0: "cannot be told from"}[sign(found)].format(points(found))
     left = f": {points(found)}" if sign(found) == 0 else ""
-    return f"At equal updates on fresh problems, with others in place of those of weight zero, PACED's weights {words} no weighting{left}."
+    return f"At equal updates on fresh problems, those of weight zero replaced, PACED's weights {words} no weighting{left}."
 
 
 def _compute(results: Results, scale: Scale) -> str:
@@ -63,7 +64,7 @@ def _compute(results: Results, scale: Scale) -> str:
     # Of the longer training, so the signs turn.
     words = {1: "loses {} to", -1: "gains {} over", 0: "cannot be told from"}[sign(found.estimate)].format(points(found.estimate))
     kept = {1: f", and forgets {points(found.kept)} more", -1: f", and forgets {points(found.kept)} less", 0: ""}[sign(found.kept)]
-    return f"Exploratory: longer unweighted training, on {share}, {words} PACED{kept}."
+    return f"Exploratory: unweighted training, longer but on {share}, {words} PACED{kept}."
 
 
 def _akl(results: Results, scale: Scale) -> str:
@@ -71,7 +72,7 @@ def _akl(results: Results, scale: Scale) -> str:
     if found is None:
         return ""
     words = {1: "gains {} over", -1: "loses {} to", 0: "cannot be told from"}[sign(found)].format(points(found))
-    return f"{_AKL} {words} PACED at equal updates."
+    return f"{_AKL} {words} PACED at equal updates, without any weights."
 
 
 def _both_ends(results: Results, scale: Scale) -> str:
@@ -80,23 +81,25 @@ def _both_ends(results: Results, scale: Scale) -> str:
     ranges = probes.get(RANGE_PROBES["C1.low"][0])
     record: dict[str, Any] | None = None if ranges is None else ranges.record(results.folder)
     if record is not None:
-        outermost = " and ".join(record["bins"][place]["range"]["label"] for place in (0, -1))
-        when = f"In the planned probe, whose outermost ranges of p ({outermost}) are narrower than the picture's bins"
+        low, high = (record["bins"][place]["range"]["label"] for place in (0, -1))
+        probe, places, note = "The probe planned for claim C1", (f"for p in {low}", f"in {high}"), _NARROWER
     else:
         record = probe_records(results.folder, DESK_V1).get(1, (None, None))[0]
         if record is None:
             return ""
-        when = "In a probe (the planned test, C1, has not run)"
+        probe, places, note = "A probe (the one planned for claim C1 has not run)", ("at k = 0", "at k = K"), ""
     never, always, verdict = record["bins"][0], record["bins"][-1], record["verdict"]
     if any(verdict[end]["difference"] is None for end in ("low", "high")):
         return ""
-    numbers = f"**{_root(never)}** at the lower, {_root(verdict['low'], 'middle')} in the middle, {_root(always)} at the upper"
-    return f"{_IN_THEORY}. {when}, {ends_to_middle(record, ('the lower end', 'the upper'))}: {numbers}."
+    ends = [f"{_snr(row, 'snr_squared')} {place}" for row, place in zip((never, always), places, strict=True)]
+    measured = f"{probe} measures {ends[0]}, {_snr(verdict['low'], 'middle')} in the middle, and {ends[1]}"
+    return f"{_IN_THEORY}. {measured}: {ends_to_middle(record, ('the lower end', 'the upper end'))}.{note}"
 
 
-def _root(values: dict[str, Any], name: str = "snr_squared") -> str:
-    """The SNR from its square; below zero it is zero."""
-    return fixed(math.sqrt(max(0.0, values[name])), 3)
+def _snr(values: dict[str, Any], name: str) -> str:
+    """The SNR with its interval, from its square's; below zero it is zero."""
+    value, low, high = (fixed(math.sqrt(max(0.0, values[name + end])), 3) for end in ("", "_low", "_high"))
+    return f"**{value}** [{low}, {high}]"
 
 
 def _theory(results: Results, scale: Scale) -> str:

@@ -17,17 +17,27 @@ def use(results: Results, scale: Scale) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (_HEAD, ("---",) * len(_HEAD), *rows)] if rows else [NOTHING]
 
 
-def answer(results: Results, scale: Scale) -> str:
-    """The short answer, by the difference at equal updates and the one at equal compute; nothing where neither was run."""
-    found = effect(results, scale, PACED)
+def in_short(results: Results, scale: Scale) -> str:
+    """The outcome and the advice in two sentences, by the differences at equal updates and at equal compute; nothing where neither was run."""
+    found, akl = effect(results, scale, PACED), effect(results, scale, AKL)
     if found is None:
         return ""
-    if found.low <= 0:
-        return "No gain is seen." if found.high >= 0 else "No."
+    words = {1: "beat", -1: "lose to", 0: "cannot be told from"}[sign(found)]
+    better = akl is not None and akl.low > 0
+    beaten = " Another loss, AKL, beats them without weights." if better else ""
+    return f"At equal updates PACED's weights {words} no weighting.{beaten} {_advice(results, scale, sign(found), better)}"
+
+
+def _advice(results: Results, scale: Scale, direction: int, akl: bool) -> str:
+    """direction: of the weights' effect at equal updates. akl: whether AKL without weights beats them."""
+    if direction <= 0:
+        return "Do not use them."
     compute = at_equal_compute(results, scale, "paced")
     if compute is None:
-        return "At equal updates, yes."
-    return "Yes." if compute.estimate.low > 0 else "Only with pass counts in hand, which the weights and the hard filter need."
+        return "Use them where pass counts (k of K) cost nothing."
+    if compute.estimate.low > 0:
+        return "Use them."
+    return f"Use them only if you already have pass counts (k of K); if you would have to make them, {'take AKL' if akl else 'they do not pay'}."
 
 
 def _counted(results: Results, scale: Scale) -> tuple[str, ...] | None:

@@ -21,7 +21,7 @@ from paced_exp.reproduce.badges import badges
 from paced_exp.reproduce.by_model import verdicts_by_model
 from paced_exp.reproduce.findings import Finding, Outcome
 from paced_exp.reproduce.front import findings, setting
-from paced_exp.reproduce.front_use import answer, use
+from paced_exp.reproduce.front_use import in_short, use
 from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.marked import between
 from paced_exp.reproduce.neighbour_findings import neighbour_block
@@ -37,9 +37,9 @@ ADVICE_BEGIN, ADVICE_END = "<!-- advice:begin -->", "<!-- advice:end -->"
 WIDTH = 160
 MODELS = "Models of a million parameters on short arithmetic; larger models may differ."
 RULES = "by [rules](docs/protocol-v2.md) fixed before these runs"
-MEASURED = "measured in favour of the claim, 95 % interval"
-ADVICE = "Every teacher measured saw the solution ([all numbers](docs/weights.md#should-i-use-it))."
-INTERVALS = "Brackets: 95 % intervals, not adjusted for multiple tests; the verdicts are."
+MEASURED = "measured (positive: for the claim), 95 % interval"
+ADVICE = "Measured only with teachers that see the solution. All numbers: [docs/weights.md](docs/weights.md#should-i-use-it)."
+INTERVALS = "Brackets: 95 % intervals, as they are; the verdicts are adjusted for multiple tests."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +62,14 @@ class ReadmeConfig(RecordsOptions):
 def block(results: Results) -> str:
     """What stands between the README's markers, from the records alone."""
     desk = scale_named(DESK.name, results.folder)  # with its measured kernels
+    short = in_short(results, desk)
     parts = [
+        *([f"**In short:** {short}"] if short else []),
         f"## What we found\n{wrapped(f'{MODELS} {setting(results, desk)} {INTERVALS}')}",
         _items(findings(results, desk)),
-        f"## Should I use it?\n{wrapped(' '.join((*filter(None, [answer(results, desk)]), ADVICE)))}",
+        f"## Should I use it?\n{ADVICE}",
         "\n".join(use(results, desk)),
-        _table(outcomes(results, desk), _others(results)),
+        f"## The paper's claims\n{_table(outcomes(results, desk), _others(results))}",
     ]
     return "\n\n".join(part if part.startswith(("|", "- ", "#")) else wrapped(part) for part in parts)
 
@@ -111,15 +113,16 @@ def _table(found: Sequence[Outcome], others: Sequence[tuple[Scale, Sequence[Outc
 
 
 def _verdict(outcome: Outcome) -> str:
-    """The verdict, and that no gain is seen where it says only that the paper's is larger."""
+    """The verdict; that no gain is seen where it says only that the paper's is larger; and of C1 the end that decided."""
+    ends = {finding.end for finding in outcome.primary if finding.end and outcome.verdict in ("replicates", "contradicted")}
     values = [finding.value for finding in outcome.primary]
     none = outcome.verdict == "smaller than reported" and all(value is not None and value <= 0 for value in values)
-    return outcome.verdict + (", no gain seen" if none else "")
+    return outcome.verdict + (", no gain seen" if none else "") + "".join(f" at {end}" for end in sorted(ends))
 
 
 def _contrast(finding: Finding) -> str:
     """What a difference of SNR² is of: the judged one of the ends that the claim is about."""
-    return f", half of the middle's less that of {finding.end}" if finding.unit == "SNR²" and finding.value is not None else ""
+    return f" (half of the middle's − that of {finding.end})" if finding.unit == "SNR²" and finding.value is not None else ""
 
 
 def _is_measured(outcome: Outcome) -> bool:

@@ -77,7 +77,7 @@ SECOND_CLAIMS = (
     ),
     Claim(
         "C3",
-        "PACED beats both AKL and the hard filter (all at half the updates)",
+        "PACED beats both AKL and the hard filter (all trained half as long)",
         (
             _both(
                 "C3.both",

@@ -10,8 +10,8 @@ from paced_exp.probe.verdict import ends_to_middle
 from paced_exp.reproduce import front, front_use
 from paced_exp.reproduce.advice import AtCompute
 from paced_exp.reproduce.front import findings, setting
-from paced_exp.reproduce.front_effects import PACED, effect
-from paced_exp.reproduce.front_use import answer, use
+from paced_exp.reproduce.front_effects import AKL, PACED, effect
+from paced_exp.reproduce.front_use import in_short, use
 from paced_exp.reproduce.measures import primaries, row_named
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import DESK
@@ -48,15 +48,15 @@ def test_nothing_is_said_before_all_planned_seeds(tmp_path: Path) -> None:
     [
         (
             Estimate(2.0, 0.1, 50),
-            "with others in place of those of weight zero, PACED's weights gain **2.0 points** [1.8, 2.2] over no weighting.",
+            "At equal updates on fresh problems, those of weight zero replaced, PACED's weights gain **2.0 points** [1.8, 2.2] over no weighting.",
         ),
         (
             Estimate(-2.0, 0.1, 50),
-            "with others in place of those of weight zero, PACED's weights lose **2.0 points** [1.8, 2.2] to no weighting.",
+            "At equal updates on fresh problems, those of weight zero replaced, PACED's weights lose **2.0 points** [1.8, 2.2] to no weighting.",
         ),
         (
             Estimate(0.1, 0.1, 50),
-            "with others in place of those of weight zero, PACED's weights cannot be told from no weighting: between −0.1 and 0.3 points.",
+            "At equal updates on fresh problems, those of weight zero replaced, PACED's weights cannot be told from no weighting: between −0.1 and 0.3 points.",
         ),
     ],
 )
@@ -75,7 +75,9 @@ def test_numbers_are_those_of_the_rows_and_advice_follows_their_signs(tmp_path: 
     means = {row: np.mean(primaries(row_named(results, DESK, "one-pass", row), DESK)) for row in ("base", "uniform", "paced", "akl")}
     assert f"{means['base']:.1f} % before training, {means['uniform']:.1f} % after unweighted training (10 seeds)" in setting(results, DESK)
     assert f"gain **{means['paced'] - means['uniform']:.1f} points**" in said[0]
-    assert f"loses **{means['paced'] - means['akl']:.1f} points** [" in said[1] and said[1].endswith("] to PACED at equal updates.")
+    assert f"loses **{means['paced'] - means['akl']:.1f} points** [" in said[1] and said[1].endswith(
+        "] to PACED at equal updates, without any weights."
+    )
     rows = table(use(results, DESK))
     assert set(rows) == {"you have pass counts", "few problems, repeated"}
     advised, measured = rows["you have pass counts"]
@@ -114,9 +116,9 @@ def ending(value: float, low: float, high: float) -> dict[str, float]:
     ("never", "always", "words"),
     [
         ((4, 3, 5), (4, 3, 5), "neither end can be told from the middle"),
-        ((4, 3, 5), (1, 0.5, 2), "k = 0 cannot be told from the middle, and k = K lies below it"),
-        ((1, 0.5, 2), (4, 3, 5), "k = 0 lies below the middle, and k = K cannot be told from it"),
-        ((9, 8, 10), (4, 3, 5), "k = 0 lies above the middle, and k = K cannot be told from it"),
+        ((4, 3, 5), (1, 0.5, 2), "k = 0 cannot be told from the middle, and k = K lies below the middle"),
+        ((1, 0.5, 2), (4, 3, 5), "k = 0 lies below the middle, and k = K cannot be told from the middle"),
+        ((9, 8, 10), (4, 3, 5), "k = 0 lies above the middle, and k = K cannot be told from the middle"),
         ((1, 0.5, 2), (0, -1, 1), "both ends lie below the middle"),
         ((3, 1, 3.5), (5, 4.5, 6), "neither end can be told from the middle"),  # the intervals overlap
     ],
@@ -136,24 +138,40 @@ GAINS, LOSES, OPEN = Estimate(2.0, 0.1, 50), Estimate(-2.0, 0.1, 50), Estimate(0
 
 
 @pytest.mark.parametrize(
-    ("at_updates", "at_compute", "words"),
+    ("at_updates", "akl", "at_compute", "words"),
     [
-        (GAINS, GAINS, "Yes."),
-        (GAINS, LOSES, "Only with pass counts in hand, which the weights and the hard filter need."),
-        (GAINS, OPEN, "Only with pass counts in hand, which the weights and the hard filter need."),
-        (GAINS, None, "At equal updates, yes."),
-        (OPEN, GAINS, "No gain is seen."),
-        (LOSES, None, "No."),
-        (None, None, ""),
+        (GAINS, None, GAINS, "PACED's weights beat no weighting. Use them."),
+        (
+            GAINS,
+            OPEN,
+            LOSES,
+            "beat no weighting. Use them only if you already have pass counts (k of K); if you would have to make them, they do not pay.",
+        ),
+        (
+            GAINS,
+            GAINS,
+            OPEN,
+            "beats them without weights. Use them only if you already have pass counts (k of K); if you would have to make them, take AKL.",
+        ),
+        (GAINS, LOSES, None, "PACED's weights beat no weighting. Use them where pass counts (k of K) cost nothing."),
+        (OPEN, None, GAINS, "PACED's weights cannot be told from no weighting. Do not use them."),
+        (LOSES, GAINS, None, "PACED's weights lose to no weighting. Another loss, AKL, beats them without weights. Do not use them."),
+        (None, GAINS, None, ""),
     ],
 )
-def test_the_answer_follows_both_differences(
-    at_updates: Estimate | None, at_compute: Estimate | None, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_first_sentences_follow_the_differences(
+    at_updates: Estimate | None,
+    akl: Estimate | None,
+    at_compute: Estimate | None,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     compute = None if at_compute is None else AtCompute(at_compute, OPEN, 2.0, 2.0)
-    monkeypatch.setattr(front_use, "effect", lambda results, scale, asked: at_updates if asked == PACED else None)
+    monkeypatch.setattr(front_use, "effect", lambda results, scale, asked: {PACED: at_updates, AKL: akl}[asked])
     monkeypatch.setattr(front_use, "at_equal_compute", lambda results, scale, method: compute)
-    assert answer(Results(tmp_path), DESK) == words
+    said = in_short(Results(tmp_path), DESK)
+    assert said.endswith(words) and said.startswith("At equal updates PACED's weights " if words else "")
 
 
 def test_the_snr_of_both_ends_is_the_records() -> None:
@@ -161,9 +179,10 @@ def test_the_snr_of_both_ends_is_the_records() -> None:
     (said,) = [text for text in findings(Results(ROOT / "results"), DESK) if "signal-to-noise" in text]
     newest = ROOT / "results" / "desk" / "snr_ranges" / "qwen3" / "record.json"
     record = json.loads((newest if newest.exists() else ROOT / "results" / "desk-v1" / "snr_verdict" / "qwen3" / "record.json").read_text())
+    first, judged, last = record["bins"][0], record["verdict"]["low"], record["bins"][-1]
     never, middle, always = (
-        f"{max(0.0, square) ** 0.5:.3f}"
-        for square in (record["bins"][0]["snr_squared"], record["verdict"]["low"]["middle"], record["bins"][-1]["snr_squared"])
+        "**{:.3f}** [{:.3f}, {:.3f}]".format(*(max(0.0, values[name + end]) ** 0.5 for end in ("", "_low", "_high")))
+        for values, name in ((first, "snr_squared"), (judged, "middle"), (last, "snr_squared"))
     )
-    assert f": **{never}** at the lower, {middle} in the middle, {always} at the upper." in said
+    assert f" measures {never} " in said and f", {middle} in the middle, and {always} " in said
     assert ("has not run" in said) != newest.exists()
