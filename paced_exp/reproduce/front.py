@@ -18,7 +18,6 @@ from paced_theory.claims import counts_by_source
 
 _FORGETTING = "Forgetting: accuracy lost on skills left out of training."
 _AKL = "Adaptive KL (AKL), a loss that mixes forward and reverse KL token by token,"
-_NARROWER = " The picture's end bins, k = 0 and k = K, are wider."
 _IN_THEORY = "In theory the gradient's signal-to-noise ratio (SNR) vanishes as p nears 1 and, if unsolved problems share no gradient direction, as p nears 0"
 
 
@@ -62,9 +61,9 @@ def _compute(results: Results, scale: Scale) -> str:
         else f"{fixed(100 * found.plain / found.spent, 0)} % of PACED's compute (rollouts included)"
     )
     # Of the longer training, so the signs turn.
-    words = {1: "loses {} to", -1: "gains {} over", 0: "cannot be told from"}[sign(found.estimate)].format(points(found.estimate))
-    kept = {1: f", and forgets {points(found.kept)} more", -1: f", and forgets {points(found.kept)} less", 0: ""}[sign(found.kept)]
-    return f"Exploratory: unweighted training, longer but on {share}, {words} PACED{kept}."
+    words = {1: "lose {} to", -1: "gain {} over", 0: "cannot be told from"}[sign(found.estimate)].format(points(found.estimate))
+    kept = {1: f", and forget {points(found.kept)} more", -1: f", and forget {points(found.kept)} less", 0: ""}[sign(found.kept)]
+    return f"Exploratory: more updates without weights, on {share}, {words} PACED{kept}."
 
 
 def _akl(results: Results, scale: Scale) -> str:
@@ -77,16 +76,18 @@ def _akl(results: Results, scale: Scale) -> str:
 
 def _both_ends(results: Results, scale: Scale) -> str:
     """SNR where problems are hardly ever and nearly always solved beside the middle's, by the newest finished probe of the claim."""
+    first: dict[str, Any] | None = probe_records(results.folder, DESK_V1).get(1, (None, None))[0]
     probes = {probe.key: probe for probe in probes_of(scale)}
     ranges = probes.get(RANGE_PROBES["C1.low"][0])
     record: dict[str, Any] | None = None if ranges is None else ranges.record(results.folder)
     if record is not None:
         low, high = (record["bins"][place]["range"]["label"] for place in (0, -1))
-        probe, places, note = "The probe planned for claim C1", (f"for p in {low}", f"in {high}"), _NARROWER
+        drawn = "" if first is None else f" In the picture's coarser bins, {ends_to_middle(first, ('k = 0', 'k = K'))}."
+        probe, places, note = "The probe planned for claim C1", (f"for p in {low}", f"in {high}"), drawn
     else:
-        record = probe_records(results.folder, DESK_V1).get(1, (None, None))[0]
-        if record is None:
+        if first is None:
             return ""
+        record = first
         probe, places, note = "A probe (the one planned for claim C1 has not run)", ("at k = 0", "at k = K"), ""
     never, always, verdict = record["bins"][0], record["bins"][-1], record["verdict"]
     if any(verdict[end]["difference"] is None for end in ("low", "high")):

@@ -19,25 +19,26 @@ def use(results: Results, scale: Scale) -> list[str]:
 
 def in_short(results: Results, scale: Scale) -> str:
     """The outcome and the advice in two sentences, by the differences at equal updates and at equal compute; nothing where neither was run."""
-    found, akl = effect(results, scale, PACED), effect(results, scale, AKL)
+    found, akl, both = (effect(results, scale, asked) for asked in (PACED, AKL, BOTH))
     if found is None:
         return ""
     words = {1: "beat", -1: "lose to", 0: "cannot be told from"}[sign(found)]
-    better = akl is not None and akl.low > 0
-    beaten = " Another loss, AKL, beats them without weights." if better else ""
-    return f"At equal updates PACED's weights {words} no weighting.{beaten} {_advice(results, scale, sign(found), better)}"
+    said = f"At equal updates PACED's weights {words} no weighting."
+    if akl is not None and akl.low > 0:
+        better = both is not None and both.low > 0
+        advice = "If you have pass counts (k of K), put the weights on AKL; else take AKL alone." if better else "Take AKL alone."
+        return f"{said} Another loss, AKL, beats them without weights. {advice}"
+    return f"{said} {_use_them(results, scale, sign(found))}"
 
 
-def _advice(results: Results, scale: Scale, direction: int, akl: bool) -> str:
-    """direction: of the weights' effect at equal updates. akl: whether AKL without weights beats them."""
+def _use_them(results: Results, scale: Scale, direction: int) -> str:
+    """direction: of the weights' effect at equal updates."""
     if direction <= 0:
         return "Do not use them."
     compute = at_equal_compute(results, scale, "paced")
     if compute is None:
         return "Use them where pass counts (k of K) cost nothing."
-    if compute.estimate.low > 0:
-        return "Use them."
-    return f"Use them only if you already have pass counts (k of K); if you would have to make them, {'take AKL' if akl else 'they do not pay'}."
+    return "Use them." if compute.estimate.low > 0 else "Use them only if you already have pass counts (k of K): to make them does not pay."
 
 
 def _counted(results: Results, scale: Scale) -> tuple[str, ...] | None:
@@ -50,7 +51,7 @@ def _counted(results: Results, scale: Scale) -> tuple[str, ...] | None:
         return (
             case,
             "PACED's weights on the AKL loss",
-            f"{with_interval(both)} over AKL without weights ({best}chosen after its result was seen)",
+            f"{with_interval(both)} over AKL without weights ({best}picked after the results were seen: likely too high)",
         )
     if akl is not None and akl.low > 0:
         return case, "AKL without weights", f"{with_interval(akl)} over PACED"

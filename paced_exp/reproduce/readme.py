@@ -122,7 +122,7 @@ def _verdict(outcome: Outcome) -> str:
 
 def _contrast(finding: Finding) -> str:
     """What a difference of SNR² is of: the judged one of the ends that the claim is about."""
-    return f" (half of the middle's − that of {finding.end})" if finding.unit == "SNR²" and finding.value is not None else ""
+    return f", half of the middle's minus that of {finding.end}" if finding.unit == "SNR²" and finding.value is not None else ""
 
 
 def _is_measured(outcome: Outcome) -> bool:
