@@ -18,7 +18,9 @@ from paced_theory.claims import counts_by_source
 
 _FORGETTING = "Forgetting: accuracy lost on skills left out of training."
 _AKL = "Adaptive KL (AKL), a loss that mixes forward and reverse KL token by token,"
-_IN_THEORY = "In theory the gradient's signal-to-noise ratio (SNR) vanishes as p nears 1 and, if unsolved problems share no gradient direction, as p nears 0"
+_IN_THEORY = (
+    "In theory the gradient signal-to-noise ratio (SNR) vanishes at p = 1 and, if unsolved problems share no gradient direction, at p = 0"
+)
 
 
 def setting(results: Results, scale: Scale) -> str:
@@ -82,13 +84,13 @@ def _both_ends(results: Results, scale: Scale) -> str:
     record: dict[str, Any] | None = None if ranges is None else ranges.record(results.folder)
     if record is not None:
         low, high = (record["bins"][place]["range"]["label"] for place in (0, -1))
-        drawn = "" if first is None else f" In the picture's coarser bins, {ends_to_middle(first, ('k = 0', 'k = K'))}."
-        probe, places, note = "The probe planned for claim C1", (f"for p in {low}", f"in {high}"), drawn
+        drawn = "" if first is None else f" In the picture's bins, {ends_to_middle(first, ('k = 0', 'k = K'))}."
+        probe, places, note = "The planned probe", (f"in {low}", f"in {high}"), drawn
     else:
         if first is None:
             return ""
         record = first
-        probe, places, note = "A probe (the one planned for claim C1 has not run)", ("at k = 0", "at k = K"), ""
+        probe, places, note = "A probe (the planned one has not run)", ("at k = 0", "at k = K"), ""
     never, always, verdict = record["bins"][0], record["bins"][-1], record["verdict"]
     if any(verdict[end]["difference"] is None for end in ("low", "high")):
         return ""

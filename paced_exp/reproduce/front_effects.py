@@ -31,6 +31,8 @@ AKL_SHORT = Asked("one-pass-short/akl-short", "one-pass-short/paced-short")
 BOTH = Asked("kernels-one-pass/paced-akl", "one-pass/akl")  # the weights on the loss AKL
 FILTER = Asked("one-pass-short/hard-filter-short", "one-pass-short/paced-short")
 SELF = Asked("self-one-pass/paced", "self-one-pass/uniform")
+SELF_AKL = Asked("self-one-pass/akl-references", "self-one-pass/uniform")  # on responses sampled before training
+SELF_AKL_TO_PACED = Asked("self-one-pass/akl-references", "self-one-pass/paced")
 
 
 def measured_rows(results: Results, scale: Scale, asked: Asked) -> tuple[Measured, Measured] | None:

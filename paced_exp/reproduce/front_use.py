@@ -1,7 +1,20 @@
 """Should one use the weights? A row for each case of a reader: what to try, and the difference that says so. Rows whose runs are not whole are left out."""
 
 from paced_exp.reproduce.advice import at_equal_compute, compared_at_equal_updates, flops_of, repeated
-from paced_exp.reproduce.front_effects import AKL, AKL_SHORT, BOTH, FILTER, PACED, SELF, Asked, effect, measured_rows, sign
+from paced_exp.reproduce.front_effects import (
+    AKL,
+    AKL_SHORT,
+    BOTH,
+    FILTER,
+    PACED,
+    SELF,
+    SELF_AKL,
+    SELF_AKL_TO_PACED,
+    Asked,
+    effect,
+    measured_rows,
+    sign,
+)
 from paced_exp.reproduce.printed_table import fixed, with_interval
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import Scale
@@ -106,8 +119,17 @@ def _repeated(results: Results, scale: Scale) -> tuple[str, ...] | None:
 
 
 def _self(results: Results, scale: Scale) -> tuple[str, ...] | None:
-    found = effect(results, scale, SELF)
-    return None if found is None else ("self-distillation", _weights(sign(found)), f"{with_interval(found)} over no weighting")
+    """AKL on references, which needs no counts, before the weights where it gains and is not told to be worse than they are; alone where it is better."""
+    case, found = "self-distillation", effect(results, scale, SELF)
+    if found is None:
+        return None
+    akl, to_paced = (effect(results, scale, asked) for asked in (SELF_AKL, SELF_AKL_TO_PACED))
+    if akl is None or to_paced is None or akl.low <= 0 or to_paced.high < 0:
+        return case, _weights(sign(found)), f"{with_interval(found)} over no weighting"
+    plain = "AKL without weights, on the teacher's responses"
+    if found.low <= 0 or to_paced.low > 0:
+        return case, plain, f"{with_interval(akl)} over no weighting"
+    return case, f"{plain}; or PACED's weights", f"{with_interval(akl)}; {with_interval(found)} over no weighting"
 
 
 def _weights(direction: int) -> str:

@@ -10,9 +10,10 @@ from paced_exp.probe.verdict import ends_to_middle
 from paced_exp.reproduce import front, front_use
 from paced_exp.reproduce.advice import AtCompute
 from paced_exp.reproduce.front import findings, setting
-from paced_exp.reproduce.front_effects import AKL, BOTH, PACED, effect
+from paced_exp.reproduce.front_effects import AKL, BOTH, PACED, SELF, SELF_AKL, SELF_AKL_TO_PACED, effect
 from paced_exp.reproduce.front_use import in_short, use
 from paced_exp.reproduce.measures import primaries, row_named
+from paced_exp.reproduce.printed_table import with_interval
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import DESK
 from paced_exp.reproduce.significance import Estimate
@@ -164,6 +165,29 @@ def test_the_first_sentences_follow_the_differences(
     monkeypatch.setattr(front_use, "at_equal_compute", lambda results, scale, method: compute)
     said = in_short(Results(tmp_path), DESK)
     assert said.endswith(words) and said.startswith("At equal updates PACED's weights " if words else "")
+
+
+@pytest.mark.parametrize(
+    ("paced", "akl", "to_paced", "advised"),
+    [
+        (GAINS, None, None, "PACED's weights"),
+        (GAINS, OPEN, OPEN, "PACED's weights"),
+        (GAINS, GAINS, LOSES, "PACED's weights"),
+        (GAINS, GAINS, OPEN, "AKL without weights, on the teacher's responses; or PACED's weights"),
+        (GAINS, GAINS, GAINS, "AKL without weights, on the teacher's responses"),
+        (OPEN, GAINS, OPEN, "AKL without weights, on the teacher's responses"),
+        (LOSES, OPEN, OPEN, "no weighting"),
+    ],
+)
+def test_self_distillation_is_advised_what_gains_and_is_not_told_to_be_worse(
+    paced: Estimate, akl: Estimate | None, to_paced: Estimate | None, advised: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {SELF: paced, SELF_AKL: akl, SELF_AKL_TO_PACED: to_paced}
+    monkeypatch.setattr(front_use, "effect", lambda results, scale, asked: found.get(asked))
+    rows = table(use(Results(tmp_path), DESK))
+    assert rows["self-distillation"][0] == advised
+    numbers = [one for one, name in ((akl, "AKL"), (paced, "PACED")) if name in advised] or [paced]
+    assert rows["self-distillation"][1] == "; ".join(with_interval(one) for one in numbers if one is not None) + " over no weighting"
 
 
 def test_the_snr_of_both_ends_is_the_records() -> None:
