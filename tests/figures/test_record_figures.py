@@ -231,7 +231,12 @@ def test_a_step_has_no_clear_effect_where_the_optimisers_disagree() -> None:
 
 @pytest.mark.parametrize(
     ("never", "always", "says"),
-    [(1.0, 1.0, "neither end"), (0.1, 1.0, "k = 0 lies below the middle"), (1.0, 0.1, "k = K lies below it"), (0.1, 0.1, "both ends")],
+    [
+        (1.0, 1.0, "neither end"),
+        (0.1, 1.0, "k = 0 lies below the middle"),
+        (1.0, 0.1, "k = K lies below the middle"),
+        (0.1, 0.1, "both ends"),
+    ],
 )
 def test_the_agreement_s_title_says_where_the_snr_falls(never: float, always: float, says: str) -> None:
     bins = [{"snr_squared_low": 0.0, "snr_squared_high": high} for high in (never, always)]
