@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from paced_exp.core import config as configs
+from paced_exp.core.json_files import read_checked
 from paced_exp.evaluation.config import EvaluateConfig
 from paced_exp.evaluation.metrics import pass_at_k
 from paced_exp.reproduce import cells, verdicts
@@ -29,6 +30,7 @@ from paced_exp.training.config import DistillConfig
 from paced_exp.training.options import ForgettingOptions
 from paced_exp.training.teacher_config import TeacherConfig
 from tests.support import synthetic
+from tests.support.pages import ROOT
 from tests.support.synthetic import write_row
 
 TABLE = BY_NAME["neighbours"]
@@ -201,3 +203,21 @@ def test_a_measure_that_the_samples_do_not_hold_is_said_to_be_lacking(results: R
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(verdicts, "LEAST_SEEDS", 2)
         assert "pass@32 cannot be measured" in finding_of(wanted, results, second).missing
+
+
+def test_strengths_are_those_that_keep_most_at_a_cost_of_at_most_a_point() -> None:
+    tried: dict[str, dict[float, tuple[float, float]]] = {"none": {}, "ewc": {}, "kl": {}}
+    for path in (ROOT / "results" / "desk" / "selection-forgetting").glob("*.json"):
+        record = read_checked(path, "selection")
+        config, gain = record["config"], record["difference_to_base"]
+        assert (config["seed"], config["steps"], config["learning_rate"], config["evaluate_limit"]) == (90, 200, 5e-4, 1834)
+        kept = gain["lab:retention"]
+        tried[config["forgetting"]][config["forgetting_strength"]] = (
+            record["mean_of_tiers"],
+            kept["value"] if isinstance(kept, dict) else kept,
+        )
+    ((plain, _),) = tried["none"].values()
+    for name, strengths in {"ewc": [10, 100, 1000], "kl": [0.3, 1, 3]}.items():
+        assert sorted(tried[name]) == strengths
+        allowed = {strength: kept for strength, (accuracy, kept) in tried[name].items() if accuracy >= plain - 0.01}
+        assert desk(name).options["forgetting_strength"] == max(allowed, key=allowed.__getitem__)
