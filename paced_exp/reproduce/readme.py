@@ -24,7 +24,6 @@ from paced_exp.reproduce.front import findings, setting
 from paced_exp.reproduce.front_use import in_short, use
 from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.marked import between
-from paced_exp.reproduce.neighbour_findings import neighbour_block
 from paced_exp.reproduce.options import RecordsOptions
 from paced_exp.reproduce.records import Results, readable
 from paced_exp.reproduce.scales import DESK, SCALES, Scale
@@ -154,7 +153,12 @@ def main(config: ReadmeConfig) -> None:
     blocks = (
         ("page", config.page, block(results), (BEGIN, END)),
         ("weights", config.weights, advice_block(results), (ADVICE_BEGIN, ADVICE_END)),
-        ("neighbours", config.neighbours, neighbour_block(results, DESK), (neighbour_findings.BEGIN, neighbour_findings.END)),
+        (
+            "neighbours",
+            config.neighbours,
+            neighbour_findings.neighbour_block(results, DESK),
+            (neighbour_findings.BEGIN, neighbour_findings.END),
+        ),
     )
     written = {}
     for option, path, text, markers in blocks:
