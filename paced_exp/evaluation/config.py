@@ -1,10 +1,11 @@
 """The configuration of an evaluation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from paced_exp.core.errors import UserError
 from paced_exp.core.options import RunOptions
 from paced_exp.data.options import LimitedProblemOptions
+from paced_exp.data.prompts import PromptKind
 from paced_exp.rollouts.options import BatchedEngineOptions, SamplingOptions
 
 KIND = "evaluation"
@@ -18,6 +19,7 @@ class EvaluateConfig(SamplingOptions, LimitedProblemOptions, BatchedEngineOption
     Attributes:
         model: lab:NAME, smollm2, a folder (such as a distillation run's model), a GGUF file, or a hub id
         problems: lab:SPLIT, a .jsonl or .parquet file, hub:NAME, or several joined by commas, each with results of its own
+        prompt: plain, concise (told to answer concisely) or privileged (the solution in the prompt); `against` may be an evaluation with another
         samples: responses per problem
         against: a model to compare with, or the folder of its finished evaluation with the same options
         retention: sources on which a drop of accuracy counts as forgetting
@@ -28,6 +30,8 @@ class EvaluateConfig(SamplingOptions, LimitedProblemOptions, BatchedEngineOption
 
     model: str = "lab:student"
     problems: str = LAB_TIERS
+    # Added after cells had been run, whose keys must not change.
+    prompt: PromptKind = field(default="plain", metadata={"omitted": True})
     samples: int = 8
     against: str | None = None
     retention: str = "lab:retention"

@@ -116,7 +116,7 @@ def _scores(config: EvaluateConfig, run: RunFolder) -> tuple[pd.DataFrame, int]:
     by_source = _by_source(config)
     problems = [problem for part in by_source.values() for problem in part]
     model = engines.load(config.model)
-    long = LongPrompts([(model, "plain")], config.max_new_tokens, config.skip_long)
+    long = LongPrompts([(model, config.prompt)], config.max_new_tokens, config.skip_long)
     problems = long.listed(problems)
     engine = engines.of(model)
     store = ChunkStore(run.path, "rollouts")
@@ -128,6 +128,7 @@ def _scores(config: EvaluateConfig, run: RunFolder) -> tuple[pd.DataFrame, int]:
             grader,
             store,
             Sampling(config.samples, config.max_new_tokens, config.temperature, config.seed),
+            kind=config.prompt,
             watch=lambda finished, sampled: bar.watch(finished, sampled),
         )
         # The folder is created only now: a refused command leaves none, so the corrected command can use the same name.

@@ -127,7 +127,7 @@ def row_cells(scale: Scale, table: Table, row: Row, seeds: int) -> list[Cell]:
 def base_of(scale: Scale, table: Table, row: Row) -> Cell:
     """The evaluation of the untrained student that a row starts from, on the problems that the table's rows answer."""
     if table.many_samples:
-        own = next((base for base in table.rows if base.options is None and base.setup == row.setup), None)
+        own = next((base for base in table.rows if base.options is None and base.setup == row.setup and base.prompt == "plain"), None)
         if own is None:
             raise UserError(f"table {table.name} has `many_samples` and needs a row with `options` None for setup {row.setup}")
         return cell_of(scale, table, own, 0)
@@ -136,8 +136,9 @@ def base_of(scale: Scale, table: Table, row: Row) -> Cell:
 
 def base_cell(scale: Scale, setup: str) -> Cell:
     """The evaluation of the untrained student of a setup, on the scale's `evaluation`."""
-    rows = ((table, row) for table in tables_at(scale) if not table.many_samples for row in table.rows)
-    found = [(table, row) for table, row in rows if row.options is None and row.setup == setup]
+    # Tables with `many_samples` last: a setup may stand in such tables alone.
+    rows = [(table, row) for table in sorted(tables_at(scale), key=lambda table: table.many_samples) for row in table.rows]
+    found = [(table, row) for table, row in rows if row.options is None and row.setup == setup and row.prompt == "plain"]
     if not found:
         raise UserError(f"no table evaluates the untrained student of setup {setup}; give one of its tables a row with `options` None")
     return cell_of(scale, *found[0], 0)
@@ -181,6 +182,7 @@ def _make(scale: Scale, table: Table, row: Row, seed: int) -> Cell:
         config: DistillConfig | EvaluateConfig = EvaluateConfig(
             model=setup.student,
             problems=problems,
+            prompt=row.prompt,
             samples=samples,
             limit=limit,
             retention=scale.retention,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from paced_exp.core.errors import UserError
+from paced_exp.data.prompts import PromptKind
 from paced_exp.reproduce.columns import ColumnGroup, mean_of_tiers, tiers
 from paced_exp.reproduce.scale import Scale, Side
 
@@ -21,7 +22,8 @@ class Row:
     factor on the setup's. recompute_every: pass rates again after this share of the updates. reported: the row's name in the paper's table.
     pool: share of the scale's problems, the first ones. curve: name of the measured kernel that it weighs by, among the scale's. command: what
     trains: distill, or teacher (policy gradient; options are then of `TeacherConfig`). chosen: the pool chosen by pass rate that it trains on, in
-    place of the scale's problems. against: the row of its table that its differences are taken to, where not the table's baseline.
+    place of the scale's problems. against: the row of its table that its differences are taken to, where not the table's baseline. prompt: that an
+    untrained student is asked with.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Row:
     command: Literal["distill", "teacher"] = "distill"
     chosen: Side | None = None
     against: str | None = None
+    prompt: PromptKind = "plain"
 
 
 @dataclass(frozen=True)

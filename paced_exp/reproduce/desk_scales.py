@@ -93,6 +93,8 @@ DESK = replace(
         "distillation": Setup("lab:student", "lab:teacher", 200, 5e-4),
         "self-distillation": Setup("lab:student", "self", 100, 2e-3),
         "llama": Setup("lab:student-llama", "lab:teacher-llama", 200, 5e-4),
+        # A student that can follow the concise prompt; its rate is chosen from the records under results/desk/selection-concise.
+        "concise": Setup("runs/lab/student-concise/checkpoint", "self", 100, 1e-3),
         **SIZES,
     },
     protocol=2,
@@ -122,6 +124,7 @@ DESK = replace(
     # Of 46,592 such problems the first protocol's probe counted 11,077 at k = 0 and 8,821 at k = 10; a pool needs 8,192.
     chosen=ChosenPools("lab:train", drawn=48_000, size=10_240),
     made={
+        "runs/lab/student-concise/checkpoint": Made("python -m paced_exp.lab pretrain student-concise", "about half an hour of one core"),
         "runs/lab/student-0.1m/checkpoint": Made("python -m paced_exp.lab pretrain student-0.1m", "about 8 minutes of one core"),
         "runs/lab/student-5m/checkpoint": Made("python -m paced_exp.lab pretrain student-5m", "about 2 hours of one core"),
     },
@@ -134,7 +137,8 @@ SMOKE = Scale(
     name="smoke",
     setups={
         **{name: Setup(setup.student, setup.teacher, 8, setup.learning_rate) for name, setup in DESK.setups.items()},
-        # Shipped models in the places of those of other sizes.
+        # Shipped models in the places of those that have to be made.
+        "concise": Setup("lab:student", "self", 8, 1e-3),
         "size-0.1m": Setup("lab:student", "lab:teacher-llama", 8, 1.3e-3),
         "size-5m": Setup("lab:student-llama", "lab:teacher", 8, 2.5e-4),
     },

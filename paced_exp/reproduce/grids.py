@@ -1,6 +1,6 @@
 """All tables: importing this declares those of both protocols."""
 
-from paced_exp.reproduce import exploratory_grids, first_grids, neighbour_grid, second_grids
+from paced_exp.reproduce import concise_grid, exploratory_grids, first_grids, neighbour_grid, second_grids
 from paced_exp.reproduce.declared import BY_NAME, TABLES, Row, Table, declare, table_named, tables_at, tables_of
 
 # By protocol and setup: the table where its uniform, its PACED and its untrained student stand.
@@ -20,6 +20,7 @@ __all__ = [
     "TABLES",
     "Row",
     "Table",
+    "concise_grid",
     "declare",
     "exploratory_grids",
     "first_grids",

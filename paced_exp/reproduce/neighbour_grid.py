@@ -42,6 +42,8 @@ declare(
             _distilled("paced", "distillation, PACED", **PACED),
             _distilled("uniform-half", "no weighting, first half of the tokens", **UNIFORM, supervise=_HALF),
             _distilled("paced-half", "PACED, first half of the tokens", **PACED, supervise=_HALF),
+            _distilled("uniform-steps", "no weighting, steps without the answer", **UNIFORM, supervise="steps"),
+            _distilled("paced-steps", "PACED, steps without the answer", **PACED, supervise="steps"),
             _distilled("ewc", "no weighting, EWC", **UNIFORM, **_EWC),
             _distilled("kl", "no weighting, KL to the start", **UNIFORM, **_KL),
             _distilled("classp", "no weighting, CLASSP", **UNIFORM, **_CLASSP),

@@ -4,7 +4,7 @@
         [--badges figures/out/badges.svg]
 
 Everything between `<!-- claims:begin -->` and `<!-- claims:end -->` of the README, between `<!-- advice:begin -->` and
-`<!-- advice:end -->` of docs/weights.md, and between `<!-- neighbours:begin -->` and `<!-- neighbours:end -->` of docs/neighbours.md is
+`<!-- advice:end -->` of docs/weights.md, and between the markers `neighbours`, `compressed` and `concise` of docs/neighbours.md is
 replaced; the rest of the pages is left alone.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.core.json_files import write_atomically
-from paced_exp.reproduce import neighbour_findings
+from paced_exp.reproduce import compressed_findings, concise_findings, neighbour_findings
 from paced_exp.reproduce.advice import advice
 from paced_exp.reproduce.badges import badges
 from paced_exp.reproduce.by_model import verdicts_by_model
@@ -119,6 +119,15 @@ def _verdict(outcome: Outcome) -> str:
     return outcome.verdict + (", no gain seen" if none else "") + "".join(f" at {end}" for end in sorted(ends))
 
 
+def neighbour_blocks(results: Results) -> list[tuple[str, tuple[str, str]]]:
+    """What stands in docs/neighbours.md, with the markers around each."""
+    return [
+        (neighbour_findings.neighbour_block(results, DESK), (neighbour_findings.BEGIN, neighbour_findings.END)),
+        (compressed_findings.compressed_block(results.folder, DESK), (compressed_findings.BEGIN, compressed_findings.END)),
+        (concise_findings.concise_block(results, DESK), (concise_findings.BEGIN, concise_findings.END)),
+    ]
+
+
 def _contrast(finding: Finding) -> str:
     """What a difference of SNR² is of: the judged one of the ends that the claim is about."""
     return f", half of the middle's minus that of {finding.end}" if finding.unit == "SNR²" and finding.value is not None else ""
@@ -153,18 +162,14 @@ def main(config: ReadmeConfig) -> None:
     blocks = (
         ("page", config.page, block(results), (BEGIN, END)),
         ("weights", config.weights, advice_block(results), (ADVICE_BEGIN, ADVICE_END)),
-        (
-            "neighbours",
-            config.neighbours,
-            neighbour_findings.neighbour_block(results, DESK),
-            (neighbour_findings.BEGIN, neighbour_findings.END),
-        ),
+        *(("neighbours", config.neighbours, text, markers) for text, markers in neighbour_blocks(results)),
     )
-    written = {}
+    written: dict[Path, str] = {}
     for option, path, text, markers in blocks:
         if not path.is_file():
             raise UserError(f"`{option}` {path} is not a file; name the page that has the markers {' and '.join(markers)}")
-        written[path] = between(path.read_text(encoding="utf-8"), text, f"`{option}` {path}", markers)
+        page = written[path] if path in written else path.read_text(encoding="utf-8")
+        written[path] = between(page, text, f"`{option}` {path}", markers)
     written[config.badges] = badges(outcomes(results, scale_named(DESK.name, results.folder)))
     for path, text in written.items():
         write_atomically(path, text)

@@ -73,6 +73,11 @@ def without_circumstances(content: dict[str, Any]) -> dict[str, Any]:
 def write_record(path: Path, content: dict[str, Any]) -> None:
     """Write a record with its checksum, atomically, a list of numbers on one line."""
     assert {*content, "checksum"} == _FIELDS, sorted({*content, "checksum"} ^ _FIELDS)
+    write_sealed(path, content)
+
+
+def write_sealed(path: Path, content: dict[str, Any]) -> None:
+    """The same of a record of any kind."""
     text = json.dumps(content | {"checksum": checksum(content)}, indent=1, allow_nan=False)
     write_atomically(path, re.sub(r"\[[-\d.,\s]+\]", lambda numbers: re.sub(r"\s+", "", numbers[0]), text) + "\n")
 

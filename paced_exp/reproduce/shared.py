@@ -122,7 +122,8 @@ def _base(cell: Cell, work: Path) -> Shared:
     assert isinstance(base, EvaluateConfig)
     own = cell.config
     samples, limit = own.samples, own.limit if isinstance(own, EvaluateConfig) else own.evaluate_limit
-    base = dataclasses.replace(base, samples=samples, limit=limit)
+    prompt = own.prompt if isinstance(own, EvaluateConfig) else base.prompt
+    base = dataclasses.replace(base, samples=samples, limit=limit, prompt=prompt)
     return _placed("base", base, cell, work, "base")
 
 

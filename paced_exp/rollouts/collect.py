@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from paced_exp.data.problem import Problem
-from paced_exp.data.prompts import prompt_ids
+from paced_exp.data.prompts import PromptKind, prompt_ids
 from paced_exp.grading.grader import Grader
 from paced_exp.models.loading import LoadedModel
 from paced_exp.rollouts.engine import Prompt, Rollout, RolloutEngine, Sampling, Watch
@@ -19,6 +19,7 @@ def collect(
     store: ChunkStore,
     sampling: Sampling,
     *,
+    kind: PromptKind = "plain",
     watch: Watch | None = None,
 ) -> Iterator[list[dict[str, Any]]]:
     """Roll out every problem that `store` lacks; yields a problem's rows (see `graded_rollouts`) once they are stored.
@@ -28,7 +29,9 @@ def collect(
     """
     done = store.done_ids()
     store.check_samples([problem.id for problem in problems if problem.id in done], sampling.samples, first=sampling.first)
-    made = graded_rollouts([problem for problem in problems if problem.id not in done], model, engine, grader, sampling, watch=watch)
+    made = graded_rollouts(
+        [problem for problem in problems if problem.id not in done], model, engine, grader, sampling, kind=kind, watch=watch
+    )
     return _stored(made, store)
 
 
@@ -45,16 +48,17 @@ def graded_rollouts(
     grader: Grader,
     sampling: Sampling,
     *,
+    kind: PromptKind = "plain",
     watch: Watch | None = None,
 ) -> Iterator[list[dict[str, Any]]]:
-    """Roll out each problem K times from its plain prompt and grade the responses; yields a problem's rows as it finishes.
+    """Roll out each problem K times from its prompt of `kind` and grade the responses; yields a problem's rows as it finishes.
 
     A row has problem_id, sample, seed, token_ids, finished, response (the text without special tokens) and correct. A rollout that was cut
     at max_new_tokens is never correct: a pass rate depends on the limit. Nothing is generated before the first rows are asked for. watch: see
     `RolloutEngine.generate`. Raises `UserError` at once for an invalid request.
     """
     by_id = {problem.id: problem for problem in problems}
-    prompts = [Prompt(problem.id, prompt_ids(model.tokenizer, problem)) for problem in by_id.values()]
+    prompts = [Prompt(problem.id, prompt_ids(model.tokenizer, problem, kind)) for problem in by_id.values()]
     return _graded(engine.generate(prompts, sampling, watch=watch), by_id, model, grader)
 
 

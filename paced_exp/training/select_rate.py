@@ -57,7 +57,7 @@ def _pair(config: SelectionConfig, base: EvaluateConfig, training: DistillConfig
     found = evaluate(dataclasses.replace(base, model=str(folder / "model"), against=base.out, out=str(folder / "evaluation")))
     accuracy = {row["source"]: row["mean"]["value"] for row in found["sources"]}
     tiers = [name for name in accuracy if name not in base.retention.split(",")]
-    differences = {row["source"]: row["mean"] for row in found["against"]["differences"]}
+    differences = found["against"]["differences"]
     return {
         "kind": "selection",
         "setting": config.setting,
@@ -66,7 +66,8 @@ def _pair(config: SelectionConfig, base: EvaluateConfig, training: DistillConfig
         "seed": config.seed,
         "accuracy": accuracy,
         "mean_of_tiers": sum(accuracy[name] for name in tiers) / len(tiers),
-        "difference_to_base": differences,
+        "difference_to_base": {row["source"]: row["mean"] for row in differences},
+        "tokens_to_base": {row["source"]: row["tokens"] for row in differences},
         "training": trained["training"],
         "config": configs.as_dict(training),
         "provenance": trained["provenance"],
