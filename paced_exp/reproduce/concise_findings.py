@@ -121,10 +121,10 @@ def concise_block(results: Results, scale: Scale) -> str:
         "| pass rate before | problems | tokens before | accuracy before, % |" + "".join(_heads(table.row(name).label) for name in found),
     ]
     lines.append("|---|---:|---:|---:|" + "---:|---:|" * len(found))
-    for one in fifths_told:
-        cells = [_cells(next((other for other in fifths if other.low == one.low), None)) for fifths in found.values()]
-        close = "]" if one.high == 1 else ")"
-        head = f"| [{one.low:g}, {one.high:g}{close} | {one.problems} | {fixed(one.tokens, 1)} | {fixed(one.accuracy, 1)} |"
+    for told in fifths_told:
+        cells = [_cells(next((other for other in fifths if other.low == told.low), None)) for fifths in found.values()]
+        close = "]" if told.high == 1 else ")"
+        head = f"| [{told.low:g}, {told.high:g}{close} | {told.problems} | {fixed(told.tokens, 1)} | {fixed(told.accuracy, 1)} |"
         lines.append(head + "".join(cells))
     return "\n".join(lines)
 
