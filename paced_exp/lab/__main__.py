@@ -9,8 +9,9 @@ python -m paced_exp.lab card smollm2-student --checkpoint runs/lab/smollm2-stude
 """
 
 import sys
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from paced_exp.core import config as configs
 from paced_exp.core.errors import exit_cleanly
@@ -85,6 +86,7 @@ class FinetuneConfig(Options):
         out: folder of the run (by default runs/lab/NAME)
         device: cpu, cuda or cuda:N
         threads: processor threads; another number changes the last bits of the weights
+        precision: float32, or bf16, which is faster where the processor or GPU multiplies in it
     """
 
     name: str
@@ -92,6 +94,7 @@ class FinetuneConfig(Options):
     out: Path | None = None
     device: str = "cpu"
     threads: int = 2
+    precision: Literal["float32", "bf16"] = "float32"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -107,7 +110,8 @@ def finetune_command(config: FinetuneConfig) -> None:
 
     check_known("name", config.name, tuple(FINETUNED))
     folder = config.out or Path("runs/lab") / config.name
-    print(finetune(config.name, FINETUNED[config.name], folder, config.threads, device=str(device_named(config.device))))
+    recipe = replace(FINETUNED[config.name], precision=config.precision)
+    print(finetune(config.name, recipe, folder, config.threads, device=str(device_named(config.device))))
 
 
 @configs.command(CardConfig, "paced_exp.lab card", "Measure a checkpoint and write its model card.")

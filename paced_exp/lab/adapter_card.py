@@ -6,7 +6,7 @@ questions for capitals and opposites; `own samples` are the base's samples on ev
 
 import itertools
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -122,15 +122,16 @@ def write_adapter_card(name: str, folder: Path, max_new_tokens: int = 96) -> Pat
         raise UserError(
             f"`checkpoint` {folder} holds no adapter; give the folder `adapter` inside the run of: python -m paced_exp.lab finetune {name}"
         )
-    training = training_of(folder, KIND, ("loss_on_own_samples", "versions", "machine"), "fine-tuning")
-    recipe = FINETUNED[name]
+    training = training_of(folder, KIND, ("loss_on_own_samples", "precision", "versions", "machine"), "fine-tuning")
+    recipe = replace(FINETUNED[name], precision=training["precision"])
     model, base = (load_model(spec, device="cpu", dtype="float32") for spec in (str(folder), recipe.base))
     if recipe.template is not None:
         base.tokenizer.chat_template = recipe.template
     measured, retention = measure(model, max_new_tokens), measure_retention(model, base, recipe)
     card = {
         "name": name,
-        "command": f"python -m paced_exp.lab finetune {name}",
+        "command": f"python -m paced_exp.lab finetune {name}"
+        + ("" if recipe.precision == "float32" else f" --precision {recipe.precision}"),
         "recipe": json.loads(json.dumps(asdict(recipe))),
         "weights": model.fingerprint,
         "adapter_bytes": (folder / WEIGHTS).stat().st_size,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 # One user message and no system prompt: 22 tokens fewer a prompt than the model's own template.
 SHORT_TEMPLATE = (
@@ -17,7 +18,8 @@ class FinetuneRecipe:
     base: the model. template: the chat template; None keeps the base's own. levels: of the problems, by family; all families, and all levels
     of a family, are equally likely. updates, rows: of texts an update. rank, alpha: of LoRA on every linear layer but the head. privileged,
     concise: shares of these prompts among the problems; the rest is plain. replay: share of texts that are the base's own samples, so that it
-    keeps what it knew. replay_samples: how many of these are drawn, once. micro_tokens: padded tokens of a forward pass.
+    keeps what it knew. replay_samples: how many of these are drawn, once. micro_tokens: padded tokens of a forward pass. precision: float32, or bf16
+    (base and products in bfloat16, the adapter in float32), which is faster where the processor multiplies in it and slower where not.
     """
 
     base: str = "smollm2"
@@ -37,6 +39,7 @@ class FinetuneRecipe:
     micro_tokens: int = 1024
     save_every: int = 25
     seed: int = 11
+    precision: Literal["float32", "bf16"] = "float32"
 
 
 _LEVELS = {"gcd": (1, 2, 3), "simple_equations": (1, 2, 3), "products": (1, 2, 3), "chain_sum": (1, 2, 3)}

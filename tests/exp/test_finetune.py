@@ -69,6 +69,19 @@ def test_an_interrupted_run_ends_in_the_same_bytes(adapter: Path, tmp_path: Path
     assert losses[0] == losses[1] and len(losses[0]) == RECIPE.updates
 
 
+def test_in_bfloat16_the_losses_are_near_those_in_float32_and_the_adapter_is_written_alike(tmp_path: Path) -> None:
+    recipe = dataclasses.replace(RECIPE, replay=0.0)  # the base's own samples would differ
+    folders = [
+        ours.finetune("tiny", dataclasses.replace(recipe, precision=precision), tmp_path / precision, 1)
+        for precision in ("float32", "bf16")
+    ]
+    whole, half = ([json.loads(line)["loss"] for line in (folder.parent / ours.METRICS).read_text().splitlines()] for folder in folders)
+    assert half == pytest.approx(whole, rel=0.1) and half != whole
+    states = [load_file(folder / WEIGHTS) for folder in folders]
+    assert all({value.dtype for value in state.values()} == {torch.float16} for state in states) and states[0].keys() == states[1].keys()
+    assert json.loads((folders[1].parent / "record.json").read_text())["precision"] == "bf16"
+
+
 def test_the_merged_weights_are_the_base_s_plus_the_product(adapter: Path) -> None:
     base, model = load_model("lab:student", device="cpu").model, load_model(str(adapter), device="cpu").model
     state = load_file(adapter / WEIGHTS)
