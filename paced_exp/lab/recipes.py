@@ -109,8 +109,11 @@ SIZES: dict[str, Recipe] = {
 }
 
 
-# A student with a concise mode that is worth distilling (OPSDC): it sees five times as many concise prompts as the others. Not shipped.
-CONCISE_MODE: dict[str, Recipe] = {"student-concise": ConciseRecipe(**{**asdict(RECIPES["student"]), "concise": 0.25})}
+# A student with a concise mode that is worth distilling (OPSDC): concise prompts as often as plain ones, none with the solution, and half as long
+# again as the student, whose recipe with a quarter of concise prompts solved 22 % of problems under them and 30 % without. Not shipped.
+CONCISE_MODE: dict[str, Recipe] = {
+    "student-concise": ConciseRecipe(**{**asdict(_TEACHER), "pools": 72, "decay": 0.4, "privileged": 0.0, "concise": 0.45, "retention": 0.1})
+}
 
 
 def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
