@@ -112,7 +112,9 @@ SIZES: dict[str, Recipe] = {
 # A student with a concise mode that is worth distilling (OPSDC): concise prompts as often as plain ones, none with the solution, and half as long
 # again as the student, whose recipe with a quarter of concise prompts solved 22 % of problems under them and 30 % without. Not shipped.
 CONCISE_MODE: dict[str, Recipe] = {
-    "student-concise": ConciseRecipe(**{**asdict(_TEACHER), "pools": 72, "decay": 0.4, "privileged": 0.0, "concise": 0.45, "retention": 0.1})
+    "student-concise": ConciseRecipe(
+        **{**asdict(_TEACHER), "pools": 72, "decay": 0.4, "privileged": 0.0, "concise": 0.45, "retention": 0.1}
+    )
 }
 
 
