@@ -188,6 +188,7 @@ def _make(scale: Scale, table: Table, row: Row, seed: int) -> Cell:
             retention=scale.retention,
             max_new_tokens=tokens,
             engine=scale.shared.get("engine", EvaluateConfig.engine),
+            dtype=scale.shared.get("dtype", EvaluateConfig.dtype),
             device=scale.device,
         )
         return Cell(scale, table.name, row.name, 0, row.setup, config)

@@ -95,9 +95,9 @@ def shared_by(cell: Cell, work: Path) -> dict[str, Shared]:
 
 
 def _sampled_as(config: DistillConfig) -> dict[str, Any]:
-    """The options of rollouts of the student of `config` as it samples. It trains in float32, and its pass rates are of these very weights."""
+    """The options of rollouts of the student of `config` as it samples: in the precision that it trains in, so that pass rates are of the same model."""
     names = ("temperature", "max_new_tokens", "engine", "engine_options", "device")
-    return {name: getattr(config, name) for name in names} | {"dtype": "float32"}
+    return {name: getattr(config, name) for name in names} | {"dtype": "bfloat16" if config.precision == "bf16" else "float32"}
 
 
 def with_shared(cell: Cell, work: Path, out: Path) -> DistillConfig | TeacherConfig | EvaluateConfig:

@@ -147,6 +147,7 @@ def evaluation_config(config: DistillConfig | TeacherConfig, run: RunFolder) -> 
         engine=config.engine,
         engine_options=config.engine_options,
         device=config.device,
+        dtype=config.dtype if isinstance(config, DistillConfig) else EvaluateConfig.dtype,
         out=str(run / "evaluation"),
     )
 

@@ -1,5 +1,6 @@
 """`python -m paced_exp.distill` on tiny random models: a finished record, the same weights after kills, two processes, one line for bad input."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -332,6 +333,9 @@ def test_columns_are_of_files_and_not_of_the_labs_evaluation(tmp_path: Path) -> 
         config = DistillConfig(columns=columns, evaluate=evaluated, out=str(tmp_path))
         found = evaluation_config(config, RunFolder(tmp_path, config))
         assert found is not None and (found.columns, found.problems) == (expected, evaluated)
+    half = dataclasses.replace(config, dtype="bfloat16")
+    found = evaluation_config(half, RunFolder(tmp_path, half))
+    assert found is not None and found.dtype == "bfloat16"
 
 
 def test_all_weights_zero_is_refused(models: Path, source: Path, tmp_path: Path) -> None:
