@@ -44,7 +44,9 @@ def sample_tokens(logits: torch.Tensor, uniforms: torch.Tensor | None, temperatu
     if len(logits) > rows:
         parts = zip(logits.split(rows), uniforms.split(rows), strict=True)
         return torch.cat([sample_tokens(part, numbers, temperature) for part, numbers in parts])
-    cells = logits.to(torch.float64, copy=True)  # and all that follows in place: with a large vocabulary new memory costs more than the sums
+    cells = logits.to(
+        torch.float64, copy=True
+    )  # and all that follows in place: with a large vocabulary new memory costs more than the sums
     # The largest logit is subtracted before the division, so that very low temperatures give -inf and never NaN.
     cells.sub_(cells.amax(dim=-1, keepdim=True)).div_(temperature).exp_().cumsum_(dim=-1)
     total = cells[:, -1:]

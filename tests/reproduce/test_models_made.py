@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from paced_exp.core.errors import UserError
-from paced_exp.lab.recipes import RECIPES, SIZES, build_model
+from paced_exp.lab.recipes import CONCISE_MODE, RECIPES, SIZES, build_model
 from paced_exp.reproduce import run_grid
 from paced_exp.reproduce.__main__ import main
-from paced_exp.reproduce.architectures import shape_of
+from paced_exp.reproduce.architectures import _PLANNED, shape_of
 from paced_exp.reproduce.cells import all_cells, cells_of
 from paced_exp.reproduce.curves import with_curves
 from paced_exp.reproduce.grids import BY_NAME, tables_at
@@ -80,6 +80,14 @@ def test_students_of_other_sizes_have_the_students_recipe_at_another_width(name:
     count = sum(parameter.numel() for parameter in model.parameters())
     assert count == pytest.approx({"student-0.1m": 1e5, "student-5m": 5e6}[name], rel=0.1)
     assert shape_of(f"runs/lab/{name}/checkpoint").parameters == count
+
+
+def test_the_concise_student_is_planned_with_the_shape_of_its_recipe(lab_tokenizer: object) -> None:
+    import torch
+
+    with torch.device("meta"):
+        model = build_model(CONCISE_MODE["student-concise"], lab_tokenizer)  # type: ignore[arg-type]
+    assert _PLANNED["runs/lab/student-concise/checkpoint"].parameters == sum(parameter.numel() for parameter in model.parameters())
 
 
 def test_a_students_measured_weights_are_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
