@@ -124,7 +124,7 @@ DESK = replace(
     # Of 46,592 such problems the first protocol's probe counted 11,077 at k = 0 and 8,821 at k = 10; a pool needs 8,192.
     chosen=ChosenPools("lab:train", drawn=48_000, size=10_240),
     made={
-        "runs/lab/student-concise/checkpoint": Made("python -m paced_exp.lab pretrain student-concise", "about half an hour of one core"),
+        "runs/lab/student-concise/checkpoint": Made("python -m paced_exp.lab pretrain student-concise", "about 40 minutes of one core"),
         "runs/lab/student-0.1m/checkpoint": Made("python -m paced_exp.lab pretrain student-0.1m", "about 8 minutes of one core"),
         "runs/lab/student-5m/checkpoint": Made("python -m paced_exp.lab pretrain student-5m", "about 2 hours of one core"),
     },
