@@ -94,7 +94,7 @@ DESK = replace(
         "self-distillation": Setup("lab:student", "self", 100, 2e-3),
         "llama": Setup("lab:student-llama", "lab:teacher-llama", 200, 5e-4),
         # A student that can follow the concise prompt; its rate is chosen from the records under results/desk/selection-concise.
-        "concise": Setup("runs/lab/student-concise/checkpoint", "self", 100, 1e-3),
+        "concise": Setup("runs/lab/student-concise/checkpoint", "self", 100, 1e-4),
         **SIZES,
     },
     protocol=2,
