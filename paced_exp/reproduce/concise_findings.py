@@ -19,7 +19,7 @@ from paced_exp.reproduce.significance import Estimate, crossed
 from paced_exp.reproduce.verdict_parts import finding_text
 
 TABLE = "concise-one-pass"
-BASE, TOLD, TRAINED = "base", "told", ("uniform", "paced")
+BASE, TOLD, TRAINED = "base", "told", ("uniform", "paced", "rate-2e-4", "rate-2e-3")
 BEGIN, END = "<!-- concise:begin -->", "<!-- concise:end -->"
 FIFTHS = 5
 CLAIM = "share of tokens saved: easiest fifth − hardest fifth, in points"

@@ -21,6 +21,9 @@ declare(
             Row("told", "Base, told to be concise", None, SETUP, prompt="concise"),
             Row("uniform", "OPSDC", {**_OPSDC, **UNIFORM}, SETUP),
             Row("paced", "OPSDC, PACED's weights", {**_OPSDC, **PACED}, SETUP),
+            # The rate that the rule chose saved nothing on its seed: these show what more of it does.
+            Row("rate-2e-4", "OPSDC, twice the rate", {**_OPSDC, **UNIFORM, "learning_rate": 2e-4}, SETUP),
+            Row("rate-2e-3", "OPSDC, 20 times the rate", {**_OPSDC, **UNIFORM, "learning_rate": 2e-3}, SETUP),
         ),
         "base",
         (tiers, mean_of_tiers, pass_at, tokens),

@@ -37,7 +37,8 @@ def write(results: Path, row: str, correct: list[int], tokens: list[float], nois
 
 
 def test_cells_are_the_student_alone_told_to_be_concise_and_distilled() -> None:
-    base, told, uniform, paced = (row_cells(DESK, CONCISE, row, 1)[0] for row in CONCISE.rows)
+    base, told, uniform, paced, twice, twenty = (row_cells(DESK, CONCISE, row, 1)[0] for row in CONCISE.rows)
+    assert [cell.config.learning_rate for cell in (uniform, twice, twenty) if isinstance(cell.config, DistillConfig)] == [1e-4, 2e-4, 2e-3]
     assert isinstance(base.config, EvaluateConfig) and isinstance(told.config, EvaluateConfig)
     assert (base.config.prompt, told.config.prompt) == ("plain", "concise") and "prompt" not in base.options
     assert dataclasses.replace(told.config, prompt="plain") == base.config
@@ -45,7 +46,7 @@ def test_cells_are_the_student_alone_told_to_be_concise_and_distilled() -> None:
         config = cell.config
         assert isinstance(config, DistillConfig) and (config.method, config.teacher, config.teacher_prompt) == (method, "self", "concise")
         assert (config.stages, config.samples, config.evaluate_limit, config.student) == ("reverse_kl", 32, 230, base.config.model)
-    assert len(cells_of(DESK, CONCISE)) == 2 + 2 * 3
+    assert len(cells_of(DESK, CONCISE)) == 2 + 4 * 3
     assert base_of(DESK, CONCISE, CONCISE.row("told")) == base and base_cell(DESK, "concise").name == base.name
 
 
@@ -77,7 +78,7 @@ def test_fifths_by_hand(tmp_path: Path) -> None:
     assert difference is not None and difference.value == pytest.approx(40) and finding(difference).verdict == "replicates"
     assert easiest_against_hardest(by_difficulty(results, DESK, "told")) is None and easiest_against_hardest([easy]) is None
     block = concise_block(results, DESK)
-    assert "| [0, 0.2) | 6 | 50.0 | 3.1 | 25.0 | 0.0 | 10.0 [" in block and "| [0.8, 1] |" in block and block.count("not run") == 1
+    assert "| [0, 0.2) | 6 | 50.0 | 3.1 | 25.0 | 0.0 | 10.0 [" in block and "| [0.8, 1] |" in block and block.count("not run") == 3
 
 
 def test_the_interval_is_that_of_a_bootstrap_over_problems(tmp_path: Path) -> None:
