@@ -165,9 +165,7 @@ def _homes(scale_name: str, curves: tuple[tuple[str, str], ...], declared: tuple
 def _seedless(cell: Cell) -> str:
     """Neither the seed nor the setup's rate: the homes are found before that may be known. A rate of the row's own counts."""
     usual = cell.scale.setups[cell.setup].learning_rate
-    options = {
-        name: value for name, value in cell.options.items() if name != "seed" and not (name == "learning_rate" and value == usual)
-    }
+    options = {name: value for name, value in cell.options.items() if name != "seed" and not (name == "learning_rate" and value == usual)}
     return json.dumps(options | {"trained": cell.trained}, sort_keys=True)
 
 
