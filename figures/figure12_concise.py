@@ -18,7 +18,11 @@ from paced_exp.reproduce.significance import Estimate, side
 
 NAME = "figure12_concise"
 LOOKS = {TOLD: "grey", "uniform": "blue", "paced": "orange", "rate-2e-4": "sky", "rate-2e-3": "green"}
-SAID = {1: "Concise self-distillation shortens easy problems most", -1: "Concise self-distillation shortens hard problems most"}
+SAID = {
+    1: "Concise self-distillation shortens easy problems most",
+    -1: "Concise self-distillation shortens hard problems most",
+    0: "No difference between easy and hard problems is clear in what concise self-distillation saves",
+}
 CAPTION = """
 Concise self-distillation (OPSDC) of student-concise at {scale} scale, table 42, in fifths of the untrained student's pass rate over 32 samples. Left: share of the tokens
 that are saved; bars: 95 % intervals over seeds and problems. Grey: the untrained student when its prompt asks for a concise answer, which is the teacher. Right: mean length
@@ -30,9 +34,7 @@ def headline(difference: Estimate | None) -> str:
     """The message, by the interval of the easiest fifth less the hardest, of the row that saves most."""
     if difference is None:
         return "What concise self-distillation saves, and what it costs, by difficulty"
-    return SAID.get(
-        side(difference.low, difference.high), "Concise self-distillation: whether easy problems are shortened most is not decided"
-    )
+    return f"{SAID[side(difference.low, difference.high)]}:\neasiest fifth less hardest fifth, {with_interval(difference)} points of tokens saved"
 
 
 def draw_panels(saved: Any, lengths: Any, found: dict[str, list[Fifth]]) -> None:

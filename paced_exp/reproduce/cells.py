@@ -93,7 +93,7 @@ def cell_of(scale: Scale, table: Table, row: Row, seed: int) -> Cell:
     """The cell of a row with a seed, under its home."""
     homes = _homes(scale.name, tuple(scale.curves.items()), tuple(BY_NAME))
     here = _make(scale, table, row, seed)
-    home_table, home_row = homes[_seedless(here)]
+    home_table, home_row = homes[_seedless(here, row)]
     return replace(here, table=home_table, row=home_row)
 
 
@@ -158,14 +158,14 @@ def _homes(scale_name: str, curves: tuple[tuple[str, str], ...], declared: tuple
     for table in tables_at(scale):
         for row in table.rows:
             if is_ready(scale, row):
-                homes.setdefault(_seedless(_make(scale, table, row, 0)), (table.name, row.name))
+                homes.setdefault(_seedless(_make(scale, table, row, 0), row), (table.name, row.name))
     return homes
 
 
-def _seedless(cell: Cell) -> str:
+def _seedless(cell: Cell, row: Row) -> str:
     """Neither the seed nor the setup's rate: the homes are found before that may be known. A rate of the row's own counts."""
-    usual = cell.scale.setups[cell.setup].learning_rate
-    options = {name: value for name, value in cell.options.items() if name != "seed" and not (name == "learning_rate" and value == usual)}
+    left_out = ("seed",) if "learning_rate" in (row.options or {}) else ("seed", "learning_rate")
+    options = {name: value for name, value in cell.options.items() if name not in left_out}
     return json.dumps(options | {"trained": cell.trained}, sort_keys=True)
 
 

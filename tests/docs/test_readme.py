@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from paced_exp.core.errors import UserError
-from paced_exp.reproduce import neighbour_findings, readme
+from paced_exp.reproduce import concise_findings, readme
 from paced_exp.reproduce.marked import between
-from paced_exp.reproduce.neighbour_findings import QUESTIONS, neighbour_block
+from paced_exp.reproduce.neighbour_findings import QUESTIONS
 from paced_exp.reproduce.records import Results
-from paced_exp.reproduce.scales import DESK
 from tests.support import pages
 from tests.support.pages import PAGES, ROOT
 
@@ -65,10 +64,8 @@ def test_the_verdicts_are_those_of_the_records() -> None:
         "run: make claims"
     )
     neighbours = (ROOT / "docs" / "neighbours.md").read_text()
-    assert (
-        between(neighbours, neighbour_block(results, DESK), "neighbours.md", (neighbour_findings.BEGIN, neighbour_findings.END))
-        == neighbours
-    ), "run: make claims"
+    for block, markers in readme.neighbour_blocks(results):
+        assert between(neighbours, block, "neighbours.md", markers) == neighbours, "run: make claims"
     judged = json.loads((ROOT / "results" / "claims.json").read_text())["scales"]
     lines = re.findall(r"^\| (\w+: [^|]+) \| ([^|]+) \| ([^|]+) \|$", text.split(readme.BEGIN)[1].split(readme.END)[0], re.M)
     rows = {
@@ -88,7 +85,8 @@ def test_a_page_without_its_markers_is_left_alone(tmp_path: Path) -> None:
     page, weights, neighbours = (tmp_path / name for name in ("page.md", "weights.md", "neighbours.md"))
     argv = ["--results", str(tmp_path), "--page", str(page), "--weights", str(weights), "--neighbours", str(neighbours)]
     argv += ["--badges", str(tmp_path / "badges.svg")]
-    neighbours.write_text(f"before\n{neighbour_findings.BEGIN}\nold\n{neighbour_findings.END}\nafter\n")
+    pairs = [markers for _, markers in readme.neighbour_blocks(Results(tmp_path))]
+    neighbours.write_text("before\n" + "".join(f"{begin}\nold\n{end}\n" for begin, end in pairs) + "after\n")
     empty = f"before\n{readme.ADVICE_BEGIN}\nold\n{readme.ADVICE_END}\nafter\n"
     for text in ("no markers", f"{readme.END} {readme.BEGIN}", f"{readme.BEGIN} {readme.BEGIN} {readme.END}"):
         page.write_text(text)
@@ -102,7 +100,8 @@ def test_a_page_without_its_markers_is_left_alone(tmp_path: Path) -> None:
         written = path.read_text()
         assert "\nold\n" not in written and written.startswith(f"before\n{begin}\n") and written.endswith("\nafter\n")
         assert "The runs that would tell are not done yet." in written
-    assert "\nold\n" not in neighbours.read_text() and neighbours.read_text().count("| not run | not decided |") == len(QUESTIONS)
+    asked = len(QUESTIONS) + len(concise_findings.TRAINED)
+    assert "\nold\n" not in neighbours.read_text() and neighbours.read_text().count("| not run | not decided |") == asked
     (waiting,) = re.findall(r"^\| (.+) \| not decided \| not run yet \|$", page.read_text(), re.M)
     assert len(waiting.split("; ")) == 11
 

@@ -172,6 +172,6 @@ def test_the_desks_pools_are_drawn_with_a_seed_of_their_own_and_hold_what_their_
 def test_exploratory_tables_run_at_the_labs_scales_alone(scale: Scale) -> None:
     here = {table.name for table in tables_at(scale) if "desk" in table.scales}
     assert all(BY_NAME[name].exploratory for name in here)
-    assert here == {"size-0.1m", "size-5m", "skewed-beyond", "skewed-mastered"}
+    assert here == {"size-0.1m", "size-5m", "skewed-beyond", "skewed-mastered", "concise-one-pass"}
     for other in SCALES.values():
         assert other in (DESK, SMOKE) or not here & {table.name for table in tables_at(other)}

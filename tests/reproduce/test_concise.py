@@ -102,7 +102,7 @@ def test_words_follow_the_interval() -> None:
     assert finding(None).verdict == "not decided" and finding(None).missing == "not run"
     assert "easy problems most" in figure12_concise.headline(Estimate(3.0, 1.0, 50.0))
     assert "hard problems most" in figure12_concise.headline(Estimate(-3.0, 1.0, 50.0))
-    assert "not decided" in figure12_concise.headline(Estimate(0.5, 1.0, 50.0)) and "difficulty" in figure12_concise.headline(None)
+    assert "No difference" in figure12_concise.headline(Estimate(0.5, 1.0, 50.0)) and "difficulty" in figure12_concise.headline(None)
 
 
 def test_the_figure_is_drawn_from_what_was_run(tmp_path: Path) -> None:
