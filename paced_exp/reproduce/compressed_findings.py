@@ -13,7 +13,7 @@ import numpy as np
 from paced_exp.core.errors import UserError
 from paced_exp.evaluation.compress_config import WHOLE
 from paced_exp.reproduce.cells import planned_seeds
-from paced_exp.reproduce.findings import Finding
+from paced_exp.reproduce.findings import Finding, exploratory
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.printed_table import with_interval
 from paced_exp.reproduce.records import read_sealed
@@ -37,10 +37,7 @@ class Cost:
     @property
     def finding(self) -> Finding:
         """The question whether PACED's student loses less, with the words of the protocol."""
-        less = self.less
-        p = min(1.0, 2 * min(less.p_greater, less.p_less))
-        towards = less.p_greater <= less.p_less
-        return Finding(f"{KIND}.{self.method}", "", "points", less.value, less.low, less.high, p, towards, estimate=less, primary=False)
+        return exploratory(f"{KIND}.{self.method}", "", self.less)
 
 
 def record_path(results: Path, scale: Scale, row: str, seed: int) -> Path:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paced_exp.reproduce.findings import Finding
+from paced_exp.reproduce.findings import Finding, exploratory
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.measures import measure_row
 from paced_exp.reproduce.printed_table import NONE, fixed, with_interval
@@ -100,9 +100,7 @@ def finding(estimate: Estimate | None) -> Finding:
     """The claim of the paper as a finding, with the words of the protocol."""
     if estimate is None:
         return Finding(TABLE, CLAIM, "points", missing="not run", primary=False)
-    p = min(1.0, 2 * min(estimate.p_greater, estimate.p_less))
-    towards = estimate.p_greater <= estimate.p_less
-    return Finding(TABLE, CLAIM, "points", estimate.value, estimate.low, estimate.high, p, towards, estimate=estimate, primary=False)
+    return exploratory(TABLE, CLAIM, estimate)
 
 
 def concise_block(results: Results, scale: Scale) -> str:
