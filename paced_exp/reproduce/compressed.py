@@ -7,7 +7,6 @@ Each student is evaluated as it is and in every compressed form, on the same pro
 again, and a killed run goes on.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,7 +90,7 @@ def compress_student(cell: Cell, results: Path, work: Path) -> Path:
         "provenance": made["provenance"],
     }
     path = record_path(results, scale, cell.row, cell.seed)
-    write_sealed(path, json.loads(json.dumps(content)))
+    write_sealed(path, content)
     return path
 
 
