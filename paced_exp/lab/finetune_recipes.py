@@ -18,7 +18,8 @@ class FinetuneRecipe:
     base: the model. template: the chat template; None keeps the base's own. levels: of the problems, by family; all families, and all levels
     of a family, are equally likely. updates, rows: of texts an update. rank, alpha: of LoRA on every linear layer but the head. privileged,
     concise: shares of these prompts among the problems; the rest is plain. replay: share of texts that are the base's own samples, so that it
-    keeps what it knew. replay_samples: how many of these are drawn, once. micro_tokens: padded tokens of a forward pass. precision: float32, or bf16
+    keeps what it knew. replay_samples: how many of these are drawn; too few, read again and again, are learned by heart, and held-out ones are
+    forgotten. micro_tokens: padded tokens of a forward pass. precision: float32, or bf16
     (base and products in bfloat16, the adapter in float32), which is faster where the processor multiplies in it and slower where not.
     """
 
@@ -34,7 +35,7 @@ class FinetuneRecipe:
     privileged: float = 0.2
     concise: float = 0.05
     replay: float = 0.35
-    replay_samples: int = 400
+    replay_samples: int = 1600
     replay_tokens: int = 48
     micro_tokens: int = 1024
     save_every: int = 25
@@ -46,5 +47,5 @@ _LEVELS = {"gcd": (1, 2, 3), "simple_equations": (1, 2, 3), "products": (1, 2, 3
 _STUDENT = FinetuneRecipe(levels=_LEVELS)
 FINETUNED: dict[str, FinetuneRecipe] = {
     "smollm2-student": _STUDENT,
-    "smollm2-teacher": replace(_STUDENT, updates=1200, seed=12),
+    "smollm2-teacher": replace(_STUDENT, updates=1200, replay_samples=3200, seed=12),
 }

@@ -15,7 +15,7 @@ from paced_exp.rollouts.store import ChunkStore
 
 NAME = "replay"
 HELD_OUT = 40  # samples that are never trained on
-_GROUP = 16  # prompts between two lines of the journal
+_GROUP = 64  # prompts between two lines of the journal
 
 _TOPICS = (
     "rain",
