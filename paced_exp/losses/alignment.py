@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from paced_exp.core.errors import UserError
+from paced_exp.models.head_input import head_input
 
 
 @dataclass(frozen=True)
@@ -125,8 +126,13 @@ def _model_input(pairs: list[tuple[list[int], Row]], pad_id: int, positions: boo
 
 
 def supervised_logits(model: Any, read: ModelInput) -> torch.Tensor:
-    """Logits (N, V) at the marked positions; the head runs on no position before the first marked one of any row."""
-    return last_logits(model, read)[read.predicting]
+    """Logits (N, V) at the marked positions. With gradients, the head runs on all positions from the first marked one of any row on, so that every
+    layer's output is one row a problem; without, on the marked ones alone.
+    """
+    if torch.is_grad_enabled() or getattr(model, "get_output_embeddings", lambda: None)() is None:
+        return last_logits(model, read)[read.predicting]
+    with head_input(model, lambda states: states[read.predicting][None]):
+        return last_logits(model, read)[0]
 
 
 def last_logits(model: Any, read: ModelInput) -> torch.Tensor:

@@ -16,6 +16,7 @@ import torch
 from transformers.cache_utils import Cache
 
 from paced_exp.core.errors import UserError
+from paced_exp.models.head_input import head_input
 from paced_exp.models.loading import LoadedModel
 from paced_exp.rollouts import kv_cache
 from paced_exp.rollouts.branches import Branches
@@ -27,6 +28,9 @@ from paced_exp.rollouts.sampling import UniformStreams, sample_tokens
 _GPU_SHARE = 0.4
 _CPU_SHARE = 1 / 16
 _CPU_BYTES = 256 << 20  # about 400 rows of a lab model; more memory was not faster (measured up to 1 GiB)
+# A step reads all weights whatever the rows are, so a larger model needs more of them: SmolLM2-135M in bfloat16 sampled 487 tokens a second with 80 rows
+# (256 MiB), and 743 with four times as many.
+_CPU_WEIGHTS = 4  # keys and values may take so many times the bytes of the weights
 _FIRST_SHARE = 1 / 4  # of a first prompt's samples that are taken to need rows of their own at once
 _MARGIN = 1.2  # over the rows that prompts needed so far
 _BLOCK = 64  # decoding steps for which uniforms are drawn at once
@@ -36,7 +40,8 @@ class HFEngine:
     """The default engine.
 
     loaded: the model. max_batch_tokens: the largest rows x (prompt + max_new_tokens) decoded at once, which bounds memory. Its default fits
-    into 40 % of a GPU's memory, or on a CPU into a sixteenth of the machine's memory, at most 256 MiB.
+    into 40 % of a GPU's memory, or on a CPU into a sixteenth of the machine's memory, at most 256 MiB or four times the weights, whichever is
+    more.
     """
 
     start_seconds = 0.0
@@ -161,14 +166,15 @@ class HFEngine:
     def _forward(self, ids: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor, cache: Cache) -> torch.Tensor:
         """Logits (rows, vocabulary) after the last of the new tokens `ids` (rows, new). Adds their keys and values to `cache`."""
         seen = cache.get_seq_length() + ids.shape[1]
-        output = self._model(
-            input_ids=ids,
-            attention_mask=None if mask is None else mask[:, :seen],
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        with head_input(self._model, torch.Tensor.contiguous):
+            output = self._model(
+                input_ids=ids,
+                attention_mask=None if mask is None else mask[:, :seen],
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
         logits: torch.Tensor = output.logits[:, -1]
         return logits
 
@@ -177,7 +183,8 @@ class HFEngine:
         cache = kv_cache.new_cache(self._model.config)
         ids = torch.tensor([[self._loaded.pad_id, self._loaded.pad_id]], device=self._device)
         self._forward(ids, None, torch.tensor([[0, 1]], device=self._device), cache)
-        return max(1, _memory_budget(self._device) // kv_cache.bytes_per_token(cache, 2))
+        weights = sum(parameter.nbytes for parameter in self._model.parameters())
+        return max(1, _memory_budget(self._device, weights) // kv_cache.bytes_per_token(cache, 2))
 
 
 def _split(samples: range, rows: int) -> list[range]:
@@ -185,8 +192,9 @@ def _split(samples: range, rows: int) -> list[range]:
     return [samples[start : start + size] for start in range(0, len(samples), size)]
 
 
-def _memory_budget(device: torch.device) -> int:
+def _memory_budget(device: torch.device, weights: int) -> int:
+    """Bytes for keys and values beside so many bytes of weights."""
     if device.type == "cuda":
         return int(_GPU_SHARE * torch.cuda.get_device_properties(device).total_memory)
     physical: Any = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min(int(_CPU_SHARE * physical), _CPU_BYTES)
+    return min(int(_CPU_SHARE * physical), max(_CPU_BYTES, _CPU_WEIGHTS * weights))

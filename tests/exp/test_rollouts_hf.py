@@ -2,6 +2,7 @@
 
 import doctest
 import math
+import os
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from scipy import stats
 from transformers import Qwen3NextConfig
 
 from paced_exp.core.errors import UserError
-from paced_exp.rollouts import branches, engine, kv_cache, sampling
+from paced_exp.rollouts import branches, engine, hf, kv_cache, sampling
 from paced_exp.rollouts.branches import Branches
 from paced_exp.rollouts.engine import Prompt, Rollout, Sampling, rollout_seed
 from paced_exp.rollouts.hf import HFEngine
@@ -254,6 +255,13 @@ def test_default_budget_counts_the_bytes_of_keys_and_values() -> None:
         model(torch.tensor([[3, 4, 5]]), past_key_values=cache)
     assert kv_cache.bytes_per_token(cache, 3) == 2 * 2 * 2 * 8 * 4  # keys and values, layers, heads, width, bytes
     assert HFEngine(loaded(model)).max_batch_tokens * 256 <= 256 << 20
+
+
+def test_a_larger_model_may_take_more_memory_for_more_rows() -> None:
+    small, large = (hf._memory_budget(torch.device("cpu"), weights) for weights in (1 << 20, 128 << 20))
+    assert small <= 256 << 20 and large <= 512 << 20
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert large == min(512 << 20, physical // 16) >= small
 
 
 class TestSampling:
