@@ -9,13 +9,15 @@ _ANSWER = "\\boxed"
 
 
 def hint_of(solution: str | None, share: float) -> str | None:
-    r"""The first `share` of the solution's lines of work, rounded up; None without any. Lines with a box, which give the answer away, are no work.
+    r"""The first `share` of the solution's lines of work, rounded up, but never the last one, which holds the result; None where none is left.
+
+    Lines with a box, which give the answer away, are no work.
 
     >>> hint_of("1 + 2 = 3\n3 + 4 = 7\n\\boxed{7}", 0.5)
     '1 + 2 = 3'
     """
     lines = [line for line in (solution or "").splitlines() if line.strip() and _ANSWER not in line]
-    kept = lines[: math.ceil(share * len(lines))]
+    kept = lines[: min(math.ceil(share * len(lines)), len(lines) - 1)] if lines else []
     return "\n".join(kept) or None
 
 

@@ -1,6 +1,7 @@
 """The configuration of the training of a teacher: policy gradient on its own graded rollouts (GRPO and its neighbours)."""
 
 from dataclasses import dataclass
+from math import gcd
 from typing import Any, Literal
 
 from paced_exp.core.errors import UserError
@@ -28,8 +29,8 @@ class PolicyOptions(Options):
         positive_weight: weight of correct rollouts in w_reinforce
         error_penalty: strength of ACE: negative advantages times 1 + strength x softplus(log pi/pi_ref); 0 leaves them as they are
         group_weight: kernel by which a problem's advantages are weighted, at the pass rate of its own group: uniform, paced, hard_filter, gaussian, grpo, maxrl or focal
-        guide: share of the worked solution's lines given as a hint to problems without a correct rollout, which are rolled out again (Guide); 0 gives none
-        clip: largest change of a token's probability ratio that is rewarded, PPO's epsilon
+        guide: share of the worked solution's lines, never the last, given as a hint to problems without a correct rollout, which are rolled out again (Guide); 0 gives none
+        clip: PPO's epsilon, for the record; with one update for each set of rollouts the ratio is 1, and no value clips anything
         kl: weight of the KL divergence from the model before training; 0.001 when left out
     """
 
@@ -46,7 +47,12 @@ class PolicyOptions(Options):
         self.at_least(0, "positive_weight", "error_penalty", "kl")
         self.positive("clip")
         if not 0 <= self.guide <= 1:
-            raise UserError(f"`guide` {self.guide} must be from 0 (no hint) to 1 (all lines of work)")
+            raise UserError(f"`guide` {self.guide} must be from 0 (no hint) to 1 (all lines of work but the last)")
+        if self.guide and self.group_weight != "uniform":
+            raise UserError(
+                f"`guide` {self.guide:g} replaces failed rollouts by hinted ones, whose pass rate `group_weight` {self.group_weight} would take for the "
+                "student's; give one of them"
+            )
         if self.positive_weight != PolicyOptions.positive_weight and self.advantage != "w_reinforce":
             raise UserError(
                 f"`positive_weight` {self.positive_weight:g} only applies to `advantage` w_reinforce; leave it out with {self.advantage}"
@@ -120,6 +126,8 @@ class TeacherConfig(
         self.positive("temperature")
         chosen = PRESETS.get(self.preset, {})
         for name, value in chosen.items():
+            if name == "micro_batch" and self.batch and self.K > 0:
+                value = gcd(value, self.batch * self.K)  # so that another `batch` or `K` needs no word about it
             if getattr(self, name) is None and not (name in ("steps", "epochs") and (self.steps or self.epochs)):
                 object.__setattr__(self, name, value)  # as if it had been given, so that the run's config.yaml has it
         super().__post_init__()

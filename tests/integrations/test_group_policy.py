@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import Trainer
 from trl import GRPOTrainer
+from trl.trainer.utils import RepeatSampler
 
 import paced_exp.teacher as teacher
 from paced_exp.core.errors import UserError
@@ -23,7 +24,7 @@ from paced_exp.data.prompts import prompt_ids
 from paced_exp.data.sources import load_problems
 from paced_exp.grading import grader as grading
 from paced_exp.integrations.trl import policy_run
-from paced_exp.integrations.trl.group_policy import GroupPolicyTrainer, shaped_slope
+from paced_exp.integrations.trl.group_policy import GroupPolicyTrainer, ResumableSampler, shaped_slope
 from paced_exp.models.loading import load_model
 from paced_exp.rollouts.engines import Engines
 from paced_exp.rollouts.groups import RunContext
@@ -123,7 +124,7 @@ def dense_gradient(made: Watched, moved: float) -> torch.Tensor:
             (log_probabilities(policy, one.prompt, one.response) - log_probabilities(policy, one.read, one.response)).exp()
             for one in guided
         ]
-    gamma = float(np.quantile(torch.cat(ratios).numpy(), 0.9)) if guided else float("nan")
+    gammas = {id(one): max(1e-4, float(np.quantile(own.numpy(), 0.9))) for one, own in zip(guided, ratios, strict=True)}
     losses = []
     for row, group in enumerate(groups.rollouts):
         for column, rollout in enumerate(group):
@@ -138,7 +139,7 @@ def dense_gradient(made: Watched, moved: float) -> torch.Tensor:
             clipped = ratio.clamp(1 - config.clip, 1 + config.clip)
             # TRL's KL: the estimate exp(d) - d - 1 of d = log ref - log pi, times the ratio to the policy before the update, which is one.
             kl = ((log_ref - log_pi).exp() - (log_ref - log_pi) - 1) * (log_pi - log_pi.detach()).exp()
-            gained = ratio / (ratio + gamma) * A if rollout.guided else torch.minimum(ratio * A, clipped * A)
+            gained = ratio / (ratio + gammas[id(rollout)]) * A if rollout.guided else torch.minimum(ratio * A, clipped * A)
             token_losses = -gained + float(config.kl or 0) * kl
             losses.append(token_losses)
     if config.advantage == "grpo":  # the mean of each response's mean
@@ -181,7 +182,7 @@ def test_the_slope_is_that_of_the_shaped_ratio_and_padding_does_not_count() -> N
     generator = torch.Generator().manual_seed(0)
     logs = torch.randn(3, 7, generator=generator, dtype=torch.float64)
     counted = torch.arange(7) < torch.tensor([[7], [4], [2]])
-    gamma = float(np.quantile(logs.exp()[counted].numpy(), 0.9))
+    gamma = torch.tensor([[float(np.quantile(row.exp()[:count].numpy(), 0.9))] for row, count in zip(logs, (7, 4, 2), strict=True)])
     variable = logs.clone().requires_grad_()
     ratios = variable.exp()  # r f'(r) is the derivative by log r
     (slope,) = torch.autograd.grad((ratios / (ratios + gamma)).sum(), variable)
@@ -263,7 +264,8 @@ class Killed(BaseException):
 
 @pytest.mark.usefixtures("hash_grader")
 def test_a_killed_run_ends_with_the_same_weights(models: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = {"guide": 0.5, "error-penalty": 1}
+    # Of 8 problems, 4 an update: the kill at the fourth update is in the second pass.
+    options = {"guide": 0.5, "error-penalty": 1, "limit": 8}
     teacher.main(arguments(models, source, tmp_path / "whole", **options))
     with monkeypatch.context() as patch:
         roll_out = GroupPolicyTrainer._roll_out
@@ -318,6 +320,8 @@ def test_presets_fill_what_is_left_out() -> None:
     lab = TeacherConfig()
     assert (lab.steps, lab.epochs, lab.batch) == (120, None, 16) and TeacherConfig(kl=0.0).kl == 0.0
     assert dataclasses.replace(lab, seed=1).steps == 120
+    assert (lab.micro_batch, paper.micro_batch) == (128, 8)
+    assert TeacherConfig(batch=6, K=4).micro_batch == 8, "the largest part of the preset's that divides the rollouts"
 
 
 @pytest.mark.parametrize(
@@ -329,6 +333,7 @@ def test_presets_fill_what_is_left_out() -> None:
         ({"positive_weight": 0.3}, "`positive_weight` 0.3 only applies to `advantage` w_reinforce"),
         ({"group_weight": "curve"}, "`group_weight` curve is not known"),
         ({"guide": 1.5}, "`guide` 1.5 must be from 0"),
+        ({"guide": 0.5, "group_weight": "paced"}, "`guide` 0.5 replaces failed rollouts by hinted ones"),
         ({"micro_batch": 3}, "`micro_batch` 3 must divide the 128 rollouts"),
         ({"steps": 1, "epochs": 1.0}, "both say how long"),
     ],
@@ -337,6 +342,28 @@ def test_presets_fill_what_is_left_out() -> None:
 def test_refusals(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         TeacherConfig(**options)
+
+
+def test_passes_are_those_of_trls_sampler_and_each_can_be_resumed() -> None:
+    given = {"mini_repeat_count": 2, "batch_size": 3, "repeat_count": 1, "seed": 5}
+    theirs = RepeatSampler(range(11), **given)
+    passes = [list(theirs) for _ in range(4)]
+    assert len({tuple(one) for one in passes}) == 4
+    for epoch in (2, 0, 3):
+        ours = ResumableSampler(range(11), **given)
+        ours.set_epoch(epoch)
+        assert list(ours) == passes[epoch]
+
+
+def test_solutions_of_one_line_give_no_hint_and_a_run_with_none_is_refused(models: Path, tmp_path: Path) -> None:
+    rows = [
+        {"id": f"s{i}", "prompt": f"{i}+1=", "answer": str(i + 1), "solution": f"so \\boxed{{{i + 1}}}", "grader": "exact"}
+        for i in range(8)
+    ]
+    source = write_problems(tmp_path / "short.jsonl", rows)
+    with pytest.raises(UserError, match=r"--guide 0.5 finds no hint in any of the 8 problems"):
+        teacher.main(arguments(models, source, tmp_path / "out", guide=0.5))
+    assert not (tmp_path / "out").exists()
 
 
 def test_more_problems_an_update_than_there_are(models: Path, source: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import torch
 from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.utils import RepeatSampler
 
 from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_object, write_atomically, write_json
@@ -180,6 +181,12 @@ class GroupPolicyTrainer(WholeCheckpoints, GRPOTrainer):
         lines = [dict(sorted(line.items())) for line in self.state.log_history if "loss" in line]
         write_atomically(self._folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
 
+    def _get_train_sampler(self, dataset: Any = None) -> "ResumableSampler":
+        sampler = super()._get_train_sampler(dataset)
+        return ResumableSampler(
+            sampler.data_source, sampler.mini_repeat_count, sampler.batch_size, sampler.repeat_count, sampler.shuffle, sampler.seed
+        )
+
     def save_beside(self, folder: Path) -> None:
         """Write what the run has spent."""
         write_json(folder / _SPENT, self.spent)
@@ -192,13 +199,27 @@ class GroupPolicyTrainer(WholeCheckpoints, GRPOTrainer):
         self.train(resume_from_checkpoint=None if found is None else str(found))
 
 
+class ResumableSampler(RepeatSampler):
+    """TRL's sampler, whose permutation of a pass follows from the seed and the pass alone.
+
+    TRL's own draws the permutations one after the other and is not told the pass, so that a run resumed in the second pass would read the first again.
+    """
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Trainer before each pass, of which `epoch` have ended: stand where the sampler of a run without a kill stands."""
+        self.generator.manual_seed(self.seed)
+        for _ in range(epoch):
+            torch.randperm(self.num_samples, generator=self.generator)
+
+
 def shaped_slope(ratios: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
     """r f'(r) = gamma r / (r + gamma)^2 of Guide's objective A f(r), f(r) = r / (r + gamma), which has no clip.
 
-    ratios (rows, tokens); counted: which of them are of a response. gamma: the counted ratios' quantile of `GUIDE_QUANTILE`, at least `LEAST_GAMMA`, as
-    in the experiments of the authors' program (arXiv 2506.13923). The slope is largest, 1/4, at r = gamma.
+    ratios (rows, tokens); counted: which of them are of a response. gamma: of each response, the quantile `GUIDE_QUANTILE` of its own ratios, at least
+    `LEAST_GAMMA`, as in the experiments of the authors' program (arXiv 2506.13923), which reads one response at a time. The slope is largest, 1/4, at r = gamma.
     """
-    gamma = torch.quantile(ratios[counted].double(), GUIDE_QUANTILE).clamp(min=LEAST_GAMMA).to(ratios.dtype)
+    own = ratios.double().masked_fill(~counted, torch.nan)
+    gamma = own.nanquantile(GUIDE_QUANTILE, dim=1, keepdim=True).clamp(min=LEAST_GAMMA).to(ratios.dtype)
     return gamma * ratios / (ratios + gamma).square()
 
 

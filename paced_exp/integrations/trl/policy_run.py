@@ -14,6 +14,7 @@ from paced_exp.core import config as configs
 from paced_exp.core.clock import StageClock
 from paced_exp.core.errors import UserError
 from paced_exp.core.run_folder import RunFolder, provenance
+from paced_exp.data.hints import hinted
 from paced_exp.data.prompt_lengths import LongPrompts
 from paced_exp.data.prompts import with_solutions
 from paced_exp.data.sources import load_problems, save_problems, source_fingerprint
@@ -66,6 +67,12 @@ def _train(config: TeacherConfig, run: RunFolder) -> dict[str, Any]:
     student = load_model(config.student, device=config.device, dtype="float64" if config.dtype == "float64" else "float32")
     long = LongPrompts([(student, "privileged" if config.guide else "plain")], config.max_new_tokens, config.skip_long)
     problems = long.listed(problems)
+    hintless = sum(hinted(problem, config.guide) is None for problem in problems) if config.guide else 0
+    if config.guide and hintless == len(problems):
+        raise UserError(
+            f"`guide` {config.guide:g} finds no hint in any of the {len(problems)} problems: a hint is a line of the worked solution before its last one, "
+            "and these solutions have one line or none; leave it out"
+        )
     args = training_arguments(config, run.path / "training", len(problems), student.device)
     check_final_evaluation(config, run)
     # The folder is created only now: a refused command leaves none, so the corrected command can use the same name.
@@ -77,7 +84,7 @@ def _train(config: TeacherConfig, run: RunFolder) -> dict[str, Any]:
         trainer.train_or_resume()
     save_model(trainer, student.tokenizer, run.path, Processes())
     engines.close()
-    record = {**_record(trainer), "skipped_long": len(long.skipped)}
+    record = {**_record(trainer), "skipped_long": len(long.skipped), "without_hint": hintless}
     mark_trained(run, record)
     return record
 
