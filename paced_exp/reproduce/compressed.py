@@ -14,14 +14,12 @@ from typing import Any
 from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError, exit_cleanly
 from paced_exp.evaluation.compress_config import WHOLE, CompressConfig
-from paced_exp.reproduce.cells import Cell, planned_seeds, row_cells
-from paced_exp.reproduce.compressed_findings import FOLDER, KIND, ROWS, TABLE, record_path
-from paced_exp.reproduce.grids import BY_NAME
+from paced_exp.reproduce.cells import Cell
+from paced_exp.reproduce.compressed_findings import FOLDER, KIND, command_of, record_of, record_path, students
 from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.options import RecordsOptions
 from paced_exp.reproduce.records import write_sealed
 from paced_exp.reproduce.run_cell import cell_folder, scores_of
-from paced_exp.reproduce.scales import Scale
 
 METHODS = "int8,int4,2:4,magnitude:0.5"
 SAMPLES, LIMIT = 4, 1000
@@ -38,13 +36,6 @@ class CompressedConfig(RecordsOptions):
 
     scale: str = "desk"
     work: Path = Path("runs/reproduce")
-
-
-def students(scale: Scale) -> list[Cell]:
-    """The cells whose students are compressed, seed by seed."""
-    table = BY_NAME[TABLE]
-    cells = [row_cells(scale, table, table.row(name), planned_seeds(scale, table)) for name in ROWS]
-    return [cell for of_seed in zip(*cells, strict=True) for cell in of_seed]
 
 
 def compress_student(cell: Cell, results: Path, work: Path) -> Path:
@@ -85,7 +76,7 @@ def compress_student(cell: Cell, results: Path, work: Path) -> Path:
         "row": cell.row,
         "seed": cell.seed,
         "student": cell.options,
-        "command": f"{cell.command} --keep true && python -m paced_exp.reproduce.compressed --scale {scale.name}",
+        "command": command_of(cell),
         "methods": methods,
         "provenance": made["provenance"],
     }
@@ -100,7 +91,11 @@ def main(config: CompressedConfig) -> None:
     scale = scale_named(config.scale, config.results)
     for cell in students(scale):
         path = record_path(config.results, scale, cell.row, cell.seed)
-        print(path if path.exists() else compress_student(cell, config.results, config.work))
+        if path.exists():
+            record_of(config.results, cell)
+        else:
+            compress_student(cell, config.results, config.work)
+        print(path)
 
 
 if __name__ == "__main__":

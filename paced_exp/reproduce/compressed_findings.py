@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError
 from paced_exp.evaluation.compress_config import WHOLE
-from paced_exp.reproduce.cells import planned_seeds
+from paced_exp.reproduce.cells import Cell, planned_seeds, row_cells
 from paced_exp.reproduce.findings import Finding, exploratory
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.printed_table import with_interval
@@ -27,17 +28,22 @@ BEGIN, END = "<!-- compressed:begin -->", "<!-- compressed:end -->"
 
 @dataclass(frozen=True)
 class Cost:
-    """What a compression costs. share: its bytes of bfloat16's. lost: accuracy lost, mean of the tiers in points, by row; less: no weighting's loss minus PACED's."""
+    """What a compression costs. share: its bytes of bfloat16's. lost: accuracy lost, mean of the tiers in points, by row; less: no weighting's loss minus PACED's.
+
+    seeds: of both rows; planned: as many as there will be.
+    """
 
     method: str
     share: float
     lost: dict[str, Estimate]
     less: Estimate
+    seeds: int
+    planned: int
 
     @property
     def finding(self) -> Finding:
         """The question whether PACED's student loses less, with the words of the protocol."""
-        return exploratory(f"{KIND}.{self.method}", "", self.less)
+        return exploratory(f"{KIND}.{self.method}", "", self.less, seeds=self.seeds, planned=self.planned)
 
 
 def record_path(results: Path, scale: Scale, row: str, seed: int) -> Path:
@@ -48,14 +54,14 @@ def record_path(results: Path, scale: Scale, row: str, seed: int) -> Path:
 def costs(results: Path, scale: Scale) -> list[Cost]:
     """Each method's, in the records' order, over the seeds that both rows have; none below two seeds.
 
-    Raises `UserError` for a record that is damaged, and where two answer different problems.
+    Raises `UserError` for a record that is damaged or of another student, and where two answer different problems.
     """
-    seeds = scale.seed_range(planned_seeds(scale, BY_NAME[TABLE]))
-    paths = {row: [record_path(results, scale, row, seed) for seed in seeds] for row in ROWS}
-    there = [number for number in range(len(seeds)) if all(paths[row][number].exists() for row in ROWS)]
+    cells = students(scale)
+    seeds = sorted({cell.seed for cell in cells})
+    there = [seed for seed in seeds if all(record_path(results, scale, row, seed).exists() for row in ROWS)]
     if len(there) < 2:
         return []
-    records = {row: [read_sealed(paths[row][number]) for number in there] for row in ROWS}
+    records = {row: [record_of(results, cell) for cell in cells if cell.row == row and cell.seed in there] for row in ROWS}
     _check(records, scale)
     found = []
     for entry in records[ROWS[0]][0]["methods"]:
@@ -64,8 +70,37 @@ def costs(results: Path, scale: Scale) -> list[Cost]:
             continue
         lost = {row: _lost(records[row], method, scale.tiers) for row in ROWS}
         less = [uniform - paced for uniform, paced in zip(*lost.values(), strict=True)]
-        found.append(Cost(method, entry["share"], {row: crossed(strata) for row, strata in lost.items()}, crossed(less)))
+        found.append(
+            Cost(method, entry["share"], {row: crossed(strata) for row, strata in lost.items()}, crossed(less), len(there), len(seeds))
+        )
     return found
+
+
+def students(scale: Scale) -> list[Cell]:
+    """The cells whose students are compressed, seed by seed."""
+    table = BY_NAME[TABLE]
+    cells = [row_cells(scale, table, table.row(name), planned_seeds(scale, table)) for name in ROWS]
+    return [cell for of_seed in zip(*cells, strict=True) for cell in of_seed]
+
+
+def record_of(results: Path, cell: Cell) -> dict[str, Any]:
+    """The record of a cell's student. Raises `UserError` where it is damaged, or of another student than the grid has now."""
+    path = record_path(results, cell.scale, cell.row, cell.seed)
+    content = read_sealed(path)
+    home = {"kind": KIND, "scale": cell.scale.name, "row": cell.row, "seed": cell.seed}
+    wrong = [name for name, value in home.items() if content.get(name) != value]
+    options = content.get("student")
+    wrong += configs.differing(options, cell.options, configs.earlier(type(cell.config))) if isinstance(options, dict) else ["student"]
+    if wrong:
+        raise UserError(
+            f"{path} is of another student than the grid has now; differing: {', '.join(wrong)}; delete it and run: {command_of(cell)}"
+        )
+    return content
+
+
+def command_of(cell: Cell) -> str:
+    """The commands that make a student's record."""
+    return f"{cell.command} --keep true && python -m paced_exp.reproduce.compressed --scale {cell.scale.name}"
 
 
 def _lost(records: Sequence[dict[str, Any]], method: str, sources: Sequence[str]) -> list[np.ndarray]:
@@ -106,5 +141,6 @@ def compressed_block(results: Path, scale: Scale) -> str:
     found = costs(results, scale)
     for cost in found:
         lost = " | ".join(with_interval(cost.lost[row]) for row in ROWS)
-        lines.append(f"| `{cost.method}` | {cost.share:.0%} | {lost} | {with_interval(cost.less)} | {cost.finding.verdict} |")
+        lacking = f" ({cost.finding.missing})" if cost.finding.missing else ""
+        lines.append(f"| `{cost.method}` | {cost.share:.0%} | {lost} | {with_interval(cost.less)} | {cost.finding.verdict}{lacking} |")
     return "\n".join(lines) if found else f"Not run: `python -m paced_exp.reproduce.compressed --scale {scale.name}`."

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from paced_exp.reproduce.cells import planned_seeds
 from paced_exp.reproduce.findings import Finding, exploratory
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.measures import measure_row
@@ -96,11 +97,11 @@ def easiest_against_hardest(fifths: Sequence[Fifth]) -> Estimate | None:
     return crossed([2 * fifths[-1].differences, -2 * fifths[0].differences])  # a mean over two strata: their difference
 
 
-def finding(estimate: Estimate | None) -> Finding:
-    """The claim of the paper as a finding, with the words of the protocol."""
+def finding(estimate: Estimate | None, seeds: int, planned: int) -> Finding:
+    """The claim of the paper as a finding, with the words of the protocol. seeds: of the `planned` ones, those that the estimate is over."""
     if estimate is None:
         return Finding(TABLE, CLAIM, "points", missing="not run", primary=False)
-    return exploratory(TABLE, CLAIM, estimate)
+    return exploratory(TABLE, CLAIM, estimate, seeds=seeds, planned=planned)
 
 
 def concise_block(results: Results, scale: Scale) -> str:
@@ -109,7 +110,8 @@ def concise_block(results: Results, scale: Scale) -> str:
     found = {name: by_difficulty(results, scale, name) for name in (TOLD, *TRAINED)}
     lines = ["| method | difference, claimed to be above zero | measured, 95 % interval | by the interval alone |", "|---|---|---|---|"]
     for name in TRAINED:
-        one = finding(easiest_against_hardest(found[name]))
+        seeds = len(found[name][0].differences) if found[name] else 0
+        one = finding(easiest_against_hardest(found[name]), seeds, planned_seeds(scale, table))
         lines.append(f"| {table.row(name).label} | {one.words} | {finding_text(one)} | {one.verdict} |")
     fifths_told = found[TOLD]
     if not fifths_told:

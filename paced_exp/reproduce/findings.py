@@ -133,11 +133,24 @@ class Finding:
         return -1 if not self.towards and self.high < 0 else 0
 
 
-def exploratory(hypothesis: str, words: str, estimate: Estimate) -> Finding:
-    """What an estimate in points says of a hypothesis that no claim rests on: by its interval alone."""
+def exploratory(hypothesis: str, words: str, estimate: Estimate, *, seeds: int, planned: int) -> Finding:
+    """What an estimate in points says of a hypothesis that no claim rests on: by its interval alone. Nothing before all `planned` seeds are there."""
     p = min(1.0, 2 * min(estimate.p_greater, estimate.p_less))
     towards = estimate.p_greater <= estimate.p_less
-    return Finding(hypothesis, words, "points", estimate.value, estimate.low, estimate.high, p, towards, estimate=estimate, primary=False)
+    missing = f"{seeds} of {planned} planned seeds" if seeds < planned else ""
+    return Finding(
+        hypothesis,
+        words,
+        "points",
+        estimate.value,
+        estimate.low,
+        estimate.high,
+        p,
+        towards,
+        missing=missing,
+        estimate=estimate,
+        primary=False,
+    )
 
 
 @dataclass(frozen=True)

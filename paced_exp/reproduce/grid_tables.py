@@ -38,10 +38,13 @@ def _with_equal_seeds(rows: Sequence[Measured], scale: Scale, planned: int) -> l
 
 
 def _values(scale: Scale, table: Table, rows: Sequence[Measured], columns: Sequence[Column], reported: Reported) -> PrintedTable:
-    best = [_best_within_noise(rows, column) for column in columns]
+    # Rows trained by different commands are given different things: the best of each is marked, and the untrained student competes with all.
+    commands = sorted({row.command for row in table.rows if row.options is not None})
+    halves = [[index for index, one in enumerate(rows) if one.untrained or one.row.command == command] for command in commands]
+    best = [set().union(*(_best_within_noise(rows, half, column) for half in halves)) for column in columns]
     papers = reported.columns(table)
     command = table_command(scale, table)
-    mixed = len({row.command for row in table.rows if row.options is not None}) > 1  # else the title says the regime
+    mixed = len(commands) > 1  # else the title says the regime
     printed = []
     for index, measured in enumerate(rows):
         records = tuple(measured.records[seed].path for seed in measured.seeds)
@@ -62,7 +65,8 @@ def _values(scale: Scale, table: Table, rows: Sequence[Measured], columns: Seque
         *(f"paper: {name}" for name in papers.values()),
     )
     notes = [
-        f"{scale.name} scale. Mean ± standard error over seeds; bold: the best, and all that a 95 % interval does not tell from it. TFLOPs: of "
+        f"{scale.name} scale. Mean ± standard error over seeds; bold: the best{', of distillations and of policy gradients,' if mixed else ','} and all "
+        "that a 95 % interval does not tell from it. TFLOPs: of "
         "training, on-policy rollouts, pass rates, and the teacher's statistics (anew whenever pass rates are taken again); neither sampling the "
         "references nor the evaluation."
     ]
@@ -141,9 +145,9 @@ def _compute(measured: Measured, records: tuple[Path, ...], command: str) -> Val
     return Value(f"{flops:.3g}", flops, False, records, command)
 
 
-def _best_within_noise(rows: Sequence[Measured], column: Column) -> set[int]:
-    """Indices of the best row and of those whose paired 95 % interval to it holds zero; none where there are not two seeds to tell."""
-    there = {index: measured for index, measured in enumerate(rows) if measured.records and values_of(measured, column)}
+def _best_within_noise(rows: Sequence[Measured], among: Sequence[int], column: Column) -> set[int]:
+    """Of the rows `among`, the best and those whose paired 95 % interval to it holds zero, as indices; none where there are not two seeds to tell."""
+    there = {index: rows[index] for index in among if rows[index].records and values_of(rows[index], column)}
     # While rows are still being run, the best is chosen over the seeds that all of them have.
     common = common_seeds(list(there.values()))
     means = {

@@ -20,8 +20,8 @@ def _distilled(name: str, label: str, **options: Any) -> Row:
 
 
 def _policy(name: str, label: str, **options: Any) -> Row:
-    """Compared with GRPO, but for GRPO itself: they have its data and compute, which distillations have not."""
-    return Row(name, label, options, updates=_POLICY_UPDATES, command="teacher", against=None if name == "grpo" else "grpo")
+    """Compared with GRPO, and GRPO with the untrained student: distillations have other data and compute."""
+    return Row(name, label, options, updates=_POLICY_UPDATES, command="teacher", against="base" if name == "grpo" else "grpo")
 
 
 # CLASSP's steps shrink as gradients add up: it needs a rate of its own. Of 0.03, 0.1 and 0.3 the best that costs at most 2 points of retention, on

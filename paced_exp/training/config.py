@@ -62,6 +62,8 @@ class DistillConfig(
                     raise UserError(
                         f"`{name}` {value} cannot be combined with `weight_by` sampling, which draws problems with replacement; take {allowed}"
                     )
+        if self.forgetting == "classp" and self.weight_decay:
+            raise UserError(f"`weight_decay` {self.weight_decay:g} is AdamW's, which `forgetting` classp replaces; leave one of them out")
         check_sharding(self.training_arguments or {}, loss=self.loss, forgetting=self.forgetting, teacher_update=self.teacher_update)
         on_rollouts = any(stage.source != "references" for stage in parse_stages(self.stages))
         if self.weights == DA_KD and (self.reference != "teacher" or on_rollouts):

@@ -222,6 +222,15 @@ def _later(default: Any) -> Any:
     return field(default=default, metadata={"omitted": True})
 
 
+# Which methods against forgetting read an option, where not all do.
+_METHODS_OF = {
+    "forgetting_strength": ("ewc", "kl"),
+    "rehearsal_batch": ("kl",),
+    "classp_power": ("classp",),
+    "classp_threshold": ("classp",),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class ForgettingOptions(Options):
     """What counters forgetting.
@@ -255,8 +264,12 @@ class ForgettingOptions(Options):
                     raise UserError(
                         f"`{option.name}` {value} has no effect with `forgetting` none; leave it out, or give ewc, kl or classp"
                     )
-        if self.forgetting == "classp" and self.forgetting_strength != ForgettingOptions.forgetting_strength:
-            raise UserError(f"`forgetting_strength` {self.forgetting_strength:g} only applies to `forgetting` ewc and kl; leave it out")
+        for option in fields(ForgettingOptions):
+            of = _METHODS_OF.get(option.name)
+            if of and self.forgetting not in ("none", *of) and (value := getattr(self, option.name)) != option.default:
+                raise UserError(
+                    f"`{option.name}` {value:g} only applies to `forgetting` {' and '.join(of)}; leave it out with {self.forgetting}"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

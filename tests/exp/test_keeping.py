@@ -162,7 +162,8 @@ class Killed(BaseException):
 
 
 def run(models: Path, source: Path, out: Path, **changes: Any) -> dict[str, torch.Tensor]:
-    rehearsal = {"rehearsal": source, "rehearsal-limit": 6, "rehearsal-batch": 3} if "forgetting" in changes else {}
+    rehearsal = {"rehearsal": source, "rehearsal-limit": 6} if "forgetting" in changes else {}
+    rehearsal |= {"rehearsal-batch": 3} if changes.get("forgetting") == "kl" else {}
     options = {**rehearsal, "method": "uniform", "reference": "solution", **changes}
     distill.main(arguments(models, source, out, **options))
     return load_file(out / "model" / "model.safetensors")
@@ -215,8 +216,14 @@ def test_the_penalty_counts_once_an_update_and_keeps_the_student(forgetting: str
 def test_refusals(models: Path, source: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="`rehearsal_batch` 3 has no effect with `forgetting` none"):
         DistillConfig(rehearsal_batch=3)
-    with pytest.raises(UserError, match="`forgetting_strength` 2 only applies to `forgetting` ewc and kl"):
+    with pytest.raises(UserError, match="`forgetting_strength` 2 only applies to `forgetting` ewc and kl; leave it out with classp"):
         DistillConfig(forgetting="classp", forgetting_strength=2.0)
+    with pytest.raises(UserError, match="`rehearsal_batch` 3 only applies to `forgetting` kl; leave it out with ewc"):
+        DistillConfig(forgetting="ewc", rehearsal_batch=3)
+    with pytest.raises(UserError, match=r"`classp_power` 1.5 only applies to `forgetting` classp; leave it out with kl"):
+        DistillConfig(forgetting="kl", classp_power=1.5)
+    with pytest.raises(UserError, match=r"`weight_decay` 0.1 is AdamW's, which `forgetting` classp replaces"):
+        DistillConfig(forgetting="classp", weight_decay=0.1)
     with pytest.raises(UserError, match="needs a student in one piece, which --training-arguments deepspeed shards"):
         run(models, source, tmp_path / "out", forgetting="ewc", loss="dense", **{"training-arguments": '{"deepspeed": "x.json"}'})
 

@@ -11,8 +11,8 @@ from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_json
 from paced_exp.reproduce import compressed
 from paced_exp.reproduce.cells import row_cells
-from paced_exp.reproduce.compressed import compress_student, students
-from paced_exp.reproduce.compressed_findings import ROWS, compressed_block, costs, record_path
+from paced_exp.reproduce.compressed import compress_student
+from paced_exp.reproduce.compressed_findings import ROWS, compressed_block, costs, record_path, students
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.records import write_sealed
 from paced_exp.reproduce.run_cell import cell_folder
@@ -22,7 +22,9 @@ from tests.support.distill_setup import save_models
 PROBLEMS = 40
 
 
-def write(results: Path, row: str, seed: int, counts: dict[str, np.ndarray], problems: str = "ids") -> None:
+def write(
+    results: Path, row: str, seed: int, counts: dict[str, np.ndarray], problems: str = "ids", changes: dict[str, Any] | None = None
+) -> None:
     scores = {
         method: {source: {"problems": problems, "samples": 4, "correct": values.tolist()} for source in DESK.sources}
         for method, values in counts.items()
@@ -33,7 +35,9 @@ def write(results: Path, row: str, seed: int, counts: dict[str, np.ndarray], pro
     ]
     path = record_path(results, DESK, row, seed)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_sealed(path, {"kind": "compressed", "row": row, "seed": seed, "command": "make it", "methods": methods})
+    (student,) = [cell.options for cell in students(DESK) if (cell.row, cell.seed) == (row, seed)]
+    home = {"kind": "compressed", "scale": "desk", "row": row, "seed": seed, "student": student, **(changes or {})}
+    write_sealed(path, {**home, "command": "make it", "methods": methods})
 
 
 def test_what_is_lost_by_hand(tmp_path: Path) -> None:
@@ -61,6 +65,38 @@ def test_one_seed_or_none_is_not_run_and_other_problems_are_refused(tmp_path: Pa
     write(tmp_path, "paced", 101, counts, problems="others")
     with pytest.raises(UserError, match="other methods or problems"):
         costs(tmp_path, DESK)
+
+
+def test_before_all_seeds_are_there_nothing_is_decided(tmp_path: Path) -> None:
+    whole = np.random.default_rng(0).integers(2, 5, PROBLEMS)
+    for seed in (100, 101):
+        write(tmp_path, "uniform", seed, {"whole": whole, "int4": whole - 2})
+        write(tmp_path, "paced", seed, {"whole": whole, "int4": whole})
+    (cost,) = costs(tmp_path, DESK)
+    assert cost.less.low > 0 and cost.finding.verdict == "not decided"
+    assert compressed_block(tmp_path, DESK).endswith("| not decided (2 of 3 planned seeds) |")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"row": "paced"}, "row"),
+        ({"seed": 999}, "seed"),
+        ({"student": {}}, "seed"),
+        ({"student": None}, "student"),
+        ({"kind": "cell"}, "kind"),
+    ],
+    ids=str,
+)
+def test_a_record_of_another_student_is_refused(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
+    counts = {"whole": np.full(PROBLEMS, 4), "int8": np.full(PROBLEMS, 3)}
+    for seed in (100, 101):
+        write(tmp_path, "paced", seed, counts)
+        write(tmp_path, "uniform", seed, counts, changes=changes if seed == 101 else None)
+    with pytest.raises(UserError, match=rf"uniform-s101.json is of another student .*differing: .*{said}"):
+        costs(tmp_path, DESK)
+    with pytest.raises(SystemExit, match="2"):
+        compressed.exit_cleanly(lambda: compressed.main(["--work", str(tmp_path), "--results", str(tmp_path)]))
 
 
 def test_a_student_that_was_not_kept_is_one_line(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_fifths_by_hand(tmp_path: Path) -> None:
     assert [one.saved_once for one in by_difficulty(results, DESK, "told")] == pytest.approx([25, 25, 50])
     assert all(one.saved is None for one in by_difficulty(results, DESK, "told"))
     difference = easiest_against_hardest([hard, middle, easy])
-    assert difference is not None and difference.value == pytest.approx(40) and finding(difference).verdict == "replicates"
+    assert difference is not None and difference.value == pytest.approx(40) and finding(difference, 3, 3).verdict == "replicates"
     assert easiest_against_hardest(by_difficulty(results, DESK, "told")) is None and easiest_against_hardest([easy]) is None
     block = concise_block(results, DESK)
     assert "| [0, 0.2) | 6 | 50.0 | 3.1 | 25.0 | 0.0 | 10.0 [" in block and "| [0.8, 1] |" in block and block.count("not run") == 3
@@ -98,8 +98,13 @@ def test_the_interval_is_that_of_a_bootstrap_over_problems(tmp_path: Path) -> No
 
 
 def test_words_follow_the_interval() -> None:
-    assert finding(Estimate(-3.0, 1.0, 50.0)).verdict == "contradicted" and finding(Estimate(1.0, 1.0, 50.0)).verdict == "not decided"
-    assert finding(None).verdict == "not decided" and finding(None).missing == "not run"
+    assert (
+        finding(Estimate(-3.0, 1.0, 50.0), 3, 3).verdict == "contradicted"
+        and finding(Estimate(1.0, 1.0, 50.0), 3, 3).verdict == "not decided"
+    )
+    assert finding(None, 0, 3).verdict == "not decided" and finding(None, 0, 3).missing == "not run"
+    early = finding(Estimate(-3.0, 1.0, 50.0), 2, 3)
+    assert early.verdict == "not decided" and early.missing == "2 of 3 planned seeds"
     assert "easy problems most" in figure12_concise.headline(Estimate(3.0, 1.0, 50.0))
     assert "hard problems most" in figure12_concise.headline(Estimate(-3.0, 1.0, 50.0))
     assert "No difference" in figure12_concise.headline(Estimate(0.5, 1.0, 50.0)) and "difficulty" in figure12_concise.headline(None)

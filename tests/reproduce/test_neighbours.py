@@ -76,20 +76,19 @@ def test_a_row_is_compared_with_the_student_on_the_same_problems(tmp_path: Path)
     assert isinstance(plain, EvaluateConfig) and (plain.samples, plain.limit) == (4, 1834)
 
 
-def test_policy_gradients_are_compared_with_grpo_and_distillations_with_no_weighting(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_half_is_compared_within_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(synthetic, "SAMPLES", 32)
-    accuracies = {"uniform": 0.6, "paced": 0.65, "grpo": 0.4, "maxrl": 0.5}
+    accuracies = {"base": 0.2, "uniform": 0.6, "paced": 0.8, "grpo": 0.3, "maxrl": 0.5}
     for row, accuracy in accuracies.items():
         write_row(tmp_path, "neighbours", row, accuracy, 3, DESK)
     results = Results(tmp_path)
-    _, differences = grid_tables(results, DESK, TABLE, Reported())
+    values, differences = grid_tables(results, DESK, TABLE, Reported())
+    assert {row[0].text for row in values.rows if row[2].bold} == {"distillation, PACED", "MaxRL"}, "the best of each half"
     shown = {row[0].text: row[1] for row in differences.rows}
     rows = {name: measure_row(results, DESK, TABLE, TABLE.row(name)) for name in accuracies}
     for label, name, other in (
         ("distillation, PACED", "paced", "uniform"),
-        ("GRPO", "grpo", "uniform"),
+        ("GRPO, to Base", "grpo", "base"),
         ("MaxRL, to GRPO", "maxrl", "grpo"),
     ):
         found = combined([(1.0, rows[name]), (-1.0, rows[other])], DESK.tiers)
@@ -164,7 +163,7 @@ def test_the_table_is_printed(results: Results, second: Scale) -> None:
     regimes = {label: by_label[label][1].text for label in ("Base", "GRPO", "distillation, no weighting")}
     assert regimes == {"Base": "–", "GRPO": "own rollouts", "distillation, no weighting": "references, one pass"}
     assert "±" in by_label["GRPO"][3].text and by_label["GRPO"][4].number is None
-    assert any(row[0].text == "GRPO" and "[" in row[1].text for row in differences.rows)
+    assert any(row[0].text == "GRPO, to Base" and "[" in row[1].text for row in differences.rows)
 
 
 def test_every_method_of_the_table_is_asked_one_question_of_the_two_rows_in_its_words() -> None:
