@@ -72,8 +72,14 @@ SMOLLM2 = Scale(
         "kernels-self-one-pass": ("uniform", "paced", "maxrl", "aligned"),
     },
     made={
-        "smollm2-student": Made("python -m paced_exp.lab finetune smollm2-student", "about 1.5 hours of two cores, or minutes of a GPU"),
-        "smollm2-teacher": Made("python -m paced_exp.lab finetune smollm2-teacher", "about 3 hours of two cores, or minutes of a GPU"),
+        "smollm2-student": Made(
+            "python -m paced_exp.lab finetune smollm2-student",
+            "about 45 minutes of a core that multiplies in bfloat16 with --precision bf16, or minutes of a GPU",
+        ),
+        "smollm2-teacher": Made(
+            "python -m paced_exp.lab finetune smollm2-teacher",
+            "about 3 hours of a core that multiplies in bfloat16 with --precision bf16, or minutes of a GPU",
+        ),
     },
     notes=("a pretrained 135 M model fine-tuned on arithmetic: most arithmetic ability comes from that fine-tuning",),
 )

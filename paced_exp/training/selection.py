@@ -3,8 +3,9 @@
     python -m paced_exp.training.selection                               # distillation: forward KL on the teacher's references
     python -m paced_exp.training.selection --setting self-distillation   # reverse KL on the student's own rollouts, its initial self as teacher
 
-Every pair of a learning rate and a number of updates is trained once and evaluated, with a seed and evaluation problems that no comparison
-uses. The best pair has the highest mean of the accuracies on all sources except retention, each source counting the same.
+Every pair of a learning rate and a number of updates is trained once and evaluated, with a seed that no comparison uses. Its evaluation problems are
+drawn with that seed from the same families, so that some of the lab's short prompts occur in a comparison's evaluation too. The best pair has the
+highest mean of the accuracies on all sources except retention, each source counting the same.
 The record of each pair is written into the folder `records`; pairs that have a record are not trained again.
 """
 

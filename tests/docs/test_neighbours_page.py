@@ -2,20 +2,24 @@
 
 import re
 import shlex
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from paced_exp.core import config as configs
-from paced_exp.core.json_files import read_checked
+from paced_exp.core.json_files import read_checked, read_object
+from paced_exp.data.lab.splits import lab_problems
 from paced_exp.evaluation.compress_config import CompressConfig
 from paced_exp.reproduce.grids import BY_NAME
+from paced_exp.reproduce.printed_table import signed
 from paced_exp.reproduce.scales import DESK
 from paced_exp.training.config import DistillConfig
 from paced_exp.training.teacher_config import PRESETS, TeacherConfig
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "neighbours.md").read_text()
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGE, PROTOCOL = ((DOCS / name).read_text() for name in ("neighbours.md", "protocol-v2.md"))
 CONFIGS: dict[str, Any] = {"paced_exp.teacher": TeacherConfig, "paced_exp.distill": DistillConfig, "paced_exp.compress": CompressConfig}
 COMMANDS = [line for block in re.findall(r"^```console\n(.*?)^```", PAGE, re.M | re.S) for line in block.splitlines()]
 
@@ -63,3 +67,30 @@ def test_what_the_teacher_gained_is_its_records() -> None:
         in text
     )
     assert record["training"]["updates"] == PRESETS["lab"]["steps"] == 120 and min(row["low"] for row in gains.values()) > -0.01
+
+
+def test_the_share_of_problems_that_chose_the_settings_is_as_said() -> None:
+    names = ("mid", "hard-a", "hard-b", "retention")
+    chosen = {name: {problem.prompt for problem in islice(lab_problems(name, 90), DESK.evaluation["evaluate_limit"])} for name in names}
+    for page, size in ((PAGE, DESK.many_samples["evaluate_limit"]), (PROTOCOL, DESK.evaluation["evaluate_limit"])):
+        shares = {name: sum(one.prompt in chosen[name] for one in islice(lab_problems(name, 0), size)) / size for name in names}
+        said = "{mid:.0%} (mid), {hard-a:.0%} (hard-a), {hard-b:.0%} (hard-b) and {retention:.0%} (retention)".format(**shares)
+        assert said.replace("%", " %") in " ".join(page.split()), said
+
+
+def test_what_the_trials_of_penalties_gave_is_their_records() -> None:
+    folder = Path(__file__).resolve().parents[2] / "results" / "desk"
+    for path in [*folder.glob("selection-forgetting/*.json"), *folder.glob("selection-classp/*.json")]:
+        record = read_object(path)
+        config, kept = record["config"], 100 * record["difference_to_base"]["lab:retention"]["value"]
+        name = {
+            "ewc": f"EWC, λ = {config['forgetting_strength']:g}",
+            "kl": f"KL, λ = {config['forgetting_strength']:g}",
+            "classp": f"CLASSP, rate {config['learning_rate']:g}",
+        }.get(config["forgetting"])
+        accuracy = 100 * record["mean_of_tiers"]
+        if name is None:
+            assert f"No penalty there has {accuracy:.1f} % accuracy and loses {-kept:.1f} points of retention" in " ".join(PAGE.split())
+        else:
+            row = re.search(rf"^\| {re.escape(name)}(?: \(chosen\))? \| ([^|]*) \| ([^|]*) \|$", PAGE, re.M)
+            assert row and row.groups() == (f"{accuracy:.1f}", signed(kept, 1)), (name, accuracy, kept)

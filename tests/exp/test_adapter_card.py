@@ -165,3 +165,13 @@ def test_a_shipped_adapter_is_of_its_card_and_passes_its_gates(name: str) -> Non
 def test_the_shipped_adapters_are_small() -> None:
     files = [path for name in ADAPTERS if adapter_path(name).is_dir() for path in adapter_path(name).iterdir()]
     assert sum(path.stat().st_size for path in files) <= 25e6
+
+
+def test_what_the_protocol_says_of_the_student_is_its_card() -> None:
+    card = read_json(adapter_path("smollm2-student") / "card.json")
+    plain, told = (card["measured"][name]["pass_rate"] for name in ("easier-pool", "easier-pool, privileged"))
+    loss, minutes = card["retention"]["loss_on_own_samples"], card["training"]["seconds"] / 60
+    text = " ".join((Path(__file__).parents[2] / "docs" / "protocol-v2.md").read_text().split())
+    assert f"({minutes:.0f} minutes of a thread" in text
+    assert f"it solves {100 * plain:.0f} % of the problems, {100 * told:.1f} % with the solution in its prompt" in text
+    assert f"has lost {loss['adapter'] - loss['base']:.3f} nats a token" in text
