@@ -1,4 +1,5 @@
-"""What the neighbouring methods' papers claim, asked of the table `neighbours`, with the words of the second protocol. Declared before its runs.
+"""What the neighbouring methods' papers claim, asked of the table `neighbours`, with the words of the second protocol. Declared before its runs,
+but for PACED's pass@32, which was asked when its records had been seen.
 
 No claim rests on these hypotheses: they are exploratory, in no family that Holm's method corrects, and without a planned effect, since the first
 protocol's records hold four samples a problem and no such methods. docs/neighbours.md prints them between two markers.
@@ -42,6 +43,7 @@ def _question(
 
 QUESTIONS = (
     _question("PACED", "paced", "retention: PACED − no weighting", "paced", "uniform", "retention"),
+    _question("PACED", "paced-pass", "pass@32: PACED − no weighting", "paced", "uniform", "pass@32", whose="ours, asked after its runs"),
     _question("EWC", "ewc", "retention: EWC − no weighting", "ewc", "uniform", "retention"),
     _question("KL to the start", "kl", "retention: KL to the start − no weighting", "kl", "uniform", "retention", whose="common advice"),
     _question("CLASSP", "classp", "retention: CLASSP − no weighting", "classp", "uniform", "retention"),

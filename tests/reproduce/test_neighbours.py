@@ -166,7 +166,7 @@ def test_the_table_is_printed(results: Results, second: Scale) -> None:
     assert any(row[0].text == "GRPO, to Base" and "[" in row[1].text for row in differences.rows)
 
 
-def test_every_method_of_the_table_is_asked_one_question_of_the_two_rows_in_its_words() -> None:
+def test_every_method_of_the_table_is_asked_of_the_two_rows_in_its_words() -> None:
     asked = [question.hypothesis for question in QUESTIONS]
     rows = [name for one in asked for contrast in one.contrasts for _, name in contrast.terms]
     assert {row.name for row in TABLE.rows} - set(rows) == {"paced-half", "paced-steps"} and len({one.name for one in asked}) == len(asked)
