@@ -12,9 +12,14 @@ from paced_exp.core import config as configs
 from paced_exp.core.json_files import read_checked, read_object
 from paced_exp.data.lab.splits import lab_problems
 from paced_exp.evaluation.compress_config import CompressConfig
+from paced_exp.reproduce.compressed_findings import costs
 from paced_exp.reproduce.grids import BY_NAME
+from paced_exp.reproduce.measures import combined, measure_row
+from paced_exp.reproduce.neighbour_findings import QUESTIONS
 from paced_exp.reproduce.printed_table import signed
+from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import DESK
+from paced_exp.reproduce.verdicts import finding_of
 from paced_exp.training.config import DistillConfig
 from paced_exp.training.teacher_config import PRESETS, TeacherConfig
 
@@ -94,3 +99,25 @@ def test_what_the_trials_of_penalties_gave_is_their_records() -> None:
         else:
             row = re.search(rf"^\| {re.escape(name)}(?: \(chosen\))? \| ([^|]*) \| ([^|]*) \|$", PAGE, re.M)
             assert row and row.groups() == (f"{accuracy:.1f}", signed(kept, 1)), (name, accuracy, kept)
+
+
+def test_the_summary_says_what_the_records_say() -> None:
+    results = Results(DOCS.parent / "results")
+    said = {
+        question.hypothesis.name.removeprefix("N."): finding_of(question.hypothesis, results, DESK).raw_verdict for question in QUESTIONS
+    }
+    table = BY_NAME["neighbours"]
+    paced, uniform = (measure_row(results, DESK, table, table.row(name)) for name in ("paced", "uniform"))
+    gain = combined([(1.0, paced), (-1.0, uniform)], DESK.tiers)
+    assert gain is not None and gain.low > 0 and said["paced-pass"] == "contradicted"
+    assert {said[name] for name in ("ewc", "kl", "classp", "steps", "psr")} == {"replicates"}
+    assert said["half"] == "not decided" and {said[name] for name in ("paced", "guide")} == {"equivalent within 1 point"}
+    assert "replicates" not in {said[name] for name in ("maxrl", "ace", "w-reinforce")}
+
+
+def test_what_is_said_of_compressed_students_is_their_records() -> None:
+    found = {cost.method: cost for cost in costs(DOCS.parent / "results", DESK)}
+    assert all(cost.finding.raw_verdict == "not decided" and cost.seeds == cost.planned for cost in found.values())
+    assert all(lost.low <= 0 <= lost.high for lost in found["int8"].lost.values())
+    assert all(1 <= lost.value <= 2 and lost.low > 0 for lost in found["int4"].lost.values())
+    assert all(lost.low > 10 for name in ("2:4", "magnitude:0.5") for lost in found[name].lost.values())
