@@ -78,7 +78,7 @@ def compress_student(cell: Cell, results: Path, work: Path) -> Path:
         "student": cell.options,
         "command": command_of(cell),
         "methods": methods,
-        "provenance": made["provenance"],
+        "provenance": {name: value for name, value in made["provenance"].items() if name != "command"},
     }
     path = record_path(results, scale, cell.row, cell.seed)
     write_sealed(path, content)

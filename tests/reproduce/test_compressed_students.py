@@ -121,5 +121,6 @@ def test_a_tiny_student_end_to_end(scale: Scale, tmp_path: Path, monkeypatch: py
     assert [entry["method"] for entry in record["methods"]] == ["whole", "bf16", "int8", "magnitude:0.5"]
     assert all(len(entry["scores"][source]["correct"]) == 5 for entry in record["methods"] for source in tiny.sources)
     assert path == record_path(tmp_path / "results", tiny, "uniform", 100) and "checksum" in record
+    assert "command" not in record["provenance"] and str(tmp_path) not in path.read_text()
     again = path.read_bytes()
     assert compress_student(cell, tmp_path / "results", tmp_path / "work").read_bytes() == again  # the run's own record is read
