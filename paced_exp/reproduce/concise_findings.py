@@ -23,7 +23,7 @@ TABLE = "concise-one-pass"
 BASE, TOLD, TRAINED = "base", "told", ("uniform", "paced", "rate-2e-4", "rate-2e-3")
 BEGIN, END = "<!-- concise:begin -->", "<!-- concise:end -->"
 FIFTHS = 5
-CLAIM = "share of tokens saved: easiest fifth − hardest fifth, in points"
+CLAIM = "share of tokens saved: easiest band − hardest band, in points"
 
 
 @dataclass(frozen=True)

@@ -148,9 +148,15 @@ def exploratory(hypothesis: str, words: str, estimate: Estimate, *, seeds: int, 
         p,
         towards,
         missing=missing,
+        p_equivalent=p_equivalent(estimate),
         estimate=estimate,
         primary=False,
     )
+
+
+def p_equivalent(estimate: Estimate) -> float:
+    """Two-sided p-value of "not within a point of zero": at most 0.05 where the 95 % interval lies within (two one-sided tests)."""
+    return 2 * max(estimate.shifted(-MARGIN).p_less, estimate.shifted(MARGIN).p_greater)
 
 
 @dataclass(frozen=True)

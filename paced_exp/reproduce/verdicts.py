@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from paced_exp.reproduce.c1 import probe_findings, range_findings
-from paced_exp.reproduce.claims import MARGIN, Claim, Contrast, Hypothesis
-from paced_exp.reproduce.findings import LEVEL, Finding, Outcome, Size
+from paced_exp.reproduce.claims import Claim, Contrast, Hypothesis
+from paced_exp.reproduce.findings import LEVEL, Finding, Outcome, Size, p_equivalent
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.measures import are_measured, common_seeds, row_named, strata_of
 from paced_exp.reproduce.planned import planned_effects
@@ -114,7 +114,7 @@ def finding_of(hypothesis: Hypothesis, results: Results, scale: Scale) -> Findin
         "; ".join(dict.fromkeys(found.lacking for found in measured if found.lacking)),
         estimate=shown,
         size=_size(measured, results, scale) if is_sized(hypothesis) else None,
-        p_equivalent=min(1.0, max(_p_equivalent(estimate) for estimate in estimates)) if is_asked(hypothesis) else None,
+        p_equivalent=min(1.0, max(p_equivalent(estimate) for estimate in estimates)) if is_asked(hypothesis) else None,
         records=tuple(dict.fromkeys(path for found in measured for path in found.records)),
         command=" && ".join(
             dict.fromkeys(
@@ -160,11 +160,6 @@ def _measure(contrast: Contrast, results: Results, scale: Scale) -> _Measurement
     strata = strata_of(terms, sources, seeds, contrast.of_problem)
     paths = [measured.of(seed).path for measured in rows.values() for seed in seeds]
     return _Measurement(contrast, strata, crossed(strata).shifted(contrast.margin), seeds, paths, words)
-
-
-def _p_equivalent(estimate: Estimate) -> float:
-    """Two-sided p-value of "not within a point of zero": at most 0.05 where the 95 % interval lies within (two one-sided tests)."""
-    return 2 * max(estimate.shifted(-MARGIN).p_less, estimate.shifted(MARGIN).p_greater)
 
 
 def _size(measured: Sequence[_Measurement], results: Results, scale: Scale) -> Size | None:

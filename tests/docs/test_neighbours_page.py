@@ -16,7 +16,7 @@ from paced_exp.reproduce.compressed_findings import costs
 from paced_exp.reproduce.grids import BY_NAME
 from paced_exp.reproduce.measures import combined, measure_row
 from paced_exp.reproduce.neighbour_findings import QUESTIONS
-from paced_exp.reproduce.printed_table import signed
+from paced_exp.reproduce.printed_table import fixed, signed
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import DESK
 from paced_exp.reproduce.verdicts import finding_of
@@ -95,7 +95,7 @@ def test_what_the_trials_of_penalties_gave_is_their_records() -> None:
         }.get(config["forgetting"])
         accuracy = 100 * record["mean_of_tiers"]
         if name is None:
-            assert f"No penalty there has {accuracy:.1f} % accuracy and loses {-kept:.1f} points of retention" in " ".join(PAGE.split())
+            assert f"| no penalty | {accuracy:.1f} | {signed(kept, 1)} |" in PAGE
         else:
             row = re.search(rf"^\| {re.escape(name)}(?: \(chosen\))? \| ([^|]*) \| ([^|]*) \|$", PAGE, re.M)
             assert row and row.groups() == (f"{accuracy:.1f}", signed(kept, 1)), (name, accuracy, kept)
@@ -110,6 +110,21 @@ def test_the_summary_says_what_the_records_say() -> None:
     paced, uniform = (measure_row(results, DESK, table, table.row(name)) for name in ("paced", "uniform"))
     gain = combined([(1.0, paced), (-1.0, uniform)], DESK.tiers)
     assert gain is not None and gain.low > 0 and said["paced-pass"] == "contradicted"
+    lost = finding_of(QUESTIONS[1].hypothesis, results, DESK).estimate
+    assert lost is not None
+    spans = f"{gain.value:.1f} [{gain.low:.1f}, {gain.high:.1f}]", f"{-lost.value:.1f} [{-lost.high:.1f}, {-lost.low:.1f}]"
+    text = " ".join(PAGE.split())
+    assert f"gains {spans[0]} points of accuracy and loses {spans[1]} of pass@32" in text
+    kept = [finding_of(one.hypothesis, results, DESK).value or 0 for one in QUESTIONS if one.method in ("EWC", "KL to the start", "CLASSP")]
+    assert f"keep {min(kept):.1f} to {max(kept):.1f} points more than no weighting" in text
+    rows = [
+        combined([(-1.0, measure_row(results, DESK, table, table.row(name))), (1.0, uniform)], DESK.tiers)
+        for name in ("ewc", "kl", "classp")
+    ]
+    prices = [f"{one.value:.1f}" for one in rows if one is not None]
+    assert f"They cost {prices[0]}, {prices[1]} and {prices[2]} points of accuracy" in text
+    half = combined([(-1.0, measure_row(results, DESK, table, table.row("uniform-half"))), (1.0, uniform)], DESK.tiers)
+    assert half is not None and f"loses {fixed(half.value, 1)} [{fixed(half.low, 1)}, {fixed(half.high, 1)}] points" in text
     assert {said[name] for name in ("ewc", "kl", "classp", "steps", "psr")} == {"replicates"}
     assert said["half"] == "not decided" and {said[name] for name in ("paced", "guide")} == {"equivalent within 1 point"}
     assert "replicates" not in {said[name] for name in ("maxrl", "ace", "w-reinforce")}
@@ -117,7 +132,9 @@ def test_the_summary_says_what_the_records_say() -> None:
 
 def test_what_is_said_of_compressed_students_is_their_records() -> None:
     found = {cost.method: cost for cost in costs(DOCS.parent / "results", DESK)}
-    assert all(cost.finding.raw_verdict == "not decided" and cost.seeds == cost.planned for cost in found.values())
+    assert all(
+        cost.finding.raw_verdict in ("not decided", "equivalent within 1 point") and cost.seeds == cost.planned for cost in found.values()
+    )
     assert all(lost.low <= 0 <= lost.high for lost in found["int8"].lost.values())
     assert all(1 <= lost.value <= 2 and lost.low > 0 for lost in found["int4"].lost.values())
     assert all(lost.low > 10 for name in ("2:4", "magnitude:0.5") for lost in found[name].lost.values())

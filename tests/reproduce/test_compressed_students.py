@@ -51,7 +51,7 @@ def test_what_is_lost_by_hand(tmp_path: Path) -> None:
     # Two of four samples everywhere, and one of four in every second problem.
     assert four.lost["uniform"].value == pytest.approx(50) and four.lost["paced"].value == pytest.approx(12.5)
     assert four.less.value == pytest.approx(37.5) and four.finding.verdict == "replicates"
-    assert eight.less.value == 0 and eight.finding.verdict == "not decided"
+    assert eight.less.value == 0 and eight.finding.verdict == "equivalent within 1 point"
     assert "| `int4` | 25% | +50.0 [+50.0, +50.0] |" in compressed_block(tmp_path, DESK)
 
 
