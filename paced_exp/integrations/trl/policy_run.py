@@ -84,7 +84,7 @@ def _train(config: TeacherConfig, run: RunFolder) -> dict[str, Any]:
         trainer.train_or_resume()
     save_model(trainer, student.tokenizer, run.path, Processes())
     engines.close()
-    record = {**_record(trainer), "skipped_long": len(long.skipped), "without_hint": hintless}
+    record = {**_record(trainer), "skipped_long": len(long.skipped)} | ({"without_hint": hintless} if config.guide else {})
     mark_trained(run, record)
     return record
 
