@@ -129,9 +129,10 @@ def supervised_logits(model: Any, read: ModelInput) -> torch.Tensor:
     """Logits (N, V) at the marked positions. With gradients, the head runs on all positions from the first marked one of any row on, so that every
     layer's output is one row a problem; without, on the marked ones alone.
     """
-    if torch.is_grad_enabled() or getattr(model, "get_output_embeddings", lambda: None)() is None:
+    head = getattr(model, "get_output_embeddings", lambda: None)()  # a wrapped model shows none
+    if torch.is_grad_enabled() or head is None:
         return last_logits(model, read)[read.predicting]
-    with head_input(model, lambda states: states[read.predicting][None]):
+    with head_input(head, lambda states: states[read.predicting][None]):
         return last_logits(model, read)[0]
 
 

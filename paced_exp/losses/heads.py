@@ -4,8 +4,6 @@ The states are what the head is called with in the model's own forward pass, in 
 (distributed training, autocast) and whatever a model does before its head stay as they are, and no logits exist.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +14,7 @@ from paced_exp.core.errors import UserError
 from paced_exp.losses.alignment import ModelInput, last_logits
 from paced_exp.losses.divergences import wide
 from paced_exp.losses.products import projected
+from paced_exp.models.head_input import head_input
 
 # How far the model's own logits may be from ours, relative to the largest: rounding only.
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
@@ -92,28 +91,17 @@ class PlainHead:
 
         Under autocast they are in its dtype, as the head would have read them.
         """
-        with _given_nothing(self.module) as found:
+        found: list[torch.Tensor] = []
+
+        def keep(states: torch.Tensor) -> torch.Tensor:
+            device = states.device.type
+            found.append(states.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else states)
+            return states[:, :0]  # the head itself runs on no token
+
+        with head_input(self.module, keep):
             last_logits(model, read)
         (states,) = found
         return states[read.predicting]
-
-
-@contextmanager
-def _given_nothing(module: nn.Linear) -> Iterator[list[torch.Tensor]]:
-    """Within, `module` is called on no token, and what it was called with is appended to the list."""
-    found: list[torch.Tensor] = []
-
-    def hook(_: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-        states = inputs[0]
-        device = states.device.type
-        found.append(states.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else states)
-        return (states[:, :0],)
-
-    handle = module.register_forward_pre_hook(hook)
-    try:
-        yield found
-    finally:
-        handle.remove()
 
 
 def plain_head(model: Any, whose: str) -> PlainHead:
@@ -130,15 +118,18 @@ def plain_head(model: Any, whose: str) -> PlainHead:
     scale = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
     plain = PlainHead(module, scale, getattr(config, "final_logit_softcapping", None))
     given: list[torch.Tensor] = []
-    handle = module.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+
+    def keep(states: torch.Tensor) -> torch.Tensor:
+        given.append(states)
+        return states
+
     training = model.training
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), head_input(module, keep):
             ids = torch.arange(_TRIED, device=module.weight.device)[None] % module.weight.shape[0]
             expected = wide(model(input_ids=ids, use_cache=False).logits)[0]
     finally:
-        handle.remove()
         model.train(training)
     with torch.no_grad():
         difference = float((plain.head().logits(given[0][0]) - expected).abs().max()) if len(given) == 1 else torch.inf

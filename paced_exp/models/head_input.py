@@ -6,18 +6,14 @@ nine times the time of the product itself for 16 rows and a vocabulary of 49,152
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
+from torch import nn
 
 
 @contextmanager
-def head_input(model: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
-    """Within, the head of `model` reads change(states) in place of its hidden states (rows, tokens, width); nothing changes for a model without one."""
-    head = getattr(model, "get_output_embeddings", lambda: None)()
-    if head is None:
-        yield
-        return
+def head_input(head: nn.Module, change: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
+    """Within, `head` (a model's output embeddings) reads change(states) in place of the hidden states (rows, tokens, width)."""
     handle = head.register_forward_pre_hook(lambda _, inputs: (change(inputs[0]), *inputs[1:]))
     try:
         yield

@@ -78,7 +78,7 @@ SMOLLM2 = Scale(
         ),
         "smollm2-teacher": Made(
             "python -m paced_exp.lab finetune smollm2-teacher",
-            "about 3 hours of a core that multiplies in bfloat16 with --precision bf16, or minutes of a GPU",
+            "about 2 hours of a core that multiplies in bfloat16 with --precision bf16, or minutes of a GPU",
         ),
     },
     notes=("a pretrained 135 M model fine-tuned on arithmetic: most arithmetic ability comes from that fine-tuning",),

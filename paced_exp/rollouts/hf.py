@@ -129,7 +129,10 @@ class HFEngine:
         width = ids.shape[1]
         lengths = np.array([len(prompt) for prompt in prompts])
         positions = torch.arange(width, device=device) - torch.from_numpy(width - lengths[:, None]).to(device)
-        logits = self._forward(ids, mask, positions.clamp(min=0), cache)
+        with head_input(
+            self._model.get_output_embeddings(), torch.Tensor.contiguous
+        ):  # of each prompt's tokens the last one alone: a strided view
+            logits = self._forward(ids, mask, positions.clamp(min=0), cache)
         rows = min(rows, len(prompts) * samples)
         kv_cache.expand(cache, rows, width + limit)
 
@@ -166,15 +169,14 @@ class HFEngine:
     def _forward(self, ids: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor, cache: Cache) -> torch.Tensor:
         """Logits (rows, vocabulary) after the last of the new tokens `ids` (rows, new). Adds their keys and values to `cache`."""
         seen = cache.get_seq_length() + ids.shape[1]
-        with head_input(self._model, torch.Tensor.contiguous):
-            output = self._model(
-                input_ids=ids,
-                attention_mask=None if mask is None else mask[:, :seen],
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
+        output = self._model(
+            input_ids=ids,
+            attention_mask=None if mask is None else mask[:, :seen],
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
         logits: torch.Tensor = output.logits[:, -1]
         return logits
 

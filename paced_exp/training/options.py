@@ -264,12 +264,9 @@ class ForgettingOptions(Options):
                     raise UserError(
                         f"`{option.name}` {value} has no effect with `forgetting` none; leave it out, or give ewc, kl or classp"
                     )
-        for option in fields(ForgettingOptions):
-            of = _METHODS_OF.get(option.name)
-            if of and self.forgetting not in ("none", *of) and (value := getattr(self, option.name)) != option.default:
-                raise UserError(
-                    f"`{option.name}` {value:g} only applies to `forgetting` {' and '.join(of)}; leave it out with {self.forgetting}"
-                )
+        for name, of in _METHODS_OF.items():
+            if self.forgetting not in ("none", *of) and (value := getattr(self, name)) != getattr(ForgettingOptions, name):
+                raise UserError(f"`{name}` {value:g} only applies to `forgetting` {' and '.join(of)}; leave it out with {self.forgetting}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -84,7 +84,7 @@ def test_the_share_of_problems_that_chose_the_settings_is_as_said() -> None:
 
 
 def test_what_the_trials_of_penalties_gave_is_their_records() -> None:
-    folder = Path(__file__).resolve().parents[2] / "results" / "desk"
+    folder = DOCS.parent / "results" / "desk"
     for path in [*folder.glob("selection-forgetting/*.json"), *folder.glob("selection-classp/*.json")]:
         record = read_object(path)
         config, kept = record["config"], 100 * record["difference_to_base"]["lab:retention"]["value"]

@@ -70,12 +70,24 @@ def test_within_it_alone_and_after_an_error_too() -> None:
     ids = torch.tensor([[5, 6, 7]])
     with torch.no_grad():
         before = model(input_ids=ids).logits
-        with pytest.raises(ZeroDivisionError), head_input(model, lambda states: states * 0):
+        with pytest.raises(ZeroDivisionError), head_input(model.get_output_embeddings(), lambda states: states * 0):
             assert not model(input_ids=ids).logits.any()
             raise ZeroDivisionError
         assert torch.equal(model(input_ids=ids).logits, before)
 
 
-def test_a_model_without_a_head_is_left_alone() -> None:
-    with head_input(torch.nn.Linear(2, 2), torch.Tensor.contiguous):
-        pass
+class Wrapped(torch.nn.Module):
+    """As training wraps a model: it passes everything on, and shows no head."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, **given: Any) -> Any:
+        return self.model(**given)
+
+
+def test_a_wrapped_model_gives_the_same_logits() -> None:
+    model, read = tiny_model("qwen3"), collate(ROWS, pad_id=0).teacher
+    with torch.no_grad():
+        torch.testing.assert_close(supervised_logits(Wrapped(model), read), supervised_logits(model, read), rtol=1e-5, atol=1e-6)
