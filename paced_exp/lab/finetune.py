@@ -9,13 +9,12 @@ import json
 import random
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from paced_exp.core.atomic import atomic_file
 from paced_exp.core.checkpoints import ASIDE, keep, last_whole, written_whole
@@ -30,6 +29,7 @@ from paced_exp.data.lab.splits import SPLITS, draw, to_problem
 from paced_exp.lab.corpus import IGNORE, Batch, collate
 from paced_exp.lab.finetune_recipes import FinetuneRecipe
 from paced_exp.lab.replay import HELD_OUT, replay_prompts, replay_samples
+from paced_exp.models.attention import attention_spelt_out
 from paced_exp.models.loading import LoadedModel, load_model
 
 KIND = "fine-tuning"
@@ -85,11 +85,11 @@ def summed_loss(model: Any, batch: Batch) -> torch.Tensor:
 
 @contextmanager
 def computed_in(precision: str, device: torch.device) -> Iterator[None]:
-    """Forward passes in it. In bf16 on a processor attention is spelt out: torch's fused one takes a third of an update there."""
+    """Forward passes in it."""
     if precision == "float32":
         yield
         return
-    with torch.autocast(device.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext():
+    with torch.autocast(device.type, torch.bfloat16), attention_spelt_out(device.type, precision):
         yield
 
 

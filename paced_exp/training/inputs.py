@@ -1,7 +1,7 @@
 """Loads the problems, the student and the teacher, with the same choices and checks for a training and for making its references."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from paced_exp.training.config import DistillConfig
 from paced_exp.training.options import DA_KD
 from paced_exp.training.references_config import ReferencesConfig
 from paced_exp.training.stages import parse_stages
-from paced_exp.training.teachers import frozen_copy
 from paced_exp.weighting import Weights, normalised
 
 
@@ -90,10 +89,8 @@ def weights_in(found: Mapping[str, float], problems: Sequence[Problem], path: st
 
 
 def _initial_teacher(config: DistillConfig | ReferencesConfig, student: LoadedModel) -> LoadedModel:
-    """The teacher before training: another model, or a frozen copy of the student."""
-    if config.teacher == "self":
-        return replace(student, model=frozen_copy(student.model))
-    teacher = load_model(config.teacher, device=config.device, dtype=config.dtype)
+    """The teacher before training: another model, or the student as it was, both in the precision of teachers."""
+    teacher = load_model(config.student if config.teacher == "self" else config.teacher, device=config.device, dtype=config.dtype)
     check_same_vocabulary(student, teacher)
     teacher.model.requires_grad_(False)
     return teacher

@@ -30,6 +30,7 @@ def select(config: SelectionConfig) -> list[dict[str, Any]]:
         engine=training.engine,
         engine_options=training.engine_options,
         device=training.device,
+        dtype=training.dtype,
         seed=config.seed,
         out=f"{config.out}/base",
     )

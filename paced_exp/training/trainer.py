@@ -22,6 +22,7 @@ from paced_exp.core.progress import progress
 from paced_exp.losses.alignment import Batch, Row, collate
 from paced_exp.losses.fused_loss import FusedLoss
 from paced_exp.losses.problem_loss import ProblemLoss
+from paced_exp.models.attention import attention_spelt_out
 from paced_exp.training.data import TrainingData
 from paced_exp.training.keeping import Keeping
 from paced_exp.training.teachers import Teacher, matmul_parameters
@@ -114,7 +115,8 @@ class PacedTrainer(WholeCheckpoints, Trainer):
         batch: Batch = inputs["batch"].to(self.args.device)
         stage = self._stage
         targets = self.teachers[stage].targets(batch)
-        loss, detached = self.losses[stage].weighted(model, batch, targets, self.data.options.batch, self.args.world_size)
+        with attention_spelt_out(self.args.device.type, "bf16" if self.args.bf16 else "float32"):
+            loss, detached = self.losses[stage].weighted(model, batch, targets, self.data.options.batch, self.args.world_size)
         if not bool(torch.isfinite(detached).all()):
             bad = [row for row, ok in zip(batch.rows, torch.isfinite(detached).tolist(), strict=True) if not ok]
             raise self._not_finite("loss", self.state.global_step + 1, bad)
