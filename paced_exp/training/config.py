@@ -41,7 +41,7 @@ class DistillConfig(
 
     Attributes:
         temperature: sampling temperature of rollouts and references, above 0
-        dtype: precision of the teacher and of the evaluation: auto (float32 on a CPU), float32, bfloat16 or float64; the student trains in float32, or in float64 if that is given, and so do teachers that follow it (ema, live)
+        dtype: precision of the teacher and of the evaluation: auto (float32 on a CPU), float32, bfloat16 or float64; the student and teachers that follow it are in float32 (float64)
         seed: seed of everything random except the evaluation, whose seed is 0
     """
 
