@@ -43,6 +43,7 @@ class ProbeConfig(StudentOptions, TeacherOptions, ProblemOptions, AccuracyOption
         method: weighting method in that training: uniform, paced, hard_filter, gaussian, grpo, maxrl or focal
         training: JSON object of further options of paced_exp.distill for that training, such as {"learning_rate": 0.001}
         rollouts_from: folder of an earlier probe of the same student and problems, whose rollouts and references are used again
+        rollout_dtype: precision in which the hf engine samples rollouts and references: auto (that of the models), float32, bfloat16 or float64
     """
 
     K: int = 10
@@ -66,6 +67,7 @@ class ProbeConfig(StudentOptions, TeacherOptions, ProblemOptions, AccuracyOption
     method: str = "paced"
     training: dict[str, Any] | None = None
     rollouts_from: str | None = None
+    rollout_dtype: Literal["auto", "float32", "bfloat16", "float64"] = "auto"
     out: str = "runs/snr_probe"
 
     def __post_init__(self) -> None:
@@ -79,6 +81,10 @@ class ProbeConfig(StudentOptions, TeacherOptions, ProblemOptions, AccuracyOption
         )  # below, what is drawn from inner products is noise of the sketch
         self.at_least(100, "replicates")
         divergence(self.divergence)
+        if self.rollout_dtype != "auto" and self.engine != "hf":
+            raise UserError(
+                f"`rollout_dtype` {self.rollout_dtype} applies to `engine` hf alone; {self.engine} samples in `dtype`: leave it out"
+            )
         if self.against == "accuracy" and self.temperature != 1:
             raise UserError(
                 f"`temperature` {self.temperature} with `against` accuracy must be 1: the gradient of accuracy is that of the distribution sampled from"

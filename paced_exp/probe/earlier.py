@@ -35,6 +35,7 @@ class EarlierRun:
                 f"`rollouts_from`: {folder / 'inputs.json'} holds a {type(theirs).__name__}, not an object; name a whole probe's `out`"
             )
         differing = [name for name in _ROLLED_OUT if stored.get(name) != getattr(config, name)]
+        differing += [name for name in ("rollout_dtype",) if stored.get(name, "auto") != getattr(config, name)]
         differing += [name for name in ("problems", "student") if theirs.get(name) != inputs[name] and name not in differing]
         if differing:
             raise UserError(

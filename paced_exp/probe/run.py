@@ -43,6 +43,11 @@ def _run_probe(config: ProbeConfig, run: RunFolder) -> dict[str, Any]:
     student = load_model(config.student, device=config.device, dtype=config.dtype)
     teacher = load_model(config.teacher, device=config.device, dtype=config.dtype)
     check_same_vocabulary(student, teacher)
+    sampled, sampled_teacher = student, teacher
+    if config.rollout_dtype != "auto":
+        sampled, sampled_teacher = (
+            load_model(name, device=config.device, dtype=config.rollout_dtype) for name in (config.student, config.teacher)
+        )
     long = LongPrompts([(student, "plain"), (teacher, config.teacher_prompt)], config.max_new_tokens, config.skip_long)
     counted(student.model, None if config.only is None else [config.only])
     accuracy = AccuracyProbe(config, student) if config.against == "accuracy" else None
@@ -57,13 +62,13 @@ def _run_probe(config: ProbeConfig, run: RunFolder) -> dict[str, Any]:
     with grading.Grader() as grader:
         with clock("rollouts"):
             fill = fill_ranges if config.fresh_rollouts else fill_bins
-            bins, problems, rollouts = fill(config, run, long.streamed(source), student, grader, engines, earlier)
+            bins, problems, rollouts = fill(config, run, long.streamed(source), sampled, grader, engines, earlier)
         with clock("references"):
             kept = [problems[name] for members in bins.members for name, _ in members]
-            references = responses_for(config, run, kept, student, teacher, grader, engines, earlier)
+            references = responses_for(config, run, kept, sampled, sampled_teacher, grader, engines, earlier)
         if accuracy is not None:
             with clock("held-out rollouts"):
-                accuracy.roll_out(run, student, grader, engines)
+                accuracy.roll_out(run, sampled, grader, engines)
     with clock("gradients"):
         sums = bin_gradients(config, run, bins, problems, references, student, teacher)
     aligned = None if accuracy is None else accuracy.record(run, bins, problems, references, sums, student, teacher, clock)

@@ -54,11 +54,13 @@ SMOLLM2 = Scale(
             {
                 "against": "accuracy",
                 "dtype": "float32",
+                # As the cells sample; gradients stay in float32.
+                "rollout_dtype": "bfloat16",
                 "accuracy_problems": ",".join(_TIERS),
                 "accuracy_limit": 80,
                 "seed": 99,
                 "per_bin": 200,
-                "max_problems": 4096,
+                "max_problems": 8192,
                 "candidates": 2,
             },
             kernels="",

@@ -135,6 +135,29 @@ def test_rollouts_of_an_earlier_run_are_taken_over(
     assert after == alone
 
 
+def test_rollouts_in_another_precision_are_those_of_models_loaded_in_it_and_gradients_are_not(
+    models: Path, problems: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a probe samples is what a probe with `dtype` bfloat16 samples; what it differentiates are the models in `dtype`."""
+    differentiated: list[torch.dtype] = []
+
+    def spy(config: Any, run: Any, bins: Any, found: Any, references: Any, student: LoadedModel, teacher: LoadedModel) -> Any:
+        differentiated.extend((student.model.dtype, teacher.model.dtype))
+        return measurement.bin_gradients(config, run, bins, found, references, student, teacher)
+
+    monkeypatch.setattr(probe_run, "bin_gradients", spy)
+    mixed = arguments(models, problems, tmp_path / "mixed", **{"rollout-dtype": "bfloat16"})
+    half = arguments(models, problems, tmp_path / "half", dtype="bfloat16")
+    for argv in (mixed, half):
+        probe_run.run_probe(config_of(argv))
+    assert differentiated == [torch.float64, torch.float64, torch.bfloat16, torch.bfloat16]
+    for name in ("rollouts", "references"):
+        one, other = (ChunkStore(tmp_path / folder, name).rows() for folder in ("mixed", "half"))
+        assert len(one) > 0 and list(map(list, one["token_ids"])) == list(map(list, other["token_ids"]))
+    wide = {tuple(ids) for ids in ChunkStore(whole, "rollouts").rows()["token_ids"]}
+    assert {tuple(ids) for ids in ChunkStore(tmp_path / "mixed", "rollouts").rows()["token_ids"]} != wide, "rounding changes some responses"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -143,6 +166,9 @@ def test_rollouts_of_an_earlier_run_are_taken_over(
         ({"rollouts-from": "nowhere"}, "--rollouts-from nowhere is no folder of a probe"),
         ({"rollouts-from": "WHOLE", "K": 3, "bins": 4}, "rolled out with another K; name a run that agrees"),
         ({"rollouts-from": "WHOLE", "seed": 9, "student": "TEACHER"}, "rolled out with another seed, student; name a run that agrees"),
+        ({"rollouts-from": "WHOLE", "rollout-dtype": "float32"}, "rolled out with another rollout_dtype; name a run that agrees"),
+        ({"rollout-dtype": "float16"}, "--rollout-dtype float16 is not known; known: auto, float32, bfloat16, float64"),
+        ({"rollout-dtype": "bfloat16", "engine": "vllm"}, "--rollout-dtype bfloat16 applies to --engine hf alone; vllm samples in --dtype"),
     ],
 )
 def test_bad_options(
