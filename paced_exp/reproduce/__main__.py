@@ -103,7 +103,7 @@ def main(config: GridConfig) -> int:
         ready = plan.ready
         if not ready.left:
             raise UserError(words(scale, plan.lacking))
-        check_rates(scale, config.results)
+        check_rates(scale, config.results, ready.setups_trained)
         if not run_plan(ready, config.results, work, jobs=jobs, keep=config.keep, minutes=config.minutes):
             print("time is up; the same command goes on")
             return TIME_UP

@@ -9,7 +9,7 @@ takes the rate of the former (docs/protocol-v2.md).
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,9 +62,10 @@ def scale_named(name: str, results: Path) -> Scale:
     return dataclasses.replace(scale, setups=setups, notes=notes)
 
 
-def check_rates(scale: Scale, results: Path) -> None:
-    """Raise `UserError` where the scale leaves its rates open and the records have not selected all of them."""
-    if scale.selected and (lacking := sorted(SETTINGS.keys() - selected_rates(scale, results).keys())):
+def check_rates(scale: Scale, results: Path, setups: Iterable[str]) -> None:
+    """Raise `UserError` where the scale leaves its rates open and the records have not selected those that `setups` train at."""
+    needed = {_setting(scale, setup) for setup in setups}
+    if scale.selected and (lacking := sorted(needed - selected_rates(scale, results).keys())):
         raise UserError(
             f"`scale` {scale.name}: no learning rate has been selected for {' and '.join(lacking)} under {results}; run first: {command(scale)}"
         )

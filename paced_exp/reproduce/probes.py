@@ -16,7 +16,7 @@ from paced_exp.core import config as configs
 from paced_exp.core.atomic import atomic_file
 from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_json, write_checked
-from paced_exp.probe.config import ProbeConfig
+from paced_exp.probe.config import ProbeConfig, parse_steps
 from paced_exp.reproduce.checks import check_probe
 from paced_exp.reproduce.records import read_sealed
 from paced_exp.reproduce.scales import ProbeVariant, Scale
@@ -39,13 +39,19 @@ _TRAINING = ("batch", "micro_batch", "warmup", "rollout_every", "precision", "te
 @dataclass(frozen=True)
 class Probe:
     """A probe of a scale. key: its folder under RESULTS/SCALE, such as snr_verdict/qwen3. words: what is probed. table: what --table calls it
-    with its like."""
+    with its like. setup: of the scale, whose models and learning rate it takes."""
 
     scale: Scale
     key: str
     words: str
     config: ProbeConfig
     table: str = FIGURE
+    setup: str = "distillation"
+
+    @property
+    def trains(self) -> bool:
+        """Whether the student is trained between two of its probes."""
+        return parse_steps(self.config.at_steps)[-1] > 1
 
     @property
     def name(self) -> str:
@@ -132,7 +138,7 @@ def probe_command(scale: Scale, table: str = FIGURE) -> str:
 def probes_of(scale: Scale, table: str = FIGURE) -> list[Probe]:
     """The probes of a scale behind figure 2 and claim C1, or of another of `PROBE_TABLES`, in its order."""
     declared = {FIGURE: scale.probes, ROBUSTNESS: scale.robustness, ALIGNMENT: scale.alignment}[table]
-    return [Probe(scale, variant.key, variant.words, _config(scale, variant), table) for variant in declared]
+    return [Probe(scale, variant.key, variant.words, _config(scale, variant), table, variant.setup) for variant in declared]
 
 
 def _config(scale: Scale, variant: ProbeVariant) -> ProbeConfig:

@@ -54,6 +54,11 @@ class Plan:
         return replace(self, missing=missing, probes=probes, shared=[piece for piece in self.shared if piece.name in needed], lacking={})
 
     @property
+    def setups_trained(self) -> set[str]:
+        """The setups whose learning rates are used."""
+        return {cell.setup for cell in self.missing if cell.trained} | {probe.setup for probe in self.probes if probe.trains}
+
+    @property
     def left(self) -> int:
         """Cells and probes without a record."""
         return len(self.missing) + len(self.probes)

@@ -14,6 +14,7 @@ from paced_exp.reproduce.__main__ import main as reproduce
 from paced_exp.reproduce.cells import all_cells, cell_of
 from paced_exp.reproduce.grids import main_table
 from paced_exp.reproduce.learning_rates import RUNGS, check_rates, scale_named, select_rate, selected_rates, selection_of
+from paced_exp.reproduce.run_grid import Plan
 from paced_exp.reproduce.scales import GPU
 from paced_exp.training.config import DistillConfig
 from paced_exp.training.selection_grid import SETTINGS, SelectionConfig, finished
@@ -135,7 +136,7 @@ def test_every_setup_takes_the_rate_of_its_kind(tmp_path: Path) -> None:
         if isinstance(cell.config, DistillConfig) and "classp" not in cell.name
     }
     assert rate == {name: setup.learning_rate for name, setup in scale.setups.items()}
-    check_rates(scale, tmp_path)
+    check_rates(scale, tmp_path, scale.setups)
 
 
 def test_nothing_is_run_at_rates_that_were_not_selected(
@@ -144,14 +145,32 @@ def test_nothing_is_run_at_rates_that_were_not_selected(
     monkeypatch.setattr("paced_exp.reproduce.models_made.is_there", lambda model: True)
     argv = ["--table", "one-pass", "--scale", "gpu", "--results", str(tmp_path), "--work", str(tmp_path / "work")]
     with pytest.raises(
-        UserError, match=r"no learning rate has been selected for distillation and self-distillation .*reproduce.learning_rates --scale gpu"
+        UserError, match=r"no learning rate has been selected for distillation under .*reproduce.learning_rates --scale gpu"
     ):
         reproduce(argv)
     assert reproduce([*argv, "--dry-run"]) == 0
     assert "learning rates are not selected yet: python -m paced_exp.reproduce.learning_rates --scale gpu" in capsys.readouterr().out
+    with pytest.raises(UserError, match="selected for distillation and self-distillation under"):
+        reproduce([*argv, "--table+", "self-one-pass"])
+
+
+def test_a_grid_needs_the_rates_that_it_trains_at_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So grids can begin while another rate, or another model, is still being made. A probe of the untrained student needs none."""
+    started: list[Plan] = []
+    monkeypatch.setattr("paced_exp.reproduce.models_made.is_there", lambda model: True)
+    monkeypatch.setattr("paced_exp.reproduce.run_grid.run_plan", lambda plan, *_, **__: bool(started.append(plan)))
     complete(tmp_path, 1e-3, ["distillation"])
+    argv = ["--scale", "gpu", "--results", str(tmp_path), "--work", str(tmp_path / "work")]
+    assert reproduce([*argv, "--table", "one-pass"]) == 3  # as if time had been up
     with pytest.raises(UserError, match="selected for self-distillation under"):
-        reproduce(argv)
+        reproduce([*argv, "--table", "self-one-pass"])
+    none = ["--results", str(tmp_path / "none")]
+    assert reproduce([*argv, "--scale", "smollm2", "--table", "alignment", *none]) == 3
+    with pytest.raises(UserError, match="selected for distillation under"):  # its probes are after training too
+        reproduce([*argv, "--table", "alignment", *none])
+    assert [plan.setups_trained for plan in started] == [{"distillation"}, set()]
+    with pytest.raises(UserError, match="selected for distillation under"):
+        reproduce([*argv, "--table", "llama-one-pass", *none])
 
 
 def test_fixed_rates_are_left_alone(tmp_path: Path) -> None:
