@@ -171,7 +171,7 @@ class UpdateOptions(Options):
         max_grad_norm: norm to which gradients are clipped
         rollout_every: number of updates that share one set of the student's rollouts; 1 is strictly on-policy
         checkpoint_every: updates between checkpoints
-        precision: float32, or bf16 (autocast; weights and updates stay in float32)
+        precision: float32, or bf16 (autocast, and rollouts of a copy in bfloat16; weights and updates stay in float32)
         report_to: tracker that the scalars of each update go to: none, tensorboard, wandb or trackio; WANDB_MODE=offline and trackio keep them here
         training_arguments: JSON object of further transformers.TrainingArguments, such as {"fsdp": true}
     """

@@ -52,18 +52,25 @@ class StudentRollouts:
     """The rollouts of `student` for `problems`, before and during its training.
 
     sampling: for pass rates before training. Later rollouts use other random streams, and on-policy stages sample one response to each problem.
-    early: how rollouts for pass rates stop early; None for K of every problem.
+    early: how rollouts for pass rates stop early; None for K of every problem. half: they are sampled in bfloat16.
     """
 
     def __init__(
-        self, context: RunContext, student: LoadedModel, problems: Sequence[Problem], sampling: Sampling, early: Early | None = None
+        self,
+        context: RunContext,
+        student: LoadedModel,
+        problems: Sequence[Problem],
+        sampling: Sampling,
+        early: Early | None = None,
+        *,
+        half: bool = False,
     ) -> None:
         self.context = context
         self.student = student
         self.problems = list(problems)
         self.sampling = sampling
         self.early = early
-        self._whole = WholeStudent(student, context.processes)
+        self._whole = WholeStudent(student, context.processes, half=half)
 
     def graded(self, made_at: int, now: int, indices: Sequence[int] | None = None) -> Graded:
         """The graded rollouts for the pass rates of every problem of the student at update `made_at`; the run is at update `now`.

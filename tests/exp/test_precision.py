@@ -6,12 +6,22 @@ from typing import Any
 import pytest
 import torch
 
+from paced_exp import distill
+from paced_exp.core.config import read_yaml
+from paced_exp.data.prompts import prompt_ids
+from paced_exp.data.sources import load_problems
 from paced_exp.models.attention import attention_spelt_out
+from paced_exp.models.loading import load_model
+from paced_exp.rollouts.engine import Prompt, Sampling, rollout_seed
+from paced_exp.rollouts.groups import Processes
+from paced_exp.rollouts.hf import HFEngine
+from paced_exp.rollouts.store import ChunkStore
 from paced_exp.training import select_rate
 from paced_exp.training.config import DistillConfig
 from paced_exp.training.inputs import load_inputs
 from paced_exp.training.selection_grid import SelectionConfig
-from tests.support.distill_setup import save_models, write_problems
+from paced_exp.training.whole_student import WholeStudent
+from tests.support.distill_setup import arguments, save_models, write_problems
 from tests.support.tiny_models import tiny_model
 
 
@@ -36,6 +46,43 @@ def test_a_teacher_has_the_precision_asked_for(models: Path, tmp_path: Path, tea
         for mine, theirs in zip(found.parameters(), student.parameters(), strict=True):
             assert mine.data_ptr() != theirs.data_ptr()
             torch.testing.assert_close(mine, theirs.detach().to(expected), rtol=0, atol=0)
+
+
+def test_a_copy_in_half_precision_follows_the_student_and_moves_no_generator(models: Path) -> None:
+    student = load_model(str(models / "student"), device="cpu", dtype="float32")
+    half, plain = WholeStudent(student, Processes(), half=True), WholeStudent(student, Processes())
+    state = torch.random.get_rng_state()
+    for shift in (0.0, 0.25):
+        with torch.no_grad():
+            for parameter in student.model.parameters():
+                parameter.add_(shift)
+        assert plain.current() is student
+        copy = half.current().model
+        assert copy.dtype == torch.bfloat16 and not copy.training
+        for mine, theirs in zip(copy.parameters(), student.model.parameters(), strict=True):
+            torch.testing.assert_close(mine, theirs.detach().bfloat16(), rtol=0, atol=0)
+        for (name, mine), (_, theirs) in zip(copy.named_buffers(), student.model.named_buffers(), strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=0, atol=0, msg=f"{name} is no weight and stays in its precision")
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.usefixtures("hash_grader")
+def test_rollouts_of_a_student_that_trains_in_bf16_are_those_of_its_copy(models: Path, tmp_path: Path) -> None:
+    """As `paced_exp.rollout --dtype bfloat16` would sample them, and as pass rates of shared work are."""
+    source = write_problems(tmp_path / "sums.jsonl")
+    options = {"teacher": "self", "method": "uniform", "stages": "reverse_kl", "precision": "bf16", "steps": 2, "rollout-every": 2}
+    distill.main(arguments(models, source, tmp_path / "run", **options))
+    found = ChunkStore(tmp_path / "run", "rollouts-000000")
+    ids = [str(name) for name in found.rows()["problem_id"]]
+    by_id = {problem.id: problem for problem in load_problems(str(source))}
+    config = read_yaml(tmp_path / "run" / "config.yaml")
+    sampling = Sampling(1, config["max_new_tokens"], config["temperature"], rollout_seed(config["seed"], "rollouts-000000", 0))
+    sampled = {}
+    for dtype in ("bfloat16", "float32"):
+        student = load_model(str(models / "student"), device="cpu", dtype=dtype)
+        prompts = [Prompt(name, prompt_ids(student.tokenizer, by_id[name.split(":")[1]])) for name in ids]
+        sampled[dtype] = [list(one.token_ids) for rollouts in HFEngine(student).generate(prompts, sampling) for one in rollouts]
+    assert [list(row) for row in found.rows()["token_ids"]] == sampled["bfloat16"] != sampled["float32"]
 
 
 def test_a_selection_evaluates_the_untrained_student_as_the_trained_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
