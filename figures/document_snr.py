@@ -19,9 +19,9 @@ from paced_exp.probe.step_noise import step_noise
 from paced_exp.probe.verdict import ENDS, bin_name, by_rule, words
 from paced_exp.reproduce.c1 import probe_records
 from paced_exp.reproduce.findings import Finding
-from paced_exp.reproduce.probes import ROBUSTNESS, Probe, probe_command, probes_of
+from paced_exp.reproduce.probes import ALIGNMENT, ROBUSTNESS, Probe, probe_command, probes_of
 from paced_exp.reproduce.records import read_sealed
-from paced_exp.reproduce.scales import DESK_V1
+from paced_exp.reproduce.scales import DESK_V1, SMOLLM2
 from paced_exp.reproduce.verdicts import findings_by_name
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -92,16 +92,33 @@ def _corrected(finding: Finding) -> str:
 
 
 def _pair(probe: Probe, record: dict[str, Any]) -> list[str]:
-    rows, seconds, config = record["bins"], record["seconds"], record["config"]
-    command = f"python -m paced_exp.snr_probe --student {config['student']} --teacher {config['teacher']}"
+    config = record["config"]
+    command = (
+        f"python -m paced_exp.snr_probe --student {config['student']} --teacher {config['teacher']} --per-bin {config['per_bin']} "
+        f"--max-problems {config['max_problems']} --out {config['out']}"
+    )
+    return [f"## {probe.words}", "", *_probed(probe, record, command, probe.words)]
+
+
+def _pretrained(results: Path) -> list[str]:
+    """The same of the pretrained model, where its probe was run."""
+    (probe,) = probes_of(SMOLLM2, ALIGNMENT)
+    command = probe_command(SMOLLM2, ALIGNMENT)
+    about = f"{SMOLLM2.about} No hypothesis rests on it: C1 is asked of ranges, and here are bins of ten rollouts."
+    if (record := probe.record(results)) is None:
+        return [about, "", f"Not measured yet: `{command}`."]
+    return [about, "", *_probed(probe, record, command, SMOLLM2.models)[:-1]]
+
+
+def _probed(probe: Probe, record: dict[str, Any], command: str, words_of_figure: str) -> list[str]:
+    """What a probe of bins cost, its figure, a table of its bins, and what is said of them."""
+    rows, seconds = record["bins"], record["seconds"]
     lines = [
-        f"## {probe.words}",
-        "",
-        f"`{command} --per-bin {config['per_bin']} --max-problems {config['max_problems']} --out {config['out']}`: "
+        f"`{command}`: "
         f"{record['rollouts']['problems_drawn']:,} problems drawn, {record['rollouts']['rollouts']:,} rollouts, {sum(r['n'] for r in rows):,} gradients; "
         f"{sum(seconds.values()) / 60:.0f} minutes of wall time on two shared cores ({', '.join(f'{k} {v / 60:.0f}' for k, v in seconds.items() if v >= 60)}).",
         "",
-        f"![SNR curve, {probe.words}](../results/{DESK_V1.name}/{probe.key}/snr_curve.png)",
+        f"![SNR curve, {words_of_figure}](../results/{probe.scale.name}/{probe.key}/snr_curve.png)",
         "",
         f"| pass rate | n | SNR², 95 % interval | {' | '.join(OTHERS.values())} | naive SNR | its floor | naive on unequal bins (n) |",
         "|---|---|---|" + "---|" * len(OTHERS) + "---|---|---|",
@@ -215,6 +232,7 @@ def document(results: Path) -> str:
         "ranges": ranges(results),
         "verdicts": _verdicts({probe.key: record for probe, record in (*pairs, (stepped, steps))}, results),
         "pairs": [line for probe, record in pairs for line in _pair(probe, record)],
+        "pretrained": _pretrained(results),
         "variants": [_variant_row(words, record) for words, record in variants.items()],
         "robustness": [f"`{probe_command(DESK_V1, ROBUSTNESS)}`"],
         "steps": _steps(stepped, steps),

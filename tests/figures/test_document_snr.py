@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from figures import document_snr
+from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError
-from paced_exp.reproduce.probes import probes_of
-from paced_exp.reproduce.scales import DESK_V1
+from paced_exp.core.json_files import write_checked
+from paced_exp.reproduce.probes import ALIGNMENT, probes_of
+from paced_exp.reproduce.scales import DESK_V1, SMOLLM2
 from paced_exp.reproduce.verdicts import findings_by_name
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,6 +94,24 @@ def test_what_an_old_record_lacks_is_said_and_what_a_new_one_holds_is_printed() 
     lines = document_snr._pair(PROBE, new)
     table = [line for line in lines if line.startswith(("| 0.", "| 1."))]
     assert len(table) == 11 and all("0.0123 [0.0100, 0.0150] |" in line and "] † |" in line for line in table)
+
+
+def test_the_pretrained_model_is_said_to_be_unmeasured_until_its_probe_was_run(tmp_path: Path) -> None:
+    unmeasured = "\n".join(document_snr._pretrained(tmp_path))
+    assert "Not measured yet: `python -m paced_exp.reproduce --scale smollm2 --table alignment`." in unmeasured
+    assert "most of its arithmetic ability comes from that fine-tuning" in unmeasured
+    # The desk's record of the same kind stands in, with the options of the pretrained model's.
+    (probe,) = probes_of(SMOLLM2, ALIGNMENT)
+    found = json.loads((ROOT / "results" / "desk" / "aligned" / "record.json").read_text())
+    options = {**configs.as_dict(probe.config), "out": "somewhere"}
+    probe.path(tmp_path).parent.mkdir(parents=True)
+    write_checked(probe.path(tmp_path), {**{name: value for name, value in found.items() if name != "checksum"}, "config": options})
+    lines = document_snr._pretrained(tmp_path)
+    assert "Not measured" not in "\n".join(lines) and "(../results/smollm2/aligned/snr_curve.png)" in "\n".join(lines)
+    rows = [line for line in lines if line.startswith(("| 0.", "| 1."))]
+    assert [line.split(" | ")[1] for line in rows] == [str(row["n"]) for row in found["bins"]] and len(rows) == 11
+    for line, row in zip(rows, found["bins"], strict=True):
+        assert f"| {row['snr_squared']:.4f} [{row['snr_squared_low']:.4f}, {row['snr_squared_high']:.4f}]" in line
 
 
 def test_a_missing_record_is_named_with_its_command(tmp_path: Path) -> None:
