@@ -107,16 +107,17 @@ def _pretrained(results: Path) -> list[str]:
     about = f"{SMOLLM2.about} No hypothesis rests on it: C1 is asked of ranges, and here are bins of ten rollouts."
     if (record := probe.record(results)) is None:
         return [about, "", f"Not measured yet: `{command}`."]
-    return [about, "", *_probed(probe, record, command, SMOLLM2.models)[:-1]]
+    precision = f"Rollouts are in {probe.config.rollout_dtype}, gradients in {probe.config.dtype}."
+    return [f"{about} {precision}", "", *_probed(probe, record, command, SMOLLM2.models, "one thread, beside another job")[:-1]]
 
 
-def _probed(probe: Probe, record: dict[str, Any], command: str, words_of_figure: str) -> list[str]:
-    """What a probe of bins cost, its figure, a table of its bins, and what is said of them."""
+def _probed(probe: Probe, record: dict[str, Any], command: str, words_of_figure: str, cores: str = "two shared cores") -> list[str]:
+    """What a probe of bins cost, its figure, a table of its bins, and what is said of them. cores: that it ran on."""
     rows, seconds = record["bins"], record["seconds"]
     lines = [
         f"`{command}`: "
         f"{record['rollouts']['problems_drawn']:,} problems drawn, {record['rollouts']['rollouts']:,} rollouts, {sum(r['n'] for r in rows):,} gradients; "
-        f"{sum(seconds.values()) / 60:.0f} minutes of wall time on two shared cores ({', '.join(f'{k} {v / 60:.0f}' for k, v in seconds.items() if v >= 60)}).",
+        f"{sum(seconds.values()) / 60:.0f} minutes of wall time on {cores} ({', '.join(f'{k} {v / 60:.0f}' for k, v in seconds.items() if v >= 60)}).",
         "",
         f"![SNR curve, {words_of_figure}](../results/{probe.scale.name}/{probe.key}/snr_curve.png)",
         "",

@@ -84,20 +84,22 @@ def summed_loss(model: Any, batch: Batch) -> torch.Tensor:
 
 
 @contextmanager
-def computed_in(precision: str, device: torch.device) -> Iterator[None]:
-    """Forward passes in it."""
+def computed_in(precision: str, device: torch.device, tokens: int) -> Iterator[None]:
+    """Forward and backward passes in it, of rows of at most so many tokens."""
     if precision == "float32":
         yield
         return
-    with torch.autocast(device.type, torch.bfloat16), attention_spelt_out(device.type, precision):
+    with torch.autocast(device.type, torch.bfloat16), attention_spelt_out(device.type, precision, tokens):
         yield
 
 
 @torch.no_grad()
 def mean_loss(model: Any, texts: list[Pair], pad_id: int, micro_tokens: int, precision: str = "float32") -> float:
     """Mean cross-entropy over the response tokens of `texts`, in nats."""
-    with computed_in(precision, model.device):
-        total = sum(float(summed_loss(model, batch.to(model.device))) for batch in micro_batches(texts, pad_id, micro_tokens))
+    total = 0.0
+    for batch in micro_batches(texts, pad_id, micro_tokens):
+        with computed_in(precision, model.device, batch.ids.shape[1]):
+            total += float(summed_loss(model, batch.to(model.device)))
     return total / sum(len(response) for _, response in texts)
 
 
@@ -156,7 +158,7 @@ def _finetune(name: str, recipe: FinetuneRecipe, run: RunFolder, base: LoadedMod
             count = sum(len(response) for _, response in texts)
             total = 0.0
             for batch in micro_batches(texts, pad_id, recipe.micro_tokens):
-                with computed_in(recipe.precision, model.device):
+                with computed_in(recipe.precision, model.device, batch.ids.shape[1]):
                     loss = summed_loss(model, batch.to(model.device)) / count
                     loss.backward()  # within, as the choice of attention is made again for its gradient
                 total += float(loss.detach())

@@ -1,6 +1,6 @@
 """Rollouts and references of an earlier probe, used again by a probe of the same problems with other options."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from paced_exp.core.config import read_yaml
@@ -8,6 +8,7 @@ from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_json
 from paced_exp.core.run_folder import RunFolder
 from paced_exp.data.problem import Problem
+from paced_exp.models.loading import device_named
 from paced_exp.probe.config import ProbeConfig
 from paced_exp.rollouts.store import ChunkStore
 
@@ -35,7 +36,9 @@ class EarlierRun:
                 f"`rollouts_from`: {folder / 'inputs.json'} holds a {type(theirs).__name__}, not an object; name a whole probe's `out`"
             )
         differing = [name for name in _ROLLED_OUT if stored.get(name) != getattr(config, name)]
-        differing += [name for name in ("rollout_dtype",) if stored.get(name, "auto") != getattr(config, name)]
+        place = device_named(config.device).type
+        theirs_sampled_in, ours_sampled_in = (_sampled_in(options, place) for options in (stored, vars(config)))
+        differing += ["rollout_dtype"] if theirs_sampled_in != ours_sampled_in else []
         differing += [name for name in ("problems", "student") if theirs.get(name) != inputs[name] and name not in differing]
         if differing:
             raise UserError(
@@ -70,6 +73,13 @@ class EarlierRun:
         for problem in problems:
             if problem.id in wanted:
                 store.append(earlier.rows_of(problem.id))
+
+
+def _sampled_in(options: Mapping[str, Any], place: str) -> str:
+    """The precision of rollouts by these options, which an older run may lack in part. place: cpu or cuda, which says what auto is."""
+    chosen = options.get("rollout_dtype", "auto")
+    named = options.get("dtype", "auto") if chosen == "auto" else chosen
+    return "float32" if named == "auto" and place == "cpu" else str(named)
 
 
 def _give(earlier: ChunkStore, problems: list[Problem], store: ChunkStore) -> Iterator[list[dict[str, Any]]]:

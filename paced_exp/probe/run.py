@@ -44,7 +44,7 @@ def _run_probe(config: ProbeConfig, run: RunFolder) -> dict[str, Any]:
     teacher = load_model(config.teacher, device=config.device, dtype=config.dtype)
     check_same_vocabulary(student, teacher)
     sampled, sampled_teacher = student, teacher
-    if config.rollout_dtype != "auto":
+    if config.rollout_dtype not in ("auto", config.dtype):
         sampled, sampled_teacher = (
             load_model(name, device=config.device, dtype=config.rollout_dtype) for name in (config.student, config.teacher)
         )
@@ -69,6 +69,7 @@ def _run_probe(config: ProbeConfig, run: RunFolder) -> dict[str, Any]:
         if accuracy is not None:
             with clock("held-out rollouts"):
                 accuracy.roll_out(run, sampled, grader, engines)
+    del sampled, sampled_teacher  # copies in another precision are not needed any more
     with clock("gradients"):
         sums = bin_gradients(config, run, bins, problems, references, student, teacher)
     aligned = None if accuracy is None else accuracy.record(run, bins, problems, references, sums, student, teacher, clock)

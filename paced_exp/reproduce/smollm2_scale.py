@@ -53,6 +53,7 @@ SMOLLM2 = Scale(
             "before training",
             {
                 "against": "accuracy",
+                "problems": "lab:easier-train",
                 "dtype": "float32",
                 # As the cells sample; gradients stay in float32.
                 "rollout_dtype": "bfloat16",

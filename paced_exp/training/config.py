@@ -41,7 +41,7 @@ class DistillConfig(
 
     Attributes:
         temperature: sampling temperature of rollouts and references, above 0
-        dtype: precision of the teacher and of the evaluation: auto (float32 on a CPU), float32, bfloat16 or float64; the student and teachers that follow it are in float32 (float64)
+        dtype: precision of the teacher and of the evaluation: auto (float32 on a CPU), float32, bfloat16 or float64; the student's weights are float32, or float64 if that is given
         seed: seed of everything random except the evaluation, whose seed is 0
     """
 
@@ -68,6 +68,11 @@ class DistillConfig(
         on_rollouts = any(stage.source != "references" for stage in parse_stages(self.stages))
         if self.weights == DA_KD and (self.reference != "teacher" or on_rollouts):
             raise UserError(f"`weights` {DA_KD} needs the teacher's references: give `reference` teacher, and @references for all `stages`")
+
+    @property
+    def samples_in_half(self) -> bool:
+        """Whether the student samples from a copy in bfloat16. vllm holds it in a precision of its own, and autocast leaves float64 alone."""
+        return self.precision == "bf16" and self.engine == "hf" and self.dtype != "float64"
 
 
 def further_options(training: dict[str, Any] | None, decided: Collection[str], decider: str) -> dict[str, Any]:

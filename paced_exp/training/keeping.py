@@ -131,7 +131,7 @@ def rehearsal_rows(config: DistillConfig, context: RunContext, student: LoadedMo
     folder = context.folder / "rehearsal"
     folder.mkdir(exist_ok=True)
     sampling = Sampling(1, config.max_new_tokens, config.temperature, config.seed)
-    rollouts = StudentRollouts(replace(context, folder=folder), student, problems, sampling)
+    rollouts = StudentRollouts(replace(context, folder=folder), student, problems, sampling, half=config.samples_in_half)
     responses = rollouts.responses(range(len(problems)), 0, 0)
     rows = []
     for problem, response in zip(problems, responses, strict=True):

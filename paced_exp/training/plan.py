@@ -24,7 +24,7 @@ def plan(config: DistillConfig, machine: str) -> str:
     problems = load_problems(config.problems, limit=config.limit, seed=config.seed, columns=config.columns)
     prompt, count = prompt_tokens(problems), len(problems)
     steps = config.updates(count)
-    by_student = sampling_of(student, 0, prompt, config.max_new_tokens, config, 4 if config.dtype == "float32" else 2)
+    by_student = sampling_of(student, 0, prompt, config.max_new_tokens, config, _width_sampled(config))
     by_teacher = sampling_of(teacher, 0, prompt, config.max_new_tokens, config, width_of(config.dtype))
     sampled = _sampled(config, steps, count, by_student, by_teacher)
     for _, sampling in sampled:
@@ -88,4 +88,15 @@ def _memory(config: DistillConfig, prompt: float, student: Shape, teacher: Shape
         (f"activations of a micro-batch of {config.micro_batch}" + (", recomputed" if recomputed else ""), activations),
         (f"logits of {held:,.0f} tokens", LOGITS * held * student.vocabulary),
     ]
+    if config.samples_in_half and (on_rollouts or config.needs_pass_rates):
+        parts.append(("the student's copy in bfloat16, which samples", 2.0 * student.parameters))
+    if config.teacher_update == "ema":
+        parts.append(("moving average of the student", 4.0 * wide * student.parameters))
     return [*parts, ("teacher", float(width_of(config.dtype) * teacher.parameters))] if resident else parts
+
+
+def _width_sampled(config: DistillConfig) -> int:
+    """Bytes of a weight of the student that samples: with hf the one in training, or its copy."""
+    if config.engine != "hf":
+        return width_of(config.dtype)
+    return 2 if config.samples_in_half else 8 if config.dtype == "float64" else 4

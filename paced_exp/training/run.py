@@ -71,8 +71,7 @@ def train_run(config: DistillConfig, run: RunFolder) -> dict[str, Any]:
         context = RunContext(run.path, engines, grader, processes)
         sampling = Sampling(config.K, config.max_new_tokens, config.temperature, config.seed)
         early = None if config.adaptive == "off" else Early(config.adaptive, config.exponents)
-        half = config.precision == "bf16" and config.engine == "hf"  # vllm holds the student in a precision of its own
-        rollouts = StudentRollouts(context, inputs.student, inputs.problems, sampling, early, half=half)
+        rollouts = StudentRollouts(context, inputs.student, inputs.problems, sampling, early, half=config.samples_in_half)
         with clock("pass rates"):
             measured = initial_rates(rollouts, config.pass_rates) if config.needs_pass_rates else None
         data = make_training_data(config, rollouts, inputs.teacher, measured, inputs.weights)

@@ -110,13 +110,18 @@ class PacedTrainer(WholeCheckpoints, Trainer):
         groups = by_length(self._update, num_batches)
         return [{"batch": collate(group, self.data.student.pad_id)} for group in groups], None
 
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        """Forward and backward pass of a micro-batch."""
+        longest = max(max(row.student_tokens, row.teacher_tokens) for row in inputs["batch"].rows)
+        with attention_spelt_out(self.args.device.type, "bf16" if self.args.bf16 else "float32", longest):
+            return super().training_step(model, inputs, num_items_in_batch)
+
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         """This micro-batch's share of sum_i w_i l_i / batch, times the number of processes, since their gradients are averaged."""
         batch: Batch = inputs["batch"].to(self.args.device)
         stage = self._stage
         targets = self.teachers[stage].targets(batch)
-        with attention_spelt_out(self.args.device.type, "bf16" if self.args.bf16 else "float32"):
-            loss, detached = self.losses[stage].weighted(model, batch, targets, self.data.options.batch, self.args.world_size)
+        loss, detached = self.losses[stage].weighted(model, batch, targets, self.data.options.batch, self.args.world_size)
         if not bool(torch.isfinite(detached).all()):
             bad = [row for row, ok in zip(batch.rows, torch.isfinite(detached).tolist(), strict=True) if not ok]
             raise self._not_finite("loss", self.state.global_step + 1, bad)

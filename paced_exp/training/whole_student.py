@@ -1,9 +1,10 @@
-"""The student as one whole model, to sample from. It is a copy on the main process if FSDP has sharded it, or if it samples in half precision.
+"""The student as one whole model, to sample from: a copy on the main process where FSDP has sharded the student, or where it is to sample in half precision.
 
 A sharded model only computes with all processes together. Rollouts are made by the main process alone, which would wait for the others forever.
 Under autocast every token would read float32 keys and values, which takes twice as long as sampling from a copy in bfloat16.
 """
 
+import copy
 from dataclasses import replace
 
 import torch
@@ -40,7 +41,9 @@ class WholeStudent:
         if self._copy is None:
             dtype = torch.bfloat16 if self._half else model.dtype
             with torch.random.fork_rng(devices=[]):  # weights are drawn only to be overwritten, and must not move the training's generator
-                whole = AutoModelForCausalLM.from_config(model.config, dtype=dtype, trust_remote_code=False)
+                whole = AutoModelForCausalLM.from_config(
+                    copy.deepcopy(model.config), dtype=dtype, trust_remote_code=False
+                )  # sets its dtype
             self._copy = replace(self._student, model=whole.to(self._student.device).eval())
         self._copy.model.load_state_dict(weights)
         return self._copy

@@ -48,7 +48,7 @@ def test_no_prompt_of_one_split_occurs_in_another(drawn: dict[str, list[Problem]
         assert all(bucket(problem.prompt) in SPLITS[split].buckets for problem in problems)
     for (name, one), (other_name, other) in itertools.combinations(SPLITS.items(), 2):
         if of_one_use(name, other_name):
-            own_families = ("rehearsal", "easier-pool", "easier-mid", "easier-hard-a", "easier-hard-b")
+            own_families = ("rehearsal", "easier-train", "easier-pool", "easier-mid", "easier-hard-a", "easier-hard-b")
             assert one.buckets == other.buckets and (one.families == other.families or {name, other_name} & {*own_families})
         else:
             assert not set(one.buckets) & set(other.buckets) or not one.families.keys() & other.families.keys()

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from paced_exp import distill
 from paced_exp.core.config import read_yaml
@@ -21,7 +22,7 @@ from paced_exp.training.config import DistillConfig
 from paced_exp.training.inputs import load_inputs
 from paced_exp.training.selection_grid import SelectionConfig
 from paced_exp.training.whole_student import WholeStudent
-from tests.support.distill_setup import arguments, save_models, write_problems
+from tests.support.distill_setup import arguments, save_models, trainer, write_problems
 from tests.support.tiny_models import tiny_model
 
 
@@ -70,19 +71,24 @@ def test_a_copy_in_half_precision_follows_the_student_and_moves_no_generator(mod
 def test_rollouts_of_a_student_that_trains_in_bf16_are_those_of_its_copy(models: Path, tmp_path: Path) -> None:
     """As `paced_exp.rollout --dtype bfloat16` would sample them, and as pass rates of shared work are."""
     source = write_problems(tmp_path / "sums.jsonl")
-    options = {"teacher": "self", "method": "uniform", "stages": "reverse_kl", "precision": "bf16", "steps": 2, "rollout-every": 2}
-    distill.main(arguments(models, source, tmp_path / "run", **options))
-    found = ChunkStore(tmp_path / "run", "rollouts-000000")
-    ids = [str(name) for name in found.rows()["problem_id"]]
-    by_id = {problem.id: problem for problem in load_problems(str(source))}
+    options = {"teacher": "self", "method": "uniform", "stages": "reverse_kl", "precision": "bf16", "steps": 2, "rollout-every": 1}
+    distill.main(arguments(models, source, tmp_path / "run", **options, **{"learning-rate": 0.1, "checkpoint-every": 1, "warmup": 0}))
     config = read_yaml(tmp_path / "run" / "config.yaml")
-    sampling = Sampling(1, config["max_new_tokens"], config["temperature"], rollout_seed(config["seed"], "rollouts-000000", 0))
-    sampled = {}
-    for dtype in ("bfloat16", "float32"):
-        student = load_model(str(models / "student"), device="cpu", dtype=dtype)
-        prompts = [Prompt(name, prompt_ids(student.tokenizer, by_id[name.split(":")[1]])) for name in ids]
-        sampled[dtype] = [list(one.token_ids) for rollouts in HFEngine(student).generate(prompts, sampling) for one in rollouts]
-    assert [list(row) for row in found.rows()["token_ids"]] == sampled["bfloat16"] != sampled["float32"]
+    by_id = {problem.id: problem for problem in load_problems(str(source))}
+    for update, weights in ((0, None), (1, tmp_path / "run" / "training" / "checkpoint-1" / "model.safetensors")):
+        name = f"rollouts-{update:06d}"
+        found = ChunkStore(tmp_path / "run", name).rows()
+        sampling = Sampling(1, config["max_new_tokens"], config["temperature"], rollout_seed(config["seed"], name, 0))
+        sampled = {}
+        for dtype in ("bfloat16", "float32"):
+            student = load_model(str(models / "student"), device="cpu", dtype=dtype)
+            if weights is not None:
+                missing, unexpected = student.model.load_state_dict(load_file(weights), strict=False)
+                assert not unexpected and set(missing) <= {"lm_head.weight"}
+            prompts = [Prompt(name, prompt_ids(student.tokenizer, by_id[name.split(":")[1]])) for name in found["problem_id"]]
+            sampled[dtype] = [list(one.token_ids) for rollouts in HFEngine(student).generate(prompts, sampling) for one in rollouts]
+        assert [list(row) for row in found["token_ids"]] == sampled["bfloat16"], update
+        assert sampled["bfloat16"] != sampled["float32"], "not by luck"
 
 
 def test_a_selection_evaluates_the_untrained_student_as_the_trained_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -108,7 +114,7 @@ def test_attention_spelt_out_has_the_same_gradient(kind: str) -> None:
     gradients = []
     for precision in ("float32", "bf16"):  # what chooses the attention; the model stays in float64
         model = tiny_model(kind, seed=3, context=32).double()
-        with attention_spelt_out("cpu", precision):
+        with attention_spelt_out("cpu", precision, 12):
             logits = model(input_ids=ids, attention_mask=mask).logits
             (logits[mask.bool()] ** 2).mean().backward()
         gradients.append([parameter.grad for parameter in model.parameters()])
@@ -116,9 +122,36 @@ def test_attention_spelt_out_has_the_same_gradient(kind: str) -> None:
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize(("device", "precision", "spelt"), [("cpu", "bf16", True), ("cpu", "float32", False), ("cuda", "bf16", False)])
-def test_attention_is_spelt_out_in_bf16_on_a_cpu_alone(device: str, precision: str, spelt: bool) -> None:
+@pytest.mark.parametrize(
+    ("device", "precision", "tokens", "spelt"),
+    [("cpu", "bf16", 512, True), ("cpu", "bf16", 513, False), ("cpu", "float32", 9, False), ("cuda", "bf16", 9, False)],
+)
+def test_attention_is_spelt_out_in_bf16_on_a_cpu_alone(device: str, precision: str, tokens: int, spelt: bool) -> None:
     q = torch.randn(1, 2, 4, 8, requires_grad=True, generator=torch.Generator().manual_seed(0))
-    with attention_spelt_out(device, precision):
+    with attention_spelt_out(device, precision, tokens):
         result = torch.nn.functional.scaled_dot_product_attention(q, q, q)
     assert ("Flash" not in type(result.grad_fn).__name__) == spelt
+
+
+@pytest.mark.parametrize(("precision", "spelt"), [("bf16", True), ("float32", False)])
+def test_a_training_in_bf16_spells_attention_out_forward_and_backward(
+    precision: str, spelt: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what gradient checkpointing computes again, which PyTorch refuses where it differs from the first time."""
+    seen: list[bool] = []
+    original = torch.nn.functional.scaled_dot_product_attention
+
+    def watched(*given: Any, **options: Any) -> torch.Tensor:
+        seen.append(torch.backends.cuda.flash_sdp_enabled())
+        result: torch.Tensor = original(*given, **options)
+        return result
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+    source = write_problems(tmp_path / "sums.jsonl")
+    again = {"optim": "sgd", "gradient_checkpointing": True}
+    ours = trainer(tmp_path / "run", source, precision=precision, dtype="float32", steps=1, training_arguments=again)
+    layers = ours.data.student.model.config.num_hidden_layers
+    seen.clear()  # what was tried on the head before training
+    ours.train_or_resume()
+    assert len(seen) >= 3 * layers, "the student's forward pass, again in its backward pass, and the teacher's"
+    assert set(seen) == {not spelt}

@@ -156,6 +156,11 @@ def test_rollouts_in_another_precision_are_those_of_models_loaded_in_it_and_grad
         assert len(one) > 0 and list(map(list, one["token_ids"])) == list(map(list, other["token_ids"]))
     wide = {tuple(ids) for ids in ChunkStore(whole, "rollouts").rows()["token_ids"]}
     assert {tuple(ids) for ids in ChunkStore(tmp_path / "mixed", "rollouts").rows()["token_ids"]} != wide, "rounding changes some responses"
+    monkeypatch.setattr("paced_exp.rollouts.engines.Engines.of", lambda *_, **__: NoEngine())
+    again = {"rollout-dtype": "bfloat16", "rollouts-from": tmp_path / "half"}
+    probe_run.run_probe(config_of(arguments(models, problems, tmp_path / "again", **again)))
+    mine, theirs = (comparable(tmp_path / name) for name in ("again", "mixed"))
+    assert mine["bins"] == theirs["bins"], "rollouts in the same precision are taken over, whichever option named it"
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run(source: Path, tmp_path: Pat
 # Of the methods that PacedTrainer overrides, those that Trainer calls by these names with these arguments.
 OVERRIDDEN = {
     "get_batch_samples": ["epoch_iterator", "num_batches", "device"],
+    "training_step": ["model", "inputs", "num_items_in_batch"],
     "compute_loss": ["model", "inputs", "return_outputs", "num_items_in_batch"],
     "floating_point_ops": ["inputs"],
     "create_scheduler": ["num_training_steps", "optimizer"],
@@ -291,7 +292,9 @@ def test_a_sharded_student_is_sampled_from_as_a_whole_copy_with_its_present_weig
     """FSDP2 over two processes on gloo."""
     done = children.run("-m", "tests.support.sharded_student", tmp_path / "seen.pt")
     assert done.returncode == 0, done.stderr[-3000:]
-    first, second = torch.load(tmp_path / "seen.pt", weights_only=True)
+    (first, first_half), (second, second_half) = torch.load(tmp_path / "seen.pt", weights_only=True)
     expected = tiny_model("qwen3", seed=0).state_dict()
-    assert first.keys() == second.keys() == expected.keys()
-    assert all(torch.equal(first[name], value) and torch.equal(second[name], 2 * value) for name, value in expected.items())
+    assert first.keys() == second.keys() == first_half.keys() == second_half.keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.equal(first[name], value) and torch.equal(second[name], 2 * value)
+        assert torch.equal(first_half[name], value.bfloat16()) and torch.equal(second_half[name], (2 * value).bfloat16())

@@ -11,6 +11,7 @@ import pytest
 from paced_exp.core import config as configs
 from paced_exp.core.errors import UserError
 from paced_exp.core.json_files import read_json, write_checked, write_json
+from paced_exp.data.lab.splits import SPLITS
 from paced_exp.probe.run import run_probe
 from paced_exp.reproduce.__main__ import main
 from paced_exp.reproduce.budget import cost_of
@@ -146,6 +147,16 @@ def test_every_scale_probes_its_own_pair_with_its_own_training(name: str) -> Non
             trained = {**configs.defaults(DistillConfig), **(probe.config.training or {})}
             assert trained["learning_rate"] == setup.learning_rate and trained["batch"] == scale.shared["batch"]
         assert cost_of(probe, scale).seconds(scale) > 0
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_no_probe_asks_for_more_problems_than_its_source_has(name: str) -> None:
+    """A split with quotas ends, and the probe's rarest bins would quietly stay as they are."""
+    for table in PROBE_TABLES:
+        for probe in probes_of(SCALES[name], table):
+            split = SPLITS.get(probe.config.problems.removeprefix("lab:"))
+            if split is not None and split.quotas is not None:
+                assert probe.config.max_problems <= split.size, probe.key
 
 
 def test_the_loss_is_in_no_key_and_that_which_made_the_records_is_pinned(scale: Scale, ran: Path, tmp_path: Path) -> None:

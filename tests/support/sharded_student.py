@@ -18,21 +18,22 @@ def rank() -> None:
     dist.init_process_group("gloo")
     main = dist.get_rank() == 0
     student = loaded(tiny_model("qwen3", seed=0))
-    whole = WholeStudent(student, Processes(main, dist.barrier))
+    whole, half = (WholeStudent(student, Processes(main, dist.barrier), half=half) for half in (False, True))
     assert whole.current() is student
+    assert (half.current() is student) != main, "the main process alone samples, so it alone has a copy"
     mesh = init_device_mesh("cpu", (2,))
     for layer in student.model.model.layers:
         fully_shard(layer, mesh=mesh)
     fully_shard(student.model, mesh=mesh)
     seen = []
     for _ in range(2):
-        found = whole.current()
-        seen.append({name: value.clone() for name, value in found.model.state_dict().items()} if main else {})
+        found, halved = whole.current(), half.current()
+        seen.append([{name: value.clone() for name, value in one.model.state_dict().items()} if main else {} for one in (found, halved)])
         with torch.no_grad():
             for parameter in student.model.parameters():
                 parameter.mul_(2)
     if main:
-        assert found is not student
+        assert found is not student is not halved
         torch.save(seen, sys.argv[1])
     dist.destroy_process_group()
 

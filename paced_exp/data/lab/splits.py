@@ -73,6 +73,7 @@ SPLITS: dict[str, Split] = {
     "harder-mid": Split(MATHEMATICS, (4, 5), range(85, 90), 500),  # evaluation at gpu scale, medium
     "harder-hard-a": Split(MATHEMATICS, (6, 7), range(90, 95), 300),  # evaluation at gpu scale, hard
     "harder-hard-b": Split(MATHEMATICS, (8,), range(95, 100), 300),  # evaluation at gpu scale, hardest
+    "easier-train": Split(_LEARNED, (1, 2, 3), range(60, 85), 2_000),  # the probe of SmolLM2, whose rarest bins the pool cannot fill
     "easier-pool": Split(_LEARNED, (1, 2, 3), range(60, 85), 4_096, _EASIER_POOL),  # distillation of SmolLM2, that visits no problem twice
     "easier-mid": Split(_LEARNED, (1, 2), range(85, 90), 300),  # evaluation of SmolLM2, medium
     "easier-hard-a": Split(_LEARNED, (2, 3), range(90, 95), 300),  # evaluation of SmolLM2, hard
