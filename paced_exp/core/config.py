@@ -265,6 +265,12 @@ def earlier(config_class: "type[DataclassInstance]") -> dict[str, Any]:
     return defaults(config_class) | told
 
 
+def without_added(config: "DataclassInstance") -> dict[str, Any]:
+    """The options of `config` without those that came later (`metadata={"omitted": True}`) and have their default, so that keys stay as they were."""
+    added = {field.name: field.default for field in dataclasses.fields(config) if field.metadata.get("omitted")}
+    return {name: value for name, value in as_dict(config).items() if not (name in added and value == added[name])}
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return list(value)

@@ -67,7 +67,7 @@ class ProbeConfig(StudentOptions, TeacherOptions, ProblemOptions, AccuracyOption
     method: str = "paced"
     training: dict[str, Any] | None = None
     rollouts_from: str | None = None
-    rollout_dtype: Literal["auto", "float32", "bfloat16", "float64"] = "auto"
+    rollout_dtype: Literal["auto", "float32", "bfloat16", "float64"] = field(default="auto", metadata={"omitted": True})
     out: str = "runs/snr_probe"
 
     def __post_init__(self) -> None:

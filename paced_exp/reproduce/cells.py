@@ -4,7 +4,7 @@ Rows with equal options are one cell. Its home is the first table that holds it;
 """
 
 import json
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -61,12 +61,7 @@ class Cell:
 
         An option that came later (`metadata={"omitted": True}`) is left out at its default, so that keys of earlier cells stay as they are.
         """
-        added = {field.name: field.default for field in fields(self.config) if field.metadata.get("omitted")}
-        return {
-            name: value
-            for name, value in configs.as_dict(self.config).items()
-            if name not in NEUTRAL_OPTIONS and not (name in added and value == added[name])
-        }
+        return {name: value for name, value in configs.without_added(self.config).items() if name not in NEUTRAL_OPTIONS}
 
     @property
     def key(self) -> str:

@@ -30,8 +30,6 @@ PROBE_TABLES = (FIGURE, ROBUSTNESS, ALIGNMENT)
 _NEUTRAL_OPTIONS = ("out", "device", "rollouts_from", "loss", "checkpointing")
 # Options that came later and are no part of a run's key, so that runs under way are found.
 _KEYLESS = ("loss", "checkpointing")
-# The same while they have their default.
-_KEYLESS_BY_DEFAULT = {"rollout_dtype": ProbeConfig.rollout_dtype}
 # What the training between two probes has from the cells of the scale.
 _TRAINING = ("batch", "micro_batch", "warmup", "rollout_every", "precision", "teacher_statistics")
 
@@ -92,11 +90,7 @@ class Probe:
 
     def work_folder(self, work: Path) -> Path:
         """Where it runs: a folder of its own for its options."""
-        kept = {
-            name: value
-            for name, value in configs.as_dict(self.config).items()
-            if name not in _KEYLESS and (name not in _KEYLESS_BY_DEFAULT or value != _KEYLESS_BY_DEFAULT[name])
-        }
+        kept = {name: value for name, value in configs.without_added(self.config).items() if name not in _KEYLESS}
         options = json.dumps(kept, sort_keys=True)
         digest = hashlib.sha256(options.encode()).hexdigest()[:10]
         return work / self.scale.name / "probes" / f"{self.key.replace('/', '--')}-{digest}"

@@ -41,9 +41,8 @@ class WholeStudent:
         if self._copy is None:
             dtype = torch.bfloat16 if self._half else model.dtype
             with torch.random.fork_rng(devices=[]):  # weights are drawn only to be overwritten, and must not move the training's generator
-                whole = AutoModelForCausalLM.from_config(
-                    copy.deepcopy(model.config), dtype=dtype, trust_remote_code=False
-                )  # sets its dtype
+                # Of a copy of the configuration, whose dtype this sets.
+                whole = AutoModelForCausalLM.from_config(copy.deepcopy(model.config), dtype=dtype, trust_remote_code=False)
             self._copy = replace(self._student, model=whole.to(self._student.device).eval())
         self._copy.model.load_state_dict(weights)
         return self._copy
