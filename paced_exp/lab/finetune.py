@@ -35,6 +35,7 @@ from paced_exp.models.loading import LoadedModel, load_model
 KIND = "fine-tuning"
 STATE, METRICS, ADAPTER = "state.pt", "metrics.jsonl", "adapter"
 _SPLIT = "pretrain"
+_WRITTEN = {"worked": solutions.worked, "digitwise": solutions.digitwise}
 
 Pair = tuple[list[int], list[int]]  # token ids of a prompt and of its response
 
@@ -47,16 +48,24 @@ def update_texts(recipe: FinetuneRecipe, update: int, tokenizer: Any, replay: li
         if rng.random() < recipe.replay:
             texts.append(rng.choice(replay))
             continue
-        family = rng.choice(sorted(recipe.levels))
-        level = rng.choice(recipe.levels[family])
+        family, level = _cell(recipe, rng)
         _, _, entry = draw(SPLITS[_SPLIT], rng, cell=(family, level))
         problem = to_problem("", _SPLIT, family, level, entry)
-        kind, response = _kind(rng.random(), recipe), problem.solution or ""
-        if kind == "concise":
-            response = solutions.concise(FAMILIES[family].steps, entry)
+        kind, steps = _kind(rng.random(), recipe), FAMILIES[family].steps
+        response = solutions.concise(steps, entry) if kind == "concise" else _WRITTEN[recipe.solutions](steps, entry)
         ids = tokenizer(response, add_special_tokens=False)["input_ids"]
         texts.append((prompts.prompt_ids(tokenizer, problem, kind), [*ids, tokenizer.eos_token_id]))
     return texts
+
+
+def _cell(recipe: FinetuneRecipe, rng: random.Random) -> tuple[str, int]:
+    """Family and level of a problem."""
+    if recipe.shares is None:
+        family = rng.choice(sorted(recipe.levels))
+        return family, rng.choice(recipe.levels[family])
+    cells = [(family, level) for family in sorted(recipe.levels) for level in recipe.levels[family]]
+    shares = [share for family in sorted(recipe.levels) for share in recipe.shares[family]]
+    return rng.choices(cells, shares)[0]
 
 
 def _kind(drawn: float, recipe: FinetuneRecipe) -> prompts.PromptKind:

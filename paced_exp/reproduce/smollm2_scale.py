@@ -81,7 +81,7 @@ SMOLLM2 = Scale(
         ),
         "smollm2-teacher": Made(
             "python -m paced_exp.lab finetune smollm2-teacher",
-            "2.5 hours of a core that multiplies in bfloat16 with --precision bf16, or minutes of a GPU; it does not pass its gate yet, docs/protocol-v2.md",
+            "about 4 hours of a core that multiplies in bfloat16 with --precision bf16, or minutes of a GPU; none passes its gate yet, docs/protocol-v2.md",
         ),
     },
     notes=("a pretrained 135 M model fine-tuned on arithmetic: most arithmetic ability comes from that fine-tuning",),

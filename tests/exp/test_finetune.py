@@ -134,6 +134,25 @@ def test_the_shares_of_texts_are_the_recipe_s() -> None:
     assert all(response[-1] == tokenizer.eos_token_id for _, response in texts if response != [2])
 
 
+def test_shares_choose_the_problems_and_solutions_are_spelt_out() -> None:
+    tokenizer = load_model("lab:student", device="cpu").tokenizer
+    recipe = dataclasses.replace(
+        RECIPE,
+        rows=300,
+        levels={"chain_sum": (1, 3), "gcd": (2,)},
+        shares={"chain_sum": (1, 4), "gcd": (0,)},
+        solutions="digitwise",
+        replay=0.0,
+        privileged=0.0,
+        concise=0.0,
+    )
+    lines = [tokenizer.decode(response).split("\n")[0].split(" = ") for _, response in ours.update_texts(recipe, 0, tokenizer, [])]
+    of_two_digits = [sides for sides in lines if len(sides[0].split()[0]) == 2]
+    assert len(of_two_digits) / 300 == pytest.approx(0.8, abs=4 * np.sqrt(0.16 / 300))
+    assert all(sides[0].split()[1] in "+-" for sides in lines)  # no gcd, whose work begins `a = q * b + r`
+    assert max(len(sides) for sides in of_two_digits) == 3 and {len(sides) for sides in lines if sides not in of_two_digits} == {2}
+
+
 def test_the_rate_warms_up_and_falls_to_zero() -> None:
     recipe = dataclasses.replace(RECIPE, updates=10, warmup=4)
     rates = [ours.rate(recipe, update) / recipe.learning_rate for update in range(10)]
@@ -146,6 +165,10 @@ def test_the_shipped_recipes_name_families_and_levels_that_exist() -> None:
     for recipe in FINETUNED.values():
         assert recipe.template == SHORT_TEMPLATE
         assert all(level <= len(MATHEMATICS[family].levels) for family, levels in recipe.levels.items() for level in levels)
+        if recipe.shares is not None:
+            assert {family: len(shares) for family, shares in recipe.shares.items()} == {
+                f: len(levels) for f, levels in recipe.levels.items()
+            }
 
 
 @pytest.mark.parametrize(

@@ -233,3 +233,49 @@ def test_results_by_hand() -> None:
     steps = [["1 + 2 = 3", "3 - 5 = -2"], ["2*x = 9 - 1 = 8", "x = 8 / 2 = 4"], []]
     found = [solutions.results(lambda entry, lines=lines: lines, {"answer": "7"}) for lines in steps]
     assert found == ["3\n-2\n\\boxed{7}", "8\n4\n\\boxed{7}", "\\boxed{7}"]
+
+
+def test_digitwise_work_is_true_and_ends_as_the_worked_solution_does(drawn: dict[str, list[Problem]]) -> None:
+    longer = 0
+    for problem in drawn["train"][:1000]:
+        if problem.metadata["family"] not in ("chain_sum", "products"):
+            continue
+        entry = {"question": problem.prompt, "answer": problem.answer, "metadata": problem.metadata["entry"]}
+        spelt = solutions.digitwise(FAMILIES[problem.metadata["family"]].steps, entry).split("\n")
+        assert problem.solution is not None
+        for line, whole in zip(spelt, problem.solution.split("\n"), strict=True):
+            sides, worked = line.split(" = "), whole.split(" = ")
+            assert (sides[0], sides[-1]) == (worked[0], worked[-1])
+            if len(sides) > 1:
+                assert len({value_of(side) for side in sides}) == 1, line
+            longer += len(sides) > len(worked)
+    assert longer > 100
+
+
+def test_digitwise_by_hand() -> None:
+    lines = [
+        "85 + 76 = 161",
+        "62 - 17 = 45",
+        "-23 - 45 = -68",
+        "21 - 30 = -9",
+        "6720 + 252 = 6972",
+        "9 + 85 = 94",
+        "87 * 40 = 3480",
+        "87 * 7 = 609",
+        "80 * 7 = 560",
+        "87 * 1 = 87",
+        "35 = 2 * 14 + 7",
+        "2*x = 52 - 2 = 50",
+    ]
+    assert solutions.digitwise(lambda entry: lines, {"answer": "7"}).split("\n") == [
+        "85 + 76 = 155 + 6 = 161",
+        "62 - 17 = 52 - 7 = 45",
+        "-23 - 45 = -63 - 5 = -68",
+        "21 - 30 = -9",
+        "6720 + 252 = 6920 + 52 = 6970 + 2 = 6972",
+        "9 + 85 = 94",
+        "87 * 40 = 3200 + 280 = 3480",
+        "87 * 7 = 560 + 49 = 609",
+        *lines[8:],
+        "\\boxed{7}",
+    ]

@@ -2,10 +2,12 @@
 
 Each function of a family takes a reasoning-gym entry and returns the lines of work that lead to the answer. `worked` adds the boxed answer.
 `concise` keeps the last lines of work only, for prompts that ask for a concise answer; `results` keeps all lines and of each only its result, which
-a small model can follow. Lines are short, so that a 1 M-parameter model learns them.
+a small model can follow. `digitwise` spells sums and products of long numbers out, one digit at a time. Lines are short, so that a 1 M-parameter
+model learns them.
 """
 
 import math
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -29,6 +31,45 @@ def results(steps: Steps, entry: Entry) -> str:
     """The concise solution that skips no step: of every line of work what stands behind its last equals sign, then the boxed answer."""
     lines = [line.rsplit(" = ", 1)[-1] for line in steps(entry)]
     return "\n".join([*lines, f"\\boxed{{{entry['answer']}}}"])
+
+
+# A line of work that is one sum, difference or product of whole numbers.
+_OPERATION = re.compile(r"(?P<left>-?\d+) (?P<operator>[+*-]) (?P<right>-?\d+) = (?P<result>-?\d+)")
+
+
+def digitwise(steps: Steps, entry: Entry) -> str:
+    """The worked solution with no sum and no product of two long numbers in one go: `85 + 76 = 155 + 6 = 161` and `87 * 40 = 3200 + 280 = 3480`.
+
+    A number is added digit by digit, from its first; a factor of two digits is multiplied by its tens, then by its units.
+    """
+    return "\n".join([*map(_digit_by_digit, steps(entry)), f"\\boxed{{{entry['answer']}}}"])
+
+
+def _digit_by_digit(line: str) -> str:
+    found = _OPERATION.fullmatch(line)
+    if found is None:
+        return line
+    left, operator, right = int(found["left"]), found["operator"], int(found["right"])
+    head = f"{found['left']} {operator} {found['right']}"
+    if operator == "*":
+        if not 10 <= left < 100 or right < 2 or left % 10 == 0:
+            return line
+        return f"{head} = {left // 10 * 10 * right} + {left % 10 * right} = {found['result']}"
+    parts = _place_values(abs(right))
+    if abs(left) < 10 or len(parts) < 2:
+        return line
+    down = (operator == "-") != (right < 0)
+    total, between = left, ""
+    for position, part in enumerate(parts[:-1], 1):
+        total += -part if down else part
+        between += f" = {total} {'-' if down else '+'} {sum(parts[position:])}"
+    return f"{head}{between} = {found['result']}"
+
+
+def _place_values(number: int) -> list[int]:
+    """703 as [700, 3]."""
+    digits = str(number)
+    return [int(digit) * 10 ** (len(digits) - position) for position, digit in enumerate(digits, 1) if digit != "0"]
 
 
 def direct(entry: Entry) -> list[str]:
@@ -60,7 +101,7 @@ def _multiply(left: int, right: int) -> list[str]:
     """The lines of one product. If both factors have several digits, the partial products by the right factor's digits are added."""
     if right < 10 or left < 10:
         return [f"{left} * {right} = {left * right}"]
-    parts = [int(digit) * 10**power for power, digit in enumerate(reversed(str(right))) if digit != "0"][::-1]
+    parts = _place_values(right)
     lines = [f"{left} * {part} = {left * part}" for part in parts]
     if len(parts) > 1:
         lines += _running_totals(" + ".join(str(left * part) for part in parts).split(), int)
