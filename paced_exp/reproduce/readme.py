@@ -83,10 +83,11 @@ def _items(items: Sequence[str]) -> str:
 
 
 def _others(results: Results) -> list[tuple[Scale, list[Outcome]]]:
-    """The other scales of the second protocol that have records: other models, each with a column of its own."""
+    """The other scales of the second protocol at which a claim was measured: other models, each with a column of its own."""
     names = [name for name in scales_to_print(results.folder, None) if SCALES[name].protocol == 2 and name != DESK.name]
     scales = [scale_named(name, results.folder) for name in names]
-    return [(scale, outcomes(results, scale)) for scale in scales]
+    judged = [(scale, outcomes(results, scale)) for scale in scales]
+    return [(scale, found) for scale, found in judged if any(_is_measured(outcome) for outcome in found if outcome.primary)]
 
 
 def _table(found: Sequence[Outcome], others: Sequence[tuple[Scale, Sequence[Outcome]]] = ()) -> str:

@@ -161,3 +161,7 @@ def test_the_readmes_table_says_for_which_models(filled: Path) -> None:
     shutil.rmtree(filled / "smollm2")
     alone = readme.block(Results(filled))
     assert f"| claim of the paper | verdict {readme.RULES} | {readme.MEASURED} |\n" in alone and SMOLLM2.models not in alone
+    # A scale with records of which no primary hypothesis can be tested yet has no column.
+    write_base(filled, 0.3, SMOLLM2)
+    write_row(filled, "self-one-pass", "uniform", 0.4, 1, SMOLLM2)
+    assert readme.block(Results(filled)) == alone
