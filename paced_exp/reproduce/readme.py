@@ -87,7 +87,7 @@ def _others(results: Results) -> list[tuple[Scale, list[Outcome]]]:
     names = [name for name in scales_to_print(results.folder, None) if SCALES[name].protocol == 2 and name != DESK.name]
     scales = [scale_named(name, results.folder) for name in names]
     judged = [(scale, outcomes(results, scale)) for scale in scales]
-    return [(scale, found) for scale, found in judged if any(_is_measured(outcome) for outcome in found if outcome.primary)]
+    return [(scale, found) for scale, found in judged if any(map(_is_measured, found))]
 
 
 def _table(found: Sequence[Outcome], others: Sequence[tuple[Scale, Sequence[Outcome]]] = ()) -> str:

@@ -38,9 +38,9 @@ _OPERATION = re.compile(r"(?P<left>-?\d+) (?P<operator>[+*-]) (?P<right>-?\d+) =
 
 
 def digitwise(steps: Steps, entry: Entry) -> str:
-    """The worked solution with no sum and no product of two long numbers in one go: `85 + 76 = 155 + 6 = 161` and `87 * 40 = 3200 + 280 = 3480`.
+    """The worked solution with its sums and products spelt out: `85 + 76 = 155 + 6 = 161` and `87 * 40 = 3200 + 280 = 3480`.
 
-    A number is added digit by digit, from its first; a factor of two digits is multiplied by its tens, then by its units.
+    A number is added digit by digit, from its first. A first factor of two digits is split into tens and units; a longer one stays as it is.
     """
     return "\n".join([*map(_digit_by_digit, steps(entry)), f"\\boxed{{{entry['answer']}}}"])
 
