@@ -3,9 +3,10 @@
 The trial renders a short and a long user message in a child process with limits on CPU time, memory and length. It takes a second, mostly for
 an import, and each process tries a template only once. It finds syntax errors, templates that raise or that jinja's sandbox stops, and unbounded
 loops and strings. It cannot find what a template only does with particular contents. So every prompt is also rendered under a time limit, in this
-process, and refused if the template raises or takes too long.
+process, and refused if the template raises or takes too long. The templates of the lab are ours and are not tried.
 """
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -30,12 +31,21 @@ CLOCK_SECONDS = 120.0
 TRIALS = ("What is 1+1?", "What is 1+1?\nLet x = 3. " * 1_000)
 PROMPT_SECONDS = 10.0
 FIX = "take another model, or correct its chat_template.jinja"
+#: SHA-256 of the templates of the lab's checkpoints and adapters. To try them would cost every command on the lab its second.
+OURS = frozenset(
+    {
+        "c87f201c0f05e8b622af6e9398ab95be89c46ad5ba622df5a13bb12be909bbc8",
+        "f91864928fccff928b3068ca784db6275e655e400ccbb28f61d92c0090caf3b3",
+    }
+)
 
 
 def check_template(template: str, special_tokens: Mapping[str, Any], spec: str) -> None:
-    """Try `template` on `TRIALS`. Raises `UserError`, in one line, if it cannot be rendered within the limits."""
+    """Try `template` on `TRIALS`, unless it is one of `OURS`. Raises `UserError`, in one line, if it cannot be rendered within the limits."""
     if len(template) > MAX_TEMPLATE_CHARS:
         raise UserError(f"model {spec}: its chat template has {len(template)} characters, over {MAX_TEMPLATE_CHARS}; {FIX}")
+    if hashlib.sha256(template.encode()).hexdigest() in OURS:
+        return
     if problem := _trial(template, json.dumps(dict(special_tokens), default=str)):
         raise UserError(f"model {spec}: its chat template cannot be used ({problem}); {FIX}")
 

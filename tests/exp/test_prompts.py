@@ -1,12 +1,16 @@
 """The three prompts: what the user's message says, and that its ids are the chat template's."""
 
+import hashlib
 import signal
+from pathlib import Path
 
 import pytest
 
+from paced_exp import lab
 from paced_exp.core.errors import UserError
 from paced_exp.data.problem import Problem
 from paced_exp.data.prompts import CONCISE, MATH_INSTRUCTION, PromptKind, prompt_ids, user_message
+from paced_exp.models import templates
 from tests.support.tiny_models import tiny_tokenizer
 
 LAB = Problem("p1", "2+2=", "4", "2 + 2 = 4\n\\boxed{4}", "lab:chain_sum", "train", "lab")
@@ -83,3 +87,22 @@ def test_ids_are_those_of_transformers() -> None:
         messages = [{"role": "user", "content": user_message(MATH, kind)}]
         options = {"add_generation_prompt": True, "tokenize": True, "return_dict": False, "enable_thinking": False}
         assert prompt_ids(tokenizer, MATH, kind) == tokenizer.apply_chat_template(messages, **options)
+
+def test_the_templates_that_are_not_tried_are_the_labs_and_pass_the_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = {path.read_text(encoding="utf-8") for path in Path(lab.__file__).parent.glob("checkpoints/*/chat_template.jinja")}
+    assert {hashlib.sha256(template.encode()).hexdigest() for template in shipped} == templates.OURS
+    tried: list[str] = []
+    trial = templates._trial
+    monkeypatch.setattr(templates, "_trial", lambda template, tokens: tried.append(template) or trial(template, tokens))
+    for template in shipped:
+        templates.check_template(template, {}, "shipped")
+    assert not tried
+    monkeypatch.setattr(templates, "OURS", frozenset())
+    for template in shipped:
+        templates.check_template(template, {}, "shipped")
+    assert set(tried) == shipped
+    changed = min(shipped) + " "
+    monkeypatch.undo()
+    monkeypatch.setattr(templates, "_trial", lambda template, _: "tried" if template == changed else "")
+    with pytest.raises(UserError, match="tried"):
+        templates.check_template(changed, {}, "changed")
