@@ -60,18 +60,21 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def check_depth(value: Any) -> None:
     """Raise ValueError if lists and objects are nested more than `MOST_DEPTH` deep, or if a number is not finite (1e999)."""
-    level, depth = [value], 0
+    level: list[Any] = [
+        [value]
+    ]  # the lists and objects of one depth; what is in one is looked at by type first, since most hold numbers alone
+    depth = 0
     while level:
         if depth > MOST_DEPTH:
             raise ValueError(f"it is nested more than {MOST_DEPTH} deep")
         below: list[Any] = []
-        for item in level:
-            if isinstance(item, dict):
-                below += item.values()
-            elif isinstance(item, list):
-                below += item
-            elif isinstance(item, float) and not math.isfinite(item):
+        for container in level:
+            items = container.values() if isinstance(container, dict) else container
+            kinds = set(map(type, items))
+            if float in kinds and not all(math.isfinite(item) for item in items if isinstance(item, float)):
                 raise ValueError("a number in it is not finite")
+            if dict in kinds or list in kinds:
+                below += (item for item in items if isinstance(item, dict | list))
         level, depth = below, depth + 1
 
 

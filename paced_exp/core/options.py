@@ -10,6 +10,7 @@ A class describes its options under "Attributes:" in its docstring, which `--hel
 import math
 import re
 from dataclasses import Field, dataclass, fields
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from paced_exp.core.errors import UserError
@@ -23,9 +24,8 @@ class Options:
     """A group of options. Raises `UserError` for a value that is not one of its `Literal` type."""
 
     def __post_init__(self) -> None:
-        for name, hint in get_type_hints(type(self)).items():
-            if get_origin(hint) is Literal:
-                check_known(name, getattr(self, name), get_args(hint))
+        for name, known in _choices(type(self)).items():  # type: ignore[arg-type]  # mypy compares the hash of instances
+            check_known(name, getattr(self, name), known)
 
     def at_least(self, least: int, *names: str, why: str = "") -> None:
         """Raise `UserError` if one of these options is below `least` or not finite. None is allowed."""
@@ -58,6 +58,12 @@ class RunOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.at_least(0, "seed")
+
+
+@cache  # a grid makes thousands of configurations of a few classes
+def _choices(kind: type[Options]) -> dict[str, tuple[object, ...]]:
+    """The values that each option of a `Literal` type can have."""
+    return {name: get_args(hint) for name, hint in get_type_hints(kind).items() if get_origin(hint) is Literal}
 
 
 def check_known(name: str, value: object, known: tuple[object, ...]) -> None:

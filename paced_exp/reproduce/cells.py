@@ -5,7 +5,7 @@ Rows with equal options are one cell. Its home is the first table that holds it;
 
 import json
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +55,12 @@ class Cell:
         """Whether anything is trained; a base is only evaluated."""
         return not isinstance(self.config, EvaluateConfig)
 
-    @property
+    @cached_property
     def options(self) -> dict[str, Any]:
         """The configuration without `NEUTRAL_OPTIONS`: a record of the cell must have been made with these options.
 
         An option that came later (`metadata={"omitted": True}`) is left out at its default, so that keys of earlier cells stay as they are.
+        Made once, since the checks of a record ask for it a dozen times: do not change it.
         """
         return {name: value for name, value in configs.without_added(self.config).items() if name not in NEUTRAL_OPTIONS}
 

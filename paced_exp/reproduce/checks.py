@@ -70,9 +70,10 @@ def _scores_problem(scores: Any, cell: Cell) -> Problem:
     if limit is not None and len(correct) > limit:
         return f"{len(correct)} problems, the plan has {limit}"
     for name, values, most in (("correct", correct, samples), ("tokens", tokens, samples * cell.options["max_new_tokens"])):
-        wrong = [(place, value) for place, value in enumerate(values) if not (_is_whole(value) and 0 <= value <= most)]
-        if wrong:
-            return f"{name}[{wrong[0][0]}] is {wrong[0][1]!r}, and must be a whole number from 0 to {most}"
+        if set(map(type, values)) == {int} and min(values) >= 0 and max(values) <= most:
+            continue  # as every record that is whole: no number is looked at by itself
+        place, value = next((place, value) for place, value in enumerate(values) if not (_is_whole(value) and 0 <= value <= most))
+        return f"{name}[{place}] is {value!r}, and must be a whole number from 0 to {most}"
     return None if _is_number(scores.get("truncated_share"), 0, 1) else "truncated_share must be from 0 to 1"
 
 

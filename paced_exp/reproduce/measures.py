@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -37,11 +38,21 @@ class Measured:
         return self.records[0 if self.untrained else seed]
 
 
+# By the records' reader, and gone with it: what was asked, and its answer.
+_MEASURED: "WeakKeyDictionary[Results, dict[tuple[str, str, str], tuple[Scale, Table, Row, Measured]]]" = WeakKeyDictionary()
+
+
 def measure_row(results: Results, scale: Scale, table: Table, row: Row) -> Measured:
-    """The records of a row and of the student it started from."""
+    """The records of a row and of the student it started from. Claims, tables and pages ask for the same rows, so each is kept."""
+    kept = _MEASURED.setdefault(results, {})
+    name = (scale.name, table.name, row.name)
+    if name in kept and kept[name][:3] == (scale, table, row):
+        return kept[name][3]
     cells = row_cells(scale, table, row, MOST_SEEDS)
     found = {cell.seed: record for cell in cells if (record := results.get(cell)) is not None}
-    return Measured(row, results.get(base_of(scale, table, row)), found, row.options is None)
+    measured = Measured(row, results.get(base_of(scale, table, row)), found, row.options is None)
+    kept[name] = (scale, table, row, measured)
+    return measured
 
 
 def accuracies(measured: Measured, source: str) -> list[float]:

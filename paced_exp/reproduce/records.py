@@ -86,7 +86,10 @@ def read_sealed(path: Path) -> dict[str, Any]:
     """The content of a record of any kind, which must carry the checksum of its content. Raises `UserError` where it does not."""
     if not path.exists():
         raise UserError(f"{path} does not exist; restore it from git, or run the command that makes it")
-    content = read_object(path)
+    return _sealed(path, read_object(path))
+
+
+def _sealed(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     if "checksum" not in content:
         raise UserError(
             f"{path} carries no checksum; {RESTORE} (one that an older version wrote, and that you know to be whole: "
@@ -106,7 +109,7 @@ def read_record(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged: it lacks {', '.join(lacking)}; {RESTORE}")
     if content["format"] != FORMAT:
         raise UserError(f"{path} has format {content['format']}, this version reads {FORMAT}; {RESTORE}")
-    return read_sealed(path)
+    return _sealed(path, content)
 
 
 def readable(folder: Path) -> "Results":

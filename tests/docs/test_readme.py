@@ -18,7 +18,6 @@ from paced_exp.reproduce.records import Results
 from tests.support import pages
 from tests.support.pages import PAGES, ROOT
 
-QUICK = 300  # seconds; a command called quick takes ten at most, but not on a machine that others use
 CODE = pages.blocks("python", [page for page in PAGES if page not in pages.SITE_PAGES])  # that of docs/: test_site.py
 
 
@@ -27,9 +26,10 @@ def test_python_examples_run(code: str, tmp_path: Path) -> None:
     pages.check_python(code, tmp_path)
 
 
-QUICK_COMMANDS = [
-    line.split("#")[0].strip() for _, text in pages.blocks("console") for line in text.splitlines() if re.search(r"# quick\b", line)
-]
+QUICK = 300  # seconds; a command called quick takes ten at most, but not on a machine that others use
+QUICK_COMMANDS = sorted(
+    {line.split("#")[0].strip() for _, text in pages.blocks("console") for line in text.splitlines() if re.search(r"# quick\b", line)}
+)
 
 
 @pytest.mark.parametrize("command", QUICK_COMMANDS)

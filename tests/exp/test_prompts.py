@@ -88,6 +88,7 @@ def test_ids_are_those_of_transformers() -> None:
         options = {"add_generation_prompt": True, "tokenize": True, "return_dict": False, "enable_thinking": False}
         assert prompt_ids(tokenizer, MATH, kind) == tokenizer.apply_chat_template(messages, **options)
 
+
 def test_the_templates_that_are_not_tried_are_the_labs_and_pass_the_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     shipped = {path.read_text(encoding="utf-8") for path in Path(lab.__file__).parent.glob("checkpoints/*/chat_template.jinja")}
     assert {hashlib.sha256(template.encode()).hexdigest() for template in shipped} == templates.OURS

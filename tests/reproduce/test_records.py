@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -213,3 +214,15 @@ def test_records_of_different_problems_are_not_compared(tmp_path: Path) -> None:
     rows = [row_named(results, DESK_V1, "distillation", name) for name in ("paced", "uniform")]
     with pytest.raises(UserError, match="answer different problems of lab:mid"):
         combined([(1.0, rows[0]), (-1.0, rows[1])], DESK_V1.tiers)
+
+
+def test_a_row_is_measured_once_and_anew_for_another_scale(tmp_path: Path) -> None:
+    from paced_exp.reproduce.measures import row_named
+
+    write_row(tmp_path, "distillation", "paced", 0.6)
+    results = Results(tmp_path)
+    first = row_named(results, DESK_V1, "distillation", "paced")
+    assert row_named(results, DESK_V1, "distillation", "paced") is first
+    later = replace(DESK_V1, first_seed=3)
+    assert row_named(results, later, "distillation", "paced").seeds == [3, 4] != first.seeds
+    assert row_named(Results(tmp_path), DESK_V1, "distillation", "paced") is not first
