@@ -163,6 +163,7 @@ def markdown(card: dict[str, Any]) -> str:
         "",
         f"- Rebuild: `{card['command']}` (seed {recipe['seed']}, {recipe['updates']} updates of {recipe['rows']} texts)",
         f"- Families and levels: {levels}; {100 * recipe['replay']:.0f} % of the texts are the base's own samples",
+        *_choices_of_problems(recipe),
         f"- Fine-tuning took {card['training']['seconds'] / 60:.0f} minutes on {card['training']['machine']['processor']}",
         f"- Weights: safetensors, float16, {card['adapter_bytes'] / 1e6:.1f} MB; {card['parameters']:,} parameters with its base",
         "",
@@ -193,3 +194,17 @@ def markdown(card: dict[str, Any]) -> str:
         )
     lines += ["", "Recipe:", "", "```json", json.dumps(recipe, indent=1), "```", ""]
     return "\n".join(lines)
+
+
+def _choices_of_problems(recipe: dict[str, Any]) -> list[str]:
+    """Lines on what is not the same in every recipe: how often a level comes, and how solutions are written."""
+    found = []
+    if recipe["shares"] is not None:
+        total = sum(map(sum, recipe["shares"].values()))
+        named = (f"{family} {', '.join(f'{100 * one / total:.0f}' for one in shares)}" for family, shares in recipe["shares"].items())
+        found.append(f"- Per cent of its problems, by family and level: {'; '.join(named)}")
+    if recipe["solutions"] == "digitwise":
+        found.append(
+            "- It writes sums and products out digit by digit (`85 + 76 = 155 + 6 = 161`); the reference solutions of the problems do not"
+        )
+    return found

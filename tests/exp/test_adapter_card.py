@@ -112,6 +112,14 @@ def test_the_card_holds_what_was_measured(measured: Path) -> None:
     assert (measured / "README.md").read_text() == cards.markdown(card) and "**not passed**" in cards.markdown(card)
 
 
+def test_a_card_says_how_often_levels_come_and_how_solutions_are_written(measured: Path) -> None:
+    card = read_json(measured / "card.json")
+    assert "Per cent" not in cards.markdown(card) and "digit by digit" not in cards.markdown(card)
+    card["recipe"] |= {"solutions": "digitwise", "shares": {"gcd": [0, 3], "chain_sum": [1]}}
+    text = cards.markdown(card)
+    assert "- Per cent of its problems, by family and level: gcd 0, 75; chain_sum 25\n" in text and "digit by digit" in text
+
+
 def test_the_loss_on_own_samples_is_that_of_the_training_record(measured: Path) -> None:
     """Drawn again in another run, the held-out samples are the same: so is the base's loss on them, and the adapter's up to float16."""
     own, trained = (
