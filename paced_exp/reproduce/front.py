@@ -7,13 +7,13 @@ from typing import Any
 from paced_exp.probe.verdict import ends_to_middle
 from paced_exp.reproduce.advice import at_equal_compute
 from paced_exp.reproduce.c1 import RANGE_PROBES, probe_records
-from paced_exp.reproduce.front_effects import AKL, PACED, Asked, effect, measured_rows, points, sign
+from paced_exp.reproduce.front_effects import AKL, PACED, SELF, Asked, effect, measured_rows, points, sign
 from paced_exp.reproduce.measures import primaries, row_named
 from paced_exp.reproduce.printed_table import fixed
 from paced_exp.reproduce.probes import probes_of
 from paced_exp.reproduce.records import Results
 from paced_exp.reproduce.scales import DESK_V1, Scale
-from paced_exp.reproduce.significance import mean_and_error
+from paced_exp.reproduce.significance import Estimate, mean_and_error
 from paced_theory.claims import counts_by_source
 
 _FORGETTING = "Forgetting: accuracy lost on skills left out of training."
@@ -48,9 +48,22 @@ def _weights(results: Results, scale: Scale) -> str:
     found = effect(results, scale, PACED)
     if found is None:
         return ""
+    return f"At equal updates on fresh problems, those of weight zero replaced, PACED's weights {_against_none(found)}."
+
+
+def elsewhere(results: Results, scale: Scale) -> list[str]:
+    """The same of another scale's models in self-distillation, where no claim of ours or the paper's is primary."""
+    rows = measured_rows(results, scale, SELF)
+    found = effect(results, scale, SELF)
+    if rows is None or found is None:
+        return []
+    return [f"- Exploratory: {scale.models}, in self-distillation. PACED's weights {_against_none(found)} ({len(rows[0].seeds)} seeds)."]
+
+
+def _against_none(found: Estimate) -> str:
     words = {1: "gain {} over", -1: "lose {} to", 0: "cannot be told from"}[sign(found)].format(points(found))
     left = f": {points(found)}" if sign(found) == 0 else ""
-    return f"At equal updates on fresh problems, those of weight zero replaced, PACED's weights {words} no weighting{left}."
+    return f"{words} no weighting{left}"
 
 
 def _compute(results: Results, scale: Scale) -> str:

@@ -20,7 +20,7 @@ from paced_exp.reproduce.advice import advice
 from paced_exp.reproduce.badges import badges
 from paced_exp.reproduce.by_model import verdicts_by_model
 from paced_exp.reproduce.findings import Finding, Outcome
-from paced_exp.reproduce.front import findings, setting
+from paced_exp.reproduce.front import elsewhere, findings, setting
 from paced_exp.reproduce.front_use import in_short, use
 from paced_exp.reproduce.learning_rates import scale_named
 from paced_exp.reproduce.marked import between
@@ -62,13 +62,14 @@ def block(results: Results) -> str:
     """What stands between the README's markers, from the records alone."""
     desk = scale_named(DESK.name, results.folder)  # with its measured kernels
     short = in_short(results, desk)
+    others = _other_scales(results)
     parts = [
         *([f"**In short:** {short}"] if short else []),
         f"## What we found\n{wrapped(f'{MODELS} {setting(results, desk)} {INTERVALS}')}",
-        _items(findings(results, desk)),
+        _items([*findings(results, desk), *(item for scale in others for item in elsewhere(results, scale))]),
         f"## Should I use it?\n{ADVICE}",
         "\n".join(use(results, desk)),
-        f"## The paper's claims\n{_table(outcomes(results, desk), _others(results))}",
+        f"## The paper's claims\n{_table(outcomes(results, desk), _others(results, others))}",
     ]
     return "\n\n".join(part if part.startswith(("|", "- ", "#")) else wrapped(part) for part in parts)
 
@@ -82,10 +83,14 @@ def _items(items: Sequence[str]) -> str:
     return "\n".join(wrapped(item, "  ") for item in items)
 
 
-def _others(results: Results) -> list[tuple[Scale, list[Outcome]]]:
-    """The other scales of the second protocol at which a claim was measured: other models, each with a column of its own."""
+def _other_scales(results: Results) -> list[Scale]:
+    """Those of the second protocol with records: other models."""
     names = [name for name in scales_to_print(results.folder, None) if SCALES[name].protocol == 2 and name != DESK.name]
-    scales = [scale_named(name, results.folder) for name in names]
+    return [scale_named(name, results.folder) for name in names]
+
+
+def _others(results: Results, scales: Sequence[Scale]) -> list[tuple[Scale, list[Outcome]]]:
+    """The scales at which a claim was measured, each with a column of its own."""
     judged = [(scale, outcomes(results, scale)) for scale in scales]
     return [(scale, found) for scale, found in judged if any(map(_is_measured, found))]
 

@@ -148,6 +148,18 @@ def test_the_results_page_says_so_too(filled: Path, tmp_path: Path) -> None:
     assert "Table 27." not in own
 
 
+@pytest.mark.parametrize(("gain", "words"), [(0.3, r"gain \*\*\d+\.\d points\*\*"), (-0.3, r"lose \*\*\d+\.\d points\*\*")])
+def test_the_readme_says_what_self_distillation_gave(filled: Path, gain: float, words: str) -> None:
+    write_row(filled, "self-one-pass", "uniform", 0.4, 3, SMOLLM2)
+    write_row(filled, "self-one-pass", "paced", 0.4 + gain, 2, SMOLLM2)
+    assert "in self-distillation. PACED's weights" not in readme.block(Results(filled)), "a seed is missing"
+    write_row(filled, "self-one-pass", "paced", 0.4 + gain, 3, SMOLLM2)
+    said = " ".join(readme.block(Results(filled)).split())
+    assert re.search(
+        rf"Exploratory: {SMOLLM2.models}, in self-distillation. PACED's weights {words} \[.*?(over|to) no weighting \(3 seeds\)", said
+    )
+
+
 def test_the_readmes_table_says_for_which_models(filled: Path) -> None:
     block = readme.block(Results(filled))
     head = next(line for line in block.splitlines() if line.startswith("| claim"))
