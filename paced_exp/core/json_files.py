@@ -60,9 +60,8 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def check_depth(value: Any) -> None:
     """Raise ValueError if lists and objects are nested more than `MOST_DEPTH` deep, or if a number is not finite (1e999)."""
-    level: list[Any] = [
-        [value]
-    ]  # the lists and objects of one depth; what is in one is looked at by type first, since most hold numbers alone
+    # The lists and objects of one depth. What is in one is looked at by type first, since most hold numbers alone.
+    level: list[Any] = [[value]]
     depth = 0
     while level:
         if depth > MOST_DEPTH:

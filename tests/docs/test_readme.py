@@ -26,7 +26,7 @@ def test_python_examples_run(code: str, tmp_path: Path) -> None:
     pages.check_python(code, tmp_path)
 
 
-QUICK = 300  # seconds; a command called quick takes ten at most, but not on a machine that others use
+QUICK = 300  # seconds; a command called quick takes half a minute at most, but not on a machine that others use
 QUICK_COMMANDS = sorted(
     {line.split("#")[0].strip() for _, text in pages.blocks("console") for line in text.splitlines() if re.search(r"# quick\b", line)}
 )
