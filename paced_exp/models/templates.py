@@ -31,7 +31,7 @@ CLOCK_SECONDS = 120.0
 TRIALS = ("What is 1+1?", "What is 1+1?\nLet x = 3. " * 1_000)
 PROMPT_SECONDS = 10.0
 FIX = "take another model, or correct its chat_template.jinja"
-#: SHA-256 of the templates of the lab's checkpoints and adapters. To try them would cost every command on the lab its second.
+#: SHA-256 of the templates of the lab's checkpoints and adapters; the lab imports this module, so their text cannot be taken from there.
 OURS = frozenset(
     {
         "c87f201c0f05e8b622af6e9398ab95be89c46ad5ba622df5a13bb12be909bbc8",
