@@ -16,7 +16,8 @@ SMOLLM2 = Scale(
     "fine-tuning, and the adapters that make student and teacher of it are ours.",
     first_seed=100,
     setups={
-        "distillation": Setup("smollm2-student", "smollm2-teacher", 60, 3e-5),
+        # Its teacher has never read a solution in a prompt, and does worse with one (its card).
+        "distillation": Setup("smollm2-student", "smollm2-teacher", 60, 3e-5, {"teacher_prompt": "plain"}),
         "self-distillation": Setup("smollm2-student", "self", 60, 3e-5),
     },
     problems="lab:easier-pool",
@@ -81,7 +82,7 @@ SMOLLM2 = Scale(
         ),
         "smollm2-teacher": Made(
             "python -m paced_exp.lab finetune smollm2-teacher",
-            "about 4 hours of a core that multiplies in bfloat16 with --precision bf16, or minutes of a GPU; none passes its gate yet, docs/protocol-v2.md",
+            "about 5 hours of a core that multiplies in bfloat16 with --precision bf16, or minutes of a GPU",
         ),
     },
     notes=("a pretrained 135 M model fine-tuned on arithmetic: most arithmetic ability comes from that fine-tuning",),
