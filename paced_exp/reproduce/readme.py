@@ -37,7 +37,7 @@ WIDTH = 160
 MODELS = "Models of a million parameters on short arithmetic; larger models may differ."
 RULES = "by [rules](docs/protocol-v2.md) fixed before these runs"
 MEASURED = "measured (positive: for the claim), 95 % interval"
-ADVICE = "Measured only with teachers that see the solution. All numbers: [docs/weights.md](docs/weights.md#should-i-use-it)."
+ADVICE = "All numbers: [docs/weights.md](docs/weights.md#should-i-use-it)."
 INTERVALS = "Brackets: 95 % intervals, as they are; the verdicts are adjusted for multiple tests."
 
 
@@ -63,13 +63,14 @@ def block(results: Results) -> str:
     desk = scale_named(DESK.name, results.folder)  # with its measured kernels
     short = in_short(results, desk)
     others = _other_scales(results)
+    judged = _others(results, others)
     parts = [
         *([f"**In short:** {short}"] if short else []),
         f"## What we found\n{wrapped(f'{MODELS} {setting(results, desk)} {INTERVALS}')}",
         _items([*findings(results, desk), *(item for scale in others for item in elsewhere(results, scale))]),
-        f"## Should I use it?\n{ADVICE}",
+        f"## Should I use it?\n{wrapped(f'{_teachers(judged)} {ADVICE}')}",
         "\n".join(use(results, desk)),
-        f"## The paper's claims\n{_table(outcomes(results, desk), _others(results, others))}",
+        f"## The paper's claims\n{_table(outcomes(results, desk), judged)}",
     ]
     return "\n\n".join(part if part.startswith(("|", "- ", "#")) else wrapped(part) for part in parts)
 
@@ -93,6 +94,14 @@ def _others(results: Results, scales: Sequence[Scale]) -> list[tuple[Scale, list
     """The scales at which a claim was measured, each with a column of its own."""
     judged = [(scale, outcomes(results, scale)) for scale in scales]
     return [(scale, found) for scale, found in judged if any(map(_is_measured, found))]
+
+
+def _teachers(others: Sequence[tuple[Scale, object]]) -> str:
+    """What the teachers of distillation saw: the desk's the solution, and those of other scales with measured claims perhaps not."""
+    unaided = [scale.models for scale, _ in others if scale.setups["distillation"].options.get("teacher_prompt") == "plain"]
+    if not unaided:
+        return "Measured only with teachers that see the solution."
+    return f"Measured with teachers that see the solution. Only that of {' and '.join(unaided)} (a column of the next table) reads the problem alone."
 
 
 def _table(found: Sequence[Outcome], others: Sequence[tuple[Scale, Sequence[Outcome]]] = ()) -> str:

@@ -13,7 +13,8 @@ SMOLLM2 = Scale(
     name="smollm2",
     models="SmolLM2-135M, fine-tuned on arithmetic",
     about="A pretrained model of 135 million parameters (SmolLM2-135M-Instruct), fine-tuned on arithmetic: most of its arithmetic ability comes from that "
-    "fine-tuning, and the adapters that make student and teacher of it are ours.",
+    "fine-tuning, and the adapters that make student and teacher of it are ours. The teacher of distillation reads the problem alone, that of "
+    "self-distillation the worked solution too.",
     first_seed=100,
     setups={
         # Its teacher has never read a solution in a prompt, and does worse with one (its card).

@@ -77,8 +77,10 @@ def test_what_the_teacher_gained_is_its_records() -> None:
 def test_the_share_of_problems_that_chose_the_settings_is_as_said() -> None:
     names = ("mid", "hard-a", "hard-b", "retention")
     chosen = {name: {problem.prompt for problem in islice(lab_problems(name, 90), DESK.evaluation["evaluate_limit"])} for name in names}
-    for page, size in ((PAGE, DESK.many_samples["evaluate_limit"]), (PROTOCOL, DESK.evaluation["evaluate_limit"])):
-        shares = {name: sum(one.prompt in chosen[name] for one in islice(lab_problems(name, 0), size)) / size for name in names}
+    pages = ((PAGE, DESK.many_samples["evaluate_limit"]), (PROTOCOL, DESK.evaluation["evaluate_limit"]))
+    drawn = {name: [problem.prompt for problem in islice(lab_problems(name, 0), max(size for _, size in pages))] for name in names}
+    for page, size in pages:
+        shares = {name: sum(prompt in chosen[name] for prompt in drawn[name][:size]) / size for name in names}
         said = "{mid:.0%} (mid), {hard-a:.0%} (hard-a), {hard-b:.0%} (hard-b) and {retention:.0%} (retention)".format(**shares)
         assert said.replace("%", " %") in " ".join(page.split()), said
 

@@ -166,6 +166,8 @@ def test_the_readmes_table_says_for_which_models(filled: Path) -> None:
     assert head == f"| claim of the paper | verdict {readme.RULES}, {DESK.models} | {readme.MEASURED} | {SMOLLM2.models} |"
     (row,) = (line for line in block.splitlines() if line.startswith("| C2:"))
     assert row.count("replicates") == 2
+    said = " ".join(block.split("## Should I use it?")[1].split())
+    assert said.startswith(f"Measured with teachers that see the solution. Only that of {SMOLLM2.models} (a column of the next table)")
     assert [float(value) for value in re.findall(r"\+([\d.]+) \[", row)] == pytest.approx([10, 30], abs=3)  # what was drawn
     # What was run at neither scale shares a line.
     (rest,) = (line for line in block.splitlines() if "C11:" in line)
@@ -176,4 +178,4 @@ def test_the_readmes_table_says_for_which_models(filled: Path) -> None:
     # A scale with records of which no primary hypothesis can be tested yet has no column.
     write_base(filled, 0.3, SMOLLM2)
     write_row(filled, "self-one-pass", "uniform", 0.4, 1, SMOLLM2)
-    assert readme.block(Results(filled)) == alone
+    assert readme.block(Results(filled)) == alone and "\nMeasured only with teachers that see the solution. All" in alone
