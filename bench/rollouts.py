@@ -1,6 +1,8 @@
 """Rollouts: how many a second the hf and the vllm engine and plain `model.generate` make of the same problems, start-up apart.
 
     python -m bench.rollouts                       # the lab's student on one core, into results/bench/rollouts.json
+    python -m bench.rollouts --model smollm2-student --problems lab:easier-pool --limit 64 --samples 8 --max-new-tokens 96 --dtype bfloat16 \\
+        --engines hf vllm --out results/bench/rollouts_smollm2.json
     python -m bench.rollouts --model Qwen/Qwen3-1.7B --problems hub:HuggingFaceH4/MATH-500 --max-new-tokens 4096 --device cuda
 
 The engines take turns, `--rounds` times each. On a CPU both have one thread, and processor seconds (of the engine's process too) say what
@@ -64,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--max-new-tokens", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="auto", help="of the weights, of both engines")
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
     parser.add_argument("--generate-rows", type=int, default=GENERATE_ROWS, help="responses in a batch of `generate`")
     parser.add_argument("--out", type=Path, default=OUT)
@@ -74,7 +77,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # of the engines started below
     problems = load_problems(arguments.problems, limit=arguments.limit, seed=0)
     makers = {
-        name: Engines(EngineOptions(engine="vllm" if name == "vllm" else "hf", device=arguments.device)) for name in arguments.engines
+        name: Engines(EngineOptions(engine="vllm" if name == "vllm" else "hf", device=arguments.device, dtype=arguments.dtype))
+        for name in arguments.engines
     }
     models = {name: maker.load(arguments.model) for name, maker in makers.items()}
     prompts = [Prompt(problem.id, prompt_ids(models[arguments.engines[0]].tokenizer, problem)) for problem in problems]

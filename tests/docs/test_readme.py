@@ -106,12 +106,17 @@ def test_a_page_without_its_markers_is_left_alone(tmp_path: Path) -> None:
     assert len(waiting.split("; ")) == 11
 
 
+def rates(record: str) -> dict[str, tuple[int, float]]:
+    """Of each engine the rollouts a second of processor time, and what its start takes, in seconds."""
+    rows = json.loads((ROOT / "results" / "bench" / record).read_text())["rows"]
+    return {row["engine"]: (round(row["rollouts_per_processor_second"]), row["start_processor_seconds"]) for row in rows}
+
+
 def test_the_engines_speeds_are_the_records() -> None:
-    rows = json.loads((ROOT / "results" / "bench" / "rollouts.json").read_text())["rows"]
-    hf, vllm, plain = (next(row for row in rows if row["engine"] == name) for name in ("hf", "vllm", "generate"))
-    rates = [round(row["rollouts_per_processor_second"]) for row in (hf, vllm, plain)]
-    text = f"hf makes {rates[0]} rollouts, vllm {rates[1]}, and transformers' own `generate` {rates[2]}. "
-    text += (
-        f"- To start takes hf {hf['start_processor_seconds']:.1f} s of processor time, and vllm {vllm['start_processor_seconds']:.0f} s."
-    )
-    assert text in " ".join((ROOT / "docs" / "engines.md").read_text().split())
+    lab, smollm2 = rates("rollouts.json"), rates("rollouts_smollm2.json")
+    page = " ".join((ROOT / "docs" / "engines.md").read_text().split())
+    text = f"hf makes {lab['hf'][0]} rollouts, vllm {lab['vllm'][0]}, and transformers' own `generate` {lab['generate'][0]}. "
+    assert text + f"- To start takes hf {lab['hf'][1]:.1f} s of processor time, and vllm {lab['vllm'][1]:.0f} s." in page
+    assert f"hf makes {smollm2['hf'][0]} rollouts, and vllm {smollm2['vllm'][0]}. So the scale `smollm2` samples with hf." in page
+    assert f"- To start takes hf {smollm2['hf'][1]:.0f} s of processor time, and vllm {smollm2['vllm'][1]:.0f} s." in page
+    assert smollm2["hf"][0] > smollm2["vllm"][0]
