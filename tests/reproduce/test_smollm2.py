@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from paced_exp.core.errors import UserError
+from paced_exp.core.json_files import read_json
 from paced_exp.data.sources import load_problems
 from paced_exp.lab.finetune_recipes import FINETUNED
 from paced_exp.reproduce import claims_page, readme, tables
@@ -14,7 +15,8 @@ from paced_exp.reproduce.__main__ import main
 from paced_exp.reproduce.by_model import NOT_ASKED
 from paced_exp.reproduce.cells import all_cells
 from paced_exp.reproduce.grids import tables_at
-from paced_exp.reproduce.learning_rates import scale_named
+from paced_exp.reproduce.learning_rates import scale_named, selected_rates
+from paced_exp.reproduce.printed_table import signed
 from paced_exp.reproduce.probes import ALIGNMENT, FIGURE, probes_of
 from paced_exp.reproduce.protocols import claims_at, claims_of, not_asked
 from paced_exp.reproduce.records import Results
@@ -179,3 +181,22 @@ def test_the_readmes_table_says_for_which_models(filled: Path) -> None:
     write_base(filled, 0.3, SMOLLM2)
     write_row(filled, "self-one-pass", "uniform", 0.4, 1, SMOLLM2)
     assert readme.block(Results(filled)) == alone and "\nMeasured only with teachers that see the solution. All" in alone
+
+
+def test_the_protocol_says_which_rates_were_selected_and_what_they_gave() -> None:
+    root = Path(__file__).resolve().parents[2]
+    page = " ".join((root / "docs" / "protocol-v2.md").read_text().split())
+    chosen = {setting: f"{rate:.0e}".replace("e-0", "e-") for setting, rate in selected_rates(SMOLLM2, root / "results").items()}
+    assert (
+        f"{chosen['distillation']} in distillation, of 1e-5 to 1e-4; {chosen['self-distillation']} in self-distillation, of 3e-6 to 1e-4"
+        in page
+    )
+    changes = {}
+    for path in (root / "results" / "smollm2" / "selection").glob("distillation-*.json"):
+        record = read_json(path)
+        cost = record["difference_to_base"]
+        accuracy = sum(cost[tier]["value"] for tier in SMOLLM2.tiers) / len(SMOLLM2.tiers)
+        changes[record["learning_rate"]] = (signed(100 * accuracy, 1), signed(-100 * cost[SMOLLM2.retention]["value"], 1).lstrip("+"))
+    assert sorted(changes) == [1e-5, 3e-5, 1e-4]
+    assert f"by {changes[3e-5][0]} points at 3e-5, by {changes[1e-5][0]} at 1e-5, and by" in page
+    assert f"and by {changes[1e-4][0]} at 1e-4, which costs {changes[1e-4][1]} points of retention where the rule allows 2" in page
