@@ -23,7 +23,7 @@ from paced_exp.gradients.engine import GradientSums
 from paced_exp.grading.grader import Grader
 from paced_exp.models.loading import LoadedModel
 from paced_exp.probe.accuracy_estimates import MINIMUM, AlignedBin, curve_of, estimates, weight_columns
-from paced_exp.probe.accuracy_gradient import GROUPS, Direction, accuracy_gradients, norm_squared
+from paced_exp.probe.accuracy_gradient import GROUPS, Directions, accuracy_gradients, norm_squared
 from paced_exp.probe.accuracy_metric import SecondMoment, second_moment
 from paced_exp.probe.accuracy_utilities import METRICS, utilities_of
 from paced_exp.probe.binning import Bins
@@ -140,7 +140,7 @@ class AccuracyProbe:
             "groups": GROUPS,
         }
 
-    def _estimated(self, run: RunFolder, aligned: list[AlignedBin], gradients: list[Direction], moment: SecondMoment) -> dict[str, Any]:
+    def _estimated(self, run: RunFolder, aligned: list[AlignedBin], gradients: Directions, moment: SecondMoment) -> dict[str, Any]:
         result: dict[str, Any] = {"second_moment": moment.origin, "metrics": {}, "curve": None, "problem": ""}
         size = {"sgd": norm_squared(gradients), "adam": norm_squared(gradients, moment.metric())}
         if not aligned:

@@ -41,6 +41,9 @@ from paced_exp.rollouts.store import ChunkStore
 
 GROUPS = 8  # disjoint groups of held-out problems: enough for an interval, few enough to hold their gradients beside the model
 Direction = dict[str, torch.Tensor]  # a gradient by parameter
+Directions = dict[
+    str, torch.Tensor
+]  # several by parameter, (J, *shape): one tensor each, since they are the most that the probe holds in memory
 
 
 def advantages(rewards: np.ndarray) -> np.ndarray:
@@ -58,9 +61,7 @@ def in_groups(problems: list[Problem]) -> list[list[Problem]]:
     return [problems[start::GROUPS] for start in range(GROUPS)]
 
 
-def accuracy_gradients(
-    problems: list[Problem], store: ChunkStore, student: LoadedModel, config: ProbeConfig, folder: Path
-) -> list[Direction]:
+def accuracy_gradients(problems: list[Problem], store: ChunkStore, student: LoadedModel, config: ProbeConfig, folder: Path) -> Directions:
     """GROUPS / N times the sum of G_j over each group of the N problems: their mean is the gradient of the expected accuracy.
 
     store: graded rollouts of every problem. config: of the probe, whose loss, batches and restriction to parameters hold here too. Finished
@@ -75,7 +76,7 @@ def accuracy_gradients(
         with recomputing(student.model, config.checkpointing):
             return loss.weighted(student.model, batch, None, 1, 1)[0]
 
-    found = []
+    found: Directions = {}
     with progress(GROUPS, "groups", "gradient of accuracy") as bar:
         for number, group in enumerate(in_groups(problems)):
 
@@ -84,7 +85,8 @@ def accuracy_gradients(
                 total = summed_gradient(student.model, names, in_batches(rows, student, config.batch_tokens), weighted)
                 return {name: -GROUPS / len(problems) * gradient for name, gradient in total.items()}
 
-            found.append(kept_tensors(folder / f"group-{number:03d}.safetensors", make))
+            for name, values in kept_tensors(folder / f"group-{number:03d}.safetensors", make).items():
+                found.setdefault(name, values.new_empty((GROUPS, *values.shape)))[number] = values
             bar.update()
     return found
 
@@ -129,14 +131,15 @@ def kept_tensors(path: Path, make: Callable[[], Direction]) -> Direction:
         raise UserError(f"{path} is corrupted ({error}); delete it and run the same command again") from error
 
 
-def norm_squared(directions: list[Direction], metric: Direction | None = None) -> float:
+def norm_squared(directions: Directions, metric: Direction | None = None) -> float:
     """An unbiased estimate of ||E G||^2 from independent estimates of G: the mean of <G_a, G_b>, or of <G_a, D G_b> in a metric, over a != b."""
-    squares = 0.0
-    total: Direction = {}
-    for direction in directions:
-        for name, values in direction.items():
-            scale = 1.0 if metric is None else metric[name].double()
-            squares += float((values.double().square() * scale).sum())
-            total[name] = total[name] + values.double() if name in total else values.double()
-    whole = sum(float((values.square() * (1.0 if metric is None else metric[name].double())).sum()) for name, values in total.items())
-    return (whole - squares) / (len(directions) * (len(directions) - 1))
+    cross, count = 0.0, len(next(iter(directions.values())))
+    for name, values in directions.items():
+        scale = 1.0 if metric is None else metric[name].double()
+        total = torch.zeros_like(values[0], dtype=torch.float64)
+        squares = 0.0
+        for one in values:
+            total += one.double()
+            squares += float((one.double().square() * scale).sum())
+        cross += float((total.square() * scale).sum()) - squares
+    return cross / (count * (count - 1))

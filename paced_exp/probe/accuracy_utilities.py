@@ -21,7 +21,7 @@ from paced_exp.core.errors import UserError
 from paced_exp.gradients.engine import PerProblemGradients
 from paced_exp.gradients.inner import InnerProducts
 from paced_exp.models.loading import LoadedModel
-from paced_exp.probe.accuracy_gradient import Direction
+from paced_exp.probe.accuracy_gradient import GROUPS, Direction, Directions
 from paced_exp.probe.accuracy_metric import Pairs
 from paced_exp.probe.config import ProbeConfig
 from paced_exp.probe.measurement import gradient_batches, loss_of, losses_into
@@ -48,7 +48,7 @@ def utilities_of(
     config: ProbeConfig,
     pairs: Pairs,
     norms_squared: np.ndarray,
-    gradients: list[Direction],
+    gradients: Directions,
     metric: Direction,
     student: LoadedModel,
     teacher: LoadedModel,
@@ -56,14 +56,13 @@ def utilities_of(
 ) -> dict[str, BinUtilities]:
     """The utilities of one bin by metric, kept in the file `path`.
 
-    pairs: its problems with their responses. norms_squared (n,): of the probe's gradients, in the order of `gradient_batches`. gradients: J
-    estimates of G. metric: the diagonal of Adam's D.
+    pairs: its problems with their responses. norms_squared (n,): of the probe's gradients, in the order of `gradient_batches`. gradients:
+    J = GROUPS estimates of G. metric: the diagonal of Adam's D.
     """
     if not path.exists():
-        scaled = [{name: metric[name] * values for name, values in gradient.items()} for gradient in gradients]
         engine = PerProblemGradients(
             student.model,
-            InnerProducts(student.model, [*gradients, *scaled]),
+            InnerProducts(student.model, gradients, metric),
             None if config.only is None else [config.only],
             metric,
         )
@@ -80,5 +79,4 @@ def utilities_of(
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is corrupted ({error}); delete it and run the same command again") from error
     assert len(inner) == len(norms_squared), f"{path} is of other problems than the bin's gradients"
-    count = len(gradients)
-    return {"sgd": BinUtilities(inner[:, :count], norms_squared), "adam": BinUtilities(inner[:, count:], squared)}
+    return {"sgd": BinUtilities(inner[:, :GROUPS], norms_squared), "adam": BinUtilities(inner[:, GROUPS:], squared)}

@@ -13,7 +13,16 @@ from paced_exp.core.errors import UserError
 from paced_exp.data.problem import Problem
 from paced_exp.data.prompts import prompt_ids
 from paced_exp.models.loading import LoadedModel
-from paced_exp.probe.accuracy_gradient import GROUPS, Direction, accuracy_gradients, advantages, in_groups, kept_tensors, norm_squared
+from paced_exp.probe.accuracy_gradient import (
+    GROUPS,
+    Direction,
+    Directions,
+    accuracy_gradients,
+    advantages,
+    in_groups,
+    kept_tensors,
+    norm_squared,
+)
 from paced_exp.probe.config import ProbeConfig
 from paced_exp.rollouts.store import ChunkStore
 from tests.support.tiny_models import VOCABULARY, loaded, tiny_model
@@ -44,6 +53,10 @@ def score(student: LoadedModel, problem: Problem, response: list[int]) -> torch.
     log_p = student.model(torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
     total: torch.Tensor = log_p.gather(-1, torch.tensor(response)[:, None]).sum()
     return total
+
+
+def each(groups: Directions) -> list[Direction]:
+    return [{name: values[number] for name, values in groups.items()} for number in range(GROUPS)]
 
 
 def flat(student: LoadedModel, direction: Direction) -> torch.Tensor:
@@ -83,8 +96,8 @@ def test_the_groups_hold_what_a_loop_over_rollouts_gives(kind: str, loss: str, t
     }
     rollouts["sum3"] = [([7], True)] * 5
     found = accuracy_gradients(PROBLEMS, store_of(tmp_path, rollouts), student, ProbeConfig(loss=loss, batch_tokens=60), tmp_path / "kept")
-    assert len(found) == GROUPS
-    for group, direction in zip(in_groups(PROBLEMS), found, strict=True):
+    assert {len(values) for values in found.values()} == {GROUPS}
+    for group, direction in zip(in_groups(PROBLEMS), each(found), strict=True):
         expected = torch.zeros(sum(p.numel() for p in student.model.parameters()), dtype=torch.float64)
         for problem in group:
             for index, (response, correct) in enumerate(rollouts[problem.id]):
@@ -94,8 +107,8 @@ def test_the_groups_hold_what_a_loop_over_rollouts_gives(kind: str, loss: str, t
     part = accuracy_gradients(
         PROBLEMS, ChunkStore(tmp_path, "rollouts"), student, ProbeConfig(loss=loss, only="model.layers.1"), tmp_path / "part"
     )
-    assert set(part[0]) == {name for name, _ in student.model.named_parameters() if "layers.1" in name}
-    torch.testing.assert_close(part[2]["model.layers.1.mlp.up_proj.weight"], found[2]["model.layers.1.mlp.up_proj.weight"])
+    assert set(part) == {name for name, _ in student.model.named_parameters() if "layers.1" in name}
+    torch.testing.assert_close(part["model.layers.1.mlp.up_proj.weight"], found["model.layers.1.mlp.up_proj.weight"])
 
 
 def test_its_mean_is_the_gradient_of_the_exact_accuracy(tmp_path: Path) -> None:
@@ -111,9 +124,8 @@ def test_its_mean_is_the_gradient_of_the_exact_accuracy(tmp_path: Path) -> None:
         drawn = rng.choice(VOCABULARY, size=12, p=p.detach().numpy())
         rollouts[problem.id] = [([int(token)], int(token) in right) for token in drawn]
     exact = gradient(student, accuracy)
-    found = torch.stack(
-        [flat(student, d) for d in accuracy_gradients(problems, store_of(tmp_path, rollouts), student, ProbeConfig(), tmp_path / "kept")]
-    )
+    groups = accuracy_gradients(problems, store_of(tmp_path, rollouts), student, ProbeConfig(), tmp_path / "kept")
+    found = torch.stack([flat(student, direction) for direction in each(groups)])
     along = (found @ exact / exact.norm()).numpy()
     half = float(t_law.ppf(0.995, GROUPS - 1)) * along.std(ddof=1) / GROUPS**0.5
     assert abs(along.mean() - float(exact.norm())) < half < 0.6 * float(exact.norm()), (along, exact.norm(), half)
@@ -124,10 +136,10 @@ def test_the_squared_norm_is_without_the_groups_noise() -> None:
     truth, found = rng.normal(size=(4, 5)), []
     metric = {"w": torch.from_numpy(rng.exponential(size=(4, 5)))}
     for _ in range(800):
-        found.append(norm_squared([{"w": torch.from_numpy(truth + 3 * rng.normal(size=(4, 5)))} for _ in range(GROUPS)], metric))
+        found.append(norm_squared({"w": torch.from_numpy(truth + 3 * rng.normal(size=(GROUPS, 4, 5)))}, metric))
     exact = float((truth**2 * metric["w"].numpy()).sum())
     assert np.mean(found) == pytest.approx(exact, abs=4 * np.std(found) / 800**0.5)
-    same = [{"w": torch.from_numpy(truth)}] * 3
+    same = {"w": torch.from_numpy(np.stack([truth] * 3))}
     assert norm_squared(same) == pytest.approx(float((truth**2).sum()))
 
 

@@ -28,7 +28,7 @@ from paced_exp.losses.fused_loss import FusedLoss
 from paced_exp.losses.heads import plain_head
 from paced_exp.losses.problem_loss import ProblemLoss
 from paced_exp.training.teachers import ModelTeacher
-from tests.exp.test_gradients_inner import directions_of, flat, metric_of
+from tests.exp.test_gradients_inner import directions_of, flat, metric_of, stacked
 from tests.support.gradients import ALL, KINDS, PROMPTS, RESPONSES, SIZE, losses_of, model_of, single_gradients
 from tests.support.tiny_models import EOS, PAD, VOCABULARY, tiny_model
 
@@ -174,7 +174,7 @@ def test_of_a_head_alone_whose_model_is_frozen() -> None:
 def test_inner_products_and_norms_in_a_metric(kind: str, chunk: int | None) -> None:
     model, teacher = model_of(kind), tiny_model("qwen3", seed=1, dtype=torch.float64)
     directions, metric, singles = directions_of(model), metric_of(model), single_gradients(model, teacher)
-    engine = PerProblemGradients(model, InnerProducts(model, directions), metric=metric)
+    engine = PerProblemGradients(model, InnerProducts(model, stacked(directions)), metric=metric)
     found = handed(engine, teacher, ([0, 1], [2, 3, 4]), replace(FORWARD, chunk=chunk))
     expected = (singles @ torch.stack([flat(direction) for direction in directions]).T).numpy()
     np.testing.assert_allclose(found.sketches, expected, rtol=0, atol=1e-10 * np.abs(expected).max())
@@ -295,7 +295,7 @@ def test_chunks_of_any_shape(counts: list[int], vocabulary: int, width: int, nar
 
     metric = {weight: normal(vocabulary, width).exp(), bias: normal(vocabulary).exp()} if kind == "metric" else None
     directions = [{"weight": normal(vocabulary, width), "bias": normal(vocabulary)} for _ in range(2)]
-    projection = {"norms": None, "sketch": Sketch(head, 4, 0), "metric": InnerProducts(head, directions)}[kind]
+    projection = {"norms": None, "sketch": Sketch(head, 4, 0), "metric": InnerProducts(head, stacked(directions))}[kind]
     totals = {key: torch.zeros_like(parameter) for key, parameter in ((weight, head.weight.detach()), (bias, head.bias.detach()))}
     uses = {weight: fold.Uses(rows=[tokens] if read else []), bias: fold.Uses()}
     folded = fold.Fold(batch, uses, totals, projection, metric)

@@ -34,6 +34,10 @@ def metric_of(model: nn.Module) -> dict[str, torch.Tensor]:
     }
 
 
+def stacked(directions: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    return {name: torch.stack([direction[name] for direction in directions]) for name in directions[0]}
+
+
 def flat(values: dict[str, torch.Tensor]) -> torch.Tensor:
     return torch.cat([tensor.double().flatten() for tensor in values.values()])
 
@@ -43,13 +47,15 @@ def flat(values: dict[str, torch.Tensor]) -> torch.Tensor:
 def test_agrees_with_a_loop_over_problems(kind: str, dtype: torch.dtype, tolerance: float) -> None:
     model, teacher = model_of(kind, dtype), tiny_model("qwen3", seed=1, dtype=dtype)
     directions, metric, singles = directions_of(model), metric_of(model), single_gradients(model, teacher)
-    engine = PerProblemGradients(model, InnerProducts(model, directions), metric=metric)
+    engine = PerProblemGradients(model, InnerProducts(model, stacked(directions), metric), metric=metric)
     for rows in ([0, 1], [2, 3, 4]):
         engine.accumulate(len(rows), partial(losses_of, model, teacher, rows))
     sums = engine.sums()
-    expected = (singles @ torch.stack([flat(direction) for direction in directions]).T).numpy()
-    assert sums.sketches.shape == (5, J) and sums.sketches.dtype == np.float64
-    np.testing.assert_allclose(sums.sketches, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+    rows_of = torch.stack([flat(direction) for direction in directions])
+    expected = torch.cat([singles @ rows_of.T, singles @ (rows_of * flat(metric)).T], 1).numpy()
+    assert sums.sketches.shape == (5, 2 * J) and sums.sketches.dtype == np.float64
+    for half in (slice(J), slice(J, None)):  # the metric's numbers are thousands of times as large
+        np.testing.assert_allclose(sums.sketches[:, half], expected[:, half], rtol=0, atol=tolerance * np.abs(expected[:, half]).max())
     np.testing.assert_allclose(sums.norms_squared, (singles.square() @ flat(metric)).numpy(), rtol=tolerance)
     assert sums.sum_norm_squared == pytest.approx(float(singles.sum(0).square() @ flat(metric)), rel=tolerance)
 
@@ -59,7 +65,7 @@ def test_agrees_with_a_loop_over_problems(kind: str, dtype: torch.dtype, toleran
 def test_agrees_with_forward_mode_differentiation(kind: str) -> None:
     model, teacher = model_of(kind), tiny_model("qwen3", seed=1, dtype=torch.float64)
     directions, rows = directions_of(model), [0, 1, 2, 4]  # without the padding token: torch does not train its row, but can move along it
-    engine = PerProblemGradients(model, InnerProducts(model, directions))
+    engine = PerProblemGradients(model, InnerProducts(model, stacked(directions)))
     engine.accumulate(4, partial(losses_of, model, teacher, rows))
     forward = [jvp_inner_products(model, lambda called: losses_of(called, teacher, rows), direction) for direction in directions]
     np.testing.assert_allclose(engine.sums().sketches, torch.stack(forward, 1).numpy(), rtol=1e-5, atol=1e-5)  # RMSNorm is float32
@@ -74,11 +80,23 @@ def test_a_metric_of_ones_changes_nothing_and_a_direction_of_the_gradient_gives_
         for gradient in singles
     ]
     ones = {name: torch.ones_like(parameter) for name, parameter in model.named_parameters()}
-    engine = PerProblemGradients(model, InnerProducts(model, own), metric=ones)
+    engine = PerProblemGradients(model, InnerProducts(model, stacked(own), ones), metric=ones)
     engine.accumulate(5, partial(losses_of, model, None, ALL))
     sums = engine.sums()
     np.testing.assert_allclose(sums.sketches.diagonal(), sums.norms_squared, rtol=1e-9)
+    np.testing.assert_allclose(sums.sketches[:, len(own) :], sums.sketches[:, : len(own)], rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(sums.norms_squared, singles.square().sum(1).numpy(), rtol=1e-10)
+
+
+def test_directions_and_metric_are_not_copied() -> None:
+    """They are the most that a probe against accuracy holds: eight times the model."""
+    model = model_of("qwen3")
+    directions, metric = stacked(directions_of(model)), metric_of(model)
+    inner = InnerProducts(model, directions, metric)
+    assert inner._metric is not None
+    for name, parameter in model.named_parameters():
+        assert inner._rows[id(parameter)].data_ptr() == directions[name].data_ptr()
+        assert inner._metric[id(parameter)].data_ptr() == metric[name].data_ptr()
 
 
 def test_of_some_parameters_alone() -> None:
@@ -86,12 +104,14 @@ def test_of_some_parameters_alone() -> None:
     chosen = [name for name, _ in model.named_parameters() if "layers.1" in name or "embed" in name]  # the head is tied
     directions = [{name: direction[name] for name in chosen} for direction in directions_of(model)]
     metric = {name: values for name, values in metric_of(model).items() if name in chosen}
-    engine = PerProblemGradients(model, InnerProducts(model, directions), only, metric)
+    engine = PerProblemGradients(model, InnerProducts(model, stacked(directions), metric), only, metric)
     engine.accumulate(5, partial(losses_of, model, None, ALL))
     parameters = [parameter for name, parameter in model.named_parameters() if name in chosen]
     rows = [torch.autograd.grad(losses_of(model, None, [row]).sum(), parameters) for row in ALL]
     singles = torch.stack([torch.cat([gradient.flatten() for gradient in row]) for row in rows])
-    np.testing.assert_allclose(engine.sums().sketches[:, 0], (singles @ flat(directions[0])).numpy(), rtol=1e-9)
+    found = engine.sums().sketches
+    np.testing.assert_allclose(found[:, 0], (singles @ flat(directions[0])).numpy(), rtol=1e-9)
+    np.testing.assert_allclose(found[:, J], (singles @ (flat(directions[0]) * flat(metric))).numpy(), rtol=1e-9)
     np.testing.assert_allclose(engine.sums().norms_squared, (singles.square() @ flat(metric)).numpy(), rtol=1e-9)
 
 
@@ -111,12 +131,12 @@ def test_a_tied_head_and_embedding_of_any_shape(batch: int, length: int, vocabul
         for position in range(length):
             dense[row, tokens[row, position]] += values[row, position]
     key, metric, directions = id(table.weight), normal(vocabulary, width).exp(), [normal(vocabulary, width) for _ in range(J)]
-    inner = InnerProducts(table, [{"weight": direction} for direction in directions])
+    inner = InnerProducts(table, {"weight": torch.stack(directions)}, {"weight": metric})
     totals = {key: torch.zeros(vocabulary, width, dtype=torch.float64)}
     folded = fold.Fold(batch, {key: fold.Uses(outer=1, rows=[tokens])}, totals, inner, {key: metric})
     parts = [fold.Outer(left, right), fold.Rows(tokens, values)]
     for part in parts if head_first else reversed(parts):
         folded.receive(table.weight, 0, part)
     torch.testing.assert_close(folded.norms_squared, (dense.square() * metric).sum((1, 2)), rtol=1e-10, atol=1e-12)
-    expected = torch.stack([(dense * direction).sum((1, 2)) for direction in directions], 1)
+    expected = torch.stack([(dense * weight * direction).sum((1, 2)) for weight in (1, metric) for direction in directions], 1)
     torch.testing.assert_close(folded.sketches(), expected, rtol=1e-10, atol=1e-11)
