@@ -21,13 +21,10 @@ class InnerProducts:
 
     def __init__(self, model: nn.Module, directions: Mapping[str, torch.Tensor], metric: Mapping[str, torch.Tensor] | None = None) -> None:
         self._count = len(next(iter(directions.values())))
-        self._rows: dict[int, torch.Tensor] = {}  # (J, parameter's size) by the parameter's id
-        self._metric: dict[int, torch.Tensor] | None = None if metric is None else {}  # (parameter's size,) alike
-        for name, parameter in model.named_parameters():
-            if name in directions:
-                self._rows[id(parameter)] = directions[name].reshape(self._count, -1).to(parameter.device)
-                if metric is not None and self._metric is not None:
-                    self._metric[id(parameter)] = metric[name].reshape(-1).to(parameter.device)
+        counted = {id(parameter): (name, parameter.device) for name, parameter in model.named_parameters() if name in directions}
+        # (J, parameter's size) and (parameter's size,) by the parameter's id
+        self._rows = {key: directions[name].reshape(self._count, -1).to(device) for key, (name, device) in counted.items()}
+        self._metric = None if metric is None else {key: metric[name].reshape(-1).to(device) for key, (name, device) in counted.items()}
 
     def buffer(self, batch: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
         """Zeros (batch, J), or (batch, 2 J) with a metric."""

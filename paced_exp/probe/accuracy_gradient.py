@@ -41,9 +41,8 @@ from paced_exp.rollouts.store import ChunkStore
 
 GROUPS = 8  # disjoint groups of held-out problems: enough for an interval, few enough to hold their gradients beside the model
 Direction = dict[str, torch.Tensor]  # a gradient by parameter
-Directions = dict[
-    str, torch.Tensor
-]  # several by parameter, (J, *shape): one tensor each, since they are the most that the probe holds in memory
+# Several by parameter, (J, *shape): one tensor each, since they are the most that the probe holds in memory.
+Directions = dict[str, torch.Tensor]
 
 
 def advantages(rewards: np.ndarray) -> np.ndarray:
@@ -138,8 +137,8 @@ def norm_squared(directions: Directions, metric: Direction | None = None) -> flo
         scale = 1.0 if metric is None else metric[name].double()
         total = torch.zeros_like(values[0], dtype=torch.float64)
         squares = 0.0
-        for one in values:
-            total += one.double()
-            squares += float((one.double().square() * scale).sum())
+        for one in (row.double() for row in values):
+            total += one
+            squares += float((one.square() * scale).sum())
         cross += float((total.square() * scale).sum()) - squares
     return cross / (count * (count - 1))

@@ -37,7 +37,7 @@ WIDTH = 160
 MODELS = "Models of a million parameters on short arithmetic; larger models may differ."
 RULES = "by [rules](docs/protocol-v2.md) fixed before these runs"
 MEASURED = "measured (positive: for the claim), 95 % interval"
-ADVICE = "All numbers: [docs/weights.md](docs/weights.md#should-i-use-it)."
+NUMBERS = "All numbers: [docs/weights.md](docs/weights.md#should-i-use-it)."
 INTERVALS = "Brackets: 95 % intervals, as they are; the verdicts are adjusted for multiple tests."
 
 
@@ -68,7 +68,7 @@ def block(results: Results) -> str:
         *([f"**In short:** {short}"] if short else []),
         f"## What we found\n{wrapped(f'{MODELS} {setting(results, desk)} {INTERVALS}')}",
         _items([*findings(results, desk), *(item for scale in others for item in elsewhere(results, scale))]),
-        f"## Should I use it?\n{wrapped(f'{_teachers(judged)} {ADVICE}')}",
+        f"## Should I use it?\n{wrapped(f'{_teachers([scale for scale, _ in judged])} {NUMBERS}')}",
         "\n".join(use(results, desk)),
         f"## The paper's claims\n{_table(outcomes(results, desk), judged)}",
     ]
@@ -96,9 +96,9 @@ def _others(results: Results, scales: Sequence[Scale]) -> list[tuple[Scale, list
     return [(scale, found) for scale, found in judged if any(map(_is_measured, found))]
 
 
-def _teachers(others: Sequence[tuple[Scale, object]]) -> str:
+def _teachers(others: Sequence[Scale]) -> str:
     """What the teachers of distillation saw: the desk's the solution, and those of other scales with measured claims perhaps not."""
-    unaided = [scale.models for scale, _ in others if scale.setups["distillation"].options.get("teacher_prompt") == "plain"]
+    unaided = [scale.models for scale in others if scale.setups["distillation"].options.get("teacher_prompt") == "plain"]
     if not unaided:
         return "Measured only with teachers that see the solution."
     return f"Measured with teachers that see the solution. Only that of {' and '.join(unaided)} (a column of the next table) reads the problem alone."
